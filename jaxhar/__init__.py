@@ -1,0 +1,1 @@
+"""Human pose estimation and action recognition in JAX/Flax."""

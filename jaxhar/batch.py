@@ -1,0 +1,35 @@
+"""The one data contract: what the pipeline yields, what a network predicts.
+
+Axis letters, used in every docstring of the project:
+
+    B batch    T frames of a clip (1 for stills)    H W image rows and columns
+    J joints   D coordinates (2: x, y; 3: x, y, depth)
+    K prediction blocks of the pose network         K' action heads    A action classes
+"""
+
+from typing import Any, TypedDict
+
+Array = Any  # numpy on the host, jax.Array inside a jitted step
+
+
+class Batch(TypedDict, total=False):
+    """One batch of clips. A key that a source lacks is absent, and its loss is off."""
+
+    frames: Array  # (B, T, H, W, 3) float32 in [-1, 1], RGB
+    pose: Array  # (B, T, J, D) float32, units of the crop: 0 is its left or top edge, 1 its right or bottom
+    visible: Array  # (B, T, J) float32, 1 inside the crop and annotated, else 0
+    valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
+    action: Array  # (B,) int32 class index
+    mask: Array  # (B,) bool, False on the padding of the last batch
+    affine: Array  # (B, 3, 3) float32, image pixels -> crop units, as left-multiplied homogeneous matrices
+    norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown
+    sequence: Array  # (B,) int32, index of the source sequence in its split
+    flipped: Array  # (B,) bool, whether the crop was mirrored
+
+
+class Preds(TypedDict, total=False):
+    """What a network returns, one leading entry per intermediate prediction."""
+
+    pose: Array  # (K, B, T, J, D) crop units, blocks first to last
+    visible: Array  # (K, B, T, J) joint probability
+    action: Array  # (K', B, A) logits, heads p1..p4, v1..v4, m

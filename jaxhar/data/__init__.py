@@ -1,0 +1,1 @@
+"""Readers, generators and the input pipeline."""

@@ -1,0 +1,134 @@
+"""Joint layouts as data. Flip partners, limbs and maps between layouts are derived from the joint names."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+#: Limbs as pairs of joint names; a layout draws those whose two ends it has.
+_LIMBS = (
+    ("pelvis", "spine"),
+    ("spine", "thorax"),
+    ("pelvis", "thorax"),
+    ("thorax", "neck"),
+    ("neck", "head"),
+    ("thorax", "r_shoulder"),
+    ("r_shoulder", "r_elbow"),
+    ("r_elbow", "r_wrist"),
+    ("r_wrist", "r_hand"),
+    ("thorax", "l_shoulder"),
+    ("l_shoulder", "l_elbow"),
+    ("l_elbow", "l_wrist"),
+    ("l_wrist", "l_hand"),
+    ("pelvis", "r_hip"),
+    ("r_hip", "r_knee"),
+    ("r_knee", "r_ankle"),
+    ("r_ankle", "r_foot"),
+    ("pelvis", "l_hip"),
+    ("l_hip", "l_knee"),
+    ("l_knee", "l_ankle"),
+    ("l_ankle", "l_foot"),
+)
+#: Drawn only by layouts without a trunk (Penn's 13 joints).
+_TRUNKLESS_LIMBS = (
+    ("r_shoulder", "l_shoulder"),
+    ("r_hip", "l_hip"),
+    ("r_shoulder", "r_hip"),
+    ("l_shoulder", "l_hip"),
+)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A joint layout.
+
+    Attributes:
+      name: short name, e.g. "pa16j".
+      joints: joint names in storage order; a side is the prefix ``r_`` or ``l_``, the person's own.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """Position of a joint by name; ValueError if the layout lacks it."""
+        return self.joints.index(joint)
+
+    @cached_property
+    def flip(self) -> np.ndarray:
+        """(J,) int: the partner of each joint in a mirrored image; an involution."""
+        swap = {"r": "l", "l": "r"}
+        partner = [f"{swap[j[0]]}{j[1:]}" if j[1:2] == "_" else j for j in self.joints]
+        return np.array([self.joints.index(p) for p in partner])
+
+    @cached_property
+    def limbs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of joint indices to connect when drawing."""
+        pairs = _LIMBS if "thorax" in self.joints else _LIMBS + _TRUNKLESS_LIMBS
+        if "spine" in self.joints:
+            pairs = tuple(p for p in pairs if p != ("pelvis", "thorax"))
+        return tuple((self.index(a), self.index(b)) for a, b in pairs if a in self.joints and b in self.joints)
+
+
+def mapping(source: Skeleton, target: Skeleton) -> np.ndarray:
+    """(J of target,) int: for each joint of `target` its index in `source`, or -1 where `source` lacks it."""
+    where = {name: i for i, name in enumerate(source.joints)}
+    return np.array([where.get(name, -1) for name in target.joints])
+
+
+def convert(pose: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:
+    """Rearrange joints on the second last axis, (..., J source, D) -> (..., J target, D); NaN where missing."""
+    index = mapping(source, target)
+    out = np.asarray(pose, float)[..., index, :].copy()
+    out[..., index < 0, :] = np.nan
+    return out
+
+
+_PA16 = (
+    "pelvis thorax neck head r_shoulder l_shoulder r_elbow l_elbow r_wrist l_wrist "
+    "r_hip l_hip r_knee l_knee r_ankle l_ankle"
+)
+_PA20 = (
+    "pelvis thorax neck head r_shoulder l_shoulder r_elbow l_elbow r_wrist l_wrist r_hand l_hand "
+    "r_hip l_hip r_knee l_knee r_ankle l_ankle r_foot l_foot"
+)
+
+#: The networks' own layouts (spec: "pose layouts" of deephar).
+PA16 = Skeleton("pa16j", tuple(_PA16.split()))
+PA17 = Skeleton("pa17j", (*PA16.joints, "spine"))
+PA20 = Skeleton("pa20j", tuple(_PA20.split()))
+PA21 = Skeleton("pa21j", (*PA20.joints, "spine"))
+
+#: MPII Human Pose, as its annotation files number the joints.
+MPII = Skeleton(
+    "mpii",
+    tuple(
+        "r_ankle r_knee r_hip l_hip l_knee l_ankle pelvis thorax neck head "
+        "r_wrist r_elbow r_shoulder l_shoulder l_elbow l_wrist".split()
+    ),
+)
+#: Penn Action, in the order of its label files (left first).
+PENN = Skeleton(
+    "penn",
+    tuple(
+        "head l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_hip r_hip l_knee r_knee l_ankle r_ankle".split()
+    ),
+)
+
+_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN)}
+_BY_COUNT = {len(s): s for s in (PENN, PA16, PA17, PA20, PA21)}
+
+
+def get(name: str) -> Skeleton:
+    """A layout by its short name; KeyError lists the known ones."""
+    if name not in _ALL:
+        raise KeyError(f"no skeleton named {name!r}; there are {', '.join(_ALL)}")
+    return _ALL[name]
+
+
+def of_size(num_joints: int) -> Skeleton:
+    """The networks' layout with that many joints; one of unnamed, unconnected joints where there is none."""
+    return _BY_COUNT.get(num_joints) or Skeleton(f"{num_joints}j", tuple(f"joint{i}" for i in range(num_joints)))
