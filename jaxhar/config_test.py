@@ -1,0 +1,131 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import optax
+import pytest
+
+from jaxhar import config
+from jaxhar.config import Experiment, Train
+from jaxhar.errors import Problem, Usage
+from jaxhar.optim import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    count: int = 3
+    scale: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    root: str | None = None
+    folder: Path = Path("here")
+    size: tuple[int, int] = (4, 5)
+    scales: tuple[float, ...] = (1.0,)
+    inner: Inner | None = Inner()
+    absent: Inner | None = None
+    anything: Any = 1
+    flag: bool = False
+
+
+EXPERIMENT = Experiment("test", model=None, data=Data(), losses=None, optimizer=Optimizer())
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("train.steps", "10", 10),
+        ("train.steps", "10_000", 10000),
+        ("optimizer.learning_rate", "1e-4", 1e-4),
+        ("optimizer.learning_rate", "2", 2.0),
+        ("optimizer.clip_norm", "5", 5.0),
+        ("optimizer.clip_norm", "None", None),
+        ("train.mixed_precision", "true", True),
+        ("data.flag", "False", False),
+        ("data.root", "/some/dir", "/some/dir"),
+        ("data.root", "None", None),
+        ("data.folder", "there", Path("there")),
+        ("data.size", "(6, 7)", (6, 7)),
+        ("data.scales", "[0.5, 2]", (0.5, 2.0)),
+        ("data.inner.count", "9", 9),
+        ("data.inner.scale", "0.5", 0.5),
+        ("data.inner", "None", None),
+        ("data.anything", "7", 7),
+        ("optimizer.rule", "adamw", optax.adamw),
+        ("optimizer.schedule", "cosine_decay_schedule", optax.cosine_decay_schedule),
+        ("optimizer.options", "{'b1': 0.5}", {"b1": 0.5}),
+        ("optimizer.table", "(('a.*', 0), ('.*', 1))", (("a.*", 0.0), (".*", 1.0))),
+        ("init_from", "runs/penn", "runs/penn"),
+    ],
+)
+def test_override_reads_the_fields_type(key, text, value):
+    changed = config.override(EXPERIMENT, {key: text})
+    for name in key.split("."):
+        changed = getattr(changed, name)
+    assert changed == value and type(changed) is type(value)
+
+
+def test_override_changes_nothing_else():
+    changed = config.override(EXPERIMENT, {"train.steps": "10", "optimizer.options.decay": "0.5"})
+    assert changed.optimizer.options == {"decay": 0.5}
+    assert dataclasses.replace(changed, train=Train(), optimizer=Optimizer()) == EXPERIMENT
+    assert EXPERIMENT.train.steps == 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("train.stepps", "10", "train has no 'stepps'; did you mean 'steps'"),
+        ("trian.steps", "10", "the experiment has no 'trian'; did you mean 'train'"),
+        ("data.inner.cuont", "10", "data.inner has no 'cuont'; did you mean 'count'"),
+        ("data.absent.count", "10", "data.absent is None"),
+        ("train.steps.more", "10", "train.steps is 1000"),
+        ("train.steps", "1.5", "expected int"),
+        ("train.steps", "many", "expected int"),
+        ("train.steps", "-1", "at least 0"),
+        ("train.mixed_precision", "1", "expected bool"),
+        ("data.size", "(1, 2, 3)", r"expected tuple\[int, int\]"),
+        ("data.size", "('a', 2)", r"expected tuple\[int, int\]"),
+        ("data.size", "5", r"expected tuple\[int, int\]"),
+        ("train", "5", "set one of its own settings"),
+        ("optimizer.rule", "adamww", "optax has no such function; did you mean 'adamw'"),
+        ("optimizer.options", "3", "expected"),
+    ],
+)
+def test_override_explains_what_is_wrong(key, text, message):
+    with pytest.raises(Usage, match=message):
+        config.override(EXPERIMENT, {key: text})
+
+
+def test_flatten_is_the_same_in_every_process():
+    flat = config.flatten(EXPERIMENT)
+    assert flat["train.steps"] == "1000" and flat["data.inner.count"] == "3"
+    assert flat["optimizer.rule"].endswith("rmsprop(decay=0.9, eps=1e-07, eps_in_sqrt=False)")
+    assert not any(" at 0x" in value for value in config.flatten({"x": object()}).values())
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_load_calls_get_config(tmp_path):
+    path = write(tmp_path / "x.py", "def get_config(arg='plain'):\n    return arg\n")
+    assert config.load(path) == "plain" and config.load(f"{path}:demo") == "demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "kind", "message"),
+    [
+        (None, "", Usage, "no config file"),
+        ("x = 1\n", "", Usage, "no function get_config"),
+        ("def get_config():\n    return 1\n", ":demo", Usage, "takes no argument"),
+        ("import does_not_exist\n", "", Problem, "ModuleNotFoundError"),
+        ("def (:\n", "", Problem, "SyntaxError"),
+    ],
+)
+def test_load_explains_what_is_wrong(tmp_path, text, suffix, kind, message):
+    path = str(tmp_path / "x.py") if text is None else write(tmp_path / "x.py", text)
+    with pytest.raises(kind, match=message):
+        config.load(path + suffix)
