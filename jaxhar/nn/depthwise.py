@@ -1,0 +1,110 @@
+"""Depthwise 2-D convolution as a sum of shifted products.
+
+XLA:CPU has no fast grouped convolution: `lax.conv_general_dilated` with one group per channel takes tens of times as
+long as the arithmetic needs. A k x k depthwise convolution is k*k multiply-adds of shifted images, which XLA fuses into
+one loop. Its automatic derivative would be k*k separate reductions, so the derivative is written out as well.
+The oracle is XLA's grouped convolution, in the test beside this file.
+"""
+
+from functools import reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxhar.nn.platform import forms
+
+Array = jax.Array
+
+
+@jax.custom_vjp
+def depthwise(x: Array, kernel: Array) -> Array:
+    """Correlate every channel with its own odd-sized kernel; stride 1, zero padding to the same size.
+
+    Args:
+      x: (N, H, W, C).
+      kernel: (kh, kw, C, 1), as Keras stores it.
+
+    Returns:
+      (N, H, W, C), in the type of `x`.
+    """
+    return _forward(x, kernel)
+
+
+def _pad(x: Array, kh: int, kw: int) -> Array:
+    return jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+
+
+def _forward(x: Array, kernel: Array) -> Array:
+    kh, kw, channels, _ = kernel.shape
+    height, width = x.shape[1:3]
+    limit = forms().depthwise_channels
+    # The barriers keep XLA from pulling pieces of the chain into its neighbours, which would build every shifted copy.
+    padded = lax.optimization_barrier(_pad(x, kh, kw))
+
+    def sums(lo: int, hi: int) -> Array:
+        taps = (
+            padded[:, i : i + height, j : j + width, lo:hi] * kernel[i, j, lo:hi, 0]
+            for i in range(kh)
+            for j in range(kw)
+        )
+        return reduce(add, taps)
+
+    pieces = 1 if limit is None else next(n for n in range(-(-channels // limit), channels + 1) if channels % n == 0)
+    step = channels // pieces
+    parts = lax.optimization_barrier(tuple(sums(c, c + step) for c in range(0, channels, step)))
+    return parts[0] if pieces == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def _kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
+    """(kh, kw, C, 1): sum over images and positions of input times output gradient, one image row at a time.
+
+    A scan over rows carries (kw, kh, lanes, C) partial sums; inside it, everything is element-wise, so XLA keeps the
+    partial sums in registers. `images` and `lanes` bound the length of the unrolled sum.
+    """
+    n, height, width, channels = g.shape
+    images = n
+    while images * width > 128 and images % 2 == 0:
+        images //= 2
+    lanes = 1
+    while images * width // lanes > 32 and width % (2 * lanes) == 0:
+        lanes *= 2
+
+    def group(xg: tuple[Array, Array]) -> Array:
+        x, g = xg
+        padded = _pad(x, kh, kw)
+
+        def row(carry: tuple[Array, ...], r: Array) -> tuple[tuple[Array, ...], None]:
+            grow = lax.dynamic_index_in_dim(g, r, 1, keepdims=False)  # (images, W, C)
+            slab = lax.dynamic_slice_in_dim(padded, r, kh, 1)  # (images, kh, W + kw - 1, C)
+            grow, slab = lax.optimization_barrier((grow, slab))
+            out = []
+            for j, total in enumerate(carry):
+                for i in range(images):
+                    for w in range(0, width, lanes):
+                        total = total + slab[i, :, w + j : w + j + lanes] * grow[i, w : w + lanes]
+                out.append(total)
+            return tuple(out), None
+
+        zeros = jnp.zeros((kh, lanes, channels), g.dtype)
+        columns, _ = lax.scan(row, (zeros,) * kw, jnp.arange(height))
+        return jnp.stack(columns, axis=1).sum(2)
+
+    if images == n:
+        return group((x, g))[..., None]
+    split = lambda a: a.reshape(n // images, images, *a.shape[1:])
+    return lax.map(group, (split(x), split(g))).sum(0)[..., None]
+
+
+def _fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _forward(x, kernel), (x, kernel)
+
+
+def _bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    kh, kw = kernel.shape[:2]
+    return _forward(g, kernel[::-1, ::-1]), _kernel_gradient(x, g, kh, kw).astype(kernel.dtype)
+
+
+depthwise.defvjp(_fwd, _bwd)

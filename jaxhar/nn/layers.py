@@ -1,0 +1,150 @@
+"""Blocks of the CVPR'18 and TPAMI'20 networks. All see images (N, H, W, C) and know no time.
+
+No convolution has a bias. Padding is Keras' SAME: at stride 2 and an even size the extra pixel lies at the bottom and
+right. Weights start from Glorot's uniform distribution, as in Keras.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.nn import initializers
+
+from jaxhar.nn.depthwise import depthwise
+
+Array = jax.Array
+Size = int | tuple[int, int]
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+class Norm(nnx.BatchNorm):
+    """Batch normalisation with Keras' constants, in float32 whatever the type of its input.
+
+    The blocks of the CVPR'18 networks have an offset but no scale.
+    """
+
+    def __init__(self, features: int, *, scale: bool = False, rngs: nnx.Rngs):
+        super().__init__(features, use_scale=scale, momentum=0.99, epsilon=1e-3, dtype=jnp.float32, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:  # type: ignore[override]
+        return super().__call__(x).astype(x.dtype)
+
+
+class Conv(nnx.Conv):
+    """Convolution without bias: (N, H, W, in) -> (N, ceil(H / stride), ceil(W / stride), out)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs
+    ):
+        super().__init__(
+            inputs,
+            outputs,
+            _pair(kernel),
+            strides=_pair(stride),
+            padding="SAME",
+            use_bias=False,
+            dtype=dtype,
+            kernel_init=initializers.glorot_uniform(),
+            rngs=rngs,
+        )
+
+
+class Depthwise(nnx.Module):
+    """One odd-sized kernel per channel, stride 1: (N, H, W, C) -> (N, H, W, C)."""
+
+    def __init__(self, channels: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        init = initializers.glorot_uniform()
+        self.kernel = nnx.Param(init(rngs.params(), (*_pair(kernel), channels, 1), jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, x: Array) -> Array:
+        return depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+
+
+class SeparableConv(nnx.Module):
+    """A depthwise, then a 1x1 convolution, nothing in between."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.depthwise = Depthwise(inputs, kernel, dtype=dtype, rngs=rngs)
+        self.pointwise = Conv(inputs, outputs, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.pointwise(self.depthwise(x))
+
+
+class ConvNorm(nnx.Module):
+    """Convolution, then batch normalisation. Activations stand in the caller, before or after."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs
+    ):
+        self.conv = Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs)
+        self.norm = Norm(outputs, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.norm(self.conv(x))
+
+
+class SeparableNorm(nnx.Module):
+    """Separable convolution, then batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.conv = SeparableConv(inputs, outputs, kernel, dtype=dtype, rngs=rngs)
+        self.norm = Norm(outputs, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.norm(self.conv(x))
+
+
+class SeparableResidual(nnx.Module):
+    """The separable residual unit "SR" of the CVPR'18 paper's appendix; both paths start with a ReLU of the input."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.main = SeparableNorm(inputs, outputs, kernel, dtype=dtype, rngs=rngs)
+        self.shortcut = None if inputs == outputs else ConvNorm(inputs, outputs, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        active = nnx.relu(x)
+        return (x if self.shortcut is None else self.shortcut(active)) + self.main(active)
+
+
+def _windows(x: Array, size: int, stride: int) -> list[Array]:
+    """The `size`^2 strided views of x (..., H, W, C) whose element-wise maximum is the pooled image."""
+    height, width = x.shape[-3:-1]
+    rows, columns = -(-height // stride), -(-width // stride)
+    pads = []
+    for n, out in ((height, rows), (width, columns)):
+        total = max((out - 1) * stride + size - n, 0)
+        pads.append((total // 2, total - total // 2))
+    x = jnp.pad(x, ((0, 0),) * (x.ndim - 3) + (*pads, (0, 0)), constant_values=-jnp.inf)
+    return [
+        x[..., i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride, :]
+        for i in range(size)
+        for j in range(size)
+    ]
+
+
+def max_pool(x: Array, size: int = 2, stride: int = 2) -> Array:
+    """(..., H, W, C) -> (..., ceil(H / stride), ceil(W / stride), C); the padding never wins."""
+    first, *rest = _windows(x, size, stride)
+    for window in rest:
+        first = jnp.maximum(first, window)
+    return first
+
+
+def max_min_pool(x: Array) -> Array:
+    """Maximum plus minimum over 2x2 windows: (..., H, W, C) -> (..., ceil(H / 2), ceil(W / 2), C)."""
+    return max_pool(x) - max_pool(-x)
+
+
+def global_max_min(x: Array) -> Array:
+    """Maximum plus minimum over all positions: (..., H, W, C) -> (..., C)."""
+    return x.max((-3, -2)) + x.min((-3, -2))
+
+
+def upsample_to(x: Array, like: Array) -> Array:
+    """Repeat every pixel 2x2 and cut to the size of `like`: (..., ceil(H / 2), ceil(W / 2), C) -> (..., H, W, C)."""
+    height, width = like.shape[-3:-1]
+    return x.repeat(2, axis=-3)[..., :height, :, :].repeat(2, axis=-2)[..., :width, :]

@@ -1,0 +1,152 @@
+"""Weights in and out: Keras .h5, safetensors, state dicts of the PyTorch twin. Strict both ways.
+
+The common form is a flat dict: dotted path of the leaf, as in `blocks.0.maps.kernel`, to a float32 array.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxhar import keras, zoo
+from jaxhar.errors import Problem
+
+Flat = dict[str, np.ndarray]
+
+
+def _by_path(tree) -> dict[str, object]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def to_flat(model: nnx.Module) -> Flat:
+    """Every weight and running statistic of a network by its dotted path."""
+    return {name: np.asarray(leaf) for name, leaf in _by_path(nnx.to_pure_dict(nnx.state(model))).items()}
+
+
+def shapes(config) -> dict[str, tuple[int, ...]]:
+    """The shape of every leaf of a network by its dotted path, without making the network."""
+    abstract = nnx.eval_shape(lambda: zoo.create(config))
+    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(nnx.state(abstract))).items()}
+
+
+def from_flat(flat: Flat, config, source: str = "the weights") -> nnx.Module:
+    """A network with given weights, in evaluation mode.
+
+    Args:
+      flat: exactly the leaves of the network, as `to_flat` names them.
+      config: its settings.
+      source: what to call the weights in an error.
+
+    Raises:
+      Problem: leaves are missing, left over or of another shape; the message lists them.
+    """
+    complaints = compare({name: array.shape for name, array in flat.items()}, shapes(config))
+    if complaints:
+        raise Problem(_misfit(source, complaints))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: zoo.create(config)))
+    abstract = nnx.to_pure_dict(state)
+    tree = jax.tree.structure(abstract)
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jax.numpy.asarray(flat[n]) for n in _by_path(abstract)]))
+    model = nnx.merge(graphdef, state)
+    model.eval()
+    return model
+
+
+def compare(given: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
+    """What keeps shapes by name from being the wanted ones; empty if nothing does."""
+    complaints = [f"missing: {name}" for name in wanted if name not in given]
+    complaints += [f"left over: {name}" for name in given if name not in wanted]
+    complaints += [
+        f"wrong shape: {name} is {given[name]}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape
+    ]
+    return complaints
+
+
+def _misfit(source: str, complaints: list[str]) -> str:
+    shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
+    return f"{source} do not fit the network: {shown}. Is it the file of another network, or of other settings?"
+
+
+def load_keras(path: str | Path, config) -> nnx.Module:
+    """The network of an authors' .h5 file, in evaluation mode.
+
+    Args:
+      path: what Keras' `save_weights` or `save` wrote. Automatic layer numbers and the order of the weights inside a
+        group do not matter.
+      config: the settings the weights were trained with.
+
+    Raises:
+      Problem: the file cannot be read, a weight has no leaf, a leaf has no weight, or a soft-argmax grid is not the one
+        our arithmetic stands for.
+    """
+    flat, complaints = keras.assign(keras.read(Path(path)), keras.layout(config))
+    if complaints:
+        raise Problem(_misfit(f"the weights in {path}", complaints))
+    return from_flat(flat, config, source=f"the weights in {path}")
+
+
+# ---- the PyTorch twin ------------------------------------------------------------------------------------------------
+# Same module names; a kernel is called weight and lies (out, in, rows, columns), the statistics have torch's names.
+
+_TORCH_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def to_torch(flat: Flat) -> Flat:
+    """Our flat weights -> the twin's state dict, as numpy arrays."""
+    return {_torch_name(name): _torch_layout(name, array) for name, array in flat.items()}
+
+
+def from_torch(state: Flat, config) -> Flat:
+    """The twin's state dict, as numpy arrays -> our flat weights; the inverse of `to_torch`.
+
+    Raises:
+      Problem: names or shapes are not those of the network.
+    """
+    names = {_torch_name(name): name for name in shapes(config)}
+    complaints = [f"missing: {name}" for name in names if name not in state]
+    complaints += [f"left over: {name}" for name in state if name not in names]
+    if complaints:
+        raise Problem(_misfit("the PyTorch weights", complaints))
+    flat = {}
+    for torch_name, name in names.items():
+        array = np.asarray(state[torch_name])
+        order = (2, 3, 0, 1) if _is_depthwise(name) else (2, 3, 1, 0)
+        flat[name] = array.transpose(order) if array.ndim == 4 else array
+    return flat
+
+
+def _is_depthwise(name: str) -> bool:
+    return name.endswith("depthwise.kernel")
+
+
+def _torch_name(name: str) -> str:
+    *above, leaf = name.split(".")
+    return ".".join([*above, _TORCH_NAMES[leaf]])
+
+
+def _torch_layout(name: str, array: np.ndarray) -> np.ndarray:
+    if array.ndim != 4:
+        return array
+    return np.ascontiguousarray(array.transpose((2, 3, 0, 1) if _is_depthwise(name) else (3, 2, 0, 1)))
+
+
+# ---- settings as text ------------------------------------------------------------------------------------------------
+
+
+def config_to_json(config) -> str:
+    """Settings of a network as JSON text."""
+    return json.dumps(asdict(config), indent=2)
+
+
+def config_from_json(text: str, source: str):
+    """The inverse of `config_to_json`; Problem names `source` if a setting is unknown."""
+    try:
+        return zoo.Config(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise Problem(f"{source}: the network's settings in it cannot be read: {error}") from error

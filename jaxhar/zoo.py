@@ -1,0 +1,82 @@
+"""The networks by name: settings, the authors' release file, published figures."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxhar import actions, skeleton
+from jaxhar.errors import Usage
+from jaxhar.models.action import ActionNet
+from jaxhar.models.reception import Config, Reception
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published network.
+
+    Attributes:
+      config: its settings.
+      skeleton: its joints.
+      actions: names of its action classes; empty for a pose network.
+      release: the authors' weight file, under github.com/dluvizon/deephar/releases/download/.
+      md5: of that file.
+      published: the figure given for it, with the protocol.
+    """
+
+    config: Config
+    skeleton: skeleton.Skeleton
+    actions: tuple[str, ...]
+    release: str
+    md5: str
+    published: str
+
+
+_ZOO = {
+    "reception-mpii": Entry(
+        Config(),
+        skeleton.PA16,
+        (),
+        "v0.1/weights_PE_MPII_cvpr18_19-09-2017.h5",
+        "d6b85ba4b8a3fc9d05c8ad73f763d999",
+        "MPII validation, single crop: 89.1 PCKh@0.5",
+    ),
+    "reception-penn": Entry(
+        Config(num_blocks=4, num_frames=16, num_actions=15),
+        skeleton.PA16,
+        actions.PENN,
+        "v0.3/weights_AR_merge_ep074_26-10-17.h5",
+        "f53f89257077616a79a6c1cd1702d50f",
+        "Penn Action, multi-clip with flips: 98.6 % accuracy (CVPR'18)",
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the networks."""
+    return tuple(_ZOO)
+
+
+def entry(name: str) -> Entry:
+    """All that is known of a network; Usage lists the names if there is no such one."""
+    if name not in _ZOO:
+        raise Usage(f"no network is named {name!r}; there are: {', '.join(_ZOO)}")
+    return _ZOO[name]
+
+
+def config(name: str) -> Config:
+    """Settings of a network, to be used as they are or changed with `dataclasses.replace`."""
+    return entry(name).config
+
+
+def create(config: Config, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
+    """A network with fresh weights, in training mode.
+
+    Args:
+      config: its settings; action heads come with `num_actions`.
+      rngs: seeds of the weights; seed 0 if absent.
+      dtype: type of the arithmetic. Weights, statistics, soft-argmax and logits stay float32.
+    """
+    rngs = rngs or nnx.Rngs(0)
+    pose = Reception(config, dtype=dtype, rngs=rngs)
+    return pose if config.num_actions is None else ActionNet(pose, dtype=dtype, rngs=rngs)
