@@ -1,0 +1,380 @@
+"""Pose and action of the person in any video, image or folder of images; overlay, JSON and CSV out.
+
+A source is read three times, always as a stream. The first reading finds the person's box in the whole picture, the
+second one cuts the crops and runs the network, the third one draws. So no more than a few frames are in memory, for
+a video of any length; what grows with it is four numbers for the box and one for the time of each frame.
+"""
+
+import argparse
+import contextlib
+import time as clock
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar import geometry
+from jaxhar.data import transforms
+from jaxhar.errors import Problem, Usage
+from jaxhar.results import Clip, FrameResult, Outputs, normalised
+from jaxhar.tracking import clips, person_box, smooth
+from jaxhar.video import Images, Video, ahead, open_source
+
+Box = tuple[float, float, float, float]
+#: (B, T, H, W, 3) float32 in [-1, 1] -> pose (K, B, T, J, D), visible (K, B, T, J), perhaps action (K', B, A).
+Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+#: Boxes looked for in a second of video; those between are interpolated.
+BOXES_PER_SECOND = 8
+#: Standard deviation in seconds of the Gaussian that smooths the box over time.
+BOX_SMOOTHING = 0.25
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+      frames: pictures handled.
+      files: what was written.
+      action, probability: of a whole video (geometric mean over its clips, so the class of the largest product); None where the
+        network knows no actions or the source is several images.
+      broken: one sentence for each image that was skipped.
+      seconds: wall time, compilation included.
+    """
+
+    frames: int
+    files: tuple[Path, ...]
+    action: str | None
+    probability: float | None
+    broken: tuple[str, ...]
+    seconds: float
+
+
+def run(
+    source: Path,
+    weights: Path,
+    out: Path,
+    *,
+    bbox: Box | None = None,
+    batch: int = 16,
+    stride: int = 2,
+    skip_broken: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Predict with a model checkpoint.
+
+    Args:
+      source: a video, an image, or a folder of images.
+      weights: what `jaxhar.checkpoint.load_model` takes.
+      out: folder for the results, made if absent.
+      bbox: the person's box x1, y1, x2, y2 in pixels; the square about it is what the network sees. Found by the
+        network itself if None.
+      batch: frames in one run of the network (rounded to whole clips, at least one).
+      stride: step between the frames of a clip; 2 is that of the published Penn Action figures. Less where the
+        video is too short.
+      skip_broken: go on after a broken image of a folder or a damaged part of a video.
+
+    Raises:
+      Problem: the source or the weights cannot be read, or the results not be written.
+      Usage: a box or a number makes no sense.
+    """
+    _check(bbox, batch, stride)
+    opened = open_source(source, skip_broken)
+    from jaxhar import checkpoint  # orbax takes seconds to import; a mistyped path is told at once
+    from jaxhar.inference import infer
+
+    model, meta = checkpoint.load_model(weights)
+    return predict_source(
+        opened,
+        partial(infer, model),
+        meta,
+        out,
+        name=source,
+        bbox=bbox,
+        batch=batch,
+        stride=stride,
+        progress=progress,
+    )
+
+
+def predict_source(
+    source: Video | Images,
+    infer: Infer,
+    meta: Any,
+    out: Path,
+    *,
+    name: Path,
+    bbox: Box | None = None,
+    batch: int = 16,
+    stride: int = 2,
+    progress: bool = True,
+) -> Summary:
+    """`run` with an opened source and a network given as a function.
+
+    Args:
+      meta: with `skeleton`, `actions` (names, empty for a pose network) and `config` (image_size, num_frames).
+      name: of the source, for the header of the results.
+    """
+    begun = clock.perf_counter()
+    still = isinstance(source, Images)
+    length = 1 if still else meta.config.num_frames or 1
+    total = source.total
+    batch = max(1, min(batch, total or batch) // length)
+    size = meta.config.image_size
+    bar = partial(tqdm, total=total, unit="frame", disable=not progress, dynamic_ncols=True)
+    every = 0 if bbox else 1 if still else max(1, round(source.fps / BOXES_PER_SECOND))
+    with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
+        times, boxes = _survey(bar(crops, desc="looking for the person"), infer, (batch, length))
+    if not times:
+        raise Problem(f"{name}: there is no picture in it that can be read")
+    if bbox:
+        boxes = np.tile(_square(np.array(bbox, float)), (len(times), 1))
+    elif not still:
+        boxes = smooth(boxes, BOX_SMOOTHING * float(source.fps))
+    windows = clips(len(times), length, stride)
+    batches = ahead(_batches(source, windows, boxes, batch, size), 2)
+    results = ahead(_results(batches, infer, windows, boxes), 4 * batch * length)
+    with contextlib.closing(results), Outputs(out, source, name, meta, times) as outputs:
+        with contextlib.closing(ahead(source.frames(), 4)) as frames:
+            done = 0
+            for frame, result in zip(bar(frames, desc="pose and action", total=len(times)), results, strict=False):
+                outputs.add(frame, result)
+                done += 1
+        if done < len(times):
+            raise Problem(f"{name}: it changed while it was read; start again when it is complete")
+        outputs.finish()
+    best = None if outputs.action is None else int(outputs.action.argmax())
+    return Summary(
+        frames=len(times),
+        files=outputs.files,
+        action=None if best is None else meta.actions[best],
+        probability=None if best is None else float(outputs.action[best]),
+        broken=tuple(source.broken) if isinstance(source, Images) else (),
+        seconds=clock.perf_counter() - begun,
+    )
+
+
+def _check(bbox: Box | None, batch: int, stride: int) -> None:
+    if batch < 1 or stride < 1:
+        raise Usage("--batch and --stride must be 1 or more")
+    if bbox is not None and not (np.isfinite(bbox).all() and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
+        raise Usage(f"--bbox {_words(bbox)} is no box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
+
+
+def _words(bbox: Box) -> str:
+    return ",".join(f"{v:g}" for v in bbox)
+
+
+def _square(box: np.ndarray) -> np.ndarray:
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """One frame as the box search sees it; no crop where it is not asked about this frame."""
+
+    time: float
+    whole: np.ndarray | None
+    crop: np.ndarray | None
+
+
+def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: int) -> Iterator[_Whole]:
+    # With a box given, one picture is still looked at: the box must lie in it.
+    for frame in source.frames(every or 10**9):
+        if frame.image is None:
+            yield _Whole(frame.time, None, None)
+            continue
+        height, width = frame.image.shape[:2]
+        if bbox:
+            if bbox[0] >= width or bbox[1] >= height or bbox[2] <= 0 or bbox[3] <= 0:
+                raise Usage(f"--bbox {_words(bbox)} lies outside of {frame.path}, which has {width}x{height} pixels")
+            yield _Whole(frame.time, None, None)
+            continue
+        whole = transforms.centred_bbox((width, height))
+        plan = transforms.plan_crop(whole, (width, height), size)
+        yield _Whole(frame.time, whole, transforms.crop_image(frame.image, plan))
+
+
+def _survey(frames: Iterator[_Whole], infer: Infer, shape: tuple[int, int]) -> tuple[list[float], np.ndarray]:
+    """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image."""
+    times: list[float] = []
+    wholes: list[np.ndarray] = []
+    asked: list[int] = []
+    found: dict[int, np.ndarray] = {}
+    waiting: list[np.ndarray] = []
+
+    def look() -> None:
+        pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
+        for index, points, sure in zip(asked[-len(waiting) :], pose, confidence, strict=True):
+            box = person_box(wholes[index][:2] + points[:, :2] * (wholes[index][2:] - wholes[index][:2]), sure)
+            if box is not None:
+                found[index] = box
+        waiting.clear()
+
+    for frame in frames:
+        times.append(frame.time)
+        wholes.append(frame.whole if frame.whole is not None else wholes[-1] if wholes else np.zeros(4))
+        if frame.crop is not None:
+            asked.append(len(times) - 1)
+            waiting.append(frame.crop)
+            if len(waiting) == shape[0] * shape[1]:
+                look()
+    if waiting:
+        look()
+    if len(asked) == len(times) or not found:  # stills, or nothing to interpolate between
+        return times, np.array([found.get(i, whole) for i, whole in enumerate(wholes)])
+    known = sorted(found)
+    each = np.stack([found[i] for i in known])
+    return times, np.stack([np.interp(np.arange(len(times)), known, each[:, k]) for k in range(4)], axis=1)
+
+
+def _run(
+    infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clips: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Run the network on at most B*T crops (N, S, S, 3), or at most B clips (N, T, S, S, 3), uint8.
+
+    Always in the one shape (B, T), so that it is compiled once; what fills it up is dropped from the result.
+
+    Returns:
+      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), action (N, A) or None.
+    """
+    full = np.zeros((shape[0] * (1 if as_clips else shape[1]), *crops.shape[1:]), np.uint8)
+    full[: len(crops)] = crops
+    full = full.reshape(*shape, *crops.shape[-3:])
+    preds = infer(transforms.power_table()[0, :, 0][full])
+    pose, confidence = preds["pose"][-1], preds["visible"][-1]
+    action = preds["action"][-1] if "action" in preds else None
+    if not as_clips:
+        pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
+    n = len(crops)
+    return pose[:n], confidence[:n], None if action is None else action[:n]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Clips for one run: crops (N, T, S, S, 3) uint8, and for each the affine map (3, 3) of its crop."""
+
+    crops: np.ndarray
+    affines: list[np.ndarray]
+    shape: tuple[int, int]
+
+
+def _clip_box(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """One crop serves all frames of a clip: the union of their boxes, as in the authors' evaluation."""
+    inside = boxes[window]
+    return np.concatenate([inside[:, :2].min(axis=0), inside[:, 2:].max(axis=0)])
+
+
+def _batches(
+    source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: int
+) -> Iterator[_Job]:
+    """Cut every clip. A frame is cut at once for all clips that hold it, so that it need not be kept."""
+    shape = (batch, len(windows[0]))
+    waiting: list[tuple[np.ndarray, transforms.Crop, np.ndarray]] = []
+    coming = 0
+    for frame in source.frames():
+        assert frame.image is not None
+        height, width = frame.image.shape[:2]
+        while coming < len(windows) and windows[coming][0] <= frame.index:
+            plan = transforms.plan_crop(_clip_box(windows[coming], boxes), (width, height), size)
+            waiting.append((windows[coming], plan, np.zeros((shape[1], size, size, 3), np.uint8)))
+            coming += 1
+        for window, plan, crops in waiting:
+            here = np.flatnonzero(window == frame.index)
+            if len(here):
+                crops[here] = transforms.crop_image(frame.image, plan)
+        done = sum(window[-1] <= frame.index for window, _, _ in waiting)
+        while done >= batch or (done and frame.index == len(boxes) - 1):
+            job, waiting = waiting[:batch], waiting[batch:]
+            done -= len(job)
+            yield _Job(np.stack([crops for _, _, crops in job]), [plan.affine for _, plan, _ in job], shape)
+
+
+def _results(jobs: Iterator[_Job], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray) -> Iterator[FrameResult]:
+    """Join the clips: a frame's pose from the clip in which it is most central, its action from all that hold it."""
+    open_frames: dict[int, FrameResult] = {}
+    votes: dict[int, list[np.ndarray]] = {}
+    best: dict[int, float] = {}
+    done = 0
+    with contextlib.closing(jobs):  # type: ignore[type-var]
+        for job in jobs:
+            poses, sures, actions = _run(infer, job.crops, job.shape, as_clips=True)
+            for n, affine in enumerate(job.affines):
+                window = windows[done]
+                done += 1
+                action = None if actions is None else np.asarray(actions[n], np.float64)
+                for t, i in enumerate(window.tolist()):
+                    central = -abs(t - (len(window) - 1) / 2)
+                    if central > best.get(i, -np.inf):
+                        back = geometry.invert(affine)
+                        pose = np.array(poses[n, t], np.float64)
+                        pose[:, :2] = geometry.apply(back, pose[:, :2])
+                        box = geometry.apply(back, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
+                        kept = open_frames[i].clips if i in open_frames else []
+                        open_frames[i] = FrameResult(i, box, pose, np.asarray(sures[n, t], np.float64), clips=kept)
+                        best[i] = central
+                if action is not None:
+                    open_frames[int(window[0])].clips.append(Clip(window, action))
+                    for i in set(window.tolist()):
+                        votes.setdefault(i, []).append(np.log(np.maximum(action, 1e-12)))
+            settled = int(windows[done][0]) if done < len(windows) else len(boxes)
+            for i in sorted(k for k in open_frames if k < settled):
+                result = open_frames.pop(i)
+                best.pop(i)
+                if i in votes:
+                    result.action = normalised(np.mean(votes.pop(i), axis=0))
+                yield result
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar predict`."""
+    parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
+    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
+    parser.add_argument(
+        "--bbox", metavar="X1,Y1,X2,Y2", help="the person's box in pixels, with some margin; else found by the network"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
+    parser.add_argument(
+        "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
+    )
+    parser.add_argument("--skip-broken", action="store_true", help="go on after a broken image or part of a video")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    summary = run(
+        args.source,
+        args.weights,
+        args.out,
+        bbox=parse_bbox(args.bbox),
+        batch=args.batch,
+        stride=args.stride,
+        skip_broken=args.skip_broken,
+        progress=not args.no_progress,
+    )
+    for sentence in summary.broken:
+        print(f"skipped: {sentence}")
+    if summary.action is not None:
+        print(f"action: {summary.action} ({summary.probability:.1%})")
+    written = ", ".join(str(path) for path in summary.files[:4])
+    more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
+    print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
+
+
+def parse_bbox(text: str | None) -> Box | None:
+    """Four numbers from "x1,y1,x2,y2"; Usage if it is anything else."""
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise Usage(f"--bbox {text!r} is no box: give four numbers x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2

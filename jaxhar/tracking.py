@@ -1,0 +1,55 @@
+"""The person's box over time, and the clips that a video is cut into. Arrays in, arrays out."""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from jaxhar.data import transforms
+
+#: Joints below this confidence have no say in the person's box (the authors' threshold).
+BOX_CONFIDENCE = 0.25
+#: With fewer sure joints a frame has no box of its own: an arm alone would give far too small a one.
+BOX_JOINTS = 4
+
+
+def person_box(pose: np.ndarray, confidence: np.ndarray) -> np.ndarray | None:
+    """(4,) the square about the sure joints of (J, >=2), 1.5 times their extent; None where too few are sure."""
+    sure = confidence >= BOX_CONFIDENCE
+    if sure.sum() < min(BOX_JOINTS, len(pose)):
+        return None
+    return transforms.valid_bbox(pose[sure, :2])
+
+
+def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:
+    """Boxes (N, 4) of one video, steadied: a median against single slips, then a Gaussian of `sigma` frames."""
+    centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    window = 2 * math.ceil(sigma) + 1
+    # the logarithm: a box twice and one half as large cancel out
+    track = np.concatenate([centre, np.log(np.maximum(side, 1))], axis=1)
+    track = ndimage.median_filter(track, size=(window, 1), mode="nearest")
+    track = ndimage.gaussian_filter1d(track, sigma, axis=0, mode="nearest")
+    half = np.exp(track[:, 2:]) / 2
+    return np.concatenate([track[:, :2] - half, track[:, :2] + half], axis=1)
+
+
+def clips(num_frames: int, length: int, stride: int = 1) -> list[np.ndarray]:
+    """Windows of `length` frames that overlap by half and hold every frame, as (length,) indices, by first frame.
+
+    The frames of a window are `stride` apart, less where the video is too short for one such window; in between lie
+    the windows that begin one frame later, so that every frame gets its pose. A video below `length` frames is
+    slowed down by the authors' rule (frames repeated, deephar's clip sampling).
+    """
+    stretch = 1.0
+    while num_frames * stretch < length:
+        stretch *= 1.5
+    step = min(stride, max(1, num_frames // length))
+    windows = []
+    for phase in range(step):
+        track = np.arange(phase, num_frames, step)
+        if stretch > 1:
+            track = (np.arange(int(num_frames * stretch)) / stretch).astype(int)
+        last = len(track) - length
+        starts = [*range(0, last, max(1, length // 2)), last]
+        windows += [track[start : start + length] for start in starts]
+    return sorted(windows, key=lambda window: (window[0], window[-1]))
