@@ -1,0 +1,330 @@
+"""Generated videos in Penn Action's own on-disk layout: something to train on where there is no data set.
+
+A figure of varied build and clothing (`body`, `figure`) performs one of the 15 actions (`motions`) before a moving
+camera (`film`) over varied backgrounds (`scenery`). Only `write_penn` knows Penn Action's files; another layout needs
+another writer over the same `stage` and `film`.
+"""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.io import savemat
+from scipy.spatial.transform import Rotation
+from tqdm import tqdm
+
+from jaxhar import actions, skeleton
+from jaxhar.data import scenery
+from jaxhar.data.body import SKELETON, Body, Performance, mirror, perform, turn, viewpoint_yaw
+from jaxhar.data.figure import Clothes, View, draw_figure
+from jaxhar.data.motions import MOTIONS
+from jaxhar.errors import Problem
+
+#: Raised whenever the pictures of the same `Synth` change.
+VERSION = 1
+_MARKER, _UNFINISHED, _PARTIAL = "synthetic.json", "synthetic.unfinished.json", ".partial"
+_PENN = skeleton.mapping(SKELETON, skeleton.PENN)
+
+
+@dataclass(frozen=True)
+class Synth:
+    """How many videos to generate, of whom, and how large.
+
+    Attributes:
+      train_sequences, test_sequences: videos in each split; the 15 actions take turns.
+      train_performers, test_performers: people in each split; nobody is in both.
+      frames: fewest and most frames of a video.
+      size: width and height in pixels.
+      seed: everything follows from it.
+    """
+
+    train_sequences: int
+    test_sequences: int
+    train_performers: int
+    test_performers: int
+    frames: tuple[int, int] = (24, 40)
+    size: tuple[int, int] = (320, 240)
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `Problem` on numbers that make no videos."""
+        for split in ("train", "test"):
+            sequences, performers = getattr(self, f"{split}_sequences"), getattr(self, f"{split}_performers")
+            if sequences < 0 or (sequences and performers < 1):
+                raise Problem(
+                    f"cannot generate {sequences} {split} videos of {performers} performers: "
+                    f"both numbers must be positive (or {split}_sequences 0)"
+                )
+        if self.train_sequences + self.test_sequences > 9999:
+            raise Problem("cannot generate more than 9999 videos: Penn Action numbers them with four digits")
+        if not 2 <= self.frames[0] <= self.frames[1]:
+            raise Problem(
+                f"cannot generate videos of {self.frames} frames: give (fewest, most) with 2 <= fewest <= most"
+            )
+        if min(self.size) < 32:
+            raise Problem(f"cannot generate videos of {self.size} pixels: width and height must be 32 or more")
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One planned video: `number` from 1 over both splits, `train`, the action's name and who performs it."""
+
+    number: int
+    train: bool
+    action: str
+    performer: int
+
+
+def plan(synth: Synth) -> list[Sequence]:
+    """All videos of a data set, training ones first; actions balanced, test performers numbered after the others."""
+    sequences = []
+    for train, count, performers, first in (
+        (True, synth.train_sequences, synth.train_performers, 0),
+        (False, synth.test_sequences, synth.test_performers, synth.train_performers),
+    ):
+        for i in range(count):
+            turn_, action = divmod(i, len(actions.PENN))
+            performer = first + (turn_ + action) % performers
+            sequences.append(Sequence(len(sequences) + 1, train, actions.PENN[action], performer))
+    return sequences
+
+
+@dataclass(frozen=True)
+class Performer:
+    """A person: build, clothes, handedness."""
+
+    body: Body
+    clothes: Clothes
+    left_handed: bool
+
+
+def performer(seed: int, identity: int) -> Performer:
+    """The person of that number; the same in every video of the seed."""
+    rng = np.random.default_rng([seed, identity, 1])
+    return Performer(Body.random(rng), Clothes.random(rng), bool(rng.uniform() < 0.12))
+
+
+def stage(action: str, person: Performer, frames: int, rng: np.random.Generator) -> tuple[Performance, str]:
+    """A performance in the world, turned to the camera (which films along +y), and its viewpoint by name."""
+    motion = MOTIONS[action]
+    view = str(rng.choice(motion.views))
+    performance = perform(motion, person.body, frames, rng)
+    if person.left_handed:
+        performance = mirror(performance)
+    return turn(performance, viewpoint_yaw(view) + rng.uniform(-25, 25)), view
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera that pans and zooms: axes (3, 3) right, down, forward; focal (T,), centre (T, 2) in pixels."""
+
+    eye: np.ndarray
+    axes: np.ndarray
+    focal: np.ndarray
+    centre: np.ndarray
+
+    def project(self, points: np.ndarray, frame: int | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Points (..., 3) in metres, leading axis T where `frame` is a slice -> pixels (..., 2), depths (...)."""
+        seen = (points - self.eye) @ self.axes.T
+        shape = (-1,) + (1,) * (points.ndim - 2) if isinstance(frame, slice) else ()
+        scale = np.reshape(self.focal[frame], shape) / seen[..., 2]
+        centre = self.centre[frame]
+        if isinstance(frame, slice):
+            centre = centre[:, None]
+        return seen[..., :2] * scale[..., None] + centre, seen[..., 2]
+
+
+def aim(performance: Performance, size: tuple[int, int], rng: np.random.Generator) -> Camera:
+    """A camera that keeps most of a performance in the frame; in some videos it is too close, and cuts limbs off."""
+    joints = performance.joints
+    frames = len(joints)
+    low, high = joints.min((0, 1)), joints.max((0, 1))
+    middle = 0.5 * (low + high)
+    distance = rng.uniform(4.0, 8.0)
+    tilt = rng.uniform(-3.0, 14.0)
+    away = Rotation.from_euler("xy", [-tilt, rng.normal(0, 2.5)], degrees=True).as_matrix()
+    axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]) @ away.T
+    eye = middle - distance * away[:, 1]
+    unit = Camera(eye, axes, np.ones(frames), np.zeros((frames, 2)))
+    pixels = unit.project(joints)[0]
+    margin = 0.12 / distance
+    low2, high2 = pixels.min((0, 1)) - margin, pixels.max((0, 1)) + margin
+    # the height in one frame says how large the person looks; a run or a jump takes more room
+    tall = np.median(np.ptp(pixels[..., 1], axis=1)) + 2 * margin
+    room = np.array(size) / (high2 - low2)
+    focal = min(0.95 * room.min(), rng.uniform(0.5, 0.85) * size[1] / tall)
+    if rng.uniform() < 0.15:
+        focal *= rng.uniform(1.15, 1.5)
+    slack = np.abs(np.array(size) - focal * (high2 - low2))
+    start = 0.5 * np.array(size) - 0.5 * focal * (low2 + high2) + rng.uniform(-0.4, 0.4, 2) * slack
+    time = np.linspace(-0.5, 0.5, frames)
+    zoom = np.exp(rng.uniform(-0.15, 0.15) * time)
+    sway = np.sin(2 * np.pi * (rng.uniform(0.3, 1.0, 2) * time[:, None] + rng.uniform(size=2)))
+    centre = start + rng.uniform(-0.02, 0.02, 2) * size[0] * sway
+    half = 0.5 * np.array(size)
+    return Camera(eye, axes, focal * zoom, half + (centre - half) * zoom[:, None])
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A filmed sequence: joints (T, 21, 2) in pixels, visible (T, 21) bool, and the frames (h, w, 3) BGR uint8."""
+
+    joints: np.ndarray
+    visible: np.ndarray
+    frames: Iterator[np.ndarray]
+
+
+def film(
+    action: str, person: Performer, performance: Performance, size: tuple[int, int], rng: np.random.Generator
+) -> Footage:
+    """Film a performance: where the joints appear, which of them are seen, and the pictures (drawn as iterated).
+
+    A joint is visible inside the frame where nothing stands before it; the body's own limbs do not count as cover.
+    """
+    width, height = size
+    camera = aim(performance, size, rng)
+    joints = camera.project(performance.joints)[0]
+    visible = ((joints >= 0) & (joints <= np.array(size) - 1)).all(-1)
+    front = scenery.occluder(width, height, rng) if rng.uniform() < 0.2 else None
+    if front is not None:
+        column, row = (np.clip(np.round(joints[..., i]), 0, size[i] - 1).astype(int) for i in (0, 1))
+        visible &= front[1][row, column] == 0
+    return Footage(joints, visible, _paint(action, person, performance, camera, size, front, rng))
+
+
+def _paint(
+    action: str,
+    person: Performer,
+    performance: Performance,
+    camera: Camera,
+    size: tuple[int, int],
+    front: tuple[np.ndarray, np.ndarray] | None,
+    rng: np.random.Generator,
+) -> Iterator[np.ndarray]:
+    width, height = size
+    border = max(4, width // 25)
+    canvas = scenery.background(width + 2 * border, height + 2 * border, rng)
+    light = rng.uniform(0.7, 1.15)
+    style = rng.uniform(size=8)
+    has_props = rng.uniform() < 0.75
+    blur = rng.uniform(0.5, 1.1) if rng.uniform() < 0.3 else 0.0
+    noise = rng.normal(0, rng.uniform(0, 6), (height + 16, width + 16, 3)).astype(np.int16)
+    for t, (joints, face) in enumerate(zip(performance.joints, performance.face, strict=True)):
+        x, y = np.clip(np.round(border - (camera.centre[t] - camera.centre[0])), 0, 2 * border).astype(int)
+        image = canvas[y : y + height, x : x + width].copy()
+        scale = camera.focal[t] / np.linalg.norm(joints.mean(0) - camera.eye)
+        view = View(joints, face, lambda points, t=t: camera.project(points, t), float(scale), camera.eye)
+        things = scenery.props(action, view, style, t) if has_props else []
+        draw_figure(image, view, person.body, person.clothes, things, light)
+        if front is not None:
+            cv2.copyTo(front[0], front[1], image)
+        if blur:
+            image = cv2.GaussianBlur(image, (0, 0), blur)
+        dx, dy = rng.integers(16, size=2)
+        yield cv2.add(image, noise[dy : dy + height, dx : dx + width], dtype=cv2.CV_8U)
+
+
+def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
+    """Generate a data set in Penn Action's layout into the folder `out`, made where it does not exist.
+
+    Written are frames/0001/000001.jpg ... and labels/0001.mat ..., numbered over both splits, and at the end
+    `synthetic.json` with the settings. A finished folder of the same settings is left as it is; an unfinished one
+    (after a crash) is completed. The same settings give the same bytes.
+
+    Raises:
+      Problem: `out` holds something else or cannot be written to, or the settings make no videos.
+    """
+    synth.check()
+    out = Path(out)
+    settings = json.loads(json.dumps({"version": VERSION, **asdict(synth)}))
+    try:
+        if _begin(out, settings):
+            return
+        for sequence in tqdm(plan(synth), desc="generating videos", unit="video", disable=not progress):
+            if not (out / "labels" / f"{sequence.number:04d}.mat").exists():
+                _write_sequence(out, synth, sequence)
+        shutil.rmtree(out / _PARTIAL, ignore_errors=True)
+        os.replace(out / _UNFINISHED, out / _MARKER)
+    except OSError as error:
+        raise Problem(f"cannot write generated videos to {out}: {error.strerror or error}") from error
+
+
+def _begin(out: Path, settings: dict) -> bool:
+    """True if `out` is finished; else claim it for these settings, or raise Problem if it is not ours to fill."""
+    for name in (_MARKER, _UNFINISHED):
+        marker = out / name
+        if not marker.is_file():
+            continue
+        try:
+            found = json.loads(marker.read_text())
+        except ValueError as error:
+            raise Problem(f"{marker} is damaged: choose another folder or delete this one") from error
+        if found != settings:
+            raise Problem(
+                f"{out} holds videos generated with other settings ({marker.name} lists them): "
+                f"choose another folder or delete this one"
+            )
+        return name == _MARKER
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Problem(f"{out} is not an empty folder and was not made by this generator: choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".{_UNFINISHED}"
+    partial.write_text(json.dumps(settings, indent=1))
+    os.replace(partial, out / _UNFINISHED)
+    return False
+
+
+def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
+    """One video and its labels; the label file appears last, so its presence says that the video is complete."""
+    rng = np.random.default_rng([synth.seed, sequence.number])
+    count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
+    person = performer(synth.seed, sequence.performer)
+    performance, viewpoint = stage(sequence.action, person, count, rng)
+    footage = film(sequence.action, person, performance, synth.size, rng)
+    name = f"{sequence.number:04d}"
+    partial = out / _PARTIAL / name
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for t, image in enumerate(footage.frames, 1):
+        (partial / f"{t:06d}.jpg").write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    for folder in ("frames", "labels"):
+        (out / folder).mkdir(exist_ok=True)
+    if (out / "frames" / name).exists():  # a crash came between the two renames
+        shutil.rmtree(partial)
+    else:
+        os.replace(partial, out / "frames" / name)
+    label = out / _PARTIAL / f"{name}.mat"
+    label.parent.mkdir(exist_ok=True)
+    label.write_bytes(_label(sequence, footage, viewpoint, synth.size))
+    os.replace(label, out / "labels" / f"{name}.mat")
+
+
+def _label(sequence: Sequence, footage: Footage, viewpoint: str, size: tuple[int, int]) -> bytes:
+    """The Matlab label file of one sequence: joints of Penn Action's 13, boxes around what is in the frame."""
+    xy = footage.joints[:, _PENN].astype(float)
+    visible = footage.visible[:, _PENN]
+    width, height = size
+    inside = np.clip(footage.joints, 0, np.array(size) - 1.0)
+    pad = 0.05 * np.ptp(footage.joints[..., 1], axis=1, keepdims=True)
+    box = np.concatenate([inside.min(1) - pad, inside.max(1) + pad], axis=1)
+    fields = {
+        "action": sequence.action,
+        "pose": viewpoint,
+        "x": xy[..., 0],
+        "y": xy[..., 1],
+        "visibility": visible.astype(np.uint8),
+        "train": 1.0 if sequence.train else -1.0,
+        "bbox": np.clip(box, 0, [width - 1, height - 1] * 2),
+        "dimensions": np.array([height, width, len(xy)], float),
+        "nframes": float(len(xy)),
+    }
+    file = io.BytesIO()
+    savemat(file, fields, do_compression=True)
+    # the first 116 bytes are free text, where scipy writes the time of day
+    return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]
