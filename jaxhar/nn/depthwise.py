@@ -93,8 +93,8 @@ def _kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
 
     if images == n:
         return group((x, g))[..., None]
-    split = lambda a: a.reshape(n // images, images, *a.shape[1:])
-    return lax.map(group, (split(x), split(g))).sum(0)[..., None]
+    groups = jax.tree.map(lambda a: a.reshape(n // images, images, *a.shape[1:]), (x, g))
+    return lax.map(group, groups).sum(0)[..., None]
 
 
 def _fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:

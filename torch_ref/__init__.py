@@ -1,0 +1,62 @@
+"""The PyTorch twin: the networks of jaxhar once more, for porting weights and for checking one against the other.
+
+It imports neither jax nor jaxhar.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_ref.action import ActionNet
+from torch_ref.reception import Config, Reception
+
+_ZOO = {
+    "reception-mpii": Config(),
+    "reception-penn": Config(num_blocks=4, num_frames=16, num_actions=15),
+}
+
+
+def create(name: str, **overrides) -> nn.Module:
+    """A network by its name in the zoo, with any settings of `Config` changed, fresh weights, in training mode.
+
+    Raises:
+      ValueError: no network has that name.
+    """
+    if name not in _ZOO:
+        raise ValueError(f"no network is named {name!r}; there are: {', '.join(_ZOO)}")
+    config = replace(_ZOO[name], **overrides)
+    pose = Reception(config)
+    return pose if config.num_actions is None else ActionNet(pose)
+
+
+@torch.no_grad()
+def infer(net: nn.Module, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """As jaxhar.infer: frames (B, H, W, 3) or (B, T, H, W, 3) in [-1, 1] -> pose, visible, action probabilities."""
+    x = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
+    if x.ndim == 4:
+        x = x[:, None]
+    training = net.training
+    preds = net.eval()(x.permute(0, 1, 4, 2, 3))
+    net.train(training)
+    if "action" in preds:
+        preds["action"] = preds["action"].softmax(-1)
+    return {key: value.numpy() for key, value in preds.items()}
+
+
+def save(state: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """Write a state dict given as numpy arrays."""
+    torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, path)
+
+
+def load(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a state dict as numpy arrays; nothing in the file is executed.
+
+    Raises:
+      pickle.UnpicklingError, RuntimeError: the file holds something other than tensors, or is damaged.
+    """
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}

@@ -1,0 +1,52 @@
+"""Heat maps (N, J, H, W) in, joints out. To be read beside jaxhar/heatmaps.py."""
+
+import torch
+from torch import Tensor
+
+
+def spatial_softmax(maps: Tensor) -> Tensor:
+    """Softmax over the positions of every map."""
+    return maps.flatten(-2).softmax(-1).view_as(maps)
+
+
+def soft_argmax(maps: Tensor) -> Tensor:
+    """(N, J, H, W) logits -> (N, J, 2) as (x, y) in [0, 1]."""
+    height, width = maps.shape[-2:]
+    weights = spatial_softmax(maps)
+    x = weights.sum(-2) @ torch.linspace(0, 1, width, dtype=maps.dtype, device=maps.device)
+    y = weights.sum(-1) @ torch.linspace(0, 1, height, dtype=maps.dtype, device=maps.device)
+    return torch.stack([x, y], -1)
+
+
+def joint_probability(maps: Tensor, kind: str) -> Tensor:
+    """(N, J, H, W) raw maps -> (N, J)."""
+    if kind == "sigmoid_max":
+        return maps.amax((-2, -1)).sigmoid()
+    if kind == "avgpool4_max":
+        rows = maps[..., :-1, :] + maps[..., 1:, :]
+        return (rows[..., :-1] + rows[..., 1:]).amax((-2, -1))
+    raise ValueError(f"joint_prob must be sigmoid_max or avgpool4_max, not {kind!r}")
+
+
+def aggregate_context(pose: Tensor, context: Tensor, probability: Tensor, alpha: float = 0.8) -> Tensor:
+    """Mix each joint (N, J, 2) with its context points (N, J * n, 2), weighted by probability (N, J * n)."""
+    joints = pose.shape[1]
+    context = context.unflatten(1, (joints, -1))
+    probability = probability.unflatten(1, (joints, -1))[..., None]
+    return alpha * pose + (1 - alpha) * (probability * context).sum(2) / probability.sum(2)
+
+
+def decode(
+    maps: Tensor, num_joints: int, num_context: int, kind: str, gain: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Raw maps (N, M, H, W) of one block -> pose (N, J, 2), visible (N, J), joint maps (N, J, H, W)."""
+    own, context = maps[:, :num_joints], maps[:, num_joints:]
+    pose = soft_argmax(own)
+    if num_context:
+        pose = aggregate_context(pose, soft_argmax(context), joint_probability(context, kind))
+    return pose, joint_probability(gain * own, kind), own
+
+
+def attend(maps: Tensor, features: Tensor) -> Tensor:
+    """Maps (N, J, H, W) and features (N, C, H, W) -> what the features are at each joint, (N, J, C)."""
+    return torch.einsum("njhw,nchw->njc", spatial_softmax(maps), features)
