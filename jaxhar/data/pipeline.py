@@ -1,0 +1,198 @@
+"""From records to batches: endless shuffled training streams with an exact state, and exact evaluation streams.
+
+Grain does the work; nothing here knows a data set. A record is whatever a source's ``__getitem__`` returns, an
+example is a dict of arrays as in `jaxhar.batch.Batch` without the leading axis.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxhar.batch import Batch
+from jaxhar.errors import Problem
+
+Example = dict[str, Any]
+
+
+class Source(Protocol):
+    """Random access to records."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+def stack(examples: Sequence[Example]) -> Batch:
+    """Examples with the same keys and shapes to one batch."""
+    return {key: np.stack([e[key] for e in examples]) for key in examples[0]}  # type: ignore[return-value]
+
+
+def pad(batch: Batch, size: int) -> Batch:
+    """Fill a batch up to `size` with copies of its first example; `mask` is False on them."""
+    some = next(iter(batch.values()))
+    have = len(some)  # type: ignore[arg-type]
+    mask = np.asarray(batch.get("mask", np.ones(have, bool)))
+    index = np.concatenate([np.arange(have), np.zeros(size - have, int)])
+    out = {key: np.asarray(value)[index] for key, value in batch.items()}
+    out["mask"] = np.concatenate([mask, np.zeros(size - have, bool)])
+    return out  # type: ignore[return-value]
+
+
+def _one_thread() -> None:
+    """Grain runs several examples at once: threads inside OpenCV would only compete with them."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _init_worker(index: int, count: int) -> None:
+    del index, count
+    _one_thread()
+
+
+class Stream:
+    """An endless iterator of batches whose position can be saved and restored exactly."""
+
+    def __init__(self, iterator: Any, identity: dict[str, int]):
+        self._iterator = iterator
+        self._identity = identity
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._iterator)
+
+    def get_state(self) -> dict:
+        """Position and what it depends on, as JSON-able values."""
+        return {"identity": dict(self._identity), "position": self._iterator.get_state()}
+
+    def set_state(self, state: dict) -> None:
+        """Continue where `get_state` was called; Problem if the stream was made with other settings."""
+        for key, now in self._identity.items():
+            if state["identity"].get(key) != now:
+                before = state["identity"].get(key)
+                raise Problem(
+                    f"the saved data position was made with {key} = {before}, but it is {now} now; "
+                    "resume with the same settings or start in a new workdir"
+                )
+        self._iterator.set_state(state["position"])
+
+    def close(self) -> None:
+        """Stop the reading threads."""
+        self._iterator.close()
+
+
+class Joined:
+    """Several streams drawn together: yields a dict of batches, with one joint state."""
+
+    def __init__(self, streams: dict[str, Stream]):
+        self._streams = streams
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        return self
+
+    def __next__(self) -> dict[str, Batch]:
+        return {name: next(stream) for name, stream in self._streams.items()}
+
+    def get_state(self) -> dict:
+        """States of the streams by name."""
+        return {name: stream.get_state() for name, stream in self._streams.items()}
+
+    def set_state(self, state: dict) -> None:
+        """Restore every stream; Problem if the saved ones are others."""
+        if set(state) != set(self._streams):
+            raise Problem(
+                f"the saved data position is of the streams {', '.join(sorted(state))}, "
+                f"but the configuration has {', '.join(sorted(self._streams))}"
+            )
+        for name, stream in self._streams.items():
+            stream.set_state(state[name])
+
+    def close(self) -> None:
+        """Stop the reading threads of all streams."""
+        for stream in self._streams.values():
+            stream.close()
+
+
+def train_stream(
+    source: Source,
+    load: Callable[[Any, np.random.Generator], Example],
+    *,
+    seed: int,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    threads: int = 2,
+    prefetch: int = 4,
+) -> Stream:
+    """Endless batches, reshuffled every epoch; the same arguments give the same batches.
+
+    Args:
+      load: record and generator to example; picklable when `workers` is not 0.
+      process_index, process_count: this process sees every process_count-th record of each epoch.
+      workers: processes that load (spawned); 0 loads in `threads` threads of this process.
+      prefetch: batches held ready.
+    """
+    import grain
+
+    if len(source) < process_count:
+        raise Problem(f"{len(source)} training records are too few for {process_count} processes")
+    _one_thread()
+    records = grain.MapDataset.source(source).seed(seed).shuffle()[process_index::process_count].repeat()
+    batches = records.random_map(load).batch(batch_size, drop_remainder=True)
+    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
+    if workers:
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
+        stream = stream.mp_prefetch(options, worker_init_fn=_init_worker)
+    identity = {
+        "seed": seed,
+        "batch_size": batch_size,
+        "records": len(source),
+        "process_index": process_index,
+        "process_count": process_count,
+        "workers": workers,
+    }
+    return Stream(iter(stream), identity)
+
+
+def num_batches(items: int, batch_size: int, process_count: int = 1) -> int:
+    """Batches of `eval_stream`: the same for every process."""
+    return math.ceil(math.ceil(items / process_count) / batch_size)
+
+
+class _Items:
+    """The items of one process, filled up to whole batches with copies of the first whose mask is False."""
+
+    def __init__(self, items: Sequence, load: Callable[[Any], Example], padded: int, first: Any):
+        self._items, self._load, self._padded, self._first = items, load, padded, first
+
+    def __len__(self) -> int:
+        return self._padded
+
+    def __getitem__(self, index: int) -> Example:
+        real = index < len(self._items)
+        return {**self._load(self._items[index] if real else self._first), "mask": np.bool_(real)}
+
+
+def eval_stream(
+    items: Sequence,
+    load: Callable[[Any], Example],
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """Every item once, in order; the last batch is padded and masked. Items are dealt to the processes in turn."""
+    import grain
+
+    _one_thread()
+    padded = num_batches(len(items), batch_size, process_count) * batch_size
+    own = _Items(items[process_index::process_count], load, padded, items[0])
+    batches = grain.MapDataset.source(own).batch(batch_size)
+    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)))

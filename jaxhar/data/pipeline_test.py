@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+from jaxhar.data import pipeline
+from jaxhar.errors import Problem
+
+
+def load(record: int, rng: np.random.Generator) -> pipeline.Example:
+    return {"sequence": np.int32(record), "frames": rng.normal(size=3).astype(np.float32)}
+
+
+def draw(stream: pipeline.Stream, batches: int) -> list[int]:
+    return [int(i) for _ in range(batches) for i in next(stream)["sequence"]]
+
+
+def test_every_epoch_holds_every_record_in_a_new_order():
+    stream = pipeline.train_stream(range(12), load, seed=0, batch_size=4)
+    epochs = [draw(stream, 3) for _ in range(3)]
+    stream.close()
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != list(range(12))
+
+
+def test_processes_split_each_epoch():
+    streams = [
+        pipeline.train_stream(range(12), load, seed=5, batch_size=2, process_index=i, process_count=2) for i in range(2)
+    ]
+    for _ in range(2):
+        assert sorted(draw(streams[0], 3) + draw(streams[1], 3)) == list(range(12))
+    for stream in streams:
+        stream.close()
+
+
+def test_a_batch_may_be_larger_than_the_source():
+    stream = pipeline.train_stream(range(2), load, seed=0, batch_size=5)
+    assert next(stream)["frames"].shape == (5, 3)
+    stream.close()
+
+
+@pytest.mark.parametrize("position", [0, 1, 7])
+def test_joint_state_restores_order_and_random_draws(position):
+    def make() -> pipeline.Joined:
+        return pipeline.Joined(
+            {
+                "a": pipeline.train_stream(range(5), load, seed=1, batch_size=2),
+                "b": pipeline.train_stream(range(7), load, seed=2, batch_size=3),
+            }
+        )
+
+    first = make()
+    for _ in range(position):
+        next(first)
+    state = json.loads(json.dumps(first.get_state()))
+    expected = [next(first) for _ in range(5)]
+    second = make()
+    next(second)
+    second.set_state(state)
+    for batches in expected:
+        again = next(second)
+        for name in ("a", "b"):
+            np.testing.assert_array_equal(again[name]["sequence"], batches[name]["sequence"])
+            np.testing.assert_array_equal(again[name]["frames"], batches[name]["frames"])
+    with pytest.raises(Problem, match="streams a, b"):
+        pipeline.Joined({}).set_state(state)
+    first.close()
+    second.close()
+
+
+def test_a_state_of_other_settings_is_refused():
+    stream = pipeline.train_stream(range(5), load, seed=1, batch_size=2)
+    state = stream.get_state()
+    stream.close()
+    other = pipeline.train_stream(range(5), load, seed=1, batch_size=3)
+    with pytest.raises(Problem, match="batch_size = 2, but it is 3"):
+        other.set_state(state)
+    other.close()
+    with pytest.raises(Problem, match="too few"):
+        pipeline.train_stream(range(1), load, seed=1, batch_size=2, process_count=2)
+
+
+def one(item: int) -> pipeline.Example:
+    return {"sequence": np.int32(item)}
+
+
+@pytest.mark.parametrize(("items", "batch", "processes"), [(7, 3, 1), (6, 3, 1), (7, 2, 2), (1, 4, 3)])
+def test_evaluation_covers_each_item_once(items, batch, processes):
+    seen = []
+    for process in range(processes):
+        batches = list(
+            pipeline.eval_stream(
+                range(100, 100 + items), one, batch_size=batch, process_index=process, process_count=processes
+            )
+        )
+        assert len(batches) == pipeline.num_batches(items, batch, processes)
+        assert all(len(b["sequence"]) == batch for b in batches)
+        own = [int(i) for b in batches for i in b["sequence"][b["mask"]]]
+        assert own == list(range(100 + process, 100 + items, processes))
+        seen += own
+    assert sorted(seen) == list(range(100, 100 + items))
+
+
+def test_stack_and_pad():
+    batch = pipeline.stack([one(3), one(4)])
+    padded = pipeline.pad(batch, 4)
+    assert padded["sequence"].tolist() == [3, 4, 3, 3]
+    assert padded["mask"].tolist() == [True, True, False, False]
+    assert pipeline.pad(padded, 5)["mask"].tolist() == [True, True, False, False, False]
+    assert "mask" not in batch

@@ -1,0 +1,295 @@
+"""Boxes, crops, augmentation and clip sampling, as the networks were trained and evaluated by their authors.
+
+One draw of the augmentation serves all frames of a clip. A crop is a window (centre, width, height) of the image,
+turned about its centre, cut, stretched to a square and perhaps mirrored; the same steps on points are one affine map
+from image pixels to crop units (0 is the crop's left or top edge, 1 its right or bottom).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from jaxhar import geometry
+
+#: A box is x1, y1, x2, y2 in image pixels.
+Box = np.ndarray
+
+
+def _steps(limit: float, step: float) -> tuple[float, ...]:
+    return tuple(np.arange(-limit, limit + step / 2, step).tolist())
+
+
+#: Exponents drawn per colour channel.
+CHANNEL_POWERS = tuple((np.arange(90, 111, 2) / 100).tolist())
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw of the augmentation; the defaults are the evaluation values."""
+
+    angle: float = 0.0  # degrees, counter-clockwise on the screen
+    scale: float = 1.0  # of the box
+    trans: tuple[float, float] = (0.0, 0.0)  # image pixels, times scale
+    flip: bool = False
+    power: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of R, G, B in [0, 1]
+    subsampling: int = 1  # frames between two frames of a clip
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The values to draw from, uniformly and independently of each other.
+
+    Attributes:
+      angles: degrees. scales: factors of the box. trans_x, trans_y: shifts of the box in image pixels.
+      hflip: mirrored or not. channel_power: exponents, one draw per colour channel.
+      subsampling: steps between the frames of a training clip.
+      fixed_subsampling: the step of evaluation clips.
+    """
+
+    angles: tuple[float, ...] = (0.0,)
+    scales: tuple[float, ...] = (1.0,)
+    trans_x: tuple[float, ...] = (0.0,)
+    trans_y: tuple[float, ...] = (0.0,)
+    hflip: tuple[bool, ...] = (False,)
+    channel_power: tuple[float, ...] = (1.0,)
+    subsampling: tuple[int, ...] = (1,)
+    fixed_subsampling: int = 1
+
+    def draw(self, rng: np.random.Generator) -> Draw:
+        """One training draw; the same generator state gives the same draw."""
+
+        def pick(values: tuple) -> float:
+            return values[int(rng.integers(len(values)))]
+
+        return Draw(
+            angle=pick(self.angles),
+            scale=pick(self.scales),
+            trans=(pick(self.trans_x), pick(self.trans_y)),
+            flip=bool(pick(self.hflip)),
+            power=(pick(self.channel_power), pick(self.channel_power), pick(self.channel_power)),
+            subsampling=int(pick(self.subsampling)),
+        )
+
+    def fixed(self, flip: bool = False) -> Draw:
+        """The evaluation values."""
+        return Draw(flip=flip, subsampling=self.fixed_subsampling)
+
+
+NONE = Augment()
+#: The authors' "pennaction_ar": action clips of Penn Action.
+PENN_CLIPS = Augment(
+    angles=_steps(30, 5),
+    scales=(0.7, 1.0, 1.3),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(40, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(1, 2, 3),
+    fixed_subsampling=2,
+)
+#: The authors' "pennaction" (CVPR'18): single frames of Penn Action, for pose.
+PENN_STILLS = Augment(
+    angles=_steps(30, 5),
+    scales=(0.7, 1.0, 1.3, 2.5),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(40, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(1, 2),
+    fixed_subsampling=1,
+)
+#: The authors' "pennaction_pe" (TPAMI'20): single frames of Penn Action, for pose.
+PENN_STILLS_TPAMI = Augment(
+    angles=_steps(40, 5),
+    scales=(0.7, 1.0, 1.3, 2.0),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
+
+MIN_SIDE = 32  # of a window, in pixels
+
+
+def valid_bbox(points: np.ndarray, rel: float = 1.5) -> Box:
+    """(4,) square box around points (N, 2), N > 0: `rel` times their larger extent, centred on their extremes."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre, half = (low + high) / 2, rel * (high - low).max() / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+def gt_bbox(points: np.ndarray, labelled: np.ndarray, size: tuple[int, int], scale: float = 1.0) -> Box:
+    """(4,) box of a clip from its labels: the union of the boxes of its first, middle and last frame.
+
+    Args:
+      points: (T, J, 2) image pixels. labelled: (T, J) bool. size: (width, height) of the image.
+      scale: of each frame's box, around that frame's centre.
+
+    The union may be oblong. A frame without a labelled joint contributes the whole image.
+    """
+    n = len(points)
+    boxes = []
+    for t in {0, int(n / 2 + 0.5), n - 1} if n > 1 else {0}:
+        usable = points[t][labelled[t]]
+        boxes.append(valid_bbox(usable, 1.5 * scale) if len(usable) else np.array([0.0, 0.0, *size]))
+    stacked = np.stack(boxes)
+    return np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
+
+
+def centred_bbox(size: tuple[int, int], scale: float = 1.0) -> Box:
+    """(4,) square of side scale * max(width, height) around the image's centre, where nothing better is known."""
+    centre, half = np.array(size) / 2.0, scale * max(size) / 2.0
+    return np.concatenate([centre - half, centre + half])
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a crop comes from.
+
+    Attributes:
+      cut: (3, 3) image pixels -> pixels of the crop before it is resized.
+      cut_size: (width, height) of the crop before it is resized.
+      turned: whether `cut` rotates.
+      size: side of the finished square crop.
+      flip: whether the finished crop is mirrored.
+      affine: (3, 3) image pixels -> crop units, mirroring included.
+    """
+
+    cut: np.ndarray
+    cut_size: tuple[int, int]
+    turned: bool
+    size: int
+    flip: bool
+    affine: np.ndarray
+
+
+def plan_crop(box: Box, image_size: tuple[int, int], size: int, draw: Draw | None = None) -> Crop:
+    """Lay the crop of side `size` over a box of an image of (width, height).
+
+    The draw's scale only multiplies its shift: callers scale the box when they make it. A box with a side under 32
+    pixels becomes 32x32. Corners are truncated toward zero to whole pixels, so the cut may be a pixel off the box.
+    """
+    draw = draw or Draw()
+    box = np.asarray(box, np.float64)
+    centre, window = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    if window.min() < MIN_SIDE:
+        window = np.array([MIN_SIDE, MIN_SIDE], np.float64)
+    centre = centre + draw.scale * np.asarray(draw.trans, np.float64)
+    cut = np.eye(3)
+    if draw.angle:
+        cut = geometry.translation(*centre) @ geometry.rotation(draw.angle) @ geometry.translation(*-centre)
+        w, h = image_size
+        corners = geometry.apply(cut, np.array([[0, 0], [w, 0], [0, h], [w, h]], np.float64))
+        # The origin of the turned, expanded image: it decides where the truncation below falls.
+        cut = geometry.translation(*-corners.min(axis=0)) @ cut
+    middle = geometry.apply(cut, centre[None])[0]
+    x1, y1 = np.trunc(middle - window / 2).astype(int).tolist()
+    x2, y2 = np.trunc(middle + window / 2).astype(int).tolist()
+    cut = geometry.translation(-x1, -y1) @ cut
+    affine = geometry.scaling(1 / (x2 - x1), 1 / (y2 - y1)) @ cut
+    if draw.flip:
+        affine = geometry.translation(1, 0) @ geometry.scaling(-1, 1) @ affine
+    return Crop(cut, (x2 - x1, y2 - y1), bool(draw.angle), size, draw.flip, affine)
+
+
+def crop_image(image: np.ndarray, crop: Crop) -> np.ndarray:
+    """Cut a crop out of a uint8 image (H, W, C): (size, size, C) uint8, black outside of the image.
+
+    Resized with PIL's antialiased bilinear filter. Only the needed region is turned, at the image's own resolution.
+    """
+    w, h = crop.cut_size
+    if crop.turned:
+        # cv2 puts pixel centres at integers, the affine maps here at half integers.
+        centres = geometry.translation(-0.5, -0.5) @ crop.cut @ geometry.translation(0.5, 0.5)
+        cut = cv2.warpAffine(image, centres[:2], (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    else:
+        x1, y1 = (-crop.cut[:2, 2]).round().astype(int).tolist()
+        cut = _slice(image, x1, y1, w, h)
+    if (w, h) != (crop.size, crop.size):
+        resized = Image.fromarray(cut).resize((crop.size, crop.size), Image.Resampling.BILINEAR)
+        cut = np.asarray(resized)
+    return cut[:, ::-1] if crop.flip else cut
+
+
+def _slice(image: np.ndarray, x1: int, y1: int, w: int, h: int) -> np.ndarray:
+    """image[y1:y1+h, x1:x1+w], contiguous, with black where that leaves the image."""
+    rows, columns = image.shape[:2]
+    top, left = max(y1, 0), max(x1, 0)
+    bottom, right = min(y1 + h, rows), min(x1 + w, columns)
+    inside = image[top:bottom, left:right]
+    if inside.shape[:2] == (h, w):
+        return np.ascontiguousarray(inside)
+    out = np.zeros((h, w, *image.shape[2:]), np.uint8)
+    if bottom > top and right > left:
+        out[top - y1 : bottom - y1, left - x1 : right - x1] = inside
+    return out
+
+
+def power_table(power: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarray:
+    """(1, 256, 3) float32: network value of each uint8 per channel, 2 ((v / 255) ^ power - 0.5)."""
+    unit = np.arange(256, dtype=np.float64)[:, None] / 255
+    return (2 * (unit ** np.asarray(power) - 0.5)).astype(np.float32)[None]
+
+
+def normalise(image: np.ndarray, table: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """uint8 (H, W, 3) to float32 in [-1, 1] by a `power_table`."""
+    return cv2.LUT(np.ascontiguousarray(image), table, out)
+
+
+def crop_frames(frames: list[np.ndarray], crop: Crop, power: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+    """RGB uint8 frames (H, W, 3) to the network's input (T, size, size, 3), float32 in [-1, 1]; outside is -1."""
+    table = power_table(power)
+    out = np.empty((len(frames), crop.size, crop.size, 3), np.float32)
+    for t, frame in enumerate(frames):
+        out[t] = normalise(crop_image(frame, crop), table)
+    return out
+
+
+def crop_pose(
+    crop: Crop, points: np.ndarray, labelled: np.ndarray, partner: np.ndarray, keep_outside: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels in the crop: pose (T, J, 2) float32 in crop units, visible (T, J) float32, valid (T, J, 2) bool.
+
+    Args:
+      points: (T, J, 2) image pixels. labelled: (T, J) bool. partner: the skeleton's flip permutation.
+      keep_outside: leave labelled joints outside of the crop valid (to score them); by the authors' rule, which
+        is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1.
+
+    Coordinates that are not valid are 0.
+    """
+    pose = geometry.apply(crop.affine, points)
+    if crop.flip:
+        pose, labelled = pose[:, partner], labelled[:, partner]
+    inside = labelled & ((pose > 0) & (pose < 1)).all(axis=-1)
+    valid = labelled if keep_outside else inside
+    pose = np.where(valid[..., None], pose, 0).astype(np.float32)
+    return pose, inside.astype(np.float32), np.repeat(valid[..., None], 2, axis=-1)
+
+
+def clip_frames(num_frames: int, subsampling: int, clip: int, rng: np.random.Generator | None = None) -> list[int]:
+    """Frame indices of one clip of `clip` frames: centred, or anywhere with a generator.
+
+    A sequence that is too short is walked at a smaller step, and below `clip` frames its frames are repeated.
+    """
+    stretch = 1.0
+    while num_frames * stretch < clip:
+        stretch *= 1.5
+    n = num_frames * stretch
+    step = min(subsampling, int(n / clip))
+    slack = n - (step * (clip - 1) + 1)
+    start = int(slack / 2) if rng is None else int(rng.integers(int(slack) + 1))
+    return [int((start + step * t) / stretch) for t in range(clip)]
+
+
+def multi_clips(num_frames: int, subsampling: int, clip: int) -> list[list[int]]:
+    """Frame indices of all evaluation clips of a sequence, half overlapping.
+
+    A sequence too short for one gets the centred clip (the authors counted such sequences as recognised).
+    """
+    clips, start = [], 0
+    while start + clip * subsampling <= num_frames:
+        clips.append([start + subsampling * t for t in range(clip)])
+        start += clip // 2 + (subsampling - 1)
+    return clips or [clip_frames(num_frames, subsampling, clip)]

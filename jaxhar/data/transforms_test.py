@@ -1,0 +1,209 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxhar import geometry
+from jaxhar.data import transforms
+from jaxhar.data.transforms import Draw
+from jaxhar.skeleton import PA16
+
+LABELLED = np.ones((1, 16), bool)
+
+
+def smooth_image(w: int, h: int) -> np.ndarray:
+    """A picture whose values change by about a grey level or two a pixel, so that a pixel's shift shows as such."""
+    coarse = np.random.default_rng(0).integers(0, 255, (h // 24, w // 24, 3), np.uint8)
+    return cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)
+
+
+def literal_crop(image: np.ndarray, box: np.ndarray, angle: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn and expand the whole image, then cut, then resize: the authors' steps as they stand. Also the map."""
+    centre, window = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    h, w = image.shape[:2]
+    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    to = np.array([[1, 0, centre[0]], [0, 1, centre[1]], [0, 0, 1]])
+    back = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, 1]])
+    affine = to @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ back
+    corners = affine @ np.array([[0, 0, 1], [w, 0, 1], [0, h, 1], [w, h, 1]]).T
+    affine = np.array([[1, 0, -corners[0].min()], [0, 1, -corners[1].min()], [0, 0, 1]]) @ affine
+    picture = Image.fromarray(image)
+    if angle:
+        picture = picture.rotate(angle, Image.Resampling.BILINEAR, expand=True)
+    middle = (affine @ [*centre, 1])[:2]
+    cut = [int(v) for v in (*(middle - window / 2), *(middle + window / 2))]
+    affine = np.array([[1, 0, -cut[0]], [0, 1, -cut[1]], [0, 0, 1]]) @ affine
+    affine = np.diag([1 / (cut[2] - cut[0]), 1 / (cut[3] - cut[1]), 1]) @ affine
+    return np.asarray(
+        picture.crop((cut[0], cut[1], cut[2], cut[3])).resize((size, size), Image.Resampling.BILINEAR)
+    ), affine
+
+
+@pytest.mark.parametrize("box", [(60, 40, 260, 240), (-30.5, -20.2, 350.7, 260.1), (100, 90, 180.5, 230)])
+def test_straight_crop_equals_cut_and_resize(box):
+    image = smooth_image(320, 240)
+    crop = transforms.plan_crop(np.array(box), (320, 240), 96)
+    expected, affine = literal_crop(image, np.array(box), 0, 96)
+    np.testing.assert_array_equal(transforms.crop_image(image, crop), expected)
+    np.testing.assert_allclose(crop.affine, affine, atol=1e-12)
+
+
+@pytest.mark.parametrize("angle", [-30.0, -5.0, 15.0, 40.0])
+@pytest.mark.parametrize("box", [(60, 40, 260, 240), (-20, 10, 200, 250), (180, 60, 330.5, 310.5)])
+def test_turned_crop_equals_turn_expand_cut_resize(angle, box):
+    image = smooth_image(320, 240)
+    crop = transforms.plan_crop(np.array(box), (320, 240), 128, Draw(angle=angle))
+    expected, affine = literal_crop(image, np.array(box), angle, 128)
+    np.testing.assert_allclose(crop.affine, affine, atol=1e-12)
+    ours = transforms.crop_image(image, crop).astype(int)
+    # PIL rounds the size of the turned image, which moves it by under a pixel: leave its edge out.
+    inside = cv2.erode((expected.max(-1) > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    shifted = [np.abs(np.roll(ours, (dy, dx), (0, 1)) - expected)[inside] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    assert np.abs(ours - expected)[inside].mean() < 4
+    assert np.min(shifted, axis=0).mean() < 2
+
+
+def test_a_dot_lands_where_the_affine_map_says():
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[98:103, 148:153] = 255
+    for draw in (Draw(), Draw(angle=25, flip=True, trans=(15, -5), scale=1.3), Draw(angle=-30)):
+        crop = transforms.plan_crop(np.array([60.0, 30, 250, 210]), (320, 240), 256, draw)
+        found = transforms.crop_image(image, crop)[..., 0].astype(float)
+        y, x = np.mgrid[:256, :256] + 0.5
+        centre = np.array([(x * found).sum(), (y * found).sum()]) / found.sum() / 256
+        expected = geometry.apply(crop.affine, np.array([[150.5, 100.5]]))[0]
+        np.testing.assert_allclose(centre, expected, atol=0.5 / 256)
+
+
+def test_crop_sides_follow_truncation_toward_zero():
+    far = transforms.plan_crop(np.array([100.0, 100.0, 300.9, 300.9]), (640, 480), 256)
+    near = transforms.plan_crop(np.array([-50.45, -50.45, 150.45, 150.45]), (640, 480), 256)
+    assert far.cut_size == (200, 200) and near.cut_size == (200, 200)
+    assert transforms.plan_crop(np.array([100.2, 100.2, 301.1, 301.1]), (640, 480), 256).cut_size == (201, 201)
+    np.testing.assert_array_equal(near.cut, geometry.translation(50, 50))
+
+
+def test_small_windows_grow_to_32_pixels():
+    crop = transforms.plan_crop(np.array([100.0, 100, 110, 200]), (320, 240), 64)
+    assert crop.cut_size == (32, 32)
+    np.testing.assert_allclose(geometry.apply(crop.affine, np.array([[105.0, 150.0]])), [[0.5, 0.5]], atol=1 / 64)
+
+
+def test_shift_is_multiplied_by_scale():
+    box = np.array([100.0, 100, 200, 200])
+    crop = transforms.plan_crop(box, (320, 240), 64, Draw(scale=1.3, trans=(40, -10)))
+    np.testing.assert_array_equal(crop.cut, geometry.translation(-152, -87))
+
+
+def test_pixels_outside_are_black_and_powers_apply_per_channel():
+    image = np.full((40, 40, 3), 128, np.uint8)
+    crop = transforms.plan_crop(np.array([-40.0, 0, 40, 80]), (40, 40), 80)
+    out = transforms.crop_frames([image], crop, power=(0.9, 1.0, 1.1))
+    assert out.shape == (1, 80, 80, 3) and out.dtype == np.float32
+    assert (out[0, :, :39] == -1).all() and (out[0, 41:] == -1).all()
+    expected = 2 * ((128 / 255) ** np.array([0.9, 1.0, 1.1]) - 0.5)
+    np.testing.assert_allclose(out[0, 10, 60], expected, atol=1e-6)
+
+
+def test_a_crop_wholly_outside_is_black():
+    crop = transforms.plan_crop(np.array([500.0, 500, 600, 600]), (40, 40), 16)
+    assert (transforms.crop_image(np.full((40, 40, 3), 255, np.uint8), crop) == 0).all()
+
+
+def test_one_pixel_image():
+    crop = transforms.plan_crop(transforms.centred_bbox((1, 1)), (1, 1), 16)
+    assert transforms.crop_image(np.full((1, 1, 3), 255, np.uint8), crop).shape == (16, 16, 3)
+
+
+def test_flip_mirrors_and_swaps_sides():
+    points = np.random.default_rng(1).uniform(50, 150, (1, 16, 2))
+    box = np.array([0.0, 0, 200, 200])
+    plain = transforms.plan_crop(box, (200, 200), 64)
+    mirrored = transforms.plan_crop(box, (200, 200), 64, Draw(flip=True))
+    pose, _, _ = transforms.crop_pose(plain, points, LABELLED, PA16.flip)
+    flipped, visible, valid = transforms.crop_pose(mirrored, points, LABELLED, PA16.flip)
+    right, left = PA16.index("r_wrist"), PA16.index("l_wrist")
+    np.testing.assert_allclose(flipped[0, left], [1 - pose[0, right, 0], pose[0, right, 1]], atol=1e-6)
+    assert visible.all() and valid.all()
+    image = smooth_image(200, 200)
+    np.testing.assert_array_equal(transforms.crop_image(image, mirrored), transforms.crop_image(image, plain)[:, ::-1])
+
+
+def test_visible_is_strictly_inside():
+    points = np.zeros((1, 16, 2))
+    points[0, :4] = [[100, 100], [150, 150], [200, 150], [150, 99]]
+    crop = transforms.plan_crop(np.array([100.0, 100, 200, 200]), (320, 240), 64)
+    labelled = LABELLED.copy()
+    labelled[0, 5] = False
+    pose, visible, valid = transforms.crop_pose(crop, points, labelled, PA16.flip)
+    assert visible[0, :4].tolist() == [0, 1, 0, 0] and visible.sum() == 1
+    assert (pose[~valid] == 0).all() and valid.sum() == 2
+    _, visible, valid = transforms.crop_pose(crop, points, labelled, PA16.flip, keep_outside=True)
+    assert visible.sum() == 1 and valid.sum() == 30
+
+
+def test_valid_bbox_is_square_around_the_extremes():
+    box = transforms.valid_bbox(np.array([[10.0, 20.0], [30.0, 60.0], [20.0, 30.0]]))
+    np.testing.assert_allclose(box, [-10, 10, 50, 70])
+
+
+def test_gt_bbox_unites_first_middle_and_last_frame():
+    points = np.zeros((4, 2, 2))
+    points[:, 1] = 10
+    points += np.array([0, 1000, 100, 50])[:, None, None]  # frame 1 is not asked, frame 2 = int(4 / 2 + 0.5) is
+    labelled = np.ones((4, 2), bool)
+    np.testing.assert_allclose(transforms.gt_bbox(points, labelled, (320, 240)), [-2.5, -2.5, 112.5, 112.5])
+    np.testing.assert_allclose(transforms.gt_bbox(points, labelled, (320, 240), 2.0), [-10, -10, 120, 120])
+    labelled[0] = False
+    np.testing.assert_allclose(transforms.gt_bbox(points, labelled, (320, 240)), [0, 0, 320, 240])
+    np.testing.assert_allclose(transforms.gt_bbox(points[:1], labelled[1:2], (320, 240)), [-2.5, -2.5, 12.5, 12.5])
+    np.testing.assert_allclose(transforms.gt_bbox(points[:2], np.ones((2, 2), bool), (9, 9))[2:], [1012.5, 1012.5])
+
+
+def test_centred_bbox():
+    np.testing.assert_allclose(transforms.centred_bbox((320, 240), 1.5), [-80, -120, 400, 360])
+
+
+def test_clip_sampling_literals():
+    assert transforms.clip_frames(100, 6, 8) == list(range(28, 71, 6))
+    assert transforms.clip_frames(40, 6, 8) == list(range(2, 38, 5))
+    assert transforms.clip_frames(7, 6, 8) == [0, 1, 2, 2, 3, 4, 4, 5]
+    assert transforms.clip_frames(31, 2, 16) == list(range(7, 23))
+    assert transforms.clip_frames(1, 2, 16) == [0] * 16
+    assert transforms.clip_frames(9, 2, 1) == [4]
+
+
+def test_multi_clip_literals():
+    clips = transforms.multi_clips(60, 6, 8)
+    assert [c[0] for c in clips] == [0, 9] and clips[1] == list(range(9, 52, 6))
+    assert transforms.multi_clips(31, 2, 16) == [transforms.clip_frames(31, 2, 16)]
+    assert [c[0] for c in transforms.multi_clips(50, 2, 16)] == [0, 9, 18]
+
+
+def test_random_clips_reach_every_start():
+    rng = np.random.default_rng(0)
+    starts = {transforms.clip_frames(10, 2, 4, rng)[0] for _ in range(200)}
+    assert starts == {0, 1, 2, 3}
+    short = [transforms.clip_frames(3, 3, 16, rng) for _ in range(100)]
+    assert all(0 <= i < 3 for clip in short for i in clip)
+
+
+def test_augmentations_are_the_published_ones():
+    clips = transforms.PENN_CLIPS
+    assert clips.angles == tuple(range(-30, 31, 5)) and clips.scales == (0.7, 1.0, 1.3)
+    assert clips.trans_x == clips.trans_y == tuple(range(-40, 41, 5))
+    assert clips.subsampling == (1, 2, 3) and clips.fixed_subsampling == 2
+    assert clips.channel_power == (0.9, 0.92, 0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08, 1.1)
+    assert transforms.PENN_STILLS.scales == (0.7, 1.0, 1.3, 2.5)
+    assert transforms.PENN_STILLS_TPAMI.angles == tuple(range(-40, 41, 5))
+    assert transforms.NONE.draw(np.random.default_rng(0)) == Draw() == transforms.NONE.fixed()
+
+
+def test_draws_are_seeded_and_reach_every_value():
+    draws = [transforms.PENN_CLIPS.draw(np.random.default_rng(i)) for i in range(300)]
+    assert draws[:3] == [transforms.PENN_CLIPS.draw(np.random.default_rng(i)) for i in range(3)]
+    assert {d.angle for d in draws} == set(transforms.PENN_CLIPS.angles)
+    assert {d.flip for d in draws} == {False, True} and {d.subsampling for d in draws} == {1, 2, 3}
+    assert any(len(set(d.power)) == 3 for d in draws)
