@@ -61,7 +61,7 @@ class Clothes:
 
 
 def random_colour(rng: np.random.Generator) -> Colour:
-    hsv = np.uint8([[[rng.integers(180), rng.integers(30, 240), rng.integers(50, 250)]]])
+    hsv = np.array([[[rng.integers(180), rng.integers(30, 240), rng.integers(50, 250)]]], np.uint8)
     b, g, r = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return b, g, r
 

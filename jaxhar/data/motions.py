@@ -6,6 +6,7 @@ trunk and where hands and feet are, in units of the body, so that one table serv
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 Vector = tuple[float, float, float]
 
@@ -63,7 +64,7 @@ def _sym(at: float, hand: Vector, foot: Vector = (0.08, 0.0, -0.98), **rest) -> 
 
 _BENCH_FEET = (0.22, -0.5, -0.5)
 _SITUP_FEET = (0.1, -0.12, -0.62)
-_WIDE = {"lfoot": (-0.22, 0.05, -0.92), "rfoot": (0.22, 0.05, -0.92)}
+_WIDE: dict[str, Any] = {"lfoot": (-0.22, 0.05, -0.92), "rfoot": (0.22, 0.05, -0.92)}
 
 #: The motions, by the names of `jaxhar.actions.PENN`.
 MOTIONS: dict[str, Motion] = {

@@ -19,7 +19,8 @@ def background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
             x = int(rng.integers(width))
             cv2.line(image, (x, 0), (x + int(rng.integers(-20, 20)), horizon), random_colour(rng), 1, cv2.LINE_AA)
     elif kind == "mosaic":
-        cells = rng.integers(30, 220, (int(rng.integers(3, 14)), int(rng.integers(3, 14)), 3), dtype=np.uint8)
+        grey = rng.uniform(50, 200, (int(rng.integers(3, 14)), int(rng.integers(3, 14)), 1))
+        cells = np.clip(grey + rng.normal(0, 22, (*grey.shape[:2], 3)), 0, 255).astype(np.uint8)
         image = cv2.resize(cells, (width, height), interpolation=int(rng.choice([cv2.INTER_CUBIC, cv2.INTER_NEAREST])))
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(2, 8))
     else:
@@ -27,15 +28,18 @@ def background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(0, 10)):
         _clutter(image, rng)
     grain = cv2.resize(rng.normal(0, 1, (height // 4, width // 4)).astype(np.float32), (width, height))
-    x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)[:, None]
-    light = rng.uniform(0.7, 1.1) + rng.uniform(-0.25, 0.25) * x + rng.uniform(-0.25, 0.25) * y
+    across, down = np.linspace(-1, 1, width), np.linspace(-1, 1, height)[:, None]
+    light = rng.uniform(0.7, 1.1) + rng.uniform(-0.25, 0.25) * across + rng.uniform(-0.25, 0.25) * down
     shaded = image * light[..., None] + (rng.uniform(0, 10) * grain)[..., None]
     return np.clip(shaded, 0, 255).astype(np.uint8)
 
 
 def _gradient(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     corners = np.array([[random_colour(rng), random_colour(rng)], [random_colour(rng), random_colour(rng)]])
-    corners = corners.mean((0, 1)) + rng.uniform(0.1, 0.7) * (corners - corners.mean((0, 1)))
+    corners = corners.mean((0, 1)) + rng.uniform(0.1, 0.5) * (corners - corners.mean((0, 1)))
+    # walls and floors are duller than clothes
+    colourful = rng.uniform(0.2, 0.7)
+    corners = colourful * corners + (1 - colourful) * corners.mean(-1, keepdims=True)
     return cv2.resize(corners.astype(np.float32), (width, max(1, height))).clip(0, 255).astype(np.uint8)
 
 
@@ -126,7 +130,7 @@ def _barbell(view: View, style: np.ndarray, time: int) -> list[Item]:
     half, plate = 0.65, 0.1 + 0.12 * style[1]
     b = np.cross(way, _unit(np.array([way[1], -way[0], 0.3])))
     a = np.cross(way, b)
-    items = [_stick(view, [middle - half * way, middle + half * way], 0.03, _shade(style, (150, 150, 150)), -0.1)]
+    items = [_stick(view, [middle - half * way, middle + half * way], 0.03, _shade(style, (150, 150, 150)))]
     for sign in (-1, 1):
         items.append(_oval(view, middle + sign * half * way, plate * a, plate * b, _shade(style, (40, 40, 60))))
     return items
@@ -136,7 +140,7 @@ def _bench(view: View, style: np.ndarray, time: int) -> list[Item]:
     head, seat = view["head"], view["pelvis"]
     down = np.array([0, 0, -0.16])
     bed = _stick(view, [head + down, seat + down], 0.09, _shade(style, (60, 50, 120)), 0.3)
-    legs = [_stick(view, [p + down, [*p[:2], 0.0]], 0.05, _shade(style, (70, 70, 70)), 0.4) for p in (head, seat)]
+    legs = [_stick(view, [p + down, p * [1, 1, 0]], 0.05, _shade(style, (70, 70, 70)), 0.4) for p in (head, seat)]
     return [bed, *legs, *_barbell(view, style, time)]
 
 

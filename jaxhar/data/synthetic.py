@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -83,7 +84,7 @@ class Sequence:
 
 def plan(synth: Synth) -> list[Sequence]:
     """All videos of a data set, training ones first; actions balanced, test performers numbered after the others."""
-    sequences = []
+    sequences: list[Sequence] = []
     for train, count, performers, first in (
         (True, synth.train_sequences, synth.train_performers, 0),
         (False, synth.test_sequences, synth.test_performers, synth.train_performers),
@@ -159,8 +160,8 @@ def aim(performance: Performance, size: tuple[int, int], rng: np.random.Generato
     tall = np.median(np.ptp(pixels[..., 1], axis=1)) + 2 * margin
     room = np.array(size) / (high2 - low2)
     focal = min(0.95 * room.min(), rng.uniform(0.5, 0.85) * size[1] / tall)
-    if rng.uniform() < 0.15:
-        focal *= rng.uniform(1.15, 1.5)
+    if rng.uniform() < 0.12:
+        focal *= rng.uniform(1.15, 1.4)
     slack = np.abs(np.array(size) - focal * (high2 - low2))
     start = 0.5 * np.array(size) - 0.5 * focal * (low2 + high2) + rng.uniform(-0.4, 0.4, 2) * slack
     time = np.linspace(-0.5, 0.5, frames)
@@ -190,7 +191,7 @@ def film(
     width, height = size
     camera = aim(performance, size, rng)
     joints = camera.project(performance.joints)[0]
-    visible = ((joints >= 0) & (joints <= np.array(size) - 1)).all(-1)
+    visible = np.asarray(((joints >= 0) & (joints <= np.array(size) - 1)).all(-1))
     front = scenery.occluder(width, height, rng) if rng.uniform() < 0.2 else None
     if front is not None:
         column, row = (np.clip(np.round(joints[..., i]), 0, size[i] - 1).astype(int) for i in (0, 1))
@@ -219,7 +220,7 @@ def _paint(
         x, y = np.clip(np.round(border - (camera.centre[t] - camera.centre[0])), 0, 2 * border).astype(int)
         image = canvas[y : y + height, x : x + width].copy()
         scale = camera.focal[t] / np.linalg.norm(joints.mean(0) - camera.eye)
-        view = View(joints, face, lambda points, t=t: camera.project(points, t), float(scale), camera.eye)
+        view = View(joints, face, partial(camera.project, frame=t), float(scale), camera.eye)
         things = scenery.props(action, view, style, t) if has_props else []
         draw_figure(image, view, person.body, person.clothes, things, light)
         if front is not None:
@@ -271,12 +272,12 @@ def _begin(out: Path, settings: dict) -> bool:
                 f"choose another folder or delete this one"
             )
         return name == _MARKER
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    claim = out / f".{_UNFINISHED}"
+    if out.exists() and (not out.is_dir() or any(path != claim for path in out.iterdir())):
         raise Problem(f"{out} is not an empty folder and was not made by this generator: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{_UNFINISHED}"
-    partial.write_text(json.dumps(settings, indent=1))
-    os.replace(partial, out / _UNFINISHED)
+    claim.write_text(json.dumps(settings, indent=1))
+    os.replace(claim, out / _UNFINISHED)
     return False
 
 
@@ -288,17 +289,17 @@ def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
     performance, viewpoint = stage(sequence.action, person, count, rng)
     footage = film(sequence.action, person, performance, synth.size, rng)
     name = f"{sequence.number:04d}"
-    partial = out / _PARTIAL / name
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    folder = out / _PARTIAL / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for t, image in enumerate(footage.frames, 1):
-        (partial / f"{t:06d}.jpg").write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
-    for folder in ("frames", "labels"):
-        (out / folder).mkdir(exist_ok=True)
+        (folder / f"{t:06d}.jpg").write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    for part in ("frames", "labels"):
+        (out / part).mkdir(exist_ok=True)
     if (out / "frames" / name).exists():  # a crash came between the two renames
-        shutil.rmtree(partial)
+        shutil.rmtree(folder)
     else:
-        os.replace(partial, out / "frames" / name)
+        os.replace(folder, out / "frames" / name)
     label = out / _PARTIAL / f"{name}.mat"
     label.parent.mkdir(exist_ok=True)
     label.write_bytes(_label(sequence, footage, viewpoint, synth.size))
