@@ -8,12 +8,7 @@ the class probabilities over all clips of a sequence and their mirror images.
 """
 
 import functools
-import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,202 +19,8 @@ from tqdm import tqdm
 from jaxhar import geometry
 from jaxhar.errors import Problem
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
+from jaxhar.scores import ActionResult, PoseResult, Prediction, Results, Sample, head_names
 from jaxhar.skeleton import Skeleton
-
-
-@dataclass(frozen=True)
-class PoseResult:
-    """One pose metric: sums (K, J) over the split. `unit` is "%" where more is better, else that of a distance."""
-
-    name: str
-    unit: str
-    state: State
-
-    @property
-    def best(self) -> int:
-        """Index of the block with the best pooled mean. It is chosen on the evaluated set itself."""
-        means = self.state.pooled()
-        if np.isnan(means).all():
-            return len(means) - 1
-        return int(np.nanargmax(means) if self.unit == "%" else np.nanargmin(means))
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The last head's answer for one sequence (multi) or clip (single); classes are indices."""
-
-    sequence: str
-    true: int
-    predicted: int
-    probability: float
-
-
-@dataclass(frozen=True)
-class ActionResult:
-    """Action recognition by one protocol.
-
-    Attributes:
-      protocol: "single" or "multi".
-      heads: K' names, p1.. and v1.. of the pose and visual streams and m, their merge, last.
-      state: sums (K',).
-      confusion: (A, A) counts of the last head; the row is the true class.
-      predictions: the last head's answers in the order of the split.
-      missing: sequences of the split that no clip came from, hence are not counted.
-    """
-
-    protocol: str
-    heads: tuple[str, ...]
-    state: State
-    confusion: np.ndarray
-    predictions: tuple[Prediction, ...]
-    missing: int = 0
-
-    @property
-    def best(self) -> int:
-        """Index of the head with the best accuracy. It is chosen on the evaluated set itself."""
-        return int(np.argmax(self.state.compute()))
-
-    @property
-    def per_class(self) -> State:
-        """Sums (A,) of the last head; a class that does not occur has count 0."""
-        return State(np.diag(self.confusion), self.confusion.sum(1))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A frame to look at, with truth and the last block's prediction. What the data or the network lacks is None.
-
-    Attributes:
-      frame: (H, W, 3) uint8 RGB.
-      pred: (J, 2) crop units.
-      confidence: (J,) joint probabilities.
-      true: (J, 2) crop units.
-      valid: (J,) which joints of `true` carry a label.
-      action: true class; predicted: the last head's class; probability: its probability.
-    """
-
-    frame: np.ndarray
-    sequence: str = ""
-    pred: np.ndarray | None = None
-    confidence: np.ndarray | None = None
-    true: np.ndarray | None = None
-    valid: np.ndarray | None = None
-    action: int | None = None
-    predicted: int | None = None
-    probability: float | None = None
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything that one evaluation found. `samples` hold images and are not saved."""
-
-    split: str
-    skeleton: Skeleton
-    classes: tuple[str, ...]
-    examples: dict[str, int]
-    pose: tuple[PoseResult, ...] = ()
-    action: tuple[ActionResult, ...] = ()
-    samples: tuple[Sample, ...] = field(default=(), compare=False)
-
-    def scalars(self) -> dict[str, float]:
-        """Figures by name, fractions in [0, 1] and distances in their unit.
-
-        "pck@0.2" is the last block's micro mean (hits over counts of all joints together), "pck@0.2/macro" its mean
-        over joints, "accuracy/single" the last head's. "pck@0.2/best" and "accuracy/single/best" are the best block's
-        and head's, where there are several.
-        """
-        found = {}
-        for metric in self.pose:
-            key, means = metric.name.lower(), metric.state.pooled()
-            found[key] = float(means[-1])
-            found[f"{key}/macro"] = float(metric.state.macro()[-1])
-            if len(means) > 1:
-                found[f"{key}/best"] = float(means[metric.best])
-        for result in self.action:
-            key, rates = f"accuracy/{result.protocol}", result.state.compute()
-            found[key] = float(rates[-1])
-            if len(rates) > 1:
-                found[f"{key}/best"] = float(rates[result.best])
-        return found
-
-    def save(self, path: Path) -> None:
-        """Write the sums, and the scalars for convenience, as JSON; the file appears whole or not at all."""
-        tree = {
-            "split": self.split,
-            "scalars": {k: None if np.isnan(v) else v for k, v in self.scalars().items()},
-            "examples": self.examples,
-            "skeleton": {"name": self.skeleton.name, "joints": self.skeleton.joints},
-            "classes": self.classes,
-            "pose": [{"name": m.name, "unit": m.unit, "state": _dump(m.state)} for m in self.pose],
-            "action": [
-                vars(a)
-                | {"state": _dump(a.state), "confusion": a.confusion.tolist()}
-                | {"predictions": [vars(p) for p in a.predictions]}
-                for a in self.action
-            ],
-        }
-        write_atomic(Path(path), json.dumps(tree, indent=1, allow_nan=False).encode())
-
-    @classmethod
-    def load(cls, path: Path) -> "Results":
-        """Read what `save` wrote; Problem if the file is not that."""
-        try:
-            tree = json.loads(Path(path).read_bytes())
-            return cls(
-                split=tree["split"],
-                skeleton=Skeleton(tree["skeleton"]["name"], tuple(tree["skeleton"]["joints"])),
-                classes=tuple(tree["classes"]),
-                examples=tree["examples"],
-                pose=tuple(PoseResult(m["name"], m["unit"], _parse(m["state"])) for m in tree["pose"]),
-                action=tuple(
-                    ActionResult(
-                        protocol=a["protocol"],
-                        heads=tuple(a["heads"]),
-                        state=_parse(a["state"]),
-                        confusion=np.array(a["confusion"], np.int64),
-                        predictions=tuple(Prediction(**p) for p in a["predictions"]),
-                        missing=a["missing"],
-                    )
-                    for a in tree["action"]
-                ),
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Problem(f"{path} is not a results file of an evaluation ({error}); evaluate again") from error
-
-
-def _dump(state: State) -> dict[str, list]:
-    return {"total": state.total.tolist(), "count": state.count.tolist()}
-
-
-def _parse(tree: dict[str, list]) -> State:
-    return State(np.array(tree["total"]), np.array(tree["count"], np.int64))
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename; Problem if the folder does not take it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise Problem(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another folder"
-        ) from error
-
-
-def head_names(num_heads: int) -> tuple[str, ...]:
-    """Names of the action heads in the authors' order: 9 heads are p1..p4, v1..v4, m; one head is m."""
-    blocks, merged = divmod(num_heads, 2)
-    if not merged:
-        return tuple(f"head{i + 1}" for i in range(num_heads))
-    return (*(f"{stream}{i + 1}" for stream in "pv" for i in range(blocks)), "m")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -244,8 +45,8 @@ def run(
 
     Args:
       model: called on frames (B, T, H, W, 3) in evaluation mode; the object itself is left as it is.
-      prepared: the data: `eval_stream(split, protocol, batch)`, `eval_length(split, protocol, batch)`, `skeleton`,
-        `actions`, `sequence_names(split)`.
+      prepared: the data: `eval_stream` and `eval_length` of (split, protocol, batch), `sequence_names(split)`,
+        `skeleton`, `actions`.
       metrics: pose metrics, taken on the first protocol except "multi", which serves actions only.
       protocols: of "single" and "multi".
       split: a name that the data knows.
@@ -269,8 +70,8 @@ def run(
     for protocol in protocols:
         sums = None if protocol == "multi" or pose else _PoseSums(tuple(metrics), prepared.skeleton)
         scores = _ActionScores(protocol, names, classes)
-        stream = prepared.eval_stream(split, protocol, batch)
-        length = prepared.eval_length(split, protocol, batch)
+        stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
+        length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
         bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
         count = 0
         for example, preds in _examples(graphdef, state, bar):

@@ -31,8 +31,9 @@ def pck_one_by_one(pred, true, valid, norm, threshold):
 
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.5])
 def test_pck_equals_a_count_by_hand(points, threshold):
-    hits, counts = metrics.pck(*points, threshold)
-    expected = pck_one_by_one(*points, threshold)
+    pred, true, valid, norm = points
+    hits, counts = metrics.pck(pred, true, valid, norm, threshold)
+    expected = pck_one_by_one(pred, true, valid, norm, threshold)
     assert (hits.tolist(), counts.tolist()) == expected
     assert 0 < hits.sum() < counts.sum() or threshold == 0.5
     assert hits.dtype == counts.dtype == np.int64
@@ -50,17 +51,19 @@ def test_inputs_are_left_alone(points):
     before = [x.copy() for x in points]
     for x in points:
         x.flags.writeable = False
-    metrics.pck(*points, 0.2)
-    metrics.auc(*points, [0.1, 0.2])
-    metrics.mpjpe(*points[:3], root=0)
+    pred, true, valid, norm = points
+    metrics.pck(pred, true, valid, norm, 0.2)
+    metrics.auc(pred, true, valid, norm, [0.1, 0.2])
+    metrics.mpjpe(pred, true, valid, root=0)
     for x, y in zip(points, before, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
 def test_auc_is_the_mean_of_pck(points):
+    pred, true, valid, norm = points
     thresholds = [0.1, 0.2, 0.3, 0.4]
-    rate = State(*metrics.auc(*points, thresholds)).compute()
-    rates = [State(*metrics.pck(*points, t)).compute() for t in thresholds]
+    rate = State(*metrics.auc(pred, true, valid, norm, thresholds)).compute()
+    rates = [State(*metrics.pck(pred, true, valid, norm, t)).compute() for t in thresholds]
     np.testing.assert_allclose(rate, np.mean(rates, 0), rtol=1e-14)
 
 

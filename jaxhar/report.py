@@ -1,0 +1,305 @@
+"""What an evaluation found, to look at: tables on the screen, `report.html` and picture files."""
+
+import base64
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxhar import plots, viz
+from jaxhar.scores import ActionResult, PoseResult, Results, Sample, write_atomic
+from jaxhar.skeleton import Skeleton
+
+TRUTH: viz.Colour = (245, 245, 245)
+
+
+def write(
+    workdir: Path,
+    results: Results,
+    title: str,
+    history: Path | None = None,
+    published: tuple[str, ...] = (),
+    console: Console | None = None,
+) -> Path:
+    """Show the results on screen and write `report.html` (one file, nothing linked) and `pictures/*.png`.
+
+    Args:
+      workdir: made if it does not exist.
+      results: of `evaluate.run`.
+      title: heading of the page.
+      history: metrics.jsonl, a JSON object with "step" per line; `workdir`'s own if None. Absent: no curves.
+      published: lines to print beside the results, a published figure and its protocol each.
+      console: where the tables go, the terminal if None.
+
+    Returns:
+      Path of the page.
+
+    Raises:
+      Problem: the folder cannot be written, or a line of the history is damaged.
+    """
+    workdir = Path(workdir)
+    pictures = workdir / "pictures"
+    show(results, published, console)
+    curves = plots.read_history(history or workdir / "metrics.jsonl")
+    svg = ""
+    if curves:
+        figure = plots.curves_figure(curves)
+        svg = plots.inline_svg(figure)
+        write_atomic(pictures / "curves.png", plots.rendered(figure, "png"))
+    for result in results.action:
+        figure = plots.confusion_figure(result, results.classes)
+        write_atomic(pictures / f"confusion_{result.protocol}.png", plots.rendered(figure, "png"))
+    images = [_picture(sample, results.skeleton) for sample in results.samples]
+    for old in sorted(pictures.glob("sample_*.png"))[len(images) :]:
+        old.unlink()  # of an earlier report with more frames
+    for n, image in enumerate(images):
+        write_atomic(pictures / f"sample_{n + 1:02d}.png", _encoded(image, ".png"))
+    page = workdir / "report.html"
+    write_atomic(page, _page(results, title, published, svg, images).encode())
+    return page
+
+
+def show(results: Results, published: tuple[str, ...] = (), console: Console | None = None) -> None:
+    """The tables of the report on the terminal: per joint and mean, per action, per head."""
+    console = console or Console()
+    for metric in results.pose:
+        context = _pose_table(metric, results.skeleton)
+        table = Table(title=context["title"], title_justify="left")
+        table.add_column("joint")
+        table.add_column("labelled", justify="right", style="dim")
+        for n, block in enumerate(context["blocks"]):
+            table.add_column(block + (" *" if n == context["best"] else ""), justify="right")
+        rows = context["rows"]
+        for n, row in enumerate(rows):
+            table.add_row(row["name"], row["count"], *row["cells"], end_section=n == len(rows) - 1)
+        for row in context["means"]:
+            table.add_row(row["name"], row["count"], *row["cells"], style="bold")
+        console.print(table)
+    if results.action:
+        protocols = [result.protocol for result in results.action]
+        table = Table(title="Accuracy by action, %", title_justify="left")
+        for name in ("action", "sequences", *protocols):
+            table.add_column(name, justify="left" if name == "action" else "right")
+        table.add_column("most often taken for", style="dim")
+        for row in _class_rows(results):
+            table.add_row(row["name"], row["count"], *(c["text"] for c in row["cells"]), row["taken_for"])
+        console.print(table)
+        table = Table(title="Accuracy by head, %", title_justify="left")
+        table.add_column("head")
+        for name in protocols:
+            table.add_column(name, justify="right")
+        for row in _head_rows(results.action):
+            table.add_row(row["name"], *(c["text"] + (" *" if c["best"] else "") for c in row["cells"]))
+        console.print(table)
+    if results.pose or results.action:
+        console.print("* best block or head, chosen on this set; the last one is the network's answer", style="dim")
+    for line in published:
+        console.print(f"published: {line}", highlight=False)
+
+
+def _page(results: Results, title: str, published: tuple[str, ...], svg: str, images: Sequence[np.ndarray]) -> str:
+    import jinja2
+    from markupsafe import Markup
+
+    source = resources.files("jaxhar").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    counts = " · ".join(f"{n:,} clips ({protocol})" for protocol, n in results.examples.items())
+    return environment.from_string(source).render(
+        title=title,
+        subtitle=f"{results.split} split · {counts}",
+        tiles=_tiles(results),
+        published=published,
+        pose=[_pose_table(metric, results.skeleton) for metric in results.pose],
+        protocols=[result.protocol for result in results.action],
+        protocol_note=_protocol_note(results.action),
+        heads=_head_rows(results.action),
+        classes=_class_rows(results) if results.action else [],
+        confusions=[_confusion_table(result, results.classes) for result in results.action],
+        names=[_words(name) for name in results.classes],
+        mistakes=_mistakes(results),
+        curves=Markup(svg),
+        gallery=[_card(s, i, results.classes) for s, i in zip(results.samples, images, strict=True)],
+        colours={"truth": TRUTH, "right": viz.RIGHT, "left": viz.LEFT, "centre": viz.CENTRE},
+        footer=f"skeleton {results.skeleton.name}, {len(results.skeleton)} joints, {len(results.classes)} actions",
+    )
+
+
+def _number(value: float, unit: str = "%", digits: int = 1) -> str:
+    """A fraction as a percentage, or a distance as it is; a dash where nothing was counted."""
+    if np.isnan(value):
+        return "–"
+    return f"{value * 100:.{digits}f}" if unit == "%" else f"{value:.{digits + 1}f}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _tiles(results: Results) -> list[dict[str, str]]:
+    tiles = []
+    for metric in results.pose:
+        means, counts = metric.state.pooled(), metric.state.count[-1].sum()
+        note = f"{counts:,} joints pooled (micro); mean of joints {_number(metric.state.macro()[-1], metric.unit)}"
+        if len(means) > 1:
+            best = _number(means[metric.best], metric.unit)
+            note += f"; last block of {len(means)}, best block {metric.best + 1}: {best}"
+        tiles.append({"name": metric.name, "value": f"{_number(means[-1], metric.unit)} {metric.unit}", "note": note})
+    for result in results.action:
+        rates = result.state.compute()
+        note = f"{result.state.total[-1]:,} of {result.state.count[-1]:,} right; head {result.heads[-1]}"
+        if len(rates) > 1:
+            note += f", best head {result.heads[result.best]}: {_number(rates[result.best])}"
+        name = f"Action accuracy, {result.protocol} clip"
+        tiles.append({"name": name, "value": f"{_number(rates[-1])} %", "note": note})
+    return tiles
+
+
+def _pose_table(metric: PoseResult, skeleton: Skeleton) -> dict[str, Any]:
+    """Rows by joint, columns by block, as text. Joints that are never labelled are left out."""
+    rates, counts = metric.state.compute(), metric.state.count[-1]
+    ceiling = 1.0 if metric.unit == "%" else max(1e-9, float(np.nanmax(rates, initial=0.0)))
+
+    def row(name: str, values: np.ndarray, count: str) -> dict[str, Any]:
+        bar = 0.0 if np.isnan(values[-1]) else 100 * values[-1] / ceiling
+        return {"name": name, "count": count, "cells": [_number(v, metric.unit) for v in values], "bar": f"{bar:.1f}"}
+
+    return {
+        "title": f"{metric.name}, {metric.unit}",
+        "best": metric.best if len(rates) > 1 else -1,
+        "blocks": [f"block {n + 1}" for n in range(len(rates))],
+        "rows": [
+            row(_words(joint), rates[:, j], f"{counts[j]:,}") for j, joint in enumerate(skeleton.joints) if counts[j]
+        ],
+        "means": [
+            row("all joints", metric.state.pooled(), f"{counts.sum():,}"),
+            row("mean of joints", metric.state.macro(), ""),
+        ],
+    }
+
+
+def _protocol_note(action: Sequence[ActionResult]) -> str:
+    kinds = {
+        "single": "“single” takes one centred clip per sequence.",
+        "multi": "“multi” multiplies the probabilities of all clips of a sequence and of their mirror images.",
+    }
+    words = [kinds[result.protocol] for result in action if result.protocol in kinds]
+    for result in action:
+        if result.missing:
+            words.append(f"{result.missing} sequences gave no clip for “{result.protocol}” and are not counted.")
+    return " ".join([*words, "The last head is the network's answer; ★ marks the best one, chosen on this very set."])
+
+
+def _head_rows(action: Sequence[ActionResult]) -> list[dict[str, Any]]:
+    if not action:
+        return []
+    columns = [result.state.compute() for result in action]
+    return [
+        {
+            "name": name,
+            "cells": [
+                {"text": _number(rates[n]), "best": len(rates) > 1 and n == result.best}
+                for result, rates in zip(action, columns, strict=True)
+            ],
+        }
+        for n, name in enumerate(action[0].heads)
+    ]
+
+
+def _class_rows(results: Results) -> list[dict[str, Any]]:
+    rows = []
+    last = results.action[-1].confusion
+    for n, name in enumerate(results.classes):
+        rates = [result.per_class.compute()[n] for result in results.action]
+        others = np.where(np.arange(len(last)) == n, 0, last[n])
+        taken_for = f"{_words(results.classes[others.argmax()])} ({others.max()})" if others.any() else ""
+        cells = [{"text": _number(rate), "bar": f"{100 * np.nan_to_num(rate):.1f}"} for rate in rates]
+        rows.append({"name": _words(name), "count": f"{last[n].sum():,}", "cells": cells, "taken_for": taken_for})
+    return rows
+
+
+def _confusion_table(result: ActionResult, classes: tuple[str, ...]) -> dict[str, Any]:
+    shares = np.nan_to_num(result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1))
+    return {
+        "title": f"{result.protocol} clip, head {result.heads[-1]}",
+        "rows": [
+            {
+                "name": _words(name),
+                "cells": [
+                    {
+                        "name": _words(other),
+                        "count": int(result.confusion[i, j]),
+                        "kind": "right" if i == j else "wrong",
+                        "tint": f"{0.06 * (i == j) + 0.8 * shares[i, j]:.2f}",
+                    }
+                    for j, other in enumerate(classes)
+                ],
+            }
+            for i, name in enumerate(classes)
+        ],
+    }
+
+
+def _mistakes(results: Results, most: int = 20) -> list[dict[str, str]]:
+    if not results.action:
+        return []
+    wrong = [p for p in results.action[-1].predictions if p.true != p.predicted]
+    return [
+        {
+            "sequence": p.sequence,
+            "true": _words(results.classes[p.true]),
+            "predicted": _words(results.classes[p.predicted]),
+            "probability": f"{p.probability:.0%}",
+        }
+        for p in sorted(wrong, key=lambda p: -p.probability)[:most]
+    ]
+
+
+def _card(sample: Sample, image: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    encoded = base64.b64encode(_encoded(image, ".jpg")).decode()
+    predicted = "" if sample.predicted is None else _words(classes[sample.predicted])
+    return {
+        "image": f"data:image/jpeg;base64,{encoded}",
+        "alt": f"frame of sequence {sample.sequence} with true and predicted joints",
+        "sequence": sample.sequence,
+        "action": "" if sample.action is None else _words(classes[sample.action]),
+        "predicted": predicted,
+        "probability": "" if sample.probability is None else f"{sample.probability:.0%}",
+        "right": sample.action == sample.predicted,
+    }
+
+
+def _picture(sample: Sample, skeleton: Skeleton, side: int = 420) -> np.ndarray:
+    """The frame enlarged to about `side` pixels, the truth in white below the prediction coloured by side."""
+    height, width = sample.frame.shape[:2]
+    scale = max(1, round(side / max(height, width)))
+    image = cv2.resize(sample.frame, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
+    size = np.array([width, height]) * scale
+    if sample.true is not None and sample.valid is not None:
+        image = _draw_truth(image, np.where(sample.valid[:, None], sample.true * size, np.nan), skeleton)
+    if sample.pred is not None:
+        image = viz.draw_skeleton(image, sample.pred * size, skeleton, sample.confidence)
+    return image
+
+
+def _draw_truth(image: np.ndarray, pose: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Thin lines of one colour on a dark edge, and rings, so that truth and prediction are told apart."""
+    image = image.copy()
+    at = {j: np.clip(p, -1e4, 1e4).astype(int).tolist() for j, p in enumerate(pose) if np.isfinite(p).all()}
+    thick = max(1, round(max(image.shape[:2]) / 220))
+    for colour, wider in ((viz.OUTLINE, 2), (TRUTH, 0)):
+        for a, b in skeleton.limbs:
+            if a in at and b in at:
+                cv2.line(image, at[a], at[b], colour, thick + wider, cv2.LINE_AA)
+        for point in at.values():
+            cv2.circle(image, point, 3 * thick, colour, thick + wider, cv2.LINE_AA)
+    return image
+
+
+def _encoded(image: np.ndarray, suffix: str) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
+    return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
