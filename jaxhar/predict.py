@@ -41,8 +41,8 @@ class Summary:
     Attributes:
       frames: pictures handled.
       files: what was written.
-      action, probability: of a whole video (geometric mean over its clips, so the class of the largest product); None where the
-        network knows no actions or the source is several images.
+      action, probability: of a whole video, by the geometric mean over its clips (the class of the largest product);
+        None where the network knows no actions or the source is several images.
       broken: one sentence for each image that was skipped.
       seconds: wall time, compilation included.
     """
@@ -212,7 +212,7 @@ def _survey(frames: Iterator[_Whole], infer: Infer, shape: tuple[int, int]) -> t
     def look() -> None:
         pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
         for index, points, sure in zip(asked[-len(waiting) :], pose, confidence, strict=True):
-            box = person_box(wholes[index][:2] + points[:, :2] * (wholes[index][2:] - wholes[index][:2]), sure)
+            box = person_box(points, sure, wholes[index])
             if box is not None:
                 found[index] = box
         waiting.clear()
@@ -297,7 +297,7 @@ def _batches(
 
 
 def _results(jobs: Iterator[_Job], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray) -> Iterator[FrameResult]:
-    """Join the clips: a frame's pose from the clip in which it is most central, its action from all that hold it."""
+    """Join the clips: a frame's pose from the clip in which it is most central, its action from all that go on then."""
     open_frames: dict[int, FrameResult] = {}
     votes: dict[int, list[np.ndarray]] = {}
     best: dict[int, float] = {}
@@ -321,7 +321,8 @@ def _results(jobs: Iterator[_Job], infer: Infer, windows: list[np.ndarray], boxe
                         best[i] = central
                 if action is not None:
                     open_frames[int(window[0])].clips.append(Clip(window, action))
-                    for i in set(window.tolist()):
+                    # also for the frames it steps over: else odd and even ones would differ at a stride of 2
+                    for i in range(int(window[0]), int(window[-1]) + 1):
                         votes.setdefault(i, []).append(np.log(np.maximum(action, 1e-12)))
             settled = int(windows[done][0]) if done < len(windows) else len(boxes)
             for i in sorted(k for k in open_frames if k < settled):

@@ -39,7 +39,7 @@ class FrameResult:
       index: of the frame in its source.
       box: (4,) x1, y1, x2, y2 of the crop that the pose comes from, image pixels.
       pose: (J, D) image pixels (a third coordinate stays as the network gives it). confidence: (J,).
-      action: (A,) probabilities, over all clips that hold this frame; None for pose networks.
+      action: (A,) probabilities, over all clips that go on at this frame; None for pose networks.
       clips: those that begin with this frame.
     """
 
@@ -65,8 +65,8 @@ class Outputs:
 
     Attributes:
       files: what is there after `finish`: overlays, poses.json, and actions.csv if there were actions.
-      action: (A,) probabilities of the whole video after `finish`: the geometric mean over its clips, normalised. None for
-        pose networks and for several images.
+      action: (A,) probabilities of the whole video after `finish`: the geometric mean over its clips, normalised.
+        None for pose networks and for several images.
 
     Raises:
       Problem: the folder cannot be made or written to.

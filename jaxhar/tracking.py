@@ -11,14 +11,24 @@ from jaxhar.data import transforms
 BOX_CONFIDENCE = 0.25
 #: With fewer sure joints a frame has no box of its own: an arm alone would give far too small a one.
 BOX_JOINTS = 4
+#: A smaller figure (as a part of the picture's longer side) is a slip: it would be a dozen pixels in the network's eye.
+BOX_EXTENT = 0.05
 
 
-def person_box(pose: np.ndarray, confidence: np.ndarray) -> np.ndarray | None:
-    """(4,) the square about the sure joints of (J, >=2), 1.5 times their extent; None where too few are sure."""
+def person_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
+    """The square about the sure joints, 1.5 times their extent.
+
+    Args:
+      pose: (J, >=2) in units of the crop. confidence: (J,). whole: (4,) the crop's box in image pixels.
+
+    Returns:
+      (4,) image pixels, or None where too few joints are sure or they lie in one spot.
+    """
     sure = confidence >= BOX_CONFIDENCE
-    if sure.sum() < min(BOX_JOINTS, len(pose)):
+    points = pose[sure, :2]
+    if sure.sum() < min(BOX_JOINTS, len(pose)) or np.ptp(points, axis=0).max() < BOX_EXTENT:
         return None
-    return transforms.valid_bbox(pose[sure, :2])
+    return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2]))
 
 
 def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:

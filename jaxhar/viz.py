@@ -149,7 +149,8 @@ def _blend(out: np.ndarray, low: np.ndarray, high: np.ndarray, alpha: float, pai
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.clip(np.round(point * 2**_SHIFT), -(2**24), 2**24)
+    # pixel centres are at half integers in this project, and at integers in cv2
+    x, y = np.clip(np.round((point - 0.5) * 2**_SHIFT), -(2**24), 2**24)
     return int(x), int(y)
 
 
