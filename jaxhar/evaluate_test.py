@@ -227,6 +227,17 @@ def test_stills_without_action_or_sequence():
     assert results.samples[0].action is None
 
 
+def test_only_inside_leaves_out_what_the_crop_does_not_show():
+    model, data = FakeModel(), FakeData()
+    whole = data.protocols["single"]
+    whole["pose"][:, :, 5, 0] = 1.2
+    whole["pose"][:, :, 6, 1] = 0.0
+    both = [evaluated(model, data, only_inside=only).pose[0].state.count[-1] for only in (False, True)]
+    assert both[0].tolist() == whole["valid"][..., 0].sum((0, 1)).tolist()
+    assert both[1][5] == both[1][6] == 0 and both[0][5] > 0
+    assert both[1][7:].tolist() == both[0][7:].tolist()
+
+
 def test_disagreements_are_problems():
     data = FakeData()
     with pytest.raises(Problem, match="knows 4 actions and the data has 3"):

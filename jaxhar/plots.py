@@ -75,7 +75,7 @@ def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Any:
         for (label, key), colour in zip(lines, _LINES * len(lines), strict=False):
             steps, values = curves[key]
             lowest, highest = min(lowest, values.min()), max(highest, values.max())
-            if not key.startswith("eval/") and len(values) > 40:
+            if len(values) > 40 and _is_noisy(values):
                 axis.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
                 values = _smoothed(values)
             marker = "o" if len(values) < 25 else ""
@@ -92,6 +92,11 @@ def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Any:
         if len(lines) > 1:
             axis.legend(fontsize=8, labelcolor=_INK, frameon=False)
     return figure
+
+
+def _is_noisy(values: np.ndarray) -> bool:
+    """Whether neighbours differ by more than a smooth or stepwise curve (a learning rate) of this length has."""
+    return bool(np.abs(np.diff(values, 2)).mean() > 0.005 * np.ptp(values))
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:

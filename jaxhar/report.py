@@ -54,7 +54,8 @@ def write(
     for result in results.action:
         figure = plots.confusion_figure(result, results.classes)
         write_atomic(pictures / f"confusion_{result.protocol}.png", plots.rendered(figure, "png"))
-    images = [_picture(sample, results.skeleton) for sample in results.samples]
+    drawn = _labelled_joints(results)
+    images = [_picture(sample, results.skeleton, drawn) for sample in results.samples]
     for old in sorted(pictures.glob("sample_*.png"))[len(images) :]:
         old.unlink()  # of an earlier report with more frames
     for n, image in enumerate(images):
@@ -124,7 +125,12 @@ def _page(results: Results, title: str, published: tuple[str, ...], svg: str, im
         mistakes=_mistakes(results),
         curves=Markup(svg),
         gallery=[_card(s, i, results.classes) for s, i in zip(results.samples, images, strict=True)],
-        colours={"truth": TRUTH, "right": viz.RIGHT, "left": viz.LEFT, "centre": viz.CENTRE},
+        colours={
+            "truth": TRUTH,
+            "predicted right side": viz.RIGHT,
+            "predicted left side": viz.LEFT,
+            "predicted trunk and head": viz.CENTRE,
+        },
         footer=f"skeleton {results.skeleton.name}, {len(results.skeleton)} joints, {len(results.classes)} actions",
     )
 
@@ -273,16 +279,29 @@ def _card(sample: Sample, image: np.ndarray, classes: tuple[str, ...]) -> dict[s
     }
 
 
-def _picture(sample: Sample, skeleton: Skeleton, side: int = 420) -> np.ndarray:
+def _labelled_joints(results: Results) -> np.ndarray:
+    """Indices of the joints to draw: those labelled in some frame, all where no frame has labels.
+
+    A network trained on data without, say, a pelvis predicts one all the same, anywhere.
+    """
+    labels = [sample.valid for sample in results.samples if sample.valid is not None]
+    labelled = np.any(labels, axis=0) if labels else np.zeros(len(results.skeleton), bool)
+    return np.flatnonzero(labelled if labelled.any() else ~labelled)
+
+
+def _picture(sample: Sample, skeleton: Skeleton, drawn: np.ndarray, side: int = 420) -> np.ndarray:
     """The frame enlarged to about `side` pixels, the truth in white below the prediction coloured by side."""
+    skeleton = Skeleton(skeleton.name, tuple(skeleton.joints[j] for j in drawn))
     height, width = sample.frame.shape[:2]
     scale = max(1, round(side / max(height, width)))
     image = cv2.resize(sample.frame, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
     size = np.array([width, height]) * scale
     if sample.true is not None and sample.valid is not None:
-        image = _draw_truth(image, np.where(sample.valid[:, None], sample.true * size, np.nan), skeleton)
+        true = np.where(sample.valid[:, None], sample.true * size, np.nan)
+        image = _draw_truth(image, true[drawn], skeleton)
     if sample.pred is not None:
-        image = viz.draw_skeleton(image, sample.pred * size, skeleton, sample.confidence)
+        confidence = None if sample.confidence is None else sample.confidence[drawn]
+        image = viz.draw_skeleton(image, sample.pred[drawn] * size, skeleton, confidence)
     return image
 
 

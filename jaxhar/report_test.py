@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -114,7 +115,7 @@ def test_pose_only_and_empty_counts(tmp_path, quiet):
 
 def test_frames_show_truth_and_prediction_apart():
     sample = made_up().samples[0]
-    image = report._picture(sample, PA16)
+    image = report._picture(sample, PA16, np.arange(16))
     enlarged = image.shape[0] // 64
     assert image.shape == (64 * enlarged, 48 * enlarged, 3)
     colours = {tuple(c) for c in image.reshape(-1, 3).tolist()}
@@ -123,6 +124,17 @@ def test_frames_show_truth_and_prediction_apart():
         x, y = (sample.pred[PA16.index(side)] * [48 * enlarged, 64 * enlarged]).astype(int)
         red, _, blue = image[y, x].astype(int)
         assert (red > blue) == side.startswith("r")
+
+
+def test_joints_that_are_never_labelled_are_not_drawn():
+    results = made_up()
+    assert report._labelled_joints(results).tolist() == list(range(2, 16))
+    assert report._labelled_joints(replace(results, samples=())).tolist() == list(range(16))
+    sample = replace(results.samples[0], true=None)
+    moved = replace(sample, pred=sample.pred + np.where(np.arange(16)[:, None] < 2, 0.3, 0))
+    drawn = np.arange(2, 16)
+    np.testing.assert_array_equal(report._picture(sample, PA16, drawn), report._picture(moved, PA16, drawn))
+    assert (report._picture(sample, PA16, np.arange(16)) != report._picture(moved, PA16, np.arange(16))).any()
 
 
 def test_screen_tables(capsys):
@@ -151,6 +163,15 @@ def test_history_takes_the_last_of_a_step_and_forgives_a_cut_end(tmp_path):
 def test_smoothing_keeps_a_constant_and_starts_at_the_first_value():
     np.testing.assert_allclose(plots._smoothed(np.full(200, 3.0)), 3.0)
     assert plots._smoothed(np.arange(200.0))[0] == 0
+
+
+def test_only_noisy_curves_are_smoothed():
+    steps = np.arange(500)
+    noise = np.random.default_rng(0).normal(0, 0.1, 500)
+    assert plots._is_noisy(np.exp(-steps / 100) + noise)
+    assert not plots._is_noisy(np.where(steps < 300, 1e-3, 1e-4))
+    assert not plots._is_noisy(1 + np.cos(steps / 160))
+    assert not plots._is_noisy(np.ones(500))
 
 
 def test_panels_group_the_lines():
