@@ -8,7 +8,7 @@ a video of any length; what grows with it is four numbers for the box and one fo
 import argparse
 import contextlib
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -121,39 +121,40 @@ def predict_source(
       name: of the source, for the header of the results.
     """
     begun = clock.perf_counter()
-    still = isinstance(source, Images)
-    length = 1 if still else meta.config.num_frames or 1
-    total = source.total
-    batch = max(1, min(batch, total or batch) // length)
+    fps = float(source.fps) if isinstance(source, Video) else None
+    length = meta.config.num_frames or 1 if fps else 1
+    batch = max(1, min(batch, source.total or batch) // length)
     size = meta.config.image_size
-    bar = partial(tqdm, total=total, unit="frame", disable=not progress, dynamic_ncols=True)
-    every = 0 if bbox else 1 if still else max(1, round(source.fps / BOXES_PER_SECOND))
-    with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
-        times, boxes = _survey(bar(crops, desc="looking for the person"), infer, (batch, length))
-    if not times:
-        raise Problem(f"{name}: there is no picture in it that can be read")
-    if bbox:
-        boxes = np.tile(_square(np.array(bbox, float)), (len(times), 1))
-    elif not still:
-        boxes = smooth(boxes, BOX_SMOOTHING * float(source.fps))
-    windows = clips(len(times), length, stride)
-    batches = ahead(_batches(source, windows, boxes, batch, size), 2)
-    results = ahead(_results(batches, infer, windows, boxes), 4 * batch * length)
-    with contextlib.closing(results), Outputs(out, source, name, meta, times) as outputs:
-        with contextlib.closing(ahead(source.frames(), 4)) as frames:
-            done = 0
-            for frame, result in zip(bar(frames, desc="pose and action", total=len(times)), results, strict=False):
+    every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
+    bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
+    with Outputs(out, source, name, meta) as outputs:
+        with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
+            times, boxes = _survey(bar(crops, desc="looking", total=source.total), infer, (batch, length))
+        if not times:
+            raise Problem(f"{name}: there is no picture in it that can be read")
+        if bbox:
+            boxes = np.tile(_square(np.array(bbox, float)), (len(times), 1))
+        elif fps:
+            boxes = smooth(boxes, BOX_SMOOTHING * fps)
+        windows = clips(len(times), length, stride)
+        outputs.begin(times)
+        batches = ahead(_batches(source, windows, boxes, batch, size), 2)
+        done = 0
+        with (
+            contextlib.closing(ahead(_results(batches, infer, windows, boxes), 4 * batch * length)) as results,
+            contextlib.closing(ahead(source.frames(), 4)) as frames,
+        ):
+            for frame, result in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
                 outputs.add(frame, result)
                 done += 1
         if done < len(times):
             raise Problem(f"{name}: it changed while it was read; start again when it is complete")
         outputs.finish()
-    best = None if outputs.action is None else int(outputs.action.argmax())
     return Summary(
         frames=len(times),
         files=outputs.files,
-        action=None if best is None else meta.actions[best],
-        probability=None if best is None else float(outputs.action[best]),
+        action=None if outputs.action is None else meta.actions[int(outputs.action.argmax())],
+        probability=None if outputs.action is None else float(outputs.action.max()),
         broken=tuple(source.broken) if isinstance(source, Images) else (),
         seconds=clock.perf_counter() - begun,
     )
@@ -296,13 +297,15 @@ def _batches(
             yield _Job(np.stack([crops for _, _, crops in job]), [plan.affine for _, plan, _ in job], shape)
 
 
-def _results(jobs: Iterator[_Job], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray) -> Iterator[FrameResult]:
+def _results(
+    jobs: Generator[_Job, None, None], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray
+) -> Iterator[FrameResult]:
     """Join the clips: a frame's pose from the clip in which it is most central, its action from all that go on then."""
     open_frames: dict[int, FrameResult] = {}
     votes: dict[int, list[np.ndarray]] = {}
     best: dict[int, float] = {}
     done = 0
-    with contextlib.closing(jobs):  # type: ignore[type-var]
+    with contextlib.closing(jobs):
         for job in jobs:
             poses, sures, actions = _run(infer, job.crops, job.shape, as_clips=True)
             for n, affine in enumerate(job.affines):

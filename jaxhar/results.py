@@ -73,22 +73,24 @@ class Outputs:
       Usage: a result would overwrite the source.
     """
 
-    def __init__(self, folder: Path, source: Video | Images, name: Path, meta: Any, times: Sequence[float]):
+    def __init__(self, folder: Path, source: Video | Images, name: Path, meta: Any):
         self.files: tuple[Path, ...] = ()
         self.action: np.ndarray | None = None
-        self._folder, self._source, self._name, self._meta, self._times = folder, source, name, meta, times
+        self._folder, self._source, self._name, self._meta = folder, source, name, meta
         self._skeleton: Skeleton = meta.skeleton
         self._stack = contextlib.ExitStack()
-        self._finished = self._begun = False
+        self._finished = False
+        self._written: list[Path] = []
+        self._times: Sequence[float] = ()
         self._writer: VideoWriter | None = None
         self._logs: list[np.ndarray] = []
-        paths = source.paths if isinstance(source, Images) else [source.path]
-        self._images = _image_names(paths) if isinstance(source, Images) else {}
-        self._overlays = [folder / p for p in self._images.values()] or [folder / "overlay.mp4"]
-        taken = {p.resolve() for p in paths} & {p.resolve() for p in self._overlays}
+        paths, fps = ([source.path], float(source.fps)) if isinstance(source, Video) else (source.paths, 1.0)
+        self._overlays = dict(
+            zip(paths, ["overlay.mp4"] if isinstance(source, Video) else _image_names(paths), strict=True)
+        )
+        taken = {path.resolve() for path in paths} & {(folder / name).resolve() for name in self._overlays.values()}
         if taken:
             raise Usage(f"--out {folder}: the results would overwrite {min(taken)}; give another folder")
-        fps = float(source.fps) if source.fps else 1.0
         self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * fps)))
 
     def __enter__(self) -> "Outputs":
@@ -106,15 +108,18 @@ class Outputs:
             with contextlib.suppress(Unfinished, OSError):
                 self._stack.__exit__(kind, error, trace)
 
+    def begin(self, times: Sequence[float]) -> None:
+        """Told before the first frame: the time of each, in seconds."""
+        self._times = times
+
     def add(self, frame: Frame, result: FrameResult) -> None:
         """Draw and write one frame."""
         assert frame.image is not None
         with self._telling():
-            if not self._begun:
-                self._begin(frame.image)
+            if result.index == 0:
+                self._write_headers(frame.image)
             self._write_overlay(frame, self._draw(frame.image, result))
-            self._poses.write(",\n" if self._begun else "\n")
-            self._begun = True
+            self._poses.write(",\n" if result.index else "\n")
             json.dump(self._entry(frame, result), self._poses, allow_nan=False)
             for clip in result.clips:
                 self._write_clip(frame.path, clip)
@@ -130,7 +135,7 @@ class Outputs:
             self._finished = True
             self._stack.close()
         extra = [self._folder / "actions.csv"] if self._csv else []
-        self.files = (*self._overlays, self._folder / "poses.json", *extra)
+        self.files = (*self._written, self._folder / "poses.json", *extra)
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -139,7 +144,7 @@ class Outputs:
         except (OSError, av.FFmpegError) as error:
             raise Problem(f"{self._folder}: the results cannot be written there: {error.strerror or error}") from error
 
-    def _begin(self, image: np.ndarray) -> None:
+    def _write_headers(self, image: np.ndarray) -> None:
         height, width = image.shape[:2]
         header: dict[str, Any] = {
             "source": str(self._name),
@@ -153,7 +158,8 @@ class Outputs:
         }
         if isinstance(self._source, Video):
             header |= {"fps": float(self._source.fps), "width": width, "height": height}
-            part = self._stack.enter_context(atomic(self._folder / "overlay.mp4"))
+            self._written.append(self._folder / self._overlays[self._source.path])
+            part = self._stack.enter_context(atomic(self._written[0]))
             self._writer = self._stack.enter_context(VideoWriter(part, self._source.fps, width, height))
         self._poses.write(json.dumps(header)[:-1] + ', "frames": [')
         if self._csv:
@@ -174,7 +180,8 @@ class Outputs:
         if self._writer:
             self._writer.write(image, frame.time)
             return
-        with atomic(self._folder / self._images[frame.path]) as part:
+        self._written.append(self._folder / self._overlays[frame.path])
+        with atomic(self._written[-1]) as part:
             Image.fromarray(image).save(part, format="png", compress_level=3)
 
     def _entry(self, frame: Frame, result: FrameResult) -> dict[str, Any]:
@@ -218,7 +225,7 @@ def _number(value: float, digits: int = 2) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
 
 
-def _image_names(paths: Sequence[Path]) -> dict[Path, str]:
+def _image_names(paths: Sequence[Path]) -> list[str]:
     """NAME.png for each image, NAME.jpg.png where two images share a NAME."""
     stems = [path.stem.lower() for path in paths]
-    return {p: f"{p.stem if stems.count(p.stem.lower()) == 1 else p.name}.png" for p in paths}
+    return [f"{p.stem if stems.count(p.stem.lower()) == 1 else p.name}.png" for p in paths]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -64,10 +64,8 @@ class Images:
 
     Attributes:
       paths: the image files; with `skip_broken` the ones met as broken leave the list.
-      fps: always None.
+      broken: one sentence for each of those.
     """
-
-    fps = None
 
     def __init__(self, paths: Iterable[Path], skip_broken: bool = False):
         self.paths = list(paths)
@@ -241,7 +239,7 @@ def atomic(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """The same items, made by a thread that runs at most `depth` items ahead of the one who takes them.
 
     An error in `items` is raised here; closing this generator stops the thread and closes `items`.

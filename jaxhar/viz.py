@@ -61,9 +61,9 @@ def draw_box(image: np.ndarray, box: Sequence[float], colour: Colour = (235, 235
     out = np.ascontiguousarray(image).copy()
     width = max(1, round(max(image.shape[:2]) / 640))
     limit = 8 * max(image.shape[:2])  # cv2 overflows on boxes far outside
-    corners = [tuple(int(v) for v in np.clip(np.round(p), -limit, limit)) for p in (box[:2], box[2:])]
-    cv2.rectangle(out, *corners, OUTLINE, 3 * width, cv2.LINE_AA)
-    cv2.rectangle(out, *corners, colour, width, cv2.LINE_AA)
+    x1, y1, x2, y2 = (int(v) for v in np.clip(np.round(box), -limit, limit))
+    cv2.rectangle(out, (x1, y1), (x2, y2), OUTLINE, 3 * width, cv2.LINE_AA)
+    cv2.rectangle(out, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
     return out
 
 
