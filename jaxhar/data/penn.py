@@ -11,20 +11,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from jaxhar import actions
 from jaxhar.batch import Batch
-from jaxhar.data import pipeline, transforms
+from jaxhar.data import pipeline, synthetic, transforms
 from jaxhar.data.penn_folder import check_root, fingerprint_lines
 from jaxhar.errors import Problem, Usage
 from jaxhar.skeleton import PA16, PENN, Skeleton, mapping
-
-if TYPE_CHECKING:
-    from jaxhar.data.synthetic import Synth
 
 SPLITS = ("train", "test")
 PROTOCOLS = ("single", "multi")
@@ -49,7 +45,7 @@ class Penn:
 
     root: str | None = None
     cache: str | None = None
-    synth: "Synth | None" = None
+    synth: synthetic.Synth | None = None
     augment: transforms.Augment = transforms.PENN_CLIPS
     augment_stills: transforms.Augment = transforms.PENN_STILLS
     clip_frames: int = 16
@@ -85,12 +81,11 @@ class Penn:
         if self.root is not None:
             return check_root(self.root), False
         if self.synth is not None:
-            from jaxhar.data import synthetic
-
             name = hashlib.sha256(repr(self.synth).encode()).hexdigest()[:12]
             base = Path(self.cache).expanduser() if self.cache else workdir / "data"
             out = base / f"synthetic-{name}"
-            synthetic.write_penn(out, self.synth)
+            with _locked(out.with_suffix(".lock")):
+                synthetic.write_penn(out, self.synth)
             return check_root(out), True
         home = os.environ.get("JAXHAR_DATA")
         if not home:
@@ -102,12 +97,7 @@ def _packed(root: Path, folder: Path, skip_broken: bool) -> dict:
     """The index of the records in `folder`, packing them first if they are not there; one process at a time."""
     path = folder / "index.json"
     if not path.exists():
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = open(folder.with_suffix(".lock"), "w")
-        except OSError as error:
-            raise Problem(f"the data cache {folder.parent} cannot be written ({error.strerror})") from error
-        with lock, _locked(lock):
+        with _locked(folder.with_suffix(".lock")):
             if not path.exists():
                 _pack(root, folder, skip_broken)
     return json.loads(path.read_text())
@@ -131,12 +121,16 @@ def _pack(root: Path, folder: Path, skip_broken: bool) -> None:
 
 
 @contextlib.contextmanager
-def _locked(file: Any) -> Iterator[None]:
-    fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system frees the lock of a killed one."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")
+    except OSError as error:
+        raise Problem(f"the data cache {path.parent} cannot be written ({error.strerror})") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class _Records:

@@ -111,7 +111,8 @@ def read_sequence(root: Path, name: str) -> Sequence:
     try:
         mat = scipy.io.loadmat(path)
     except Exception as error:  # a damaged file makes scipy raise nearly anything
-        raise Problem(f"the label file {path} cannot be read as a MATLAB file ({error}); restore it") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise Problem(f"the label file {path} cannot be read as a MATLAB file ({reason}); restore it") from error
     x, y, visibility = (_numbers(mat, key, path) for key in ("x", "y", "visibility"))
     for key, values in (("x", x), ("y", y), ("visibility", visibility)):
         if values.ndim != 2 or values.shape[1] != len(PENN):

@@ -10,7 +10,8 @@ import scipy.io
 from jaxhar import actions, geometry
 from jaxhar.data import penn, penn_folder, transforms
 from jaxhar.data.penn import Penn
-from jaxhar.errors import Problem
+from jaxhar.data.synthetic import Synth
+from jaxhar.errors import Problem, Usage
 from jaxhar.skeleton import PA16, PENN
 
 SIZE = (80, 60)
@@ -164,6 +165,43 @@ def test_packing_is_done_once_and_again_when_a_file_changes(root, tmp_path, prep
     changed = small(root).prepare(tmp_path / "other")
     assert len(calls) == 1 and changed.folder != prepared.folder
     assert changed.index["train"][0]["action"] == actions.PENN.index("squat")
+
+
+def test_records_of_a_killed_run_are_packed_again(root, tmp_path, prepared):
+    leftover = prepared.folder.with_suffix(".tmp")
+    prepared.folder.rename(leftover)
+    (leftover / "index.json").unlink()
+    again = small(root).prepare(tmp_path / "run")
+    assert again.index == prepared.index and not leftover.exists()
+
+
+def test_a_cache_that_cannot_be_made_is_a_problem(root, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Problem, match="file/cache cannot be written"):
+        small(root, cache=str(tmp_path / "file" / "cache")).prepare(tmp_path / "run")
+
+
+def test_generated_videos_pass_through_the_same_reader(tmp_path):
+    synth = Synth(3, 2, train_performers=2, test_performers=1, frames=(9, 12), size=(64, 48))
+    config = Penn(synth=synth, clip_frames=4, image_size=32, clips_per_batch=2, augment=transforms.NONE)
+    prepared = config.prepare(tmp_path / "run")
+    assert prepared.folder.is_relative_to(tmp_path / "run" / "data")
+    assert len(prepared.sequence_names("train")) == 3 and len(prepared.sequence_names("test")) == 2
+    (batch,) = prepared.eval_stream("test", "single", batch=2)
+    assert batch["mask"].all() and batch["visible"].any() and batch["frames"].std() > 0.05
+    assert config.prepare(tmp_path / "run").folder == prepared.folder
+
+
+def test_a_missing_split_or_an_unknown_protocol_is_named(root, tmp_path):
+    for name in ("0003", "0005"):
+        (root / "labels" / f"{name}.mat").unlink()
+    prepared = small(root).prepare(tmp_path / "run")
+    with pytest.raises(Problem, match="no test sequence"):
+        prepared.eval_stream("test", "single", batch=2)
+    with pytest.raises(Usage, match="'all'; there are single and multi"):
+        prepared.eval_stream("train", "all", batch=2)
+    with pytest.raises(Usage, match="nothing to train on"):
+        small(root, clips_per_batch=0, stills_per_batch=0).prepare(tmp_path / "run").train_stream(0)
 
 
 @pytest.mark.parametrize(

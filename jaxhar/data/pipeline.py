@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
+from absl import flags
 
 from jaxhar.batch import Batch
 from jaxhar.errors import Problem
@@ -42,8 +44,6 @@ def pad(batch: Batch, size: int) -> Batch:
 
 def _one_thread() -> None:
     """Grain runs several examples at once: threads inside OpenCV would only compete with them."""
-    import cv2
-
     cv2.setNumThreads(1)
 
 
@@ -146,6 +146,8 @@ def train_stream(
     batches = records.random_map(load).batch(batch_size, drop_remainder=True)
     stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
     if workers:
+        if not flags.FLAGS.is_parsed():  # Grain's workers read absl's flags, which only a launcher parses
+            flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
         stream = stream.mp_prefetch(options, worker_init_fn=_init_worker)
     identity = {

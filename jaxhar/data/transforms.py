@@ -210,7 +210,7 @@ def crop_image(image: np.ndarray, crop: Crop) -> np.ndarray:
     if (w, h) != (crop.size, crop.size):
         resized = Image.fromarray(cut).resize((crop.size, crop.size), Image.Resampling.BILINEAR)
         cut = np.asarray(resized)
-    return cut[:, ::-1] if crop.flip else cut
+    return cv2.flip(cut, 1) if crop.flip else cut
 
 
 def _slice(image: np.ndarray, x1: int, y1: int, w: int, h: int) -> np.ndarray:
@@ -233,17 +233,12 @@ def power_table(power: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarr
     return (2 * (unit ** np.asarray(power) - 0.5)).astype(np.float32)[None]
 
 
-def normalise(image: np.ndarray, table: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """uint8 (H, W, 3) to float32 in [-1, 1] by a `power_table`."""
-    return cv2.LUT(np.ascontiguousarray(image), table, out)
-
-
 def crop_frames(frames: list[np.ndarray], crop: Crop, power: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
     """RGB uint8 frames (H, W, 3) to the network's input (T, size, size, 3), float32 in [-1, 1]; outside is -1."""
     table = power_table(power)
     out = np.empty((len(frames), crop.size, crop.size, 3), np.float32)
     for t, frame in enumerate(frames):
-        out[t] = normalise(crop_image(frame, crop), table)
+        cv2.LUT(crop_image(frame, crop), table, out[t])
     return out
 
 

@@ -61,7 +61,7 @@ def test_turned_crop_equals_turn_expand_cut_resize(angle, box):
     # PIL rounds the size of the turned image, which moves it by under a pixel: leave its edge out.
     inside = cv2.erode((expected.max(-1) > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     shifted = [np.abs(np.roll(ours, (dy, dx), (0, 1)) - expected)[inside] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    assert np.abs(ours - expected)[inside].mean() < 4
+    assert np.abs(ours - expected)[inside].mean() < 3
     assert np.min(shifted, axis=0).mean() < 2
 
 
