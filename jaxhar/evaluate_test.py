@@ -7,8 +7,8 @@ from flax import nnx
 
 from jaxhar import evaluate
 from jaxhar.errors import Problem
-from jaxhar.evaluate import Results
-from jaxhar.metrics import AUC, PCK, PixelError
+from jaxhar.metrics import AUC, PCK, PixelError, State
+from jaxhar.scores import PoseResult, Results, head_names
 from jaxhar.skeleton import PA16
 
 CLASSES = ("bowl", "squat", "situp")
@@ -260,9 +260,16 @@ def test_nothing_to_evaluate_is_a_problem():
         evaluated(FakeModel(), data)
 
 
+def test_the_best_of_equals_is_the_last():
+    counts = np.array([[4], [4], [4]])
+    assert PoseResult("PCK@0.2", "%", State(np.array([[2], [3], [3]]), counts)).best == 2
+    assert PoseResult("error", "px", State(np.array([[2], [2], [3]]), counts)).best == 1
+    assert PoseResult("PCK@0.2", "%", State(counts, 0 * counts)).best == 2
+
+
 @pytest.mark.parametrize(
     ("count", "names"),
     [(1, "m"), (2, "head1 head2"), (3, "p1 v1 m"), (9, "p1 p2 p3 p4 v1 v2 v3 v4 m")],
 )
 def test_head_names(count, names):
-    assert " ".join(evaluate.head_names(count)) == names
+    assert " ".join(head_names(count)) == names

@@ -177,7 +177,7 @@ def _pose_table(metric: PoseResult, skeleton: Skeleton) -> dict[str, Any]:
     return {
         "title": f"{metric.name}, {metric.unit}",
         "best": metric.best if len(rates) > 1 else -1,
-        "blocks": [f"block {n + 1}" for n in range(len(rates))],
+        "blocks": [f"block {n + 1}" for n in range(len(rates))] if len(rates) > 1 else [metric.name],
         "rows": [
             row(_words(joint), rates[:, j], f"{counts[j]:,}") for j, joint in enumerate(skeleton.joints) if counts[j]
         ],

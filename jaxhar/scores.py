@@ -23,11 +23,9 @@ class PoseResult:
 
     @property
     def best(self) -> int:
-        """Index of the block with the best pooled mean. It is chosen on the evaluated set itself."""
+        """Index of the block with the best pooled mean, the last of equals. It is chosen on the evaluated set."""
         means = self.state.pooled()
-        if np.isnan(means).all():
-            return len(means) - 1
-        return int(np.nanargmax(means) if self.unit == "%" else np.nanargmin(means))
+        return _last_largest(means if self.unit == "%" else -means)
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class ActionResult:
 
     @property
     def best(self) -> int:
-        """Index of the head with the best accuracy. It is chosen on the evaluated set itself."""
-        return int(np.argmax(self.state.compute()))
+        """Index of the head with the best accuracy, the last of equals. It is chosen on the evaluated set."""
+        return _last_largest(self.state.compute())
 
     @property
     def per_class(self) -> State:
@@ -171,6 +169,10 @@ class Results:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Problem(f"{path} is not a results file of an evaluation ({error}); evaluate again") from error
+
+
+def _last_largest(values: np.ndarray) -> int:
+    return len(values) - 1 - int(np.argmax(np.nan_to_num(values[::-1], nan=-np.inf)))
 
 
 def _dump(state: State) -> dict[str, list]:
