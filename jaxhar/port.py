@@ -22,9 +22,14 @@ def _by_path(tree) -> dict[str, object]:
     return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 
 
+def flatten(state: nnx.State) -> Flat:
+    """The arrays of a state by dotted path."""
+    return {name: np.asarray(leaf) for name, leaf in _by_path(nnx.to_pure_dict(state)).items()}
+
+
 def to_flat(model: nnx.Module) -> Flat:
     """Every weight and running statistic of a network by its dotted path."""
-    return {name: np.asarray(leaf) for name, leaf in _by_path(nnx.to_pure_dict(nnx.state(model))).items()}
+    return flatten(nnx.state(model))
 
 
 def shapes(config) -> dict[str, tuple[int, ...]]:

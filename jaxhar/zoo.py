@@ -31,6 +31,13 @@ class Entry:
     md5: str
     published: str
 
+    def labels(self, config: Config) -> tuple[skeleton.Skeleton, tuple[str, ...]]:
+        """Joints and action names of this network with other settings; numbered where their count differs."""
+        joints = self.skeleton if config.num_joints == len(self.skeleton) else skeleton.of_size(config.num_joints)
+        count = config.num_actions or 0
+        names = self.actions if count == len(self.actions) else tuple(f"class {i}" for i in range(count))
+        return joints, names
+
 
 _ZOO = {
     "reception-mpii": Entry(

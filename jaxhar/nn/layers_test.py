@@ -1,0 +1,66 @@
+"""Primitives against literals."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxhar.nn.layers import Conv, Norm, SeparableResidual, global_max_min, max_min_pool, max_pool, upsample_to
+
+
+def image(values):
+    return jnp.asarray(values, jnp.float32)[None, :, :, None]
+
+
+@pytest.mark.parametrize(("size", "tap"), [(3, 0), (5, 1), (7, 2)])
+def test_keras_padding_at_stride_two(size, tap):
+    """An impulse in the corner of an even image meets the kernel's entry (tap, tap)."""
+    conv = Conv(1, 1, size, 2, rngs=nnx.Rngs(0))
+    conv.kernel[...] = jnp.arange(size * size, dtype=jnp.float32).reshape(size, size, 1, 1)
+    corner = jnp.zeros((8, 8)).at[0, 0].set(1)
+    assert conv(image(corner)).shape == (1, 4, 4, 1)
+    assert conv(image(corner))[0, 0, 0, 0] == tap * size + tap
+
+
+def test_max_pool_pads_bottom_and_right_and_never_with_zeros():
+    x = image([[-5.0, -1, -7], [-4, -9, -3], [-8, -6, -2]])
+    np.testing.assert_array_equal(max_pool(x)[0, :, :, 0], [[-1, -3], [-6, -2]])
+    np.testing.assert_array_equal(max_pool(x, 3)[0, :, :, 0], [[-1, -1], [-4, -2]])
+
+
+def test_max_pool_at_even_size_starts_at_the_first_pixel():
+    x = image(np.arange(16).reshape(4, 4))
+    np.testing.assert_array_equal(max_pool(x, 3)[0, :, :, 0], [[10, 11], [14, 15]])
+
+
+def test_max_min_pool_ignores_padding():
+    x = image(np.arange(1, 26).reshape(5, 5))
+    np.testing.assert_array_equal(max_min_pool(x)[0, :, :, 0], [[8, 12, 15], [28, 32, 35], [43, 47, 50]])
+
+
+def test_global_max_min():
+    np.testing.assert_array_equal(global_max_min(image([[3.0, -8], [5, 1]])), [[-3]])
+
+
+def test_upsample_cuts_to_odd_sizes():
+    like = jnp.zeros((1, 3, 4, 1))
+    x = image([[1.0, 2], [3, 4]])
+    np.testing.assert_array_equal(upsample_to(x, like)[0, :, :, 0], [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]])
+
+
+def test_norm_computes_in_float32_and_returns_the_input_type():
+    norm = Norm(2, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).normal(300, 1, (4, 8, 8, 2)), jnp.bfloat16)
+    y = norm(x)
+    assert y.dtype == jnp.bfloat16
+    exact = np.asarray(x, np.float64)
+    exact = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-3)
+    np.testing.assert_allclose(np.asarray(y, np.float64), exact, atol=0.02)
+
+
+def test_residual_without_change_of_width_keeps_the_raw_input():
+    unit = SeparableResidual(4, 4, 3, rngs=nnx.Rngs(0))
+    unit.main.conv.pointwise.kernel[...] = jnp.zeros((1, 1, 4, 4))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 5, 4)), jnp.float32)
+    np.testing.assert_array_equal(unit(x), x)
+    assert SeparableResidual(4, 6, 3, rngs=nnx.Rngs(0))(x).shape == (1, 5, 5, 6)

@@ -1,0 +1,67 @@
+"""`per_frame` against folding time into the batch, which is what Keras 2 did."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxhar.nn.layers import ConvNorm, SeparableResidual
+from jaxhar.nn.time import per_frame
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.entry = ConvNorm(3, 4, 3, rngs=rngs)
+        self.residual = SeparableResidual(4, 6, 3, rngs=rngs)
+
+    def __call__(self, images):
+        x = self.residual(nnx.relu(self.entry(images)))
+        return x, x.mean((1, 2))
+
+
+def folded(call, net, clips):
+    out = call(net, clips.reshape(-1, *clips.shape[2:]))
+    return jax.tree.map(lambda y: y.reshape(*clips.shape[:2], *y.shape[1:]), out)
+
+
+def clips(batch, time, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((batch, time, 6, 5, 3)), jnp.float32)
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 5, 16])
+def test_training_steps_equal_folding(time):
+    """Losses of four SGD steps, and the running statistics after them."""
+
+    def run(over_time):
+        graphdef, params, stats = nnx.split(Net(nnx.Rngs(0)), nnx.Param, nnx.BatchStat)
+
+        @jax.jit
+        def step(params, stats, x):
+            def loss(params):
+                net = nnx.merge(graphdef, params, stats, copy=True)
+                maps, means = over_time(Net.__call__, net, x)
+                return (maps**2).mean() + jnp.abs(means - 0.3).sum(), nnx.state(net, nnx.BatchStat)
+
+            (value, stats), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+            return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients), stats, value
+
+        values = []
+        for i in range(4):
+            params, stats, value = step(params, stats, clips(2, time, seed=i))
+            values.append(value)
+        return values, jax.tree.leaves(stats)
+
+    ours, oracle = run(per_frame), run(folded)
+    np.testing.assert_allclose(ours[0], oracle[0], rtol=1e-5)
+    for a, b in zip(ours[1], oracle[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 5, 16])
+def test_evaluation_equals_folding(time):
+    net = Net(nnx.Rngs(0))
+    net.eval()
+    x = clips(2, time)
+    for a, b in zip(per_frame(Net.__call__, net, x), folded(Net.__call__, net, x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)

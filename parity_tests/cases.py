@@ -1,0 +1,144 @@
+"""The golden cases, and seeded networks and batches for comparing the two implementations.
+
+A golden case is a network built and run once by the authors' own code under Keras 2.1.4. CASE.json lists the weights
+with the seed of each, CASE.consts.npz holds the constant ones, CASE.npz the outputs.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from jaxhar import port, zoo
+
+GOLDEN = Path(__file__).parent / "golden"
+
+#: case -> network of the zoo, and what the case changes in it
+CASES = {
+    "pe2d_small": ("reception-mpii", {"num_blocks": 2}),
+    "pe2d_master_small": ("reception-mpii", {"num_blocks": 2, "joint_prob": "avgpool4_max"}),
+    "pe2d_ctx1_master_small": (
+        "reception-mpii",
+        {"num_blocks": 2, "joint_prob": "avgpool4_max", "num_context": 1, "kernel_size": 3},
+    ),
+    "ar_penn_small": ("reception-penn", {"num_blocks": 2, "num_frames": 8}),
+    "ar_penn_master_small": ("reception-penn", {"num_blocks": 2, "num_frames": 8, "joint_prob": "avgpool4_max"}),
+}
+
+
+def overrides(case: str) -> dict:
+    """What differs from the zoo's settings."""
+    return {"image_size": 128, **CASES[case][1]}
+
+
+def config(case: str):
+    """The settings of a case."""
+    return dataclasses.replace(zoo.config(CASES[case][0]), **overrides(case))
+
+
+def _meta(case: str) -> dict:
+    return json.loads((GOLDEN / f"{case}.json").read_text())
+
+
+def _value(weight: dict, gain: float) -> np.ndarray:
+    """A weight from its seed: normal values on a grid of 1/32, scaled by what the weight is for."""
+    shape, kind = tuple(weight["shape"]), weight["kind"]
+    z = np.random.RandomState(weight["seed"]).standard_normal(shape)
+    z = np.clip(np.round(z * 32) / 32, -127 / 32, 127 / 32)
+    if kind in ("beta", "moving_mean"):
+        value = 0.1 * z
+    elif kind == "moving_variance":
+        value = np.exp(0.2 * z)
+    elif kind == "kernel" or kind.endswith("_kernel"):
+        fan_in = np.prod(shape[:2] if kind == "depthwise_kernel" else shape[:-1])
+        value = z * np.sqrt(gain / fan_in)
+    else:
+        raise ValueError(f"no rule for weights of kind {kind}")
+    return value.astype(np.float32)
+
+
+def groups(case: str) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
+    """The weight file of a case: [(group, [(weight name, value)])] in file order."""
+    layout, constants = _meta(case)["layout"], np.load(GOLDEN / f"{case}.consts.npz")
+
+    def value(group: str, weight: dict) -> np.ndarray:
+        if weight["kind"] == "const":
+            return constants[f"{group}//{weight['name']}"]
+        return _value(weight, layout["gain"])
+
+    return [(g["layer"], [(w["name"], value(g["layer"], w)) for w in g["weights"]]) for g in layout["groups"]]
+
+
+def write_h5(groups: list[tuple[str, list[tuple[str, np.ndarray]]]], path: Path, text: bool = False) -> Path:
+    """Write weights as Keras' `save_weights` does; names are bytes as from old h5py, or text as from new."""
+    convert = (lambda names: list(names)) if text else (lambda names: np.array([n.encode() for n in names], "S"))
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = convert([name for name, _ in groups])
+        file.attrs["backend"] = "tensorflow" if text else b"tensorflow"
+        file.attrs["keras_version"] = "2.1.4" if text else b"2.1.4"
+        for name, weights in groups:
+            group = file.create_group(name)
+            group.attrs["weight_names"] = convert([weight for weight, _ in weights])
+            for weight, value in weights:
+                group.create_dataset(weight, data=value)
+    return path
+
+
+def frames(case: str) -> np.ndarray:
+    """The input of a case: noise over a coarse mosaic, in [-1, 1]."""
+    meta = _meta(case)
+    shape, rng = tuple(meta["input_shape"]), np.random.RandomState(meta["seed"] + 12345)
+    mosaic = rng.uniform(-1, 1, (*shape[:-3], 16, 16, 3))
+    side = shape[-2] // 16
+    mosaic = mosaic.repeat(side, axis=-3).repeat(side, axis=-2)
+    return np.clip(mosaic + 0.1 * rng.standard_normal(shape), -1, 1).astype(np.float32)
+
+
+def expected(case: str) -> dict[str, np.ndarray]:
+    """The authors' outputs, arranged as `jaxhar.infer` arranges ours."""
+    stored = np.load(GOLDEN / f"{case}.npz")
+    outputs = [stored[key] for key in sorted(stored)]
+    if CASES[case][0] == "reception-penn":
+        pose, visible, *action = outputs
+        return {"pose": pose[None], "visible": visible[None, ..., 0], "action": np.stack(action)}
+    if outputs[0].shape[-1] == 3:  # pose and visibility of each block side by side
+        blocks = np.stack(outputs)[:, :, None]
+        return {"pose": blocks[..., :2], "visible": blocks[..., 2]}
+    pose, visible = np.stack(outputs[::2]), np.stack(outputs[1::2])
+    return {"pose": pose[:, :, None], "visible": visible[:, :, None, :, 0]}
+
+
+def seeded_weights(config, seed: int = 0) -> port.Flat:
+    """Random weights of sound scale and random running statistics for every leaf of a network."""
+    rng = np.random.default_rng(seed)
+    flat = {}
+    for name, shape in port.shapes(config).items():
+        z = rng.standard_normal(shape).astype(np.float32)
+        if name.endswith(".var"):
+            flat[name] = np.exp(0.2 * z)
+        elif name.endswith(("bias", "mean")):
+            flat[name] = 0.1 * z
+        else:
+            fan_in = np.prod(shape[:2] if name.endswith("depthwise.kernel") else shape[:-1])
+            flat[name] = z / np.sqrt(fan_in, dtype=np.float32)
+    return flat
+
+
+def seeded_batch(config, clips: int, time: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random frames and labels, with invalid joints whose coordinates are not numbers."""
+    rng = np.random.default_rng(seed)
+    joints = config.num_joints
+    valid = rng.random((clips, time, joints)) < 0.8
+    pose = rng.uniform(0.05, 0.95, (clips, time, joints, 2)).astype(np.float32)
+    pose[~valid] = np.nan
+    batch = {
+        "frames": rng.uniform(-1, 1, (clips, time, config.image_size, config.image_size, 3)).astype(np.float32),
+        "pose": pose,
+        "visible": valid.astype(np.float32),
+        "valid": np.repeat(valid[..., None], 2, -1),
+    }
+    if config.num_actions is not None:
+        batch["action"] = rng.integers(config.num_actions, size=clips).astype(np.int32)
+    return batch

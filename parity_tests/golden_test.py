@@ -1,0 +1,28 @@
+"""The authors' outputs, reproduced by the JAX networks and by the PyTorch twin from the authors' weight files."""
+
+import pytest
+import torch
+
+import torch_ref
+from jaxhar import infer, port
+from parity_tests import cases
+from parity_tests.tolerances import GOLDEN, OUTPUTS, distance
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_both_reproduce_the_authors_outputs(case, tmp_path):
+    config, frames, expected = cases.config(case), cases.frames(case), cases.expected(case)
+    model = port.load_keras(cases.write_h5(cases.groups(case), tmp_path / "weights.h5"), config)
+    ours = infer(model, frames)
+    assert ours.keys() == expected.keys()
+    for key, value in expected.items():
+        assert distance(ours[key], value) < GOLDEN[case], key
+
+    net = torch_ref.create(cases.CASES[case][0], **cases.overrides(case))
+    torch_ref.save(port.to_torch(port.to_flat(model)), tmp_path / "twin.pth")
+    net.load_state_dict(torch.load(tmp_path / "twin.pth", weights_only=True))
+    twins = torch_ref.infer(net, frames)
+    assert twins.keys() == expected.keys()
+    for key, value in expected.items():
+        assert distance(twins[key], value) < GOLDEN[case], key
+        assert distance(ours[key], twins[key]) < max(OUTPUTS, GOLDEN[case]), key

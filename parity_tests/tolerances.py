@@ -1,0 +1,24 @@
+"""How far two implementations may lie apart, relative to the largest value; a reason beside everything above 1e-5."""
+
+import numpy as np
+
+GOLDEN = {
+    "pe2d_small": 1e-5,
+    "ar_penn_small": 1e-5,
+    # The later code weights context points by unbounded logits and divides by their sum, which comes near zero: the
+    # authors' own outputs there carry float32 noise of this size.
+    "pe2d_master_small": 1e-4,
+    "pe2d_ctx1_master_small": 1e-4,
+    "ar_penn_master_small": 1e-4,
+}
+OUTPUTS = 1e-5
+LOSSES = 1e-6
+#: Gradients pass the quotients of batch normalisation in dozens of layers, each summed in another order.
+GRADIENTS = 1e-4
+STATISTICS = 1e-5
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference relative to the largest value of `b`."""
+    assert a.shape == b.shape, (a.shape, b.shape)
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))

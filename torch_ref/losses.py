@@ -1,0 +1,47 @@
+"""Training losses in PyTorch. To be read beside jaxhar/losses.py."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def binary_crossentropy(pred: Tensor, target: Tensor) -> Tensor:
+    """Element by element, the prediction clipped to [1e-7, 1 - 1e-7] and the target to [0, 1]."""
+    pred = pred.clamp(1e-7, 1 - 1e-7)
+    target = target.clamp(0, 1)
+    return -(target * pred.log() + (1 - target) * torch.log1p(-pred))
+
+
+def pose(pred: Tensor, target: Tensor, valid: Tensor, coordinate_bce: float = 0.01) -> Tensor:
+    """(..., J, D) -> (...): absolute, squared and cross-entropy error, mean over the labelled coordinates."""
+    valid = valid.expand_as(pred)
+    pred = pred.where(valid, 0.5)
+    target = target.expand_as(pred).where(valid, 0.5)
+    error = pred - target
+    cost = error.abs() + error**2 + coordinate_bce * binary_crossentropy(pred, target)
+    return cost.where(valid, 0.0).sum((-2, -1)) / valid.sum((-2, -1)).clamp(min=1)
+
+
+def visible(pred: Tensor, target: Tensor) -> Tensor:
+    """(..., J) -> (...): mean over the joints."""
+    return binary_crossentropy(pred, target.expand_as(pred)).mean(-1)
+
+
+def action(logits: Tensor, target: Tensor) -> Tensor:
+    """(K', B, A) logits and (B,) classes -> (K', B)."""
+    heads = logits.shape[0]
+    return F.cross_entropy(logits.flatten(0, 1), target.long().repeat(heads), reduction="none").unflatten(
+        0, (heads, -1)
+    )
+
+
+def multitask(preds: dict[str, Tensor], batch: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
+    """The weighted terms, each (B,), summed over blocks and heads, mean over frames."""
+    terms = {}
+    if "pose" in batch:
+        terms["pose"] = weights["pose"] * pose(preds["pose"], batch["pose"], batch["valid"]).mean(-1).sum(0)
+    if "visible" in batch:
+        terms["visible"] = weights["visible"] * visible(preds["visible"], batch["visible"]).mean(-1).sum(0)
+    if "action" in batch and "action" in preds:
+        terms["action"] = weights["action"] * action(preds["action"], batch["action"]).sum(0)
+    return terms
