@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
-from jaxhar import predict, video
+from jaxhar import actions, checkpoint, predict, video, zoo
 from jaxhar.errors import Problem, Usage
 from jaxhar.models.reception import Config
-from jaxhar.skeleton import Skeleton
+from jaxhar.skeleton import PA16, Skeleton
 
 COLOURS = {
     "head": (255, 0, 0),
@@ -337,6 +338,28 @@ def test_bbox_that_is_not_four_numbers(text: str):
 def test_bbox_that_is_no_box(tmp_path: Path, bbox):
     with pytest.raises(Usage, match="is no box"):
         predict.run(tmp_path / "a.mp4", tmp_path, tmp_path / "out", bbox=bbox)
+
+
+def test_a_video_without_frames(tmp_path: Path):
+    source = write_video(tmp_path / "a.mp4", 3)
+    data = source.read_bytes()
+    source.write_bytes(data[: data.index(b"mdat") + 4])  # the header promises frames that are not there
+    with pytest.raises(Problem, match="a.mp4.*(no picture|cannot be read)"):
+        go(tmp_path / "a.mp4", tmp_path / "out")
+
+
+def test_a_saved_network_from_the_command_line(tmp_path: Path, capsys):
+    model = zoo.create(Config.tiny(num_blocks=1, num_frames=4, num_actions=15), rngs=nnx.Rngs(0))
+    checkpoint.save_model(tmp_path / "net", model, PA16, actions.PENN)
+    source = write_video(tmp_path / "a.mp4", 9, (64, 48))
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    words = [str(source), "--weights", str(tmp_path / "net"), "--out", str(tmp_path / "out"), "--no-progress"]
+    predict.main(parser.parse_args(words))
+    poses = json.loads((tmp_path / "out" / "poses.json").read_text())
+    assert len(poses["frames"]) == 9 and set(poses["frames"][0]["joints"]) == set(PA16.joints)
+    said = capsys.readouterr().out
+    assert "9 frames in" in said and f"action: {max(poses['action'], key=poses['action'].get)}" in said
 
 
 def test_arguments():

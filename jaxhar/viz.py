@@ -80,12 +80,12 @@ def draw_action(
       label: the action's name; underscores are shown as blanks.
       probability: in [0, 1].
       history: (N, A) probabilities of all classes, oldest frame first; the three classes that are most probable at
-        its end are drawn. No curves if None or shorter than 2.
+        its end are drawn. No room for curves if None.
     """
     height, width = image.shape[:2]
     text = max(11, round(min(height, width) / 22))
     pad = text // 2
-    curves = history is not None and len(history) > 1
+    curves = history is not None
     wide, high = 13 * text, round(2.9 * text) + (3 * text if curves else 0)
     if wide + 2 * pad > width or high + 2 * pad > height:
         curves, wide, high = False, min(wide, width), min(round(2.9 * text), height)
