@@ -244,6 +244,9 @@ def _run(
 
     Returns:
       pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), action (N, A) or None.
+
+    Raises:
+      Problem: they are not finite.
     """
     full = np.zeros((shape[0] * (1 if as_clips else shape[1]), *crops.shape[1:]), np.uint8)
     full[: len(crops)] = crops
@@ -251,6 +254,10 @@ def _run(
     preds = infer(transforms.power_table()[0, :, 0][full])
     pose, confidence = preds["pose"][-1], preds["visible"][-1]
     action = preds["action"][-1] if "action" in preds else None
+    if not all(np.isfinite(array).all() for array in (pose, confidence, action) if array is not None):
+        raise Problem(
+            "the network gives numbers that are not finite; its weights are damaged, or its training diverged"
+        )
     if not as_clips:
         pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
     n = len(crops)

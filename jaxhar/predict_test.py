@@ -261,6 +261,19 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path, after: int):
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("key", ["pose", "visible", "action"])
+def test_a_network_that_gives_nan_is_told(tmp_path: Path, key: str):
+    good = FindsDots(actions=True)
+
+    def infer(frames: np.ndarray) -> dict[str, np.ndarray]:
+        preds = good(frames)
+        return preds | {key: preds[key] * np.nan}
+
+    with pytest.raises(Problem, match="not finite; its weights"):
+        go(write_video(tmp_path / "a.mp4", 5), tmp_path / "out", 4, infer=infer)
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_earlier_results_stay_when_a_run_fails(tmp_path: Path):
     source = write_video(tmp_path / "a.mp4", 30)
     go(source, tmp_path / "out", 8)
