@@ -1,0 +1,144 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxhar import geometry
+from jaxhar.data import mpii, transforms
+from jaxhar.errors import Problem
+from jaxhar.skeleton import MPII, PA16
+
+#: A standing person in MPII's order; the head joints end a box whose diagonal is 50 = 40 / 0.8.
+JOINTS = [
+    *[[90.0, 210.0], [92.0, 170.0], [94.0, 130.0], [116.0, 130.0], [118.0, 170.0], [120.0, 210.0]],
+    *[[105.0, 130.0], [105.0, 80.0], [105.0, 72.0], [105.0, 32.0]],
+    *[[60.0, 130.0], [70.0, 105.0], [85.0, 80.0], [125.0, 80.0], [140.0, 105.0], [150.0, 130.0]],
+]
+
+
+def entry(**changes) -> dict:
+    plain = {"image": "a.jpg", "center": [105.0, 110.0], "scale": 0.9, "joints": JOINTS, "joints_vis": [1] * 16}
+    return {**plain, **changes}
+
+
+def write(root: Path, entries: object, images: tuple[str, ...] = ("a.jpg",)) -> Path:
+    """A folder in the common form; the photos are grey with a white square on the head top."""
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    for name in images:
+        picture = np.full((240, 210, 3), 60, np.uint8)
+        picture[29:36, 102:109] = 255
+        Image.fromarray(picture).save(root / "images" / name, quality=95)
+    (root / "annotations.json").write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    return root
+
+
+def test_joints_are_renamed_and_missing_ones_masked(tmp_path):
+    joints = [list(j) for j in JOINTS]
+    joints[MPII.index("l_ankle")] = [-1.0, -1.0]
+    shown = [1] * 16
+    shown[MPII.index("l_ankle")] = 0
+    (person,) = mpii.read(write(tmp_path, [entry(joints=joints, joints_vis=shown)]))
+    for name in set(PA16.joints) - {"l_ankle"}:
+        np.testing.assert_array_equal(person.points[PA16.index(name)], JOINTS[MPII.index(name)])
+    assert [PA16.joints[i] for i in np.flatnonzero(~person.labelled)] == ["l_ankle"]
+    example = mpii.to_example(person, size=64)
+    assert not example["valid"][0, PA16.index("l_ankle")].any()
+    assert (example["pose"][0, PA16.index("l_ankle")] == 0).all()
+    assert example["visible"].sum() == 15
+
+
+@pytest.mark.parametrize("joint", [[-1.0, -1.0], [-1e9, -1e9]])
+def test_a_sentinel_is_unlabelled_even_if_called_visible(tmp_path, joint):
+    joints = [joint, *JOINTS[1:]]
+    (person,) = mpii.read(write(tmp_path, [entry(joints=joints)]))
+    assert person.labelled.sum() == 15
+    assert np.abs(person.points).max() < 300
+
+
+def test_box_follows_the_authors_rule(tmp_path):
+    (person,) = mpii.read(write(tmp_path, [entry()]))
+    x1, y1, x2, y2 = mpii.box(person)
+    assert (x2 - x1, y2 - y1) == pytest.approx((250 * 0.9, 250 * 0.9))
+    assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((105, 110 + 12 * 1.25 * 0.9))
+    moved = mpii.box(person, transforms.Draw(scale=1.3, trans=(10.0, -4.0)))
+    assert moved[2] - moved[0] == pytest.approx(1.3 * 225)
+    assert (moved[:2] + moved[2:]) / 2 == pytest.approx(np.array([105, 110 + 13.5]) + 1.125 * np.array([10, -4]))
+
+
+@pytest.mark.parametrize("draw", [None, transforms.Draw(angle=20, scale=1.3, trans=(5.0, 3.0), flip=True)])
+def test_the_crop_shows_each_joint_where_the_pose_says(tmp_path, draw):
+    (person,) = mpii.read(write(tmp_path, [entry()]))
+    example = mpii.to_example(person, draw, size=128)
+    assert example["frames"].shape == (1, 128, 128, 3) and example["frames"].dtype == np.float32
+    light = np.maximum(example["frames"][0, ..., 0] + 0.4, 0)
+    y, x = np.mgrid[:128, :128] + 0.5
+    centre = np.array([(x * light).sum(), (y * light).sum()]) / light.sum() / 128
+    np.testing.assert_allclose(example["pose"][0, PA16.index("head")], centre, atol=1.5 / 128)
+    back = geometry.apply(geometry.invert(example["affine"]), example["pose"][0].astype(float))
+    if draw is not None:
+        back = back[PA16.flip]
+    np.testing.assert_allclose(back, person.points, atol=1e-3)
+
+
+def test_head_size_is_the_official_one(tmp_path):
+    """Annotation 0 of the published training set: its head box is (627, 100, 706, 198)."""
+    joints = [list(j) for j in JOINTS]
+    joints[MPII.index("neck")], joints[MPII.index("head")] = [637.0201, 189.8183], [695.9799, 108.1817]
+    shown = [1] * 16
+    shown[MPII.index("head")] = 0
+    known, unknown = mpii.read(write(tmp_path, [entry(joints=joints), entry(joints_vis=shown)]))
+    assert mpii.head_size(known) == pytest.approx(0.6 * math.hypot(706 - 627, 198 - 100), abs=1e-3)
+    assert mpii.head_size(unknown) == 0
+
+
+def test_the_file_itself_can_be_given(tmp_path):
+    write(tmp_path, [entry(), entry()])
+    assert [p.index for p in mpii.read(tmp_path / "annotations.json")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ("[{", "annotations.json is not JSON"),
+        ([], "holds no list of persons"),
+        ({"image": "a.jpg"}, "holds no list of persons"),
+        ([entry(), 7], "person 1 of .*annotations.json is not an object"),
+        ([entry(), entry(joints=JOINTS[:12])], r"'joints' of person 1 of .* has shape \(12, 2\), expected \(16, 2\)"),
+        ([entry(joints_vis=[1] * 13)], r"'joints_vis' of person 0 .* has shape \(13,\)"),
+        ([entry(joints=[[1.0], *JOINTS[1:]])], "'joints' of person 0 .* rows differ in length"),
+        ([entry(scale="tall")], "'scale' of person 0 .* not made of numbers"),
+        ([entry(scale=-1.0)], "the scale must be positive"),
+        ([{"image": "a.jpg", "center": [1, 2], "scale": 1.0}], "person 0 .* has no 'joints'; test entries carry no"),
+        ([entry(joints=[[math.nan, 3.0], *JOINTS[1:]])], "person 0 .* NaN or infinity"),
+        ([entry(), entry(image="gone.jpg")], "photo .*gone.jpg of person 1 .* does not exist"),
+        ([entry(image=None)], "no file name in 'image'"),
+    ],
+)
+def test_bad_entries_are_named(tmp_path, entries, sentence):
+    with pytest.raises(Problem, match=sentence):
+        mpii.read(write(tmp_path, entries))
+
+
+def test_bad_folders_are_named(tmp_path):
+    with pytest.raises(Problem, match="nowhere does not exist; expected a folder"):
+        mpii.read(tmp_path / "nowhere")
+    with pytest.raises(Problem, match="holds no .json file; .* found nothing in it"):
+        mpii.read(tmp_path)
+    (tmp_path / "train.json").write_text("[]")
+    with pytest.raises(Problem, match="images does not exist"):
+        mpii.read(tmp_path)
+    (tmp_path / "valid.json").write_text("[]")
+    with pytest.raises(Problem, match="holds 2 .json files; give the path"):
+        mpii.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"these are words", b"", None])
+def test_a_broken_photo_is_named(tmp_path, content):
+    (person,) = mpii.read(write(tmp_path, [entry()]))
+    whole = person.image.read_bytes()
+    person.image.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(Problem, match="photo .*a.jpg cannot be read"):
+        mpii.to_example(person)
