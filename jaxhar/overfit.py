@@ -1,0 +1,324 @@
+"""Learn a few samples by heart: the quickest proof that data, network, losses, gradients and metrics fit together.
+
+One fixed batch, no augmentation, no shuffling. A chain without a mistake in it learns a handful of samples to the
+last joint; one with swapped joints, a wrong crop map or a broken gradient does not.
+
+The loss that is compared with the mark is that of the last prediction block in evaluation mode: per sample, the mean
+over labelled coordinates of |d| + d^2 in crop units, plus 0.01 times the joints' mean cross-entropy of visibility. It
+lacks the cross-entropy on coordinates that training adds: that term does not vanish for a perfect prediction (it is
+the entropy of the label, up to 0.007 after its weight), so no mark could be set on it.
+
+Batch normalisation runs with momentum 0: its running statistics are those of the fixed batch at the step before, in
+place of an average that takes hundreds of steps to settle.
+"""
+
+import argparse
+import dataclasses
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar.errors import Problem, Usage
+
+if TYPE_CHECKING:
+    from jaxhar.config import Experiment
+    from jaxhar.skeleton import Skeleton
+
+CONFIG = "configs/penn.py:demo"
+#: Largest loss that counts as learned, for one sample and for more.
+MARK_ONE, MARK_MANY = 0.005, 0.03
+_PICTURE = 320  # side of the crops in the picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What is to be learned.
+
+    Attributes:
+      batch: every example real, joints outside of the crop not valid: no network can point there.
+      names: of the examples.
+      pictures: (B, H, W, 3) uint8, the middle frame of each, to draw on.
+      skeleton: of the batch.
+    """
+
+    batch: dict[str, np.ndarray]
+    names: tuple[str, ...]
+    pictures: np.ndarray
+    skeleton: "Skeleton"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How it ended.
+
+    Attributes:
+      passed: whether loss, pck and accuracy all met their marks.
+      loss: of the last block, see the module's text. mark: what it must not exceed.
+      metric: name of the pose metric. pck: its value for the last block, a fraction of the labelled joints.
+      accuracy: fraction of the clips whose action the last head names; None without actions.
+      steps, seconds: taken, compilation included.
+      picture: the file with truth and prediction, if one was asked for.
+    """
+
+    passed: bool
+    loss: float
+    mark: float
+    metric: str
+    pck: float
+    accuracy: float | None
+    steps: int
+    seconds: float
+    picture: Path | None
+
+
+def run(
+    experiment: "Experiment",
+    *,
+    photos: Path | None = None,
+    samples: int | None = None,
+    steps: int = 1000,
+    every: int = 25,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: bool = True,
+) -> Result:
+    """Train the experiment's network, by its losses and optimizer rule, on one batch until it knows it.
+
+    The learning rate starts at the experiment's and falls to zero over `steps` along a cosine. It ends as soon as an
+    evaluation passes.
+
+    Args:
+      photos: a folder of MPII in the common JSON form: pose alone, T = 1, scored by PCKh@0.5. None takes the
+        centred clips of the experiment's first training sequences: pose, by PCK@0.2, and action.
+      samples: how many; None for all photos, or two clips.
+      every: steps between evaluations.
+      seed: of the initial weights.
+      out: folder for overfit.png, and for what the experiment's data generates; None for no picture.
+      progress: whether to print the figures as they come.
+
+    Raises:
+      Usage: `samples` or `steps` below 1, more samples than there are.
+      Problem: the data cannot be read, does not fit the network, or the loss is no longer finite.
+    """
+    if steps < 1 or every < 1 or (samples is not None and samples < 1):
+        raise Usage(f"samples, steps and every must be at least 1, not {samples}, {steps} and {every}")
+    if photos is not None:
+        chosen = from_photos(Path(photos), samples, experiment.model.image_size)
+    else:
+        chosen = from_experiment(experiment, 2 if samples is None else samples, out or Path("runs") / "overfit")
+    return learn(experiment, chosen, steps=steps, every=every, seed=seed, out=out, progress=progress)
+
+
+def from_photos(root: Path, samples: int | None, size: int) -> Samples:
+    """The first `samples` persons of an MPII folder, in crops of side `size`."""
+    from jaxhar.data import mpii, pipeline
+
+    persons = mpii.read(root)
+    if samples is not None and samples > len(persons):
+        raise Usage(f"{samples} samples are asked for, but {root} annotates {len(persons)} persons")
+    persons = persons[:samples]
+    batch: dict[str, np.ndarray] = {**pipeline.stack([mpii.to_example(p, size=size) for p in persons])}  # type: ignore[dict-item]
+    large = [mpii.to_example(person, size=max(size, _PICTURE))["frames"][0] for person in persons]
+    names = tuple(person.image.name for person in persons)
+    batch["sequence"] = np.arange(len(persons), dtype=np.int32)
+    return Samples(batch, names, _to_uint8(np.stack(large)), mpii.SKELETON)
+
+
+def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Samples:
+    """The centred clips of the first `samples` training sequences."""
+    prepared = experiment.data.prepare(workdir)
+    names = prepared.sequence_names("train")
+    if samples > len(names):
+        raise Usage(f"{samples} samples are asked for, but the training split has {len(names)} sequences")
+    batch = {k: np.array(v) for k, v in next(iter(prepared.eval_stream("train", "single", samples))).items()}
+    inside = (batch["pose"] > 0) & (batch["pose"] < 1)
+    batch["valid"] = batch["valid"] & inside.all(-1, keepdims=True)
+    frames = batch["frames"]
+    pictures = _to_uint8(frames[:, frames.shape[1] // 2])
+    return Samples(batch, tuple(names[:samples]), pictures, prepared.skeleton)
+
+
+def _to_uint8(frames: np.ndarray) -> np.ndarray:
+    return np.clip((frames.astype(np.float32) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
+
+
+def learn(
+    experiment: "Experiment",
+    samples: Samples,
+    *,
+    steps: int,
+    every: int,
+    seed: int,
+    out: Path | None,
+    progress: bool,
+) -> Result:
+    """The training of `run`, once the batch is there."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax import nnx
+
+    from jaxhar import train, zoo
+    from jaxhar.inference import infer
+
+    config = experiment.model
+    if config.num_joints != len(samples.skeleton):
+        raise Problem(f"the network has {config.num_joints} joints, but the samples have {len(samples.skeleton)}")
+    dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
+    model = zoo.create(config, rngs=nnx.Rngs(seed), dtype=dtype)
+    net = train.Net(nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0))
+    recipe = dataclasses.replace(
+        experiment.optimizer, schedule=optax.cosine_decay_schedule, schedule_options={"decay_steps": steps}
+    )
+    optimizer = recipe.build(net.params, steps)
+    update = train.make_step(net, experiment.losses, optimizer)
+    # The copy keeps the arrays of `net` out of the donated buffers.
+    state = jax.tree.map(jnp.copy, train.TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0)))
+    batches = {"fixed": jax.device_put(samples.batch)}
+
+    start = time.monotonic()
+    bar = tqdm(total=steps, desc="compiling", unit="step", disable=not progress)
+    try:
+        for step in range(1, steps + 1):
+            state, terms = update(state, batches)
+            if step % every and step < steps:
+                continue
+            values = {name.removeprefix("fixed/"): float(value) for name, value in terms.items()}
+            if not np.isfinite(values["loss"]):
+                raise Problem(f"the loss became {values['loss']} by step {step}; lower optimizer.learning_rate")
+            trained = net.merge(state.params, state.stats)
+            preds = infer(trained, samples.batch["frames"])
+            result = score(preds, samples, step, time.monotonic() - start)
+            bar.set_description("overfit", refresh=False)
+            bar.update(step - bar.n)
+            if progress:
+                tqdm.write(_row(result, values))
+            if result.passed:
+                break
+    finally:
+        bar.close()
+    if out is not None:
+        result = dataclasses.replace(result, picture=_save_picture(out / "overfit.png", samples, preds))
+    return result
+
+
+def score(preds: dict[str, np.ndarray], samples: Samples, steps: int = 0, seconds: float = 0.0) -> Result:
+    """Judge the predictions, action as probabilities, for a batch."""
+    from jaxhar import geometry
+    from jaxhar.metrics import PCK, PCKh, State, accuracy
+
+    batch = samples.batch
+    clips = "action" in batch
+    metric = PCK(0.2) if clips else PCKh(0.5)
+    states: list[State] = []
+    for b in range(len(samples.names)):
+        to_image = geometry.invert(batch["affine"][b])
+        pred = geometry.apply(to_image, preds["pose"][-1:, b].astype(np.float64))
+        true = geometry.apply(to_image, batch["pose"][b].astype(np.float64))
+        states.append(metric.get(pred, true, batch["valid"][b].all(-1), batch["norm"][b], samples.skeleton))
+    total = states[0]
+    for state in states[1:]:
+        total = total.merge(state)
+    if not total.count.any():
+        raise Problem(f"none of the samples has a labelled joint that {metric.name} can score; choose others")
+    right = None
+    if clips and "action" in preds:
+        right = float(State(*accuracy(preds["action"], batch["action"])).compute()[-1])
+    pck, loss = float(total.pooled()[-1]), last_block_loss(preds, batch)
+    mark = MARK_ONE if len(samples.names) == 1 else MARK_MANY
+    passed = loss <= mark and pck == 1 and right in (None, 1.0)
+    return Result(passed, loss, mark, metric.name, pck, right, steps, seconds, None)
+
+
+def last_block_loss(preds: dict[str, np.ndarray], batch: dict[str, np.ndarray]) -> float:
+    """The loss that the mark is for, see the module's text."""
+    import jax.numpy as jnp
+
+    from jaxhar import losses
+
+    pose, visible = jnp.asarray(preds["pose"][-1]), jnp.asarray(preds["visible"][-1])
+    pose = losses.pose(pose, jnp.asarray(batch["pose"]), jnp.asarray(batch["valid"]), coordinate_bce=0.0)
+    visible = losses.visible(visible, jnp.asarray(batch["visible"]))
+    return float((pose + 0.01 * visible).mean())
+
+
+def _row(result: Result, terms: dict[str, float]) -> str:
+    named = "  ".join(f"{name} {terms[name]:.4f}" for name in ("pose", "visible", "action") if name in terms)
+    action = "" if result.accuracy is None else f"  action {result.accuracy:.1%}"
+    return (
+        f"step {result.steps:5d}  loss {result.loss:.4f}  {result.metric} {result.pck:.1%}{action}  "
+        f"(training: {named})  {result.seconds:.0f} s"
+    )
+
+
+def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) -> Path:
+    """A sheet with two crops per sample, truth left and prediction right."""
+    import cv2
+    from PIL import Image, ImageDraw, ImageFont
+
+    from jaxhar import viz
+    from jaxhar.scores import write_atomic
+
+    crops = []
+    middle = samples.batch["frames"].shape[1] // 2
+    for b, picture in enumerate(samples.pictures):
+        side = max(len(picture), _PICTURE)
+        if len(picture) < side:
+            picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
+        true = np.where(samples.batch["valid"][b, middle], samples.batch["pose"][b, middle], np.nan)
+        pred = preds["pose"][-1, b, middle].astype(np.float64)
+        sure = preds["visible"][-1, b, middle]
+        for title, pose, confidence in (("truth", true, None), ("prediction", pred, sure)):
+            crop = Image.fromarray(viz.draw_skeleton(picture, pose * side, samples.skeleton, confidence))
+            pen = ImageDraw.Draw(crop)
+            pen.text((8, 6), title, (255, 255, 255), ImageFont.load_default(16), stroke_width=2, stroke_fill=(0, 0, 0))
+            crops.append(np.asarray(crop))
+    buffer = io.BytesIO()
+    Image.fromarray(viz.contact_sheet(crops, columns=2 if len(samples.names) < 4 else 4)).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar overfit`."""
+    parser.add_argument("config", nargs="?", default=CONFIG, help="the experiment (default: %(default)s)")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="MPII photos: a folder with a .json and images/")
+    parser.add_argument("--samples", type=int, metavar="N", help="how many (default: all photos, or 2 clips)")
+    parser.add_argument("--steps", type=int, default=1000, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the experiment")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `jaxhar overfit` with the arguments of `add_arguments`; the exit code is 0 for PASS and 1 for FAIL."""
+    from jaxhar.config import load, override
+
+    changes = {}
+    for text in args.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise Usage(f"--set {text}: give NAME=VALUE, e.g. optimizer.learning_rate=0.001")
+        changes[name] = value
+    experiment = override(load(args.config), changes)
+    print(f"learning {args.samples or 'all' if args.photos else args.samples or 2} samples by heart")
+    result = run(
+        experiment,
+        photos=args.photos,
+        samples=args.samples,
+        steps=args.steps,
+        every=args.every,
+        seed=experiment.train.seed,
+        out=args.out,
+    )
+    action = "" if result.accuracy is None else f", action {result.accuracy:.1%}"
+    print(
+        f"{'PASS' if result.passed else 'FAIL'}: loss {result.loss:.4f} (mark {result.mark}), "
+        f"{result.metric} {result.pck:.1%}{action} after {result.steps} steps, {result.seconds:.0f} s"
+    )
+    print(f"picture: {result.picture}")
+    return 0 if result.passed else 1
