@@ -1,8 +1,8 @@
-"""Checkpoints: of a training run (Orbax, checksummed, resumable) and of a model (one safetensors file).
+"""Checkpoints of models and of training runs, both one kind of file: safetensors with a description in its header.
 
-Training checkpoints hold a flat dict of arrays and a JSON record (data iterator, settings, description of the model).
-Storage damage is not always an error when Orbax reads (a flipped bit loads as another number), so each array's crc32
-is kept in the record and compared after loading.
+A safetensors file is read without running code, and a write is one rename. Disks damage files silently, so the header
+carries a crc32 of itself and of every array. A training checkpoint is a model file with the optimizer's arrays and a
+record for the loop (data iterator, settings) besides; `load_model` reads either.
 """
 
 import errno
@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from jaxhar.skeleton import Skeleton
 Flat = dict[str, np.ndarray]
 
 _FOLDER = "checkpoints"
+_SUFFIX = ".safetensors"
 _WEIGHTS = "weights.safetensors"
 _DESCRIPTION = "model.json"
 #: Names of a model's own arrays inside a training checkpoint.
@@ -42,8 +43,25 @@ class Meta:
     config: Any
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A training checkpoint in memory.
+
+    Attributes:
+      step: steps done.
+      arrays: name -> array; those of the model begin with `MODEL_PREFIX`.
+      record: JSON-able, what the loop needs besides.
+      figure: what "best" maximises, or None.
+    """
+
+    step: int
+    arrays: Flat
+    record: dict[str, Any]
+    figure: float | None = None
+
+
 def describe(config: Any, skeleton: Skeleton, actions: tuple[str, ...]) -> dict[str, Any]:
-    """JSON-able description of a model; the inverse is `Meta` of `load_model`."""
+    """JSON-able description of a model; `load_model` makes a `Meta` of it again."""
     return {
         "config": json.loads(port.config_to_json(config)),
         "skeleton": {"name": skeleton.name, "joints": list(skeleton.joints)},
@@ -52,124 +70,101 @@ def describe(config: Any, skeleton: Skeleton, actions: tuple[str, ...]) -> dict[
 
 
 class Store:
-    """The training checkpoints under a working directory: the last few and the best one."""
+    """The training checkpoints of a working directory, checkpoints/<step>.safetensors: the last few and the best."""
 
-    def __init__(self, workdir: Path, keep_last: int = 2, best: bool = False, read_only: bool = False):
-        """Opens `workdir`/checkpoints; a writer creates it and removes what interrupted saves left behind."""
-        from orbax.checkpoint import v1 as ocp
-
-        policies, decide = ocp.training.preservation_policies, ocp.training.save_decision_policies
-        keep: list[Any] = [policies.LatestN(keep_last)]
-        if best:
-            keep.append(policies.BestN(get_metric_fn=lambda m: m["best"], n=1, keep_checkpoints_without_metrics=False))
-        self.folder = Path(workdir).absolute() / _FOLDER
+    def __init__(self, workdir: Path, keep_last: int = 2, keep_best: bool = False):
+        """Makes the folder if need be and removes what interrupted saves left; Problem if it cannot be written."""
+        self.folder = Path(workdir) / _FOLDER
+        self.keep_last, self.keep_best = keep_last, keep_best
         try:
-            self._orbax = ocp.training.Checkpointer(
-                self.folder,
-                # The loop decides when to save; this policy never refuses.
-                save_decision_policy=decide.FixedIntervalPolicy(1),
-                preservation_policy=policies.PreserveAll() if read_only else policies.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=not read_only,
-            )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp"):
+                leftover.unlink()
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
 
-    def close(self) -> None:
-        self._orbax.close()
-
-    def save(self, step: int, arrays: Mapping[str, Any], record: dict[str, Any], figure: float | None = None) -> None:
-        """Writes a checkpoint and returns when it is complete; Problem if it could not be written.
+    def save(self, saved: Saved, model: dict[str, Any]) -> None:
+        """Writes a checkpoint, then removes those no longer kept; Problem if it could not be written.
 
         Args:
-          step: its number; one of the same number is replaced.
-          arrays: name -> array, on device or host.
-          record: JSON-able; floats come back exactly.
-          figure: what "best" maximises; None if not evaluated at this step.
+          saved: one of the same step is replaced; floats of the record come back exactly.
+          model: from `describe`.
         """
-        host = {name: np.asarray(array) for name, array in arrays.items()}
-        leaves = {name: [_crc(a), list(a.shape), str(a.dtype)] for name, a in host.items()}
-        text = json.dumps({"arrays": leaves, "record": record})
-        sealed = {"json": f"{zlib.crc32(text.encode()):08x}{text}"}
-        metrics = None if figure is None else {"best": figure}
+        training = {"step": saved.step, "record": saved.record, "figure": saved.figure}
+        path = self.folder / f"{saved.step}{_SUFFIX}"
         try:
-            self._orbax.save_checkpointables(
-                step, {"arrays": host, "record": sealed}, metrics=metrics, force=True, overwrite=True
-            )
-        except Exception as error:  # Orbax passes on whatever its storage layer raises
-            for partial in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
-                shutil.rmtree(partial, ignore_errors=True)
-            raise _cannot_write(self.folder / str(step), error) from error
+            _write_weights(path, saved.arrays, {**model, "training": training})
+            for step in self._outdated():
+                (self.folder / f"{step}{_SUFFIX}").unlink()
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
-    def restore(self, check: Callable[[dict[str, Any]], None] = lambda record: None) -> tuple[int, Flat, dict] | None:
-        """The newest intact checkpoint as (step, arrays, record); None if there is none at all.
+    def restore(self) -> Saved | None:
+        """The newest intact checkpoint; None if there is none at all. Damaged ones are reported and set aside.
 
-        A damaged newer one is reported in a line and moved to `workdir`/damaged, out of the way of later saves.
-
-        Args:
-          check: may refuse the record by raising Problem.
         Raises:
           Problem: there are checkpoints, but none is intact.
         """
-        steps = self.steps()
-        found, damaged = self._first_intact(steps[::-1])
-        if found is None:
-            if steps:
-                raise Problem(
-                    f"all {len(steps)} checkpoints in {self.folder} are damaged (the newest: {damaged[steps[-1]]}); "
-                    "move that folder away to start over"
-                )
-            return None
-        check(found[2])
-        for step in damaged:
-            target = self.folder.parent / "damaged" / str(step)
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
-            (self.folder / str(step)).rename(target)
-        if damaged:
-            self._orbax.reload()
-        return found
+        saved, damaged = _first_intact(self.folder, _steps(self.folder))
+        if saved is not None:
+            for step in damaged:
+                path = self.folder / f"{step}{_SUFFIX}"
+                path.rename(path.with_suffix(".damaged"))
+        return saved
 
-    def restore_best(self) -> tuple[int, Flat, dict] | None:
-        """The checkpoint of the best figure, else the newest intact one; None if there is none. Moves nothing."""
-        rated = [(c.metrics["best"], c.step) for c in self._orbax.checkpoints if c.metrics and "best" in c.metrics]
-        best = [max(rated)[1]] if rated else []
-        steps = self.steps()[::-1]
-        found, damaged = self._first_intact(best + [s for s in steps if s not in best])
-        if found is None and steps:
-            raise Problem(f"all {len(steps)} checkpoints in {self.folder} are damaged: {next(iter(damaged.values()))}")
-        return found
+    def _outdated(self) -> list[int]:
+        steps = _steps(self.folder)
+        kept = steps[: self.keep_last]
+        if self.keep_best:
+            kept += _best(self.folder, steps)
+        return [step for step in steps if step not in kept]
 
-    def steps(self) -> list[int]:
-        """Step numbers of the checkpoints, ascending."""
-        return sorted(c.step for c in self._orbax.checkpoints)
 
-    def _first_intact(self, steps: list[int]) -> tuple[tuple[int, Flat, dict] | None, dict[int, str]]:
-        damaged: dict[int, str] = {}
-        for step in steps:
-            try:
-                arrays, record = self._read(step)
-            except Exception as error:  # any damage may surface as anything
-                damaged[step] = _root(error)
-                print(f"checkpoint {self.folder / str(step)} is damaged ({damaged[step]})", file=sys.stderr)
-            else:
-                if damaged:
-                    print(f"using checkpoint {self.folder / str(step)} instead", file=sys.stderr)
-                return (step, arrays, record), damaged
-        return None, damaged
+def read_best(workdir: Path) -> Saved | None:
+    """The checkpoint of the best figure, else the newest intact one; None if there is none.
 
-    def _read(self, step: int) -> tuple[Flat, dict]:
-        sealed = self._orbax.load_checkpointables(step, {"record": {"json": "text"}})["record"]["json"]
-        seal, text = sealed[:8], sealed[8:]
-        if f"{zlib.crc32(text.encode()):08x}" != seal:
-            raise ValueError("the checksum of its record differs")
-        content = json.loads(text)
-        like = {name: np.empty(shape, dtype) for name, (_, shape, dtype) in content["arrays"].items()}
-        arrays = self._orbax.load_checkpointables(step, {"arrays": like})["arrays"]
-        arrays = {name: np.asarray(arrays[name]) for name in like}
-        for name, (crc, _, _) in content["arrays"].items():
-            if _crc(arrays[name]) != crc:
-                raise ValueError(f"the checksum of {name} differs")
-        return arrays, content["record"]
+    Changes nothing on the disk, so that it may look at a run in progress.
+    """
+    folder = Path(workdir) / _FOLDER
+    steps = _steps(folder)
+    best = _best(folder, steps)
+    return _first_intact(folder, best + [step for step in steps if step not in best])[0]
+
+
+def _steps(folder: Path) -> list[int]:
+    """Step numbers of the checkpoints, newest first."""
+    return sorted((int(p.stem) for p in folder.glob(f"*{_SUFFIX}") if p.stem.isdigit()), reverse=True)
+
+
+def _best(folder: Path, steps: list[int]) -> list[int]:
+    """The step of the best figure, the later of equals; [] if no checkpoint has one."""
+    rated = []
+    for step in steps:
+        try:
+            figure = _read_header(folder / f"{step}{_SUFFIX}")["training"]["figure"]
+        except (Problem, KeyError):
+            continue  # a damaged file is reported when it is needed
+        if figure is not None:
+            rated.append((figure, step))
+    return [max(rated)[1]] if rated else []
+
+
+def _first_intact(folder: Path, steps: list[int]) -> tuple[Saved | None, list[int]]:
+    """The first that can be read, and the damaged steps before it; Problem if all are damaged."""
+    damaged: list[int] = []
+    for step in steps:
+        path = folder / f"{step}{_SUFFIX}"
+        try:
+            arrays, description = _read_weights(path)
+            training = description["training"]
+        except (Problem, KeyError) as error:
+            damaged.append(step)
+            print(f"{error}; trying the checkpoint before it", file=sys.stderr)
+        else:
+            return Saved(step, arrays, {**training["record"], "model": description}, training["figure"]), damaged
+    if damaged:
+        raise Problem(f"no checkpoint in {folder} is intact; move that folder away to start over")
+    return None, damaged
 
 
 def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple[str, ...]) -> None:
@@ -193,7 +188,7 @@ def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple
             raise Problem(f"{path} is a file; give a folder, or a name ending in .safetensors, for the model")
         elif path.is_dir() and (path / _WEIGHTS).is_file():
             _write_weights(path / _WEIGHTS, flat, description)
-            _write_text(path / _DESCRIPTION, json.dumps(description, indent=2))
+            _write_bytes(path / _DESCRIPTION, json.dumps(description, indent=2).encode())
         elif path.is_dir() and any(path.iterdir()):
             raise Problem(f"{path} holds other files and no model; give a new folder, nothing was written")
         else:
@@ -201,7 +196,7 @@ def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple
             try:
                 temporary.chmod(0o755)
                 _write_weights(temporary / _WEIGHTS, flat, description)
-                _write_text(temporary / _DESCRIPTION, json.dumps(description, indent=2))
+                _write_bytes(temporary / _DESCRIPTION, json.dumps(description, indent=2).encode())
                 os.replace(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -213,8 +208,8 @@ def load_model(path: Path) -> tuple[nnx.Module, Meta]:
     """A model in evaluation mode with its `Meta`.
 
     Args:
-      path: a model folder, a .safetensors file written by us, or a training working directory (its best checkpoint,
-        else its newest).
+      path: a model folder, a .safetensors file written by us (one training checkpoint, too), or a training working
+        directory (its best checkpoint, else its newest).
     Raises:
       Problem: there is no such thing, or it is damaged.
     """
@@ -229,21 +224,22 @@ def load_flat(path: Path) -> tuple[Flat, dict[str, Any]]:
     if not path.exists():
         raise Problem(f"no model at {path}; give a model folder, a .safetensors file or a training workdir")
     if path.is_file():
-        return _read_weights(path)
+        return _read_model(path)
     if (path / _WEIGHTS).is_file():
-        return _read_weights(path / _WEIGHTS)
-    folder = path.parent if path.name == _FOLDER else path
-    if (folder / _FOLDER).is_dir():
-        store = Store(folder, read_only=True)
-        try:
-            found = store.restore_best()
-        finally:
-            store.close()
-        if found is not None:
-            _, arrays, record = found
-            model = {n.removeprefix(MODEL_PREFIX): a for n, a in arrays.items() if n.startswith(MODEL_PREFIX)}
-            return model, record["model"]
-    raise Problem(f"{path} holds neither {_WEIGHTS} nor training checkpoints; give the folder of a model or of a run")
+        return _read_model(path / _WEIGHTS)
+    saved = read_best(path.parent if path.name == _FOLDER else path)
+    if saved is None:
+        raise Problem(f"{path} holds neither {_WEIGHTS} nor training checkpoints; give the folder of a model or a run")
+    return _model_arrays(saved.arrays), saved.record["model"]
+
+
+def _read_model(path: Path) -> tuple[Flat, dict[str, Any]]:
+    arrays, description = _read_weights(path)
+    return (_model_arrays(arrays) if "training" in description else arrays), description
+
+
+def _model_arrays(arrays: Flat) -> Flat:
+    return {n.removeprefix(MODEL_PREFIX): a for n, a in arrays.items() if n.startswith(MODEL_PREFIX)}
 
 
 def _meta(description: dict[str, Any], source: str) -> Meta:
@@ -255,43 +251,56 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
         raise Problem(f"{source}: the description of the model in it lacks {error}") from error
 
 
-def _write_weights(path: Path, flat: Flat, description: dict[str, Any]) -> None:
+def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
     from safetensors.numpy import save
 
-    flat = {name: np.ascontiguousarray(array) for name, array in flat.items()}
-    checksums = {name: _crc(array) for name, array in flat.items()}
-    header = {"jaxhar": json.dumps({**description, "crc32": checksums})}
+    flat = {name: np.asarray(array, order="C") for name, array in flat.items()}
+    text = json.dumps({**description, "crc32": {name: _crc(array) for name, array in flat.items()}})
+    header = {"jaxhar": text, "crc32": str(zlib.crc32(text.encode()))}
     _write_bytes(path, save(flat, metadata=header))
 
 
 def _read_weights(path: Path) -> tuple[Flat, dict[str, Any]]:
+    """Arrays and description of a file that `_write_weights` made; Problem if any bit of them has changed."""
+    from safetensors import SafetensorError, safe_open
+
+    description = _read_header(path)
+    try:
+        with safe_open(path, "np") as file:
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Problem(f"{path} is damaged or cannot be read: {error}") from error
+    checksums = description.pop("crc32")
+    bad = [n for n in flat.keys() | checksums.keys() if n not in flat or checksums.get(n) != _crc(flat[n])]
+    if bad:
+        raise Problem(f"{path} is damaged: the checksum of {min(bad)} differs")
+    return flat, description
+
+
+def _read_header(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "np") as file:
-            header = (file.metadata() or {}).get("jaxhar")
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header is None:
-            raise Problem(f"{path} was not written by jaxhar: it does not say which network its weights belong to")
-        description = json.loads(header)
-        checksums = description.pop("crc32")
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise Problem(f"{path} cannot be read as a model, it may be damaged: {error}") from error
-    bad = [name for name, array in flat.items() if _crc(array) != checksums.get(name)]
-    if bad or len(flat) != len(checksums):
-        raise Problem(f"{path} is damaged: the checksum of {bad[0] if bad else 'its contents'} differs")
-    return flat, description
+            header = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Problem(f"{path} is damaged or not a safetensors file: {error}") from error
+    if "jaxhar" not in header:
+        raise Problem(f"{path} was not written by jaxhar: it does not say which network its weights belong to")
+    if str(zlib.crc32(header["jaxhar"].encode())) != header.get("crc32"):
+        raise Problem(f"{path} is damaged: the checksum of its description differs")
+    return json.loads(header["jaxhar"])
 
 
 def _crc(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-
-
-def _write_text(path: Path, text: str) -> None:
-    _write_bytes(path, text.encode())
+    """Of the values and of how they are to be read."""
+    kind = f"{array.dtype.str}{array.shape}".encode()
+    flat = np.asarray(array, order="C").reshape(-1).view(np.uint8)
+    return zlib.crc32(flat, zlib.crc32(kind))  # type: ignore[arg-type]
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
+    """Writes beside `path` and renames, so that the name always stands for a whole file, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -301,20 +310,14 @@ def _write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
-def _root(error: BaseException) -> str:
-    """The first line of the error at the bottom of the chain: Orbax wraps the true reason several times."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
-
-
-def _cannot_write(path: Path, error: Exception) -> Problem:
-    reason = _root(error)
-    if isinstance(error, OSError) and error.errno is not None:
-        reason = os.strerror(error.errno)
-    full = any(word in str(error) + reason for word in (os.strerror(errno.ENOSPC), os.strerror(errno.EFBIG)))
-    advice = "make room on the disk and start again" if full else "check the disk and the permissions"
-    return Problem(f"cannot write {path}: {reason}; {advice}")
+def _cannot_write(path: Path, error: OSError) -> Problem:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "make room on the disk" if full else "check the path and the permissions"
+    return Problem(f"cannot write {path}: {error.strerror}; {advice} and start again")

@@ -7,6 +7,7 @@ does not exist is an error that says which name is nearest. Nothing heavy is imp
 import ast
 import dataclasses
 import difflib
+import enum
 import importlib.util
 import inspect
 import types
@@ -117,9 +118,12 @@ def override(experiment: Any, changes: Mapping[str, str]) -> Any:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """Dotted name -> printed value of every setting in nested dataclasses, for comparing two configurations."""
+    """Dotted name -> printed value of every setting in nested dataclasses, for comparing two configurations.
+
+    Fields with metadata {"free": True} are left out: those that change no result, such as a path or a thread count.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not f.metadata.get("free")}
     elif isinstance(value, Mapping):
         items = {str(k): v for k, v in value.items()}
     else:
@@ -208,6 +212,8 @@ def _is_union(annotation: Any) -> bool:
 def _as(annotation: Any, text: str) -> Any:
     """`text` as one type; ValueError, SyntaxError, TypeError or KeyError if it is not one."""
     kind = typing.get_origin(annotation) or annotation
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind[text.upper()] if text.upper() in kind.__members__ else kind(text)
     if kind is bool:
         return {"true": True, "false": False}[text.lower()]
     if kind in (str, Path):

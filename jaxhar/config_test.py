@@ -1,4 +1,5 @@
 import dataclasses
+import enum
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from jaxhar import config
 from jaxhar.config import Experiment, Train
 from jaxhar.errors import Problem, Usage
 from jaxhar.optim import Optimizer
+
+
+class Kind(enum.Enum):
+    PLAIN = "plain"
+    OTHER_KIND = "other"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Data:
     absent: Inner | None = None
     anything: Any = 1
     flag: bool = False
+    kind: Kind = Kind.PLAIN
+    threads: int = dataclasses.field(default=2, metadata={"free": True})
 
 
 EXPERIMENT = Experiment("test", model=None, data=Data(), losses=None, optimizer=Optimizer())
@@ -43,6 +51,8 @@ EXPERIMENT = Experiment("test", model=None, data=Data(), losses=None, optimizer=
         ("optimizer.clip_norm", "None", None),
         ("train.mixed_precision", "true", True),
         ("data.flag", "False", False),
+        ("data.kind", "other", Kind.OTHER_KIND),
+        ("data.kind", "other_kind", Kind.OTHER_KIND),
         ("data.root", "/some/dir", "/some/dir"),
         ("data.root", "None", None),
         ("data.folder", "there", Path("there")),
@@ -87,6 +97,7 @@ def test_override_changes_nothing_else():
         ("train.mixed_precision", "1", "expected bool"),
         ("data.size", "(1, 2, 3)", r"expected tuple\[int, int\]"),
         ("data.size", "('a', 2)", r"expected tuple\[int, int\]"),
+        ("data.kind", "third", "expected Kind"),
         ("data.size", "5", r"expected tuple\[int, int\]"),
         ("train", "5", "set one of its own settings"),
         ("optimizer.rule", "adamww", "optax has no such function; did you mean 'adamw'"),
@@ -102,6 +113,7 @@ def test_flatten_is_the_same_in_every_process():
     flat = config.flatten(EXPERIMENT)
     assert flat["train.steps"] == "1000" and flat["data.inner.count"] == "3"
     assert flat["optimizer.rule"].endswith("rmsprop(decay=0.9, eps=1e-07, eps_in_sqrt=False)")
+    assert "data.threads" not in flat
     assert not any(" at 0x" in value for value in config.flatten({"x": object()}).values())
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ def reference_pose(pred, target, valid):
     return total / max(count, 1)
 
 
-def example(k=3, b=2, t=2, j=5, d=2, heads=4, classes=6):
+def example(k=3, b=2, t=2, j=5, d=2, heads=4, classes=6) -> Any:
     rng = np.random.default_rng(0)
     preds = {
         "pose": rng.uniform(0.02, 0.98, (k, b, t, j, d)).astype(np.float32),
@@ -105,8 +107,9 @@ def test_multitask_sums_blocks_and_heads_and_averages_time():
 def test_a_missing_label_or_prediction_turns_its_term_off(missing):
     preds, batch = example()
     rest = {"pose", "visible", "action"} - {missing}
-    assert set(losses.Multitask()({k: preds[k] for k in rest}, batch)) == rest
-    assert set(losses.Multitask()(preds, {k: v for k, v in batch.items() if k != missing})) == rest
+    loss: Any = losses.Multitask()
+    assert set(loss({k: preds[k] for k in rest}, batch)) == rest
+    assert set(loss(preds, {k: v for k, v in batch.items() if k != missing})) == rest
 
 
 def test_bfloat16_predictions_are_scored_in_float32():

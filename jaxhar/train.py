@@ -137,7 +137,8 @@ def run(
     Args:
       experiment: `losses`, `optimizer`, `train` and `init_from` are used; the rest is compared on resuming.
       model: in training mode, with `.config`; left as it is.
-      data: has `train_stream(seed)` (an endless iterator of {stream: Batch} with `get_state` and `set_state`),
+      data: has `train_stream(seed)` (an endless iterator of {stream: Batch} with `get_state`, `set_state` and perhaps
+        `close`),
         `skeleton` and `actions`.
       evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last.
 
@@ -155,32 +156,32 @@ def run(
     net = Net(model)
     optimizer = experiment.optimizer.build(net.params, train.steps)
     mesh = _mesh(train.devices)
-    store = checkpoint.Store(workdir, train.keep_last, best=bool(train.best))
+    store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
     stream = data.train_stream(train.seed)
     settings = _settings(experiment)
     window: list[dict[str, float]] = []
     try:
-        saved = store.restore(lambda record: _check_settings(record["settings"], settings, workdir))
-        if saved is None:
-            if experiment.init_from is not None:
-                net.load(checkpoint.load_flat(Path(experiment.init_from))[0], experiment.init_from)
-            state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
-            start = 0
-        else:
-            start, arrays, record = saved
-            template = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
-            state = _unpack(arrays, template)
-            stream.set_state(record["stream"])
-            window = record["window"]
+        state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
+        saved = store.restore()
+        if saved is not None:
+            _check_settings(saved.record["settings"], settings, workdir)
+            state = _unpack(saved.arrays, state)
+            stream.set_state(saved.record["stream"])
+            window = saved.record["window"]
+        elif experiment.init_from is not None:
+            net.load(checkpoint.load_flat(Path(experiment.init_from))[0], experiment.init_from)
+            state = dataclasses.replace(state, params=net.params, stats=net.stats)
+        start = int(state.step)
         # The copy keeps the arrays of `model` out of the donated buffers.
         state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
         if start < train.steps:
-            record = {"settings": settings, "model": checkpoint.describe(model.config, data.skeleton, data.actions)}  # type: ignore[attr-defined]
+            description = checkpoint.describe(model.config, data.skeleton, data.actions)  # type: ignore[attr-defined]
             step = make_step(net, experiment.losses, optimizer, experiment.optimizer.frozen)
-            loop = _Loop(experiment, workdir, net, step, mesh, store, stream, evaluate, record, window)
+            loop = _Loop(experiment, workdir, net, step, mesh, store, stream, evaluate, settings, description, window)
             state = loop.run(state, start, progress)
     finally:
-        store.close()
+        if hasattr(stream, "close"):
+            stream.close()
     return _evaluation_view(net, state)
 
 
@@ -189,7 +190,7 @@ class _Loop:
     """The loop of `run`, once everything it needs is there.
 
     Attributes:
-      record: what every checkpoint says besides the state of the stream and the window.
+      settings, description: of the run and of its model, for the checkpoints.
       window: figures of the steps since the last row of metrics.jsonl.
       pending: the step that is dispatched and not looked at: its number, its metrics, its batches.
     """
@@ -202,7 +203,8 @@ class _Loop:
     store: checkpoint.Store
     stream: Any
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
-    record: dict[str, Any]
+    settings: dict[str, str]
+    description: dict[str, Any]
     window: list[dict[str, float]]
     pending: tuple[int, dict[str, jax.Array], Batches] | None = None
 
@@ -267,7 +269,8 @@ class _Loop:
         step, metrics, batches = self.pending
         train = self.experiment.train
         self.pending = None
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        values = {"loss": fetched.pop("loss"), **fetched}
         bad = [name for name, value in values.items() if not np.isfinite(value)]
         if bad:
             terms = [name for name in bad if name != "loss"]
@@ -306,9 +309,10 @@ class _Loop:
         # A step that turned out NaN must not be saved, and its row must be on the disk before the checkpoint is.
         self._settle()
         self.history.sync()
-        record = {**self.record, "stream": self.stream.get_state(), "window": self.window}
+        record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
         best = self.experiment.train.best
-        self.store.save(step, _pack(state), record, float(figures[best]) if figures and best else None)
+        figure = float(figures[best]) if figures and best else None
+        self.store.save(checkpoint.Saved(step, _pack(state), record, figure), self.description)
 
 
 def _every(every: int, step: int) -> bool:
@@ -330,13 +334,13 @@ def _mesh(devices: int) -> jax.sharding.Mesh:
     return jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
 
 
-def _pack(state: TrainState) -> dict[str, Any]:
+def _pack(state: TrainState) -> dict[str, np.ndarray]:
     """A flat dict of plain arrays: the model's own under their dotted paths, then those of the optimizer."""
     arrays = {f"{checkpoint.MODEL_PREFIX}{n}": a for n, a in (state.params | state.stats).items()}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state.opt)[0]:
         arrays[f"opt{jax.tree_util.keystr(path)}"] = leaf
     arrays["step"] = state.step
-    return {n: jax.random.key_data(a) if _is_key(a) else a for n, a in arrays.items()}
+    return {n: np.asarray(jax.random.key_data(a) if _is_key(a) else a) for n, a in arrays.items()}
 
 
 def _unpack(arrays: Mapping[str, np.ndarray], template: TrainState) -> TrainState:
@@ -365,17 +369,12 @@ def _is_key(array: Any) -> bool:
 
 
 def _settings(experiment: Experiment) -> dict[str, str]:
-    """What must stay the same for a run to go on exactly. Where the data lies on the disk may change."""
-    data = {
-        name: value
-        for name, value in config.flatten(experiment.data, "data").items()
-        if not value.startswith(("'", '"', "PosixPath", "None"))
-    }
-    parts = (("model", experiment.model), ("losses", experiment.losses), ("optimizer", experiment.optimizer))
+    """What must stay the same for a run to go on exactly."""
+    parts = {name: getattr(experiment, name) for name in ("model", "data", "losses", "optimizer")}
     flat = {"train.seed": str(experiment.train.seed), "train.mixed_precision": str(experiment.train.mixed_precision)}
-    for name, part in parts:
+    for name, part in parts.items():
         flat |= config.flatten(part, name)
-    return flat | data
+    return flat
 
 
 def _check_settings(saved: dict[str, str], now: dict[str, str], workdir: Path) -> None:
