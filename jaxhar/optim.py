@@ -63,7 +63,10 @@ class Optimizer:
         for name in _LENGTH_NAMES:
             if name in known:
                 options.setdefault(name, max(steps, 1))
-        return _call(self.schedule, (), options, "schedule_options")
+        try:
+            return _call(self.schedule, (), options, "schedule_options")
+        except ValueError as error:  # e.g. a warm-up longer than the run
+            raise Problem(f"optimizer.schedule does not fit a run of {steps} steps: {error}") from error
 
     def build(self, paths: Iterable[str], steps: int) -> optax.GradientTransformation:
         """The chain for parameters of these dotted paths, held in a flat dict, and a run of `steps` steps.

@@ -112,6 +112,9 @@ def test_unfit_options_are_explained():
         Optimizer(rule=optax.adamw, options={"eps_in_sqrt": False}).build(PARAMS, 1)
     with pytest.raises(Problem, match="warmup_cosine_decay_schedule.*warmup_steps"):
         Optimizer(schedule=optax.warmup_cosine_decay_schedule).build(PARAMS, 1)
+    warmup = Optimizer(schedule=optax.warmup_cosine_decay_schedule, schedule_options={"warmup_steps": 50})
+    with pytest.raises(Problem, match="does not fit a run of 6 steps"):
+        warmup.build(PARAMS, 6)
     with pytest.raises(Problem, match="takes no rate"):
         Optimizer(schedule=optax.join_schedules).build(PARAMS, 1)
 
