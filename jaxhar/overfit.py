@@ -84,6 +84,7 @@ def run(
     every: int = 25,
     seed: int = 0,
     out: Path | None = None,
+    workdir: Path | None = None,
     progress: bool = True,
 ) -> Result:
     """Train the experiment's network, by its losses and optimizer rule, on one batch until it knows it.
@@ -97,19 +98,28 @@ def run(
       samples: how many; None for all photos, or two clips.
       every: steps between evaluations.
       seed: of the initial weights.
-      out: folder for overfit.png, and for what the experiment's data generates; None for no picture.
+      out: folder for overfit.png; None for no picture.
+      workdir: where the experiment's data prepares itself; None for that of its training, runs/NAME.
       progress: whether to print the figures as they come.
 
     Raises:
       Usage: `samples` or `steps` below 1, more samples than there are.
-      Problem: the data cannot be read, does not fit the network, or the loss is no longer finite.
+      Problem: the data cannot be read or does not fit the network, `out` cannot be made, the loss is not finite.
     """
     if steps < 1 or every < 1 or (samples is not None and samples < 1):
         raise Usage(f"samples, steps and every must be at least 1, not {samples}, {steps} and {every}")
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(f"the folder {out} for the picture cannot be made ({error.strerror})") from error
     if photos is not None:
         chosen = from_photos(Path(photos), samples, experiment.model.image_size)
     else:
-        chosen = from_experiment(experiment, 2 if samples is None else samples, out or Path("runs") / "overfit")
+        chosen = from_experiment(experiment, samples or 2, workdir or Path("runs") / experiment.name)
+    if progress:
+        more = ", ..." if len(chosen.names) > 8 else ""
+        print(f"learning by heart: {', '.join(chosen.names[:8])}{more}")
     return learn(experiment, chosen, steps=steps, every=every, seed=seed, out=out, progress=progress)
 
 
@@ -170,7 +180,7 @@ def learn(
         raise Problem(f"the network has {config.num_joints} joints, but the samples have {len(samples.skeleton)}")
     dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
     model = zoo.create(config, rngs=nnx.Rngs(seed), dtype=dtype)
-    net = train.Net(nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0))
+    net = train.Net(nnx.with_attributes(model, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.0))
     recipe = dataclasses.replace(
         experiment.optimizer, schedule=optax.cosine_decay_schedule, schedule_options={"decay_steps": steps}
     )
@@ -291,6 +301,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=1000, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")
+    parser.add_argument("--workdir", type=Path, help="for what the experiment's data prepares (default: runs/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the experiment")
 
 
@@ -305,7 +316,6 @@ def main(args: argparse.Namespace) -> int:
             raise Usage(f"--set {text}: give NAME=VALUE, e.g. optimizer.learning_rate=0.001")
         changes[name] = value
     experiment = override(load(args.config), changes)
-    print(f"learning {args.samples or 'all' if args.photos else args.samples or 2} samples by heart")
     result = run(
         experiment,
         photos=args.photos,
@@ -314,6 +324,7 @@ def main(args: argparse.Namespace) -> int:
         every=args.every,
         seed=experiment.train.seed,
         out=args.out,
+        workdir=args.workdir,
     )
     action = "" if result.accuracy is None else f", action {result.accuracy:.1%}"
     print(
