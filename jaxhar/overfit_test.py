@@ -107,7 +107,8 @@ def experiment(model: Config = TINY, **changes) -> Experiment:
     return Experiment(name="test", model=model, train=Train(), **{**plain, **changes})
 
 
-def test_drawn_photos_are_learned(tmp_path, capsys):
+def test_drawn_photos_are_learned(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(zoo, "create", Toy)
     photos, out = draw_photos(tmp_path / "photos", 3), tmp_path / "out"
     result = overfit.run(experiment(), photos=photos, steps=400, out=out)
     assert result.passed
