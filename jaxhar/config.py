@@ -134,6 +134,18 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def check_same(saved: Mapping[str, str], now: Mapping[str, str], workdir: str) -> None:
+    """Raises Problem with the differences between two `flatten`ed configurations of one run."""
+    names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
+    if names:
+        changes = "; ".join(f"{n} was {saved.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
+        more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
+        raise Problem(
+            f"{workdir} holds a run with other settings ({changes}{more}); use the same ones to go on, "
+            "or another --workdir"
+        )
+
+
 def _describe(value: Any) -> str:
     """A text that is the same in every process: functions by name, other objects by class, never by address."""
     if hasattr(value, "func") and hasattr(value, "keywords"):

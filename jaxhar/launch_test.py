@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+from jaxhar import checkpoint
 from jaxhar.errors import Usage
 
 CONFIG = """
@@ -125,6 +126,16 @@ def test_train_resume_and_evaluate(command, capfd):
     assert command("--config=noise.py", "--config.train.steps=3", "--mode=eval") == 0
     assert command("--config=noise.py", "--config.train.steps=3") == 0
     assert Path("runs/noise/metrics.jsonl").read_text() == before
+
+
+def test_mixed_precision_keeps_the_weights_in_float32(command):
+    options = ("--config.train.steps=1", "--config.train.eval_every=0", "--config.train.best=")
+    assert command("--config=noise.py", "--config.train.mixed_precision=true", "--workdir=half", *options) == 0
+    assert command("--config=noise.py", "--workdir=full", *options) == 0
+    half, full = (checkpoint.load_flat(Path(name))[0] for name in ("half", "full"))
+    assert {array.dtype.name for array in half.values()} == {"float32"}
+    differences = [abs(half[name] - full[name]).max() for name in full]
+    assert 0 < max(differences) < 0.05
 
 
 @pytest.mark.parametrize(

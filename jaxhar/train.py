@@ -55,10 +55,11 @@ class Net:
 
     def __init__(self, model: nnx.Module):
         self.graphdef: Any
-        self.graphdef, *states = nnx.split(model, nnx.Param, ...)
-        params, rest = states
-        self.params, self.stats = _flat(params), _flat(rest)
-        self._places = {".".join(map(str, p)): p for state in (params, rest) for p, _ in nnx.to_flat_state(state)}
+        self.graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
+        params, random, rest = states
+        self.params, self.stats = _flat(params), _flat(rest) | _flat(random)
+        self._random = set(_flat(random))
+        self._places = {".".join(map(str, path)): path for state in states for path, _ in nnx.to_flat_state(state)}
 
     def merge(self, params: Flat, stats: Flat) -> nnx.Module:
         """The network around these arrays; a copy, so that it may be traced and changed."""
@@ -66,13 +67,17 @@ class Net:
         return nnx.merge(self.graphdef, state, copy=True)
 
     def load(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
-        """Takes over all arrays by dotted path; Problem unless names and shapes are exactly the network's."""
-        wanted = {name: array.shape for name, array in (self.params | self.stats).items()}
-        complaints = port.compare({name: array.shape for name, array in arrays.items()}, wanted)
+        """Takes over weights and running statistics by dotted path, not the state of random number generators.
+
+        Problem unless names and shapes are exactly the network's.
+        """
+        arrays = {name: array for name, array in arrays.items() if name not in self._random}
+        own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
+        complaints = port.compare({n: a.shape for n, a in arrays.items()}, {n: a.shape for n, a in own.items()})
         if complaints:
             raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
-        for own in (self.params, self.stats):
-            own.update({name: jnp.asarray(arrays[name], own[name].dtype) for name in own})
+        for name, array in arrays.items():
+            (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, own[name].dtype)
 
 
 def _flat(state: nnx.State) -> Flat:
@@ -137,9 +142,8 @@ def run(
     Args:
       experiment: `losses`, `optimizer`, `train` and `init_from` are used; the rest is compared on resuming.
       model: in training mode, with `.config`; left as it is.
-      data: has `train_stream(seed)` (an endless iterator of {stream: Batch} with `get_state`, `set_state` and perhaps
-        `close`),
-        `skeleton` and `actions`.
+      data: has `skeleton`, `actions` and `train_stream(seed)`, an endless iterator of {stream: Batch} with `get_state`,
+        `set_state` and perhaps `close`.
       evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last.
 
     Returns: the trained network in evaluation mode.
@@ -164,7 +168,7 @@ def run(
         state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
         saved = store.restore()
         if saved is not None:
-            _check_settings(saved.record["settings"], settings, workdir)
+            config.check_same(saved.record["settings"], settings, str(workdir))
             state = _unpack(saved.arrays, state)
             stream.set_state(saved.record["stream"])
             window = saved.record["window"]
@@ -375,17 +379,6 @@ def _settings(experiment: Experiment) -> dict[str, str]:
     for name, part in parts.items():
         flat |= config.flatten(part, name)
     return flat
-
-
-def _check_settings(saved: dict[str, str], now: dict[str, str], workdir: Path) -> None:
-    names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
-    if names:
-        changes = "; ".join(f"{n} was {saved.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
-        more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
-        raise Problem(
-            f"{workdir} holds a run with other settings ({changes}{more}); use the same ones to go on, "
-            "or another --workdir"
-        )
 
 
 def _save_batch(path: Path, batches: Batches) -> Path:

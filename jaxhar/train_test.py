@@ -370,6 +370,16 @@ def test_frozen_modules_keep_their_statistics(tmp_path):
         assert same == name.startswith(("conv", "norm", "dropout.rngs.key")), name
 
 
+def test_a_run_starts_from_another_ones_weights(tmp_path):
+    first = train.Net(run(tmp_path / "first", experiment(3)))
+    begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))
+    second = train.Net(run(tmp_path / "second", begin, model=Tiny(seed=5)))
+    jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
+    np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["norm.mean"])
+    with pytest.raises(Problem, match=r"first does not fit the network: wrong shape: action.bias is \(4,\), .*\(7,\)"):
+        run(tmp_path / "third", begin, model=Tiny(TinyConfig(classes=7)))
+
+
 def _plain(array):
     return jax.random.key_data(array) if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key) else array
 
