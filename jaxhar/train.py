@@ -7,8 +7,6 @@ averaged into a row) and is complete before the next batch is drawn. On GPUs thi
 """
 
 import dataclasses
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +20,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxhar import checkpoint, config, history, port
+from jaxhar import checkpoint, config, history, port, process
 from jaxhar.batch import Batch
 from jaxhar.config import Experiment
 from jaxhar.errors import Problem
@@ -157,14 +155,16 @@ def run(
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Problem(f"cannot make the working directory {workdir}: {error.strerror}") from error
-    net = Net(model)
-    optimizer = experiment.optimizer.build(net.params, train.steps)
-    mesh = _mesh(train.devices)
-    store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
-    stream = data.train_stream(train.seed)
-    settings = _settings(experiment)
-    window: list[dict[str, float]] = []
+    lock = process.lock(workdir)
+    stream = None
     try:
+        net = Net(model)
+        optimizer = experiment.optimizer.build(net.params, train.steps)
+        mesh = _mesh(train.devices)
+        store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
+        stream = data.train_stream(train.seed)
+        settings = _settings(experiment)
+        window: list[dict[str, float]] = []
         state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
         saved = store.restore()
         if saved is not None:
@@ -184,8 +184,9 @@ def run(
             loop = _Loop(experiment, workdir, net, step, mesh, store, stream, evaluate, settings, description, window)
             state = loop.run(state, start, progress)
     finally:
-        if hasattr(stream, "close"):
+        if stream is not None and hasattr(stream, "close"):
             stream.close()
+        lock.close()
     return _evaluation_view(net, state)
 
 
@@ -211,6 +212,7 @@ class _Loop:
     description: dict[str, Any]
     window: list[dict[str, float]]
     pending: tuple[int, dict[str, jax.Array], Batches] | None = None
+    compiled: bool = False
 
     def run(self, state: TrainState, start: int, progress: bool) -> TrainState:
         """Steps `start` + 1 to the last, in a fixed order."""
@@ -226,7 +228,7 @@ class _Loop:
         )
         self.clock = time.monotonic()
         try:
-            with _StopRequest() as stop:
+            with process.StopRequest() as stop:
                 for step in range(start + 1, train.steps + 1):
                     # 1. Draw a batch; the iterator's state now points at the next one.
                     batches = self._draw(step)
@@ -284,7 +286,10 @@ class _Loop:
                 f"in {path}; lower the learning rate or look at that batch"
             )
         self.window.append(values)
-        self.bar.set_description(self.experiment.name, refresh=False)
+        if not self.compiled:
+            self.compiled = True
+            self.bar.unpause()  # compiling says nothing about the time left
+            self.bar.set_description_str(self.experiment.name, refresh=False)
         self.bar.update()
         if step % train.log_every == 0 or step == train.steps:
             row = history.mean(self.window)
@@ -307,6 +312,7 @@ class _Loop:
             raise Problem(f"train.best is {best!r}, but the evaluation gives {', '.join(sorted(figures))}")
         self.history.add(step, {f"eval/{name}": float(value) for name, value in figures.items()})
         self.clock = time.monotonic()
+        self.bar.unpause()
         return figures
 
     def _save(self, state: TrainState, step: int, figures: dict[str, float] | None) -> None:
@@ -392,25 +398,3 @@ def _save_batch(path: Path, batches: Batches) -> Path:
         temporary.unlink(missing_ok=True)
         raise Problem(f"the loss is not finite, and its batch cannot be saved to {path}: {error.strerror}") from error
     return path
-
-
-class _StopRequest:
-    """While open, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True

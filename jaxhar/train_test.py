@@ -370,6 +370,16 @@ def test_frozen_modules_keep_their_statistics(tmp_path):
         assert same == name.startswith(("conv", "norm", "dropout.rngs.key")), name
 
 
+def test_one_run_at_a_time_in_a_folder(tmp_path):
+    def again(model):
+        run(tmp_path)
+        return {"score": 1.0}
+
+    with pytest.raises(Problem, match="another process is training in"):
+        run(tmp_path, evaluate=again)
+    run(tmp_path)
+
+
 def test_a_run_starts_from_another_ones_weights(tmp_path):
     first = train.Net(run(tmp_path / "first", experiment(3)))
     begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))

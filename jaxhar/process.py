@@ -1,0 +1,45 @@
+"""What a long run asks of the operating system: to be alone in its folder, and to be told before it is ended."""
+
+import fcntl
+import signal
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+from jaxhar.errors import Problem
+
+
+def lock(workdir: Path) -> TextIO:
+    """Keeps a second run out of the folder until the file is closed; the system does so when a process is killed."""
+    try:
+        file = open(workdir / ".lock", "w")
+    except OSError as error:
+        raise Problem(f"cannot write in the working directory {workdir}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise Problem(f"another process is training in {workdir}; stop it, or give another --workdir") from error
+    return file
+
+
+class StopRequest:
+    """While open, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
