@@ -85,7 +85,7 @@ def run(
     """
     _check(bbox, batch, stride)
     opened = open_source(source, skip_broken)
-    from jaxhar import checkpoint  # orbax takes seconds to import; a mistyped path is told at once
+    from jaxhar import checkpoint  # a mistyped path is told before flax is imported
     from jaxhar.inference import infer
 
     model, meta = checkpoint.load_model(weights)

@@ -27,6 +27,9 @@ PROTOCOLS = ("single", "multi")
 _SHOULDER, _HIP = PENN.index("l_shoulder"), PENN.index("r_hip")
 _TO_PA16 = mapping(PENN, PA16)
 
+#: Of fields that change no result: a run goes on when they differ from its checkpoint's.
+FREE = {"free": True}
+
 
 @dataclass(frozen=True)
 class Penn:
@@ -43,8 +46,8 @@ class Penn:
       workers: loading processes; 0 loads in `threads` threads. prefetch: batches held ready.
     """
 
-    root: str | None = None
-    cache: str | None = None
+    root: str | None = field(default=None, metadata=FREE)
+    cache: str | None = field(default=None, metadata=FREE)
     synth: synthetic.Synth | None = None
     augment: transforms.Augment = transforms.PENN_CLIPS
     augment_stills: transforms.Augment = transforms.PENN_STILLS
@@ -53,9 +56,9 @@ class Penn:
     clips_per_batch: int = 8
     stills_per_batch: int = 0
     skip_broken: bool = False
-    workers: int = 0
-    threads: int = 2
-    prefetch: int = 4
+    workers: int = field(default=0, metadata=FREE)
+    threads: int = field(default=2, metadata=FREE)
+    prefetch: int = field(default=4, metadata=FREE)
 
     def prepare(self, workdir: Path) -> "PreparedPenn":
         """Check the folder, generating it first if asked, and pack its records unless that was done before.

@@ -161,7 +161,7 @@ class Reception(nnx.Module):
         )
 
     def trunk(self, images: Array) -> tuple[list[Array], Array]:
-        """Images (N, H, W, 3) -> raw maps of every block, (N, h, w, M), and the first block's features, (N, h, w, S)."""
+        """Images (N, H, W, 3) -> maps of every block (N, h, w, M), and the first block's features (N, h, w, S)."""
         x = self.stem(images.astype(self.dtype))
         all_maps, all_features = [], []
         for block in self.blocks:

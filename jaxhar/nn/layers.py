@@ -4,10 +4,12 @@ No convolution has a bias. Padding is Keras' SAME: at stride 2 and an even size 
 right. Weights start from Glorot's uniform distribution, as in Keras.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jax.nn import initializers
 
 from jaxhar.nn.depthwise import depthwise
 
@@ -17,6 +19,19 @@ Size = int | tuple[int, int]
 
 def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
+
+
+def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """Glorot's uniform distribution for a kernel (rows, columns, in, out), as in Keras.
+
+    Drawn by numpy on the host: jax.random compiles a program for every shape, which takes half a minute for a network.
+    """
+    if isinstance(key, jax.core.Tracer):  # only shapes are wanted
+        return jnp.zeros(shape, dtype)
+    rows_columns, (fan_in, fan_out) = math.prod(shape[:-2]), shape[-2:]
+    limit = math.sqrt(6 / (rows_columns * (fan_in + fan_out)))
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    return jnp.asarray(np.random.default_rng(seed).uniform(-limit, limit, shape), dtype)
 
 
 class Norm(nnx.BatchNorm):
@@ -32,31 +47,30 @@ class Norm(nnx.BatchNorm):
         return super().__call__(x).astype(x.dtype)
 
 
-class Conv(nnx.Conv):
+class Conv(nnx.Module):
     """Convolution without bias: (N, H, W, in) -> (N, ceil(H / stride), ceil(W / stride), out)."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        super().__init__(
-            inputs,
-            outputs,
-            _pair(kernel),
-            strides=_pair(stride),
-            padding="SAME",
-            use_bias=False,
-            dtype=dtype,
-            kernel_init=initializers.glorot_uniform(),
-            rngs=rngs,
-        )
+        self.kernel = nnx.Param(glorot(rngs.params(), (*_pair(kernel), inputs, outputs)))
+        self.stride = stride
+        self.dtype = dtype
+
+    def __call__(self, x: Array) -> Array:
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        if kernel.shape[:2] == (1, 1) and self.stride == 1:
+            # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, ten times as slow.
+            return x @ kernel[0, 0]
+        strides = (self.stride, self.stride)
+        return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 class Depthwise(nnx.Module):
     """One odd-sized kernel per channel, stride 1: (N, H, W, C) -> (N, H, W, C)."""
 
     def __init__(self, channels: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
-        init = initializers.glorot_uniform()
-        self.kernel = nnx.Param(init(rngs.params(), (*_pair(kernel), channels, 1), jnp.float32))
+        self.kernel = nnx.Param(glorot(rngs.params(), (*_pair(kernel), channels, 1)))
         self.dtype = dtype
 
     def __call__(self, x: Array) -> Array:

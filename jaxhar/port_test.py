@@ -1,0 +1,179 @@
+"""The authors' files, and files that are almost theirs."""
+
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+
+from jaxhar import keras, port, zoo
+from jaxhar.errors import Problem
+from parity_tests import cases
+
+CASE = "ar_penn_small"
+
+
+@pytest.fixture(scope="module")
+def groups():
+    return cases.groups(CASE)
+
+
+@pytest.fixture(scope="module")
+def flat(groups, tmp_path_factory):
+    path = cases.write_h5(groups, tmp_path_factory.mktemp("h5") / "weights.h5")
+    return port.to_flat(port.load_keras(path, cases.config(CASE)))
+
+
+def rename(groups, change):
+    return [(change(name), [(change(weight), value) for weight, value in weights]) for name, weights in groups]
+
+
+def shifted(name):
+    """Automatic numbers as they are when 13 layers of every kind were built before in the same process."""
+    parts = name.split("/")
+    for kind in ("conv2d_", "batch_normalization_", "separable_conv2d_", "dense_"):
+        parts = [f"{kind}{int(p.removeprefix(kind)) + 13}" if p.startswith(kind) else p for p in parts]
+    return "/".join(parts)
+
+
+def from_zero(name):
+    """Automatic numbers as tf.keras gives them: conv2d, conv2d_1, ..."""
+    head, slash, tail = name.partition("/")
+    for kind in ("conv2d_", "batch_normalization_"):
+        if head.startswith(kind):
+            n = int(head.removeprefix(kind)) - 1
+            head = f"{kind}{n}" if n else kind[:-1]
+    return head + slash + tail
+
+
+def by_layer(groups):
+    """Weights of a layer side by side, statistics included, as newer Keras writes nested models."""
+    return [(name, sorted(weights, key=lambda w: w[0].split("/")[0])) for name, weights in groups]
+
+
+VARIANTS = {
+    "other counters": lambda groups: rename(groups, shifted),
+    "counters from zero": lambda groups: rename(groups, from_zero),
+    "statistics beside their layer": by_layer,
+    "weights reversed": lambda groups: [(name, weights[::-1]) for name, weights in groups],
+    "groups reversed": lambda groups: groups[::-1],
+    "nested names": lambda groups: [(n, [(f"{n}/{w}" if len(ws) > 4 else w, v) for w, v in ws]) for n, ws in groups],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_numbers_and_order_do_not_matter(variant, groups, flat, tmp_path):
+    path = cases.write_h5(VARIANTS[variant](groups), tmp_path / "weights.h5", text=variant == "weights reversed")
+    again = port.to_flat(port.load_keras(path, cases.config(CASE)))
+    assert again.keys() == flat.keys()
+    for name, array in flat.items():
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
+
+
+def test_a_whole_saved_model_nests_its_weights(groups, flat, tmp_path):
+    inner = cases.write_h5(groups, tmp_path / "inner.h5")
+    with h5py.File(inner) as source, h5py.File(tmp_path / "model.h5", "w") as file:
+        source.copy(source, file, "model_weights")
+    again = port.to_flat(port.load_keras(tmp_path / "model.h5", cases.config(CASE)))
+    np.testing.assert_array_equal(again["pose.stem.conv1.conv.kernel"], flat["pose.stem.conv1.conv.kernel"])
+
+
+def edit(groups, group, change):
+    return [(name, change(weights) if name == group else weights) for name, weights in groups]
+
+
+def wrong_grid(weights):
+    return [(name, value + 0.01 * (value.shape[0] > 1)) for name, value in weights]
+
+
+BROKEN = {
+    "a group too few": (lambda g: [x for x in g if x[0] != "PoseAR"], "group PoseAR is missing"),
+    "a group too many": (lambda g: [*g, ("extra", [("extra/kernel:0", np.zeros(3))])], "left over: group extra"),
+    "a weight too few": (
+        lambda g: edit(g, "GuidedVisAR", lambda w: [x for x in w if x[0] != "batch_normalization_38/beta:0"]),
+        "missing: visual_stream.entry.norm.bias",
+    ),
+    "a layer too few": (
+        lambda g: edit(g, "td_Stem", lambda w: [x for x in w if not x[0].startswith("conv2d_11/")]),
+        "td_Stem has 10 layers conv2d, expected 11",
+    ),
+    "a layer too many": (
+        lambda g: edit(g, "td_Stem", lambda w: [*w, ("mystery/kernel:0", np.zeros(3))]),
+        "left over: td_Stem/mystery",
+    ),
+    "a weight of another shape": (
+        lambda g: edit(g, "td_Stem", lambda w: [(n, v[:, :, :, :9] if n == "conv2d_1/kernel:0" else v) for n, v in w]),
+        "wrong shape: pose.stem.conv1.conv.kernel is (3, 3, 3, 9), expected (3, 3, 3, 32)",
+    ),
+    "another soft-argmax grid": (lambda g: edit(g, "sSAM", wrong_grid), "is not the soft-argmax constant"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_file_that_does_not_fit_is_refused_with_the_reason(fault, groups, tmp_path):
+    change, reason = BROKEN[fault]
+    path = cases.write_h5(change(groups), tmp_path / "weights.h5")
+    with pytest.raises(Problem) as problem:
+        port.load_keras(path, cases.config(CASE))
+    assert reason in str(problem.value)
+    assert str(path) in str(problem.value)
+
+
+def test_other_networks_and_sizes_are_refused(groups, tmp_path):
+    path = cases.write_h5(groups, tmp_path / "weights.h5")
+    with pytest.raises(Problem, match="group Stem is missing"):
+        port.load_keras(path, cases.config("pe2d_small"))
+    with pytest.raises(Problem, match="sSAM/separable_conv2d_1/depthwise_kernel has shape"):
+        port.load_keras(path, dataclasses.replace(cases.config(CASE), image_size=256))
+
+
+def test_files_that_cannot_be_read(groups, tmp_path):
+    config = cases.config(CASE)
+    with pytest.raises(Problem, match=r"missing\.h5: there is no such file"):
+        port.load_keras(tmp_path / "missing.h5", config)
+    (tmp_path / "text.h5").write_text("not weights")
+    with pytest.raises(Problem, match=r"text\.h5: cannot be read as a Keras weight file"):
+        port.load_keras(tmp_path / "text.h5", config)
+    whole = cases.write_h5(groups, tmp_path / "whole.h5").read_bytes()
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Problem, match=r"half\.h5: cannot be read as a Keras weight file"):
+        port.load_keras(tmp_path / "half.h5", config)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    with pytest.raises(Problem, match="not of Keras weights"):
+        port.load_keras(tmp_path / "other.h5", config)
+
+
+@pytest.mark.parametrize(("name", "constants"), [("reception-mpii", 101376), ("reception-penn", 101376)])
+def test_the_layout_covers_every_leaf_of_the_full_network(name, constants):
+    """Built backwards: a file with the layout's own names, filled from the network, comes back complete."""
+    config = zoo.config(name)
+    leaves = set(port.shapes(config))
+    named = {
+        target
+        for kinds in keras.layout(config).values()
+        for targets in kinds.values()
+        for target in targets
+        if isinstance(target, str)
+    }
+    covered = {leaf for leaf in leaves if any(leaf.startswith(f"{module}.") for module in named)}
+    assert covered == leaves
+    grids = [t for kinds in keras.layout(config).values() for ts in kinds.values() for t in ts if isinstance(t, dict)]
+    assert sum(array.size for grid in grids for array in grid.values()) == constants
+
+
+def test_state_dicts_round_trip(flat):
+    config = cases.config(CASE)
+    back = port.from_torch(port.to_torch(flat), config)
+    assert back.keys() == flat.keys()
+    for name, array in flat.items():
+        np.testing.assert_array_equal(back[name], array, err_msg=name)
+    with pytest.raises(Problem, match=r"left over: more"):
+        port.from_torch({**port.to_torch(flat), "more": np.zeros(1)}, config)
+
+
+def test_settings_round_trip_as_text():
+    config = cases.config("ar_penn_master_small")
+    assert port.config_from_json(port.config_to_json(config), "here") == config
+    with pytest.raises(Problem, match="here: the network's settings"):
+        port.config_from_json('{"blocks": 3}', "here")

@@ -1,0 +1,115 @@
+"""Names, parameter counts, shapes of every kind, gradients."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxhar import infer, losses, port, zoo
+from jaxhar.errors import Usage
+from jaxhar.models.reception import Config
+
+
+def count(shapes, prefix):
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefix))
+
+
+def test_parameter_counts_of_the_published_networks():
+    """Against Keras' count, without the constants it counts as weights."""
+    pose = port.shapes(zoo.config("reception-mpii"))
+    assert count(pose, "stem.") == 1_039_488
+    assert count(pose, "blocks.0.reception.") == 1_312_128
+    assert count(pose, "blocks.0.separable.") == 347_904
+    assert count(pose, "blocks.0.maps.") == 27_648
+    assert count(pose, "blocks.0.remap.") == 29_376
+    assert count(pose, "blocks.7.remap.") == 0
+    assert count(pose, "") == 14_847_936 - 33_280 - 67_584 - 512
+    action = port.shapes(zoo.config("reception-penn"))
+    assert count(action, "pose_stream.") == 856_160
+    assert count(action, "visual_stream.") == 4_070_144
+    assert count(action, "pose_weight.") == count(action, "visual_weight.") == 240
+    assert count(action, "") == 12_906_496 - 33_280 - 67_584 - 512
+
+
+def test_unknown_names_and_settings():
+    assert zoo.names() == ("reception-mpii", "reception-penn")
+    with pytest.raises(Usage, match="reception-mpii, reception-penn"):
+        zoo.config("reception-coco")
+    with pytest.raises(ValueError, match="joint_prob|JointProb"):
+        Config(joint_prob="maximum")
+    with pytest.raises(ValueError, match="kernel_size must be odd"):
+        Config(kernel_size=4)
+
+
+# odd and even clips and joints, sizes that do not divide by 32; the whole grid would take minutes
+SHAPES = [(1, 16, 64), (2, 13, 64), (3, 17, 64), (5, 20, 72), (10, 21, 64), (17, 16, 64), (1, 13, 200)]
+
+
+@pytest.mark.parametrize(("time", "joints", "side"), SHAPES)
+def test_forward_and_gradient_are_finite(time, joints, side):
+    config = Config.tiny(num_blocks=1, width=12, image_size=side, num_joints=joints, num_frames=time, num_actions=3)
+    model = zoo.create(config)
+    rng = np.random.default_rng(0)
+    frames = rng.uniform(-1, 1, (2, time, side, side, 3)).astype(np.float32)
+    batch = {
+        "pose": jnp.full((2, time, joints, 2), 0.4),
+        "valid": jnp.ones((2, time, joints, 2), bool),
+        "visible": jnp.ones((2, time, joints)),
+        "action": jnp.array([0, 2]),
+    }
+    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+
+    @jax.jit
+    def gradient(params, stats):
+        def loss(params):
+            preds = nnx.merge(graphdef, params, stats, copy=True)(jnp.asarray(frames))
+            return sum(term.sum() for term in losses.Multitask()(preds, batch).values()), preds
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, preds = gradient(params, stats)
+    assert preds["pose"].shape == (1, 2, time, joints, 2)
+    assert preds["action"].shape == (9, 2, 3)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((gradients, preds)))
+
+
+def test_infer_takes_stills_and_clips_and_leaves_the_model_alone():
+    model = zoo.create(Config.tiny(num_actions=4))
+    before = port.to_flat(model)
+    frames = np.random.default_rng(0).uniform(-1, 1, (3, 2, 64, 64, 3)).astype(np.float32)
+    clip, stills = infer(model, frames), infer(model, frames[:, 0])
+    assert clip["pose"].shape == (1, 3, 2, 16, 2)
+    assert stills["pose"].shape == (1, 3, 1, 16, 2)
+    np.testing.assert_allclose(stills["pose"][:, :, 0], clip["pose"][:, :, 0], atol=1e-6)
+    np.testing.assert_allclose(clip["action"].sum(-1), 1, rtol=1e-5)
+    for name, array in port.to_flat(model).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    with pytest.raises(ValueError, match="frames must be"):
+        infer(model, frames[0, 0])
+
+
+def test_training_gives_every_block_and_pose_alone_leaves_the_heads_alone():
+    config = Config.tiny(num_actions=4)
+    model = zoo.create(config)
+    frames = jnp.zeros((2, 3, 64, 64, 3))
+    before = port.to_flat(model)
+    preds = model(frames, action=False)
+    assert preds["pose"].shape == (2, 2, 3, 16, 2)
+    assert "action" not in preds
+    after = port.to_flat(model)
+    moved = {name for name in after if not np.array_equal(after[name], before[name])}
+    assert moved and all(name.startswith("pose.") for name in moved)
+
+
+def test_bfloat16_stays_near_float32():
+    config = dataclasses.replace(Config.tiny(num_actions=4), width=48)
+    exact = zoo.create(config)
+    half = zoo.create(config, dtype=jnp.bfloat16)
+    frames = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64, 3)).astype(np.float32)
+    a, b = infer(exact, frames), infer(half, frames)
+    assert b["pose"].dtype == np.float32
+    np.testing.assert_allclose(a["pose"], b["pose"], atol=0.02)
