@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 def _synth(args: argparse.Namespace) -> None:
     from jaxhar.data.synthetic import Synth, write_penn
 
-    synth = Synth(*args.sequences, *args.performers, tuple(args.frames), tuple(args.size), args.seed)
+    (train, test), (trainers, testers) = args.sequences, args.performers
+    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), args.seed)
     write_penn(args.out, synth)
     print(f"{sum(args.sequences)} videos in the layout of Penn Action: {args.out}")
 
@@ -93,7 +94,7 @@ def _port(args: argparse.Namespace) -> None:
         if kind == "hdf5":
             model = port.load_keras(source, config)
         else:
-            model = port.from_flat(port.from_torch(_twin().load(source), config), config, f"the weights in {source}")
+            model = port.from_flat(port.from_torch(_load_pth(source), config), config, f"the weights in {source}")
         joints, actions = entry.labels(config)
     else:
         if changes:
@@ -127,6 +128,14 @@ def _twin():
     except ImportError as error:
         raise Problem(f"a .pth file needs PyTorch: pip install 'jaxhar[torch]' ({error})") from error
     return torch_ref
+
+
+def _load_pth(path: Path):
+    twin = _twin()
+    try:
+        return twin.load(path)
+    except ValueError as error:
+        raise Problem(str(error)) from error
 
 
 def file_kind(path: Path) -> str:

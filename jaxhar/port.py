@@ -6,6 +6,7 @@ The common form is a flat dict: dotted path of the leaf, as in `blocks.0.maps.ke
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from jaxhar.errors import Problem
 Flat = dict[str, np.ndarray]
 
 
-def _by_path(tree) -> dict[str, object]:
+def _by_path(tree) -> dict[str, Any]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 

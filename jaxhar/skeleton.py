@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 #: Limbs as pairs of joint names; a layout draws those whose two ends it has.
-_LIMBS = (
+_LIMBS: tuple[tuple[str, str], ...] = (
     ("pelvis", "spine"),
     ("spine", "thorax"),
     ("pelvis", "thorax"),

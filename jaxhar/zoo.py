@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar import actions, skeleton
+from jaxhar import actions
 from jaxhar.errors import Usage
 from jaxhar.models.action import ActionNet
 from jaxhar.models.reception import Config, Reception
+from jaxhar.skeleton import PA16, Skeleton, of_size
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ class Entry:
     """
 
     config: Config
-    skeleton: skeleton.Skeleton
+    skeleton: Skeleton
     actions: tuple[str, ...]
     release: str
     md5: str
     published: str
 
-    def labels(self, config: Config) -> tuple[skeleton.Skeleton, tuple[str, ...]]:
+    def labels(self, config: Config) -> tuple[Skeleton, tuple[str, ...]]:
         """Joints and action names of this network with other settings; numbered where their count differs."""
-        joints = self.skeleton if config.num_joints == len(self.skeleton) else skeleton.of_size(config.num_joints)
+        joints = self.skeleton if config.num_joints == len(self.skeleton) else of_size(config.num_joints)
         count = config.num_actions or 0
         names = self.actions if count == len(self.actions) else tuple(f"class {i}" for i in range(count))
         return joints, names
@@ -42,7 +43,7 @@ class Entry:
 _ZOO = {
     "reception-mpii": Entry(
         Config(),
-        skeleton.PA16,
+        PA16,
         (),
         "v0.1/weights_PE_MPII_cvpr18_19-09-2017.h5",
         "d6b85ba4b8a3fc9d05c8ad73f763d999",
@@ -50,7 +51,7 @@ _ZOO = {
     ),
     "reception-penn": Entry(
         Config(num_blocks=4, num_frames=16, num_actions=15),
-        skeleton.PA16,
+        PA16,
         actions.PENN,
         "v0.3/weights_AR_merge_ep074_26-10-17.h5",
         "f53f89257077616a79a6c1cd1702d50f",

@@ -16,7 +16,7 @@ from jaxhar import port, zoo
 GOLDEN = Path(__file__).parent / "golden"
 
 #: case -> network of the zoo, and what the case changes in it
-CASES = {
+CASES: dict[str, tuple[str, dict]] = {
     "pe2d_small": ("reception-mpii", {"num_blocks": 2}),
     "pe2d_master_small": ("reception-mpii", {"num_blocks": 2, "joint_prob": "avgpool4_max"}),
     "pe2d_ctx1_master_small": (

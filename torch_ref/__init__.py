@@ -3,6 +3,8 @@
 It imports neither jax nor jaxhar.
 """
 
+import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -48,15 +50,26 @@ def infer(net: nn.Module, frames: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def save(state: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Write a state dict given as numpy arrays."""
-    torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, path)
+    """Write a state dict given as numpy arrays; the file appears under its name when it is complete."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """Read a state dict as numpy arrays; nothing in the file is executed.
 
     Raises:
-      pickle.UnpicklingError, RuntimeError: the file holds something other than tensors, or is damaged.
+      ValueError: the file is damaged, or holds something other than a dict of tensors.
     """
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in state.items()}
+    except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a PyTorch state dict: it is damaged or holds other things"
+        ) from error

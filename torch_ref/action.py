@@ -1,5 +1,7 @@
 """Action heads in PyTorch. To be read beside jaxhar/models/action.py: same modules, same names."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -85,7 +87,7 @@ class VisualStream(Stream):
 class ActionNet(nn.Module):
     """A 2-D pose network with both action streams. `torch_ref.create` builds it."""
 
-    def __init__(self, pose: nn.Module):
+    def __init__(self, pose: Any):
         super().__init__()
         config = pose.config
         actions = config.num_actions

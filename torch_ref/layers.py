@@ -36,7 +36,8 @@ class Conv(nn.Conv2d):
         nn.init.uniform_(self.weight, -limit, limit)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(pad_same(x, self.kernel_size, self.stride[0]))
+        rows, columns = self.kernel_size
+        return super().forward(pad_same(x, (rows, columns), self.stride[0]))
 
 
 class Norm(nn.Module):
@@ -45,6 +46,9 @@ class Norm(nn.Module):
     `momentum` is torch's: one minus Keras'. As everywhere in torch, the running variance is the unbiased one: after a
     training step it is larger than jaxhar's by n / (n - 1) in the part that comes from the batch.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, features: int):
         super().__init__()

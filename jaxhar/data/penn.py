@@ -26,6 +26,7 @@ SPLITS = ("train", "test")
 PROTOCOLS = ("single", "multi")
 _SHOULDER, _HIP = PENN.index("l_shoulder"), PENN.index("r_hip")
 _TO_PA16 = mapping(PENN, PA16)
+_IN_MEMORY = 1 << 29  # bytes of a packed set
 
 #: Of fields that change no result: a run goes on when they differ from its checkpoint's.
 FREE = {"free": True}
@@ -137,16 +138,18 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class _Records:
-    """The records of a split with their index, the last ones kept (evaluation reads one several times in a row)."""
+    """The records of a split with their index.
+
+    A set smaller than `_IN_MEMORY` is read once and kept: a single frame costs the reading of its whole sequence. Of a
+    larger one the last `keep` records are (evaluation reads one several times in a row).
+    """
 
     def __init__(self, folder: Path, split: str, keep: int = 0):
         from jaxhar.data import penn_builder
 
         self._source = penn_builder.source(folder, split)
-        if keep:
-            self._read = functools.lru_cache(keep)(self._source.__getitem__)
-        else:
-            self._read = self._source.__getitem__
+        small = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < _IN_MEMORY
+        self._read = functools.lru_cache(None if small else keep)(self._source.__getitem__)
 
     def __len__(self) -> int:
         return len(self._source)

@@ -1,5 +1,7 @@
 """Action recognition on top of a pose network: a pose stream, a visual stream and their merge (CVPR'18, section 4)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -106,7 +108,7 @@ class ActionNet(nnx.Module):
       pose: the pose network.
     """
 
-    def __init__(self, pose: nnx.Module, *, dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, pose: Any, *, dtype=jnp.float32, rngs: nnx.Rngs):
         config = pose.config
         actions = config.num_actions
         kw = {"dtype": dtype, "rngs": rngs}
@@ -133,7 +135,7 @@ class ActionNet(nnx.Module):
           evaluation; with `action`, logits (9, B, A) of the heads p1..p4, v1..v4, m.
         """
 
-        def still(net: nnx.Module, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
+        def still(net: Any, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
             maps, features = net.trunk(images)
             blocks = [net.decode(m, VISIBLE_GAIN) for m in maps]
             return [(pose, visible) for pose, visible, _ in blocks], attend(blocks[-1][2], features)

@@ -1,0 +1,91 @@
+"""The command line as a user types it: exit codes, sentences, files."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import torch_ref
+from jaxhar import checkpoint, cli, infer, port
+from parity_tests import cases
+
+CASE = "ar_penn_small"
+SETTINGS = ["--set", "image_size=128", "--set", "num_blocks=2", "--set", "num_frames=8"]
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory):
+    return cases.write_h5(cases.groups(CASE), tmp_path_factory.mktemp("keras") / "weights.h5")
+
+
+def run(*words):
+    return cli.main([str(word) for word in words])
+
+
+def test_port_between_all_forms_is_exact(keras_file, tmp_path, capsys):
+    folder, file, twin, back = (tmp_path / n for n in ("penn", "penn.safetensors", "penn.pth", "back"))
+    assert run("port", keras_file, "--model", "reception-penn", *SETTINGS, "--out", folder) == 0
+    assert "every one placed and checked" in capsys.readouterr().out
+    assert run("port", folder, "--out", file) == 0
+    assert run("port", file, "--out", twin) == 0
+    assert run("port", twin, "--model", "reception-penn", *SETTINGS, "--out", back) == 0
+    first, last = (checkpoint.load_model(path) for path in (folder, back))
+    assert first[1] == last[1]
+    assert first[1].actions[-1] == "tennis_serve"
+    flats = port.to_flat(first[0]), port.to_flat(last[0])
+    assert flats[0].keys() == flats[1].keys()
+    for name, array in flats[0].items():
+        np.testing.assert_array_equal(array, flats[1][name], err_msg=name)
+
+    net = torch_ref.create("reception-penn", **cases.overrides(CASE))
+    net.load_state_dict(torch.load(twin, weights_only=True))
+    frames = cases.frames(CASE)[:1]
+    np.testing.assert_allclose(torch_ref.infer(net, frames)["action"], infer(first[0], frames)["action"], atol=1e-5)
+
+
+def test_port_says_what_is_wrong(keras_file, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "evil.pth").write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+    wrong = {
+        ("missing.h5",): (1, "there is no such file"),
+        (keras_file,): (2, "does not say which network"),
+        (keras_file, "--model", "reception-coco"): (2, "reception-mpii, reception-penn"),
+        (keras_file, "--model", "reception-mpii"): (1, "do not fit the network"),
+        (keras_file, "--model", "reception-penn", "--set", "blocks=2"): (2, "num_blocks"),
+        (tmp_path / "notes.txt", "--model", "reception-penn"): (1, "is no weight file"),
+        (tmp_path / "evil.pth", "--model", "reception-penn"): (1, "cannot be read as a PyTorch state dict"),
+        (tmp_path,): (1, "holds neither"),
+    }
+    for words, (code, sentence) in wrong.items():
+        assert run("port", *words, "--out", tmp_path / "out") == code, words
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1, error
+        assert sentence in error, error
+        assert not (tmp_path / "out").exists()
+    assert run("port", keras_file, "--model", "reception-penn", *SETTINGS, "--out", tmp_path / "out.h5") == 2
+
+
+def test_synth_and_zoo(tmp_path, capsys):
+    size = ("--sequences", 2, 1, "--performers", 1, 1, "--frames", 4, 5, "--size", 64, 48)
+    assert run("data", "synth", "--out", tmp_path / "Penn_Action", *size) == 0
+    assert len(list((tmp_path / "Penn_Action" / "labels").glob("*.mat"))) == 3
+    assert run("data", "synth", "--out", tmp_path) == 1
+    assert run("zoo") == 0
+    assert "reception-penn" in capsys.readouterr().out
+
+
+def test_an_unforeseen_error_is_a_sentence_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_zoo", lambda args: 1 / 0)
+    assert run("zoo") == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert run("--debug", "zoo") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_installed_command_shows_its_help():
+    done = subprocess.run([sys.executable, "-m", "jaxhar.cli", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    for command in ("port", "predict", "overfit", "data", "zoo"):
+        assert command in done.stdout
