@@ -68,7 +68,9 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
     import jax.numpy as jnp
     from flax import nnx
 
-    from jaxhar import checkpoint, evaluate, report, train, zoo
+    from jaxhar import checkpoint, evaluate, process, report, train, zoo
+
+    process.keep_freed_memory()
 
     prepared = experiment.data.prepare(workdir)
     options: dict[str, Any] = {"metrics": experiment.metrics, "batch": experiment.eval_batch}
@@ -85,7 +87,9 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
     if mode == "eval" or (experiment.train.best and experiment.train.steps):
         model, _ = checkpoint.load_model(workdir)
     results = evaluate.run(model, prepared, protocols=experiment.protocols, **options)
-    report.write(workdir, results, title=experiment.name)
+    results.save(workdir / "results.json")
+    page = report.write(workdir, results, title=experiment.name, published=experiment.published)
+    print(f"report: {page}\npictures: {workdir / 'pictures'}")
 
 
 def main(argv: list[str]) -> int:

@@ -67,6 +67,7 @@ def paper() -> Experiment:
         metrics=(PCK(0.2),),
         protocols=("single", "multi"),
         eval_batch=4,
+        published=(zoo.entry("reception-penn").published,),
     )
 
 
@@ -75,34 +76,35 @@ def demo() -> Experiment:
         zoo.config("reception-penn"),
         image_size=64,
         num_blocks=2,
-        width=96,
+        width=192,
         stem_width=12,
         num_frames=8,
         pose_stream_width=112,
-        visual_stream_width=64,
+        visual_stream_width=112,
     )
     # Ten minutes on two cores leave no time to learn from turned, scaled and shifted crops.
-    augment = replace(transforms.NONE, hflip=(False, True), subsampling=(3, 4), fixed_subsampling=4)
+    augment = replace(transforms.NONE, hflip=(False, True), subsampling=(3,), fixed_subsampling=3)
     return Experiment(
         name="penn-demo",
         model=model,
         data=Penn(
             synth=Synth(
-                train_sequences=450,
-                test_sequences=105,
-                train_performers=45,
-                test_performers=15,
-                frames=(32, 40),
+                train_sequences=900,
+                test_sequences=120,
+                train_performers=90,
+                test_performers=20,
+                frames=(24, 32),
                 size=(160, 120),
+                clutter=0.3,
             ),
             augment=augment,
             augment_stills=augment,
             clip_frames=model.num_frames,
             image_size=model.image_size,
             clips_per_batch=4,
-            stills_per_batch=32,
+            stills_per_batch=56,
         ),
-        losses=Multitask(pose=1.0, visible=0.01, action=0.01),
+        losses=Multitask(pose=1.0, visible=0.01, action=0.001),
         optimizer=Optimizer(
             rule=optax.adamw,
             learning_rate=5e-3,
@@ -110,7 +112,7 @@ def demo() -> Experiment:
             schedule_options={"warmup_steps": 20},
             clip_norm=10.0,
         ),
-        train=Train(steps=900, eval_every=0, checkpoint_every=300),
+        train=Train(steps=1500, eval_every=0, checkpoint_every=300),
         metrics=(PCK(0.2),),
         protocols=("single", "multi"),
         eval_batch=10,

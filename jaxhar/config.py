@@ -66,6 +66,7 @@ class Experiment:
       protocols: names of the evaluation protocols to run at the end, "single" and "multi".
       eval_batch: clips per evaluation batch.
       init_from: model checkpoint to start from, or None.
+      published: the figures to compare with, a sentence each; printed in the report.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -79,6 +80,7 @@ class Experiment:
     protocols: tuple[str, ...] = ("single",)
     eval_batch: int = 8
     init_from: str | None = None
+    published: tuple[str, ...] = ()
     banner: str = ""
 
 

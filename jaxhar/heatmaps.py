@@ -81,7 +81,7 @@ def decode(
     Returns:
       pose (..., J, 2), visible (..., J), and the joints' raw maps (..., H, W, J).
     """
-    maps = maps.astype(jnp.float32)
+    maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
     own, context = maps[..., :num_joints], maps[..., num_joints:]
     pose = soft_argmax(own)
     if num_context:

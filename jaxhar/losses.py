@@ -16,13 +16,18 @@ from jaxhar.batch import Batch, Preds
 _EPSILON = 1e-7
 
 
+def _precise(x: jax.Array) -> jax.Array:
+    """As float32 if it was less."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def binary_crossentropy(pred: jax.Array, target: jax.Array) -> jax.Array:
     """Elementwise cross-entropy (...) of predictions in [0, 1], clipped to [1e-7, 1 - 1e-7] as in Keras.
 
     Targets are clipped to [0, 1]: outside it the cross-entropy has no lower bound.
     """
-    pred = jnp.clip(pred.astype(jnp.float32), _EPSILON, 1 - _EPSILON)
-    target = jnp.clip(target.astype(jnp.float32), 0.0, 1.0)
+    pred = jnp.clip(_precise(pred), _EPSILON, 1 - _EPSILON)
+    target = jnp.clip(_precise(target), 0.0, 1.0)
     return -(target * jnp.log(pred) + (1 - target) * jnp.log1p(-pred))
 
 
@@ -39,8 +44,8 @@ def pose(pred: jax.Array, target: jax.Array, valid: jax.Array, coordinate_bce: f
     Returns: (...) float32, one value per frame.
     """
     valid = jnp.broadcast_to(valid, pred.shape)
-    pred = jnp.where(valid, pred.astype(jnp.float32), 0.5)
-    target = jnp.where(valid, target.astype(jnp.float32), 0.5)
+    pred = jnp.where(valid, _precise(pred), 0.5)
+    target = jnp.where(valid, _precise(target), 0.5)
     error = pred - target
     cost = jnp.abs(error) + error**2 + coordinate_bce * binary_crossentropy(pred, target)
     count = jnp.maximum(valid.sum((-2, -1)), 1)
@@ -55,7 +60,7 @@ def visible(pred: jax.Array, target: jax.Array) -> jax.Array:
 def action(logits: jax.Array, target: jax.Array) -> jax.Array:
     """Categorical cross-entropy (..., B) of logits (..., B, A) against class indices (B,)."""
     target = jnp.broadcast_to(target, logits.shape[:-1])
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), target)
+    return optax.softmax_cross_entropy_with_integer_labels(_precise(logits), target)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ GOLDEN = {
 }
 OUTPUTS = 1e-5
 LOSSES = 1e-6
+#: Both sides in float64.
+DOUBLE = 1e-8
 #: Gradients pass the quotients of batch normalisation in dozens of layers, each summed in another order.
 GRADIENTS = 1e-4
 STATISTICS = 1e-5

@@ -85,7 +85,7 @@ class Penn:
         if self.root is not None:
             return check_root(self.root), False
         if self.synth is not None:
-            name = hashlib.sha256(repr(self.synth).encode()).hexdigest()[:12]
+            name = hashlib.sha256(f"{synthetic.VERSION} {self.synth!r}".encode()).hexdigest()[:12]
             base = Path(self.cache).expanduser() if self.cache else workdir / "data"
             out = base / f"synthetic-{name}"
             with _locked(out.with_suffix(".lock")):

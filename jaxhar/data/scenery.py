@@ -8,9 +8,12 @@ import numpy as np
 from jaxhar.data.figure import Colour, Item, View, paint_disc, paint_line, paint_polygon, random_colour
 
 
-def background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width, 3) uint8: a wall and a floor, or a blurred mosaic, with shapes, under uneven light."""
-    kind = rng.choice(["room", "room", "mosaic", "gradient"])
+def background(width: int, height: int, rng: np.random.Generator, clutter: float = 1.0) -> np.ndarray:
+    """(height, width, 3) uint8: a wall and a floor, or a blurred mosaic, with shapes, under uneven light.
+
+    `clutter` scales how often the mosaic is taken, and the number of shapes.
+    """
+    kind = rng.choice(["room", "mosaic", "gradient"], p=[0.75 - clutter / 4, clutter / 4, 0.25])
     if kind == "room":
         image = _gradient(width, height, rng)
         horizon = int(height * rng.uniform(0.45, 0.85))
@@ -25,7 +28,7 @@ def background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(2, 8))
     else:
         image = _gradient(width, height, rng)
-    for _ in range(rng.integers(0, 10)):
+    for _ in range(round(clutter * rng.integers(0, 10))):
         _clutter(image, rng)
     grain = cv2.resize(rng.normal(0, 1, (height // 4, width // 4)).astype(np.float32), (width, height))
     across, down = np.linspace(-1, 1, width), np.linspace(-1, 1, height)[:, None]

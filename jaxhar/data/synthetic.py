@@ -5,11 +5,14 @@ camera (`film`) over varied backgrounds (`scenery`). Only `write_penn` knows Pen
 another writer over the same `stage` and `film`.
 """
 
+import contextlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +31,7 @@ from jaxhar.data.motions import MOTIONS
 from jaxhar.errors import Problem
 
 #: Raised whenever the pictures of the same `Synth` change.
-VERSION = 1
+VERSION = 2
 _MARKER, _UNFINISHED, _PARTIAL = "synthetic.json", "synthetic.unfinished.json", ".partial"
 _PENN = skeleton.mapping(SKELETON, skeleton.PENN)
 
@@ -42,6 +45,7 @@ class Synth:
       train_performers, test_performers: people in each split; nobody is in both.
       frames: fewest and most frames of a video.
       size: width and height in pixels.
+      clutter: 0 to 1, how busy the pictures are: shapes behind the person, things in front of them, noise.
       seed: everything follows from it.
     """
 
@@ -51,6 +55,7 @@ class Synth:
     test_performers: int
     frames: tuple[int, int] = (24, 40)
     size: tuple[int, int] = (320, 240)
+    clutter: float = 1.0
     seed: int = 0
 
     def check(self) -> None:
@@ -68,6 +73,8 @@ class Synth:
             raise Problem(
                 f"cannot generate videos of {self.frames} frames: give (fewest, most) with 2 <= fewest <= most"
             )
+        if not 0 <= self.clutter <= 1:
+            raise Problem(f"cannot generate videos with a clutter of {self.clutter}: give a number from 0 to 1")
         if min(self.size) < 32:
             raise Problem(f"cannot generate videos of {self.size} pixels: width and height must be 32 or more")
 
@@ -182,7 +189,12 @@ class Footage:
 
 
 def film(
-    action: str, person: Performer, performance: Performance, size: tuple[int, int], rng: np.random.Generator
+    action: str,
+    person: Performer,
+    performance: Performance,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    clutter: float = 1.0,
 ) -> Footage:
     """Film a performance: where the joints appear, which of them are seen, and the pictures (drawn as iterated).
 
@@ -192,11 +204,11 @@ def film(
     camera = aim(performance, size, rng)
     joints = camera.project(performance.joints)[0]
     visible = np.asarray(((joints >= 0) & (joints <= np.array(size) - 1)).all(-1))
-    front = scenery.occluder(width, height, rng) if rng.uniform() < 0.2 else None
+    front = scenery.occluder(width, height, rng) if rng.uniform() < 0.2 * clutter else None
     if front is not None:
         column, row = (np.clip(np.round(joints[..., i]), 0, size[i] - 1).astype(int) for i in (0, 1))
         visible &= front[1][row, column] == 0
-    return Footage(joints, visible, _paint(action, person, performance, camera, size, front, rng))
+    return Footage(joints, visible, _paint(action, person, performance, camera, size, front, rng, clutter))
 
 
 def _paint(
@@ -207,15 +219,16 @@ def _paint(
     size: tuple[int, int],
     front: tuple[np.ndarray, np.ndarray] | None,
     rng: np.random.Generator,
+    clutter: float,
 ) -> Iterator[np.ndarray]:
     width, height = size
     border = max(4, width // 25)
-    canvas = scenery.background(width + 2 * border, height + 2 * border, rng)
+    canvas = scenery.background(width + 2 * border, height + 2 * border, rng, clutter)
     light = rng.uniform(0.7, 1.15)
     style = rng.uniform(size=8)
     has_props = rng.uniform() < 0.75
     blur = rng.uniform(0.5, 1.1) if rng.uniform() < 0.3 else 0.0
-    noise = rng.normal(0, rng.uniform(0, 6), (height + 16, width + 16, 3)).astype(np.int16)
+    noise = rng.normal(0, clutter * rng.uniform(0, 6), (height + 16, width + 16, 3)).astype(np.int16)
     for t, (joints, face) in enumerate(zip(performance.joints, performance.face, strict=True)):
         x, y = np.clip(np.round(border - (camera.centre[t] - camera.centre[0])), 0, 2 * border).astype(int)
         image = canvas[y : y + height, x : x + width].copy()
@@ -247,13 +260,27 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
     try:
         if _begin(out, settings):
             return
-        for sequence in tqdm(plan(synth), desc="generating videos", unit="video", disable=not progress):
-            if not (out / "labels" / f"{sequence.number:04d}.mat").exists():
-                _write_sequence(out, synth, sequence)
+        todo = [s for s in plan(synth) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
+        with _mapper(len(todo)) as run:
+            done = run(partial(_write_sequence, out, synth), todo)
+            for _ in tqdm(done, total=len(todo), desc="generating videos", unit="video", disable=not progress):
+                pass
         shutil.rmtree(out / _PARTIAL, ignore_errors=True)
         os.replace(out / _UNFINISHED, out / _MARKER)
     except OSError as error:
         raise Problem(f"cannot write generated videos to {out}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _mapper(jobs: int) -> Iterator[Callable]:
+    """`map` for that many videos: over all cores where it is worth starting processes, else in this one."""
+    workers = min(os.cpu_count() or 1, jobs // 50)
+    if workers < 2:
+        yield map
+        return
+    # Spawned, not forked: JAX may have threads already.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield partial(pool.map, chunksize=4)
 
 
 def _begin(out: Path, settings: dict) -> bool:
@@ -287,7 +314,7 @@ def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
     person = performer(synth.seed, sequence.performer)
     performance, viewpoint = stage(sequence.action, person, count, rng)
-    footage = film(sequence.action, person, performance, synth.size, rng)
+    footage = film(sequence.action, person, performance, synth.size, rng, synth.clutter)
     name = f"{sequence.number:04d}"
     folder = out / _PARTIAL / name
     shutil.rmtree(folder, ignore_errors=True)

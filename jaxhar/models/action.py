@@ -120,8 +120,8 @@ class ActionNet(nnx.Module):
         self.pose_weight = SeparableConv(actions, actions, 1, **kw)
         self.visual_weight = SeparableConv(actions, actions, 1, **kw)
         for weight in (self.pose_weight, self.visual_weight):
-            weight.depthwise.kernel[...] = jnp.ones((1, 1, actions, 1))
-            weight.pointwise.kernel[...] = jnp.eye(actions)[None, None]
+            weight.depthwise.kernel[...] = jnp.ones((1, 1, actions, 1), jnp.float32)
+            weight.pointwise.kernel[...] = jnp.eye(actions, dtype=jnp.float32)[None, None]
 
     def __call__(self, frames: Array, action: bool = True) -> Preds:
         """Pose of every frame, and the action of every clip.
@@ -151,6 +151,6 @@ class ActionNet(nnx.Module):
             by_pose = self.pose_stream(pose.astype(self.dtype), visible.astype(self.dtype))
             by_sight = self.visual_stream(appearance)
             merged = self.pose_weight(by_pose[-1]) + self.visual_weight(by_sight[-1])
-            heads = [global_max_min(maps.astype(jnp.float32)) for maps in (*by_pose, *by_sight, merged)]
-            preds["action"] = jnp.stack(heads)
+            logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])
+            preds["action"] = logits.astype(jnp.promote_types(self.dtype, jnp.float32))
         return preds

@@ -5,6 +5,7 @@ right. Weights start from Glorot's uniform distribution, as in Keras.
 """
 
 import math
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -35,16 +36,16 @@ def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 
 
 class Norm(nnx.BatchNorm):
-    """Batch normalisation with Keras' constants, in float32 whatever the type of its input.
+    """Batch normalisation with Keras' constants, in float32 at least, whatever the type of its input.
 
     The blocks of the CVPR'18 networks have an offset but no scale.
     """
 
     def __init__(self, features: int, *, scale: bool = False, rngs: nnx.Rngs):
-        super().__init__(features, use_scale=scale, momentum=0.99, epsilon=1e-3, dtype=jnp.float32, rngs=rngs)
+        super().__init__(features, use_scale=scale, momentum=0.99, epsilon=1e-3, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:  # type: ignore[override]
-        return super().__call__(x).astype(x.dtype)
+        return super().__call__(x.astype(jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
 
 
 class Conv(nnx.Module):
@@ -124,28 +125,24 @@ class SeparableResidual(nnx.Module):
         return (x if self.shortcut is None else self.shortcut(active)) + self.main(active)
 
 
-def _windows(x: Array, size: int, stride: int) -> list[Array]:
-    """The `size`^2 strided views of x (..., H, W, C) whose element-wise maximum is the pooled image."""
-    height, width = x.shape[-3:-1]
-    rows, columns = -(-height // stride), -(-width // stride)
-    pads = []
-    for n, out in ((height, rows), (width, columns)):
-        total = max((out - 1) * stride + size - n, 0)
-        pads.append((total // 2, total - total // 2))
-    x = jnp.pad(x, ((0, 0),) * (x.ndim - 3) + (*pads, (0, 0)), constant_values=-jnp.inf)
-    return [
-        x[..., i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride, :]
-        for i in range(size)
-        for j in range(size)
-    ]
+def _max_along(x: Array, axis: int, size: int, stride: int) -> Array:
+    """Maximum over windows of `size` along one axis: n -> ceil(n / stride)."""
+    n = x.shape[axis]
+    out = -(-n // stride)
+    total = max((out - 1) * stride + size - n, 0)
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (total // 2, total - total // 2)
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    windows = (jax.lax.slice_in_dim(x, i, i + (out - 1) * stride + 1, stride, axis) for i in range(size))
+    return reduce(jnp.maximum, windows)
 
 
 def max_pool(x: Array, size: int = 2, stride: int = 2) -> Array:
-    """(..., H, W, C) -> (..., ceil(H / stride), ceil(W / stride), C); the padding never wins."""
-    first, *rest = _windows(x, size, stride)
-    for window in rest:
-        first = jnp.maximum(first, window)
-    return first
+    """(..., H, W, C) -> (..., ceil(H / stride), ceil(W / stride), C); the padding never wins.
+
+    Rows first, then columns, as maxima of strided slices: many times as fast as XLA:CPU's windowed reduction.
+    """
+    return _max_along(_max_along(x, x.ndim - 3, size, stride), x.ndim - 2, size, stride)
 
 
 def max_min_pool(x: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Measurements behind the choices of form, and against the PyTorch twin."""
