@@ -190,7 +190,7 @@ def test_mirror_exchanges_left_and_right():
 def test_joints_lie_where_they_are_drawn(monkeypatch):
     """Limbs painted in one pure colour cover their joints, over a plain background."""
     colours = dict.fromkeys(("skin", "hair", "shirt", "sleeve", "forearm", "thigh", "shank", "shoe"), (0.0, 0.0, 0.0))
-    monkeypatch.setattr(synthetic.scenery, "background", lambda w, h, rng: np.full((h, w, 3), 255, np.uint8))
+    monkeypatch.setattr(synthetic.scenery, "background", lambda w, h, rng, clutter: np.full((h, w, 3), 255, np.uint8))
     monkeypatch.setattr(synthetic.scenery, "props", lambda *_: [])
     monkeypatch.setattr(
         synthetic.scenery, "occluder", lambda w, h, rng: (np.zeros((h, w, 3), np.uint8), np.zeros((h, w), np.uint8))

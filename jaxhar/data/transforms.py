@@ -45,7 +45,7 @@ class Augment:
       angles: degrees. scales: factors of the box. trans_x, trans_y: shifts of the box in image pixels.
       hflip: mirrored or not. channel_power: exponents, one draw per colour channel.
       subsampling: steps between the frames of a training clip.
-      fixed_subsampling: the step of evaluation clips.
+      fixed_subsampling: the step of evaluation clips. fixed_scale: the factor of their boxes.
     """
 
     angles: tuple[float, ...] = (0.0,)
@@ -56,6 +56,7 @@ class Augment:
     channel_power: tuple[float, ...] = (1.0,)
     subsampling: tuple[int, ...] = (1,)
     fixed_subsampling: int = 1
+    fixed_scale: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """One training draw; the same generator state gives the same draw."""
@@ -74,7 +75,7 @@ class Augment:
 
     def fixed(self, flip: bool = False) -> Draw:
         """The evaluation values."""
-        return Draw(flip=flip, subsampling=self.fixed_subsampling)
+        return Draw(scale=self.fixed_scale, flip=flip, subsampling=self.fixed_subsampling)
 
 
 NONE = Augment()

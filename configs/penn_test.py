@@ -1,0 +1,86 @@
+"""The whole way, as the README tells it: generate, train, evaluate, look, predict; only smaller."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxhar import cli, config
+from jaxhar.errors import Usage
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "penn.py"
+SMALL = {
+    "model.num_blocks": 1,
+    "model.width": 24,
+    "model.stem_width": 4,
+    "model.num_frames": 4,
+    "data.clip_frames": 4,
+    "data.clips_per_batch": 2,
+    "data.stills_per_batch": 2,
+    "data.synth.train_sequences": 15,
+    "data.synth.test_sequences": 15,
+    "data.synth.train_performers": 3,
+    "data.synth.test_performers": 2,
+    "data.synth.frames": (10, 12),
+    "data.synth.size": (96, 72),
+    "train.steps": 4,
+}
+
+
+def launch(*words, workdir):
+    command = [sys.executable, ROOT / "launch.py", f"--workdir={workdir}", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_demo_end_to_end(tmp_path):
+    workdir = tmp_path / "run"
+    words = [f"--config={CONFIG}:demo", *(f"--config.{key}={value}" for key, value in SMALL.items())]
+    done = launch(*words, "--config.optimizer.schedule=constant_schedule", workdir=workdir)
+    assert done.returncode == 2 and "schedule_options" in done.stderr  # what the demo's own schedule was given
+    done = launch(*words, "--config.optimizer.schedule_options.warmup_steps=1", workdir=workdir)
+    assert done.returncode == 0, done.stderr
+    assert "EMBEDDED DEMO" in done.stdout and "--config.data.root=" in done.stdout
+    assert "pushup" in done.stdout and "r wrist" in done.stdout
+    for name in ("report.html", "results.json", "metrics.jsonl", "pictures/confusion_single.png"):
+        assert (workdir / name).stat().st_size > 0
+    assert list((workdir / "tensorboard").glob("events*"))
+    assert len((workdir / "report.html").read_text()) > 10_000
+
+    photos = next((workdir / "data").glob("synthetic-*/frames/0001"))
+    assert cli.main(["predict", str(photos), "--weights", str(workdir), "--out", str(tmp_path / "seen")]) == 0
+    found = json.loads((tmp_path / "seen" / "poses.json").read_text())
+    assert len(found["frames"]) == len(list(photos.glob("*.jpg")))
+    assert np.isfinite(found["frames"][0]["bbox"]).all()
+
+
+def test_which_experiment(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAXHAR_DATA", raising=False)
+    assert config.load(str(CONFIG)).name == "penn-demo"
+    monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
+    assert config.load(str(CONFIG)).name == "penn-demo"
+    (tmp_path / "Penn_Action").mkdir()
+    assert config.load(str(CONFIG)).name == "penn"
+    assert config.load(f"{CONFIG}:demo").name == "penn-demo"
+    paper = config.load(f"{CONFIG}:paper")
+    assert (paper.model.num_blocks, paper.model.num_frames, paper.model.image_size) == (4, 16, 256)
+    with pytest.raises(Usage, match="only :demo and :paper"):
+        config.load(f"{CONFIG}:penn")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["--config=configs/pen.py"], 2, "no config file at configs/pen.py"),
+        (["--config=configs/penn.py:demo", "--config.train.step=3"], 2, "did you mean 'steps'?"),
+        (["--config=configs/penn.py:demo", "--config.train.steps=many"], 2, "expected int"),
+        (["--config=configs/penn.py:paper", "--config.data.root=configs"], 1, "expected"),
+    ],
+)
+def test_mistakes_are_one_sentence(words, code, sentence, tmp_path):
+    done = launch(*words, workdir=tmp_path / "run")
+    assert done.returncode == code
+    assert sentence in done.stderr and "Traceback" not in done.stderr, done.stderr
