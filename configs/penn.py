@@ -86,7 +86,7 @@ def demo() -> Experiment:
     # 64 pixels.
     augment = replace(
         transforms.NONE,
-        scales=(0.75,),
+        scales=(0.75, 0.75, 1.0),
         fixed_scale=0.75,
         hflip=(False, True),
         subsampling=(3,),
