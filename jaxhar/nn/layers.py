@@ -61,7 +61,7 @@ class Conv(nnx.Module):
     def __call__(self, x: Array) -> Array:
         x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
         if kernel.shape[:2] == (1, 1) and self.stride == 1:
-            # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, ten times as slow.
+            # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, which is slower.
             return x @ kernel[0, 0]
         strides = (self.stride, self.stride)
         return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
