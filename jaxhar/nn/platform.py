@@ -25,5 +25,5 @@ _ACCELERATOR = Forms(frames_per_step=None, depthwise_channels=None)
 
 
 def forms() -> Forms:
-    """The forms for JAX's default backend, read while tracing. Measurements: benchmarks/README.md."""
+    """The forms for JAX's default backend, read while tracing. The depthwise form is measured in benchmarks/."""
     return _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
