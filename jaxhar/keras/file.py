@@ -1,4 +1,4 @@
-"""The authors' Keras 2 weight files: how they are laid out, and which weight is which leaf of ours.
+"""The authors' Keras 2 weight files: reading them, and giving every weight its leaf.
 
 A file holds one group per top-level layer; a group lists the weights of every layer nested in it, trainable ones first.
 Layers are named explicitly (`sepconv_l2_1`, `sepconv_l2_1_1` in the second block) or numbered in the order of their
@@ -13,8 +13,6 @@ import h5py
 import numpy as np
 
 from jaxhar.errors import Problem
-from jaxhar.models.action import STREAM_BLOCKS
-from jaxhar.models.reception import Config
 
 #: layer -> weight -> array
 Group = dict[str, dict[str, np.ndarray]]
@@ -148,103 +146,3 @@ def _number(name: str) -> int:
     """The number at the end of an automatic name; the first layer of tf.keras has none."""
     match = re.search(r"(\d+)$", name)
     return int(match[1]) if match else -1
-
-
-# ---- which layer is which module -------------------------------------------------------------------------------------
-
-
-def layout(config: Config) -> dict[str, Kinds]:
-    """The groups of the authors' file of a CVPR'18 network, and the modules (dotted paths) their layers belong to."""
-    merge = config.num_actions is not None
-    trunk = "pose." if merge else ""
-    groups: dict[str, Kinds] = {}
-    blocks = [f"{trunk}blocks.{b}" for b in range(config.num_blocks)]
-    parts: list[tuple[str, Kinds]] = [("Stem", _stem(f"{trunk}stem"))]
-    for number, block in enumerate(blocks, 1):
-        parts += [
-            (f"rBlock{number}", _reception_block(f"{block}.reception")),
-            (f"SepConv{number}", _numbered([f"{block}.separable.conv"], [], [f"{block}.separable.norm"])),
-            (f"RegMap{number}", _numbered([], [f"{block}.maps"], [])),
-        ]
-        if block is not blocks[-1]:
-            parts.append((f"fReMap{number}", _numbered([], [f"{block}.remap.conv"], [f"{block}.remap.norm"])))
-    if not merge:
-        return dict(parts) | _constants(config)
-
-    # In the merge files, all from the first SepConv on is one nested model.
-    groups["td_Stem"], groups["td_rBlock1"] = parts[0][1], parts[1][1]
-    groups["td_Model"] = _join(kinds for _, kinds in parts[2:])
-    groups |= _constants(config)
-    entry = [f"pose_stream.conv_{x}" for x in ("a", "b", "c", "d", "e1", "e2")]
-    groups["PoseAR"] = _join([_conv_norms(entry), *_action_blocks("pose_stream")])
-    groups["GuidedVisAR"] = _join([_conv_norms(["visual_stream.entry"]), *_action_blocks("visual_stream")])
-    groups["separable_conv2d#0"] = _numbered(["pose_weight"], [], [])
-    groups["separable_conv2d#1"] = _numbered(["visual_weight"], [], [])
-    return groups
-
-
-def _numbered(separable: list[str], conv: list[str], norm: list[str]) -> Kinds:
-    kinds: Kinds = {"separable_conv2d": [*separable], "conv2d": [*conv], "batch_normalization": [*norm]}
-    return {kind: targets for kind, targets in kinds.items() if targets}
-
-
-def _conv_norms(modules: list[str]) -> Kinds:
-    return _numbered([], [f"{m}.conv" for m in modules], [f"{m}.norm" for m in modules])
-
-
-def _join(parts) -> Kinds:
-    joined: Kinds = defaultdict(list)
-    for kinds in parts:
-        for kind, targets in kinds.items():
-            joined[kind] += targets
-    return dict(joined)
-
-
-def _residual(name: str, module: str, shortcut: bool) -> Kinds:
-    kinds: Kinds = {f"{name}_conv": [f"{module}.main.conv"], name: [f"{module}.main.norm"]}
-    if shortcut:
-        kinds |= {
-            f"{name}_shortcut_conv": [f"{module}.shortcut.conv"],
-            f"{name}_shortcut": [f"{module}.shortcut.norm"],
-        }
-    return kinds
-
-
-def _stem(stem: str) -> Kinds:
-    return _conv_norms([f"{stem}.conv{i}" for i in range(1, 12)]) | _residual("sepconv1", f"{stem}.residual", True)
-
-
-def _reception_block(block: str) -> Kinds:
-    kinds = _conv_norms([f"{block}.down"])
-    for level in ("1", "2_1", "2_2", "2_3", "3_1", "3_2", "3_3"):
-        kinds |= _residual(f"sepconv_l{level}", f"{block}.level{level}", shortcut=level == "2_3")
-    return kinds
-
-
-def _action_blocks(stream: str) -> list[Kinds]:
-    blocks = []
-    for b in range(STREAM_BLOCKS):
-        block = f"{stream}.blocks.{b}"
-        blocks.append(_conv_norms([f"{block}.conv{i}" for i in (1, 2, 3)]))
-        blocks.append(_numbered([], [f"{block}.maps"], []))
-        if b < STREAM_BLOCKS - 1:
-            blocks.append(_conv_norms([f"{block}.remap"]))
-    return blocks
-
-
-def _constants(config: Config) -> dict[str, Kinds]:
-    """The soft-argmax grids and the aggregation matrix: layers in the authors' code, arithmetic in ours."""
-    side, joints, context = config.image_size // 8, config.num_joints, config.num_joints * config.num_context
-
-    def grids(maps: int) -> Kinds:
-        ramp = np.broadcast_to(np.linspace(0, 1, side)[:, None, None], (side, maps, 1))
-        eye = np.eye(maps)[None, None]
-        x = {"depthwise_kernel": np.stack([ramp] * side, 0), "pointwise_kernel": eye}
-        y = {"depthwise_kernel": np.stack([ramp] * side, 1), "pointwise_kernel": eye}
-        return {"(separable_conv2d|custom_sam)": [x, y]}
-
-    groups = {"sSAM": grids(joints)}
-    if context:
-        groups["cSAM"] = grids(context)
-        groups["Agg"] = {"dense": [{"kernel": np.repeat(np.eye(joints), config.num_context, axis=0)}]}
-    return groups
