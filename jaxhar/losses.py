@@ -73,24 +73,27 @@ class Multitask:
       pose: weight of the coordinates.
       visible: weight of the joint probabilities.
       action: weight of each action head.
+      clip_pose: factor on the first two for clips with an action label, whose frames are much alike.
       coordinate_bce: weight of the cross-entropy inside the coordinate loss.
     """
 
     pose: float = 1.0
     visible: float = 0.01
     action: float = 1.0
+    clip_pose: float = 1.0
     coordinate_bce: float = 0.01
 
     def __call__(self, preds: Preds, batch: Batch) -> dict[str, jax.Array]:
         """The weighted terms, each (B,), summed over blocks and heads; without the terms that lack a prediction
         or a label."""
         terms = {}
+        share = self.clip_pose if "action" in batch else 1.0
         if "pose" in preds and "pose" in batch:
             per_frame = pose(preds["pose"], batch["pose"], batch["valid"], self.coordinate_bce)  # (K, B, T)
-            terms["pose"] = self.pose * per_frame.mean(-1).sum(0)
+            terms["pose"] = share * self.pose * per_frame.mean(-1).sum(0)
         if "visible" in preds and "visible" in batch:
             per_frame = visible(preds["visible"], batch["visible"])  # (K, B, T)
-            terms["visible"] = self.visible * per_frame.mean(-1).sum(0)
+            terms["visible"] = share * self.visible * per_frame.mean(-1).sum(0)
         if "action" in preds and "action" in batch:
             terms["action"] = self.action * action(preds["action"], batch["action"]).sum(0)
         return terms

@@ -103,6 +103,15 @@ def test_multitask_sums_blocks_and_heads_and_averages_time():
     np.testing.assert_allclose(terms["action"], 3 * losses.action(preds["action"], batch["action"]).sum(0), rtol=1e-6)
 
 
+def test_clips_can_weigh_less_than_stills_in_the_pose():
+    preds, batch = example()
+    stills = {k: v for k, v in batch.items() if k != "action"}
+    plain, less = losses.Multitask()(preds, stills), losses.Multitask(clip_pose=0.25)(preds, batch)
+    assert losses.Multitask(clip_pose=0.25)(preds, stills)["pose"] == pytest.approx(plain["pose"])
+    for term in ("pose", "visible"):
+        np.testing.assert_allclose(less[term], 0.25 * plain[term], rtol=1e-6)
+
+
 @pytest.mark.parametrize("missing", ["pose", "visible", "action"])
 def test_a_missing_label_or_prediction_turns_its_term_off(missing):
     preds, batch = example()

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import optax
+from optax import contrib
 
 from jaxhar.errors import Problem
 
@@ -19,6 +21,16 @@ from jaxhar.errors import Problem
 keras_rmsprop = functools.partial(optax.rmsprop, decay=0.9, eps=1e-7, eps_in_sqrt=False)
 #: SGD with Nesterov momentum, the rule of the authors' action training.
 nesterov = functools.partial(optax.sgd, momentum=0.9, nesterov=True)
+
+
+def _matrices(params: Any) -> Any:
+    """Kernels (1, 1, in, out) as matrices from inputs to outputs; None for every other leaf."""
+    matrix = contrib.MuonDimensionNumbers(reduction_axis=2, output_axis=3)
+    return jax.tree.map(lambda leaf: matrix if leaf.shape[:-2] == (1, 1) else None, params)
+
+
+#: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of Adam's size; Nadam for all else.
+muon = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices)
 
 #: Names under which optax schedules take the base learning rate, in the order they are looked for.
 _RATE_NAMES = ("peak_value", "init_value", "value")

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxhar.errors import Problem
-from jaxhar.optim import Optimizer, keras_rmsprop, nesterov
+from jaxhar.optim import Optimizer, keras_rmsprop, muon, nesterov
 
 PARAMS = {
     "pose.stem.kernel": jnp.array([1.0, -2.0]),
@@ -74,6 +74,20 @@ def test_nesterov_is_that_of_keras():
 def test_schedules_over_ten_steps(optimizer, expected):
     rate = optimizer.rate(10)
     np.testing.assert_allclose([float(rate(s)) for s in (0, 5, 10)], expected, atol=1e-6)
+
+
+def test_muon_turns_matrices_by_orthogonal_updates_and_leaves_the_rest_to_adam():
+    params = {"conv": jnp.zeros((1, 1, 6, 4)), "norm": jnp.zeros(6), "stem": jnp.zeros((3, 3, 6, 4))}
+    rng = np.random.default_rng(0)
+    grads = {path: jnp.asarray(rng.standard_normal(p.shape), jnp.float32) for path, p in params.items()}
+    chain = Optimizer(rule=muon, learning_rate=0.1).build(params, 1)
+    adam = optax.nadam(0.1)
+    got, expected = chain.update(grads, chain.init(params), params)[0], adam.update(grads, adam.init(params))[0]
+    singular = np.linalg.svd(got["conv"][0, 0], compute_uv=False)
+    assert singular.min() > 0.6 * singular.max() > 0
+    assert np.linalg.svd(grads["conv"][0, 0], compute_uv=False).min() < 0.5 * np.linalg.norm(grads["conv"][0, 0], 2)
+    for path in ("norm", "stem"):
+        np.testing.assert_allclose(got[path], expected[path], rtol=1e-5)
 
 
 def test_the_first_matching_pattern_decides():
