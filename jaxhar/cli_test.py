@@ -51,7 +51,7 @@ def test_port_says_what_is_wrong(keras_file, tmp_path, capsys):
     wrong = {
         ("missing.h5",): (1, "there is no such file"),
         (keras_file,): (2, "does not say which network"),
-        (keras_file, "--model", "reception-coco"): (2, "reception-mpii, reception-penn"),
+        (keras_file, "--model", "reception-coco"): (2, "reception-mpii, reception-h36m, reception-penn"),
         (keras_file, "--model", "reception-mpii"): (1, "do not fit the network"),
         (keras_file, "--model", "reception-penn", "--set", "blocks=2"): (2, "num_blocks"),
         (tmp_path / "notes.txt", "--model", "reception-penn"): (1, "is no weight file"),

@@ -1,13 +1,14 @@
 """Heat maps in and joints out: soft-argmax, joint probability and context aggregation (CVPR'18, section 3).
 
 Maps are (..., H, W, J), channels last; any leading axes. Coordinates are in units of the crop: the first column and row
-of bins lie at 0, the last at 1.
+of bins lie at 0, the last at 1. Depth is in [0, 1] too, its bins lying as a `DepthGrid` says.
 """
 
 from enum import StrEnum
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
@@ -19,6 +20,15 @@ class JointProb(StrEnum):
     SIGMOID_MAX = "sigmoid_max"
     #: Largest sum over a 2x2 window, no sigmoid: what the authors' later code does with the same weights.
     AVGPOOL4_MAX = "avgpool4_max"
+
+
+class DepthGrid(StrEnum):
+    """Where the D bins of depth lie in a 3-D network."""
+
+    #: From 0 to 1, both included: the code that trained the released CVPR'18 weights.
+    ENDS = "ends"
+    #: On the centres of D equal parts of [0, 1]: the authors' later code.
+    CENTRES = "centres"
 
 
 def spatial_softmax(maps: Array) -> Array:
@@ -38,6 +48,18 @@ def soft_argmax(maps: Array) -> Array:
     x = (columns * jnp.linspace(0, 1, width, dtype=maps.dtype)[:, None]).sum(-2)
     y = (rows * jnp.linspace(0, 1, height, dtype=maps.dtype)[:, None]).sum(-2)
     return jnp.stack([x, y], axis=-1) / columns.sum(-2)[..., None]
+
+
+def depth_bins(depths: int, grid: DepthGrid) -> np.ndarray:
+    """The depth of every bin, (D,) ascending in [0, 1]."""
+    first = 0 if DepthGrid(grid) is DepthGrid.ENDS else 1 / (2 * depths)
+    return np.linspace(first, 1 - first, depths)
+
+
+def soft_argmax_depth(depths: Array, grid: DepthGrid) -> Array:
+    """Expected depth under each joint's softmax over the bins: (..., D, J) logits -> (..., J)."""
+    bins = jnp.asarray(depth_bins(depths.shape[-2], grid), depths.dtype)
+    return (jax.nn.softmax(depths, axis=-2) * bins[:, None]).sum(-2)
 
 
 def joint_probability(maps: Array, kind: JointProb) -> Array:
@@ -87,6 +109,27 @@ def decode(
     if num_context:
         pose = aggregate_context(pose, soft_argmax(context), joint_probability(context, kind))
     return pose, joint_probability(gain * own, kind), own
+
+
+def decode_volume(maps: Array, num_joints: int, grid: DepthGrid, gain: float = 1.0) -> tuple[Array, Array, Array]:
+    """Joints from the raw maps of one prediction block of a 3-D network (CVPR'18, section 3.2).
+
+    The volume is averaged over depth for x and y, over the image for z.
+
+    Args:
+      maps: (..., H, W, D * J), joint j at depth d in channel d * J + j.
+      num_joints: J.
+      grid: where the bins of depth lie.
+      gain: factor on the sum of both maxima before the probability is read off; 2 inside the action networks.
+
+    Returns:
+      pose (..., J, 3), visible (..., J), and the joints' raw maps averaged over depth (..., H, W, J).
+    """
+    maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+    volume = maps.reshape(*maps.shape[:-1], -1, num_joints)  # (..., H, W, D, J)
+    plane, depths = volume.mean(-2), volume.mean((-4, -3))  # (..., H, W, J), (..., D, J)
+    pose = jnp.concatenate([soft_argmax(plane), soft_argmax_depth(depths, grid)[..., None]], axis=-1)
+    return pose, jax.nn.sigmoid(gain * (plane.max((-3, -2)) + depths.max(-2))), plane
 
 
 def attend(maps: Array, features: Array) -> Array:

@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhar.heatmaps import JointProb, aggregate_context, attend, decode, joint_probability, soft_argmax
+from jaxhar.heatmaps import (
+    DepthGrid,
+    JointProb,
+    aggregate_context,
+    attend,
+    decode,
+    decode_volume,
+    depth_bins,
+    joint_probability,
+    soft_argmax,
+    soft_argmax_depth,
+)
 
 
 def peak(height, width, row, column, value=200.0):
@@ -48,6 +59,26 @@ def test_decode_without_context_is_the_maps_own_position():
     np.testing.assert_allclose(pose, [[0, 1], [1, 0]], atol=1e-6)
     np.testing.assert_allclose(visible, [1, 1])
     np.testing.assert_array_equal(own, maps)
+
+
+def test_bins_of_depth():
+    np.testing.assert_allclose(depth_bins(5, DepthGrid.ENDS), [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(depth_bins(4, DepthGrid.CENTRES), [0.125, 0.375, 0.625, 0.875])
+    depths = jnp.zeros((4, 2)).at[0, 0].set(200.0).at[3, 1].set(200.0)
+    np.testing.assert_allclose(soft_argmax_depth(depths, DepthGrid.CENTRES), [0.125, 0.875], atol=1e-6)
+    np.testing.assert_allclose(soft_argmax_depth(depths, DepthGrid.ENDS), [0, 1], atol=1e-6)
+
+
+def test_decode_volume_equals_the_formula_in_double_precision():
+    maps = np.random.default_rng(0).normal(0, 4, (2, 7, 6, 5 * 3))
+    pose, visible, plane = decode_volume(jnp.asarray(maps, jnp.float32), 3, DepthGrid.ENDS, gain=2)
+    volume = np.stack([maps[..., d * 3 : d * 3 + 3] for d in range(5)], -1)  # (N, H, W, J, D)
+    image, depth = volume.mean(-1), volume.mean((1, 2))
+    weights = np.exp(depth) / np.exp(depth).sum(-1, keepdims=True)
+    np.testing.assert_allclose(plane, image, atol=1e-5)
+    np.testing.assert_allclose(pose[..., :2], soft_argmax(jnp.asarray(image)), atol=1e-6)
+    np.testing.assert_allclose(pose[..., 2], weights @ [0, 0.25, 0.5, 0.75, 1], atol=1e-6)
+    np.testing.assert_allclose(visible, 1 / (1 + np.exp(-2 * (image.max((1, 2)) + depth.max(-1)))), rtol=1e-5)
 
 
 def test_attend_picks_the_features_under_the_peak():

@@ -8,6 +8,7 @@ import pytest
 
 from jaxhar import keras, port, zoo
 from jaxhar.errors import Problem
+from jaxhar.models.reception import Config
 from parity_tests import cases
 
 CASE = "ar_penn_small"
@@ -127,6 +128,53 @@ def test_other_networks_and_sizes_are_refused(groups, tmp_path):
         port.load_keras(path, dataclasses.replace(cases.config(CASE), image_size=256))
 
 
+def test_a_depth_grid_of_another_generation_is_refused(tmp_path):
+    path = cases.write_h5(cases.groups("pe3d_small"), tmp_path / "weights.h5")
+    with pytest.raises(Problem, match="zSAM/conv1d_1/kernel is not the soft-argmax constant"):
+        port.load_keras(path, cases.config("pe3d_master_small"))
+
+
+def old_model_file(config, path):
+    """A file as the authors' code would lay out a network of the old stem."""
+    flat = cases.seeded_weights(config)
+    groups = []
+    for group, kinds in keras.layout(config).items():
+        weights = []
+        for kind, modules in kinds.items():
+            for n, module in enumerate(modules, 1):
+                layer = kind if kind.startswith("sepconv") else f"{kind.strip('()').split('|')[0]}_{n}"
+                leaves = (
+                    {w: flat[f"{module}.{leaf}"] for w, leaf in LEAVES.items() if f"{module}.{leaf}" in flat}
+                    if isinstance(module, str)
+                    else module
+                )
+                weights += [(f"{layer}/{weight}:0", np.asarray(value, np.float32)) for weight, value in leaves.items()]
+        groups.append((group, weights))
+    return flat, cases.write_h5(groups, path)
+
+
+LEAVES = {
+    "kernel": "kernel",
+    "depthwise_kernel": "depthwise.kernel",
+    "pointwise_kernel": "pointwise.kernel",
+    "beta": "bias",
+    "moving_mean": "mean",
+    "moving_variance": "var",
+}
+
+
+def test_the_old_stem_is_read_and_has_no_action_network(tmp_path):
+    config = Config.tiny(old_model=True)
+    flat, path = old_model_file(config, tmp_path / "old.h5")
+    with h5py.File(path) as file:
+        assert "sepconv1_shortcut_conv" in file and "conv2d_11" not in file["Stem"]
+    loaded = port.to_flat(port.load_keras(path, config))
+    for name, array in flat.items():
+        np.testing.assert_array_equal(loaded[name], array, err_msg=name)
+    with pytest.raises(Problem, match="no action network with the old stem"):
+        port.load_keras(path, dataclasses.replace(config, num_actions=3))
+
+
 def test_files_that_cannot_be_read(groups, tmp_path):
     config = cases.config(CASE)
     with pytest.raises(Problem, match=r"missing\.h5: there is no such file"):
@@ -144,10 +192,19 @@ def test_files_that_cannot_be_read(groups, tmp_path):
         port.load_keras(tmp_path / "other.h5", config)
 
 
-@pytest.mark.parametrize(("name", "constants"), [("reception-mpii", 101376), ("reception-penn", 101376)])
-def test_the_layout_covers_every_leaf_of_the_full_network(name, constants):
+#: settings, and the number of constants in the authors' file
+FULL = {name: (zoo.config(name), 101_376) for name in ("reception-mpii", "reception-penn")} | {
+    "reception-h36m": (zoo.config("reception-h36m"), 35_394 + 4_624),
+    "reception-ntu": (zoo.config("reception-ntu"), 41_760 + 3_200),
+    "old model": (Config(num_blocks=2, kernel_size=3, old_model=True, width=512), 101_376),
+    "plain sum": (dataclasses.replace(zoo.config("reception-ntu"), weighted_merge=False), 41_760 + 3_200),
+}
+
+
+@pytest.mark.parametrize("network", FULL)
+def test_the_layout_covers_every_leaf_of_the_full_network(network):
     """Built backwards: a file with the layout's own names, filled from the network, comes back complete."""
-    config = zoo.config(name)
+    config, constants = FULL[network]
     leaves = set(port.shapes(config))
     named = {
         target
@@ -158,6 +215,7 @@ def test_the_layout_covers_every_leaf_of_the_full_network(name, constants):
     }
     covered = {leaf for leaf in leaves if any(leaf.startswith(f"{module}.") for module in named)}
     assert covered == leaves
+    assert all(any(leaf.startswith(f"{module}.") for leaf in leaves) for module in named)
     grids = [t for kinds in keras.layout(config).values() for ts in kinds.values() for t in ts if isinstance(t, dict)]
     assert sum(array.size for grid in grids for array in grid.values()) == constants
 

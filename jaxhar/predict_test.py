@@ -3,6 +3,7 @@ import csv
 import json
 import threading
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxhar import actions, checkpoint, port, predict, video
+from jaxhar import actions, checkpoint, port, predict, video, zoo
 from jaxhar.errors import Problem, Usage
 from jaxhar.models.reception import Config
-from jaxhar.skeleton import PA16, Skeleton
+from jaxhar.skeleton import PA20, Skeleton
 
 COLOURS = {
     "head": (255, 0, 0),
@@ -361,18 +362,19 @@ def test_a_video_without_frames(tmp_path: Path):
 
 
 def test_a_saved_network_from_the_command_line(tmp_path: Path, capsys):
-    config = Config.tiny(num_frames=4, num_actions=15)
+    config = replace(zoo.tiny("reception-ntu"), num_frames=4)
     rng = np.random.default_rng(0)
     # positive numbers serve as weights and as variances; this spares the compilation of the initialisers
     flat = {leaf: rng.uniform(0.01, 0.1, shape).astype(np.float32) for leaf, shape in port.shapes(config).items()}
-    checkpoint.save_model(tmp_path / "net", port.from_flat(flat, config), PA16, actions.PENN)
+    checkpoint.save_model(tmp_path / "net", port.from_flat(flat, config), PA20, actions.NTU)
     source = write_video(tmp_path / "a.mp4", 9, (64, 48))
     parser = argparse.ArgumentParser()
     predict.add_arguments(parser)
     words = [str(source), "--weights", str(tmp_path / "net"), "--out", str(tmp_path / "out"), "--no-progress"]
     predict.main(parser.parse_args(words))
     poses = json.loads((tmp_path / "out" / "poses.json").read_text())
-    assert len(poses["frames"]) == 9 and set(poses["frames"][0]["joints"]) == set(PA16.joints)
+    assert len(poses["frames"]) == 9 and set(poses["frames"][0]["joints"]) == set(PA20.joints)
+    assert set(poses["frames"][0]["joints"]["head"]) == {"x", "y", "z", "confidence"}
     said = capsys.readouterr().out
     assert "9 frames in" in said and f"action: {max(poses['action'], key=poses['action'].get)}" in said
 

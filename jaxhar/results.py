@@ -193,7 +193,11 @@ class Outputs:
         entry["bbox"] = [_number(v) for v in result.box]
         axes = ("x", "y", "z")[: result.pose.shape[-1]]
         entry["joints"] = {
-            joint: {**{axis: _number(v) for axis, v in zip(axes, point, strict=True)}, "confidence": _number(sure, 4)}
+            joint: {
+                # pixels, but depth in units of the network's range
+                **{axis: _number(v, 4 if axis == "z" else 2) for axis, v in zip(axes, point, strict=True)},
+                "confidence": _number(sure, 4),
+            }
             for joint, point, sure in zip(self._skeleton.joints, result.pose, result.confidence, strict=True)
         }
         if result.action is not None:

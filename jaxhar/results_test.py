@@ -65,6 +65,19 @@ def test_missing_numbers_are_null_in_the_json(tmp_path: Path):
     assert entry["joints"][PENN.joints[4]]["x"] == 4.0 and (entry["width"], entry["height"]) == (30, 20)
 
 
+def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    source = video.Images([tmp_path / "x.png"])
+    deep = result(0, 0.5)
+    deep.pose = np.tile([4.126, 5.0, 0.51239], (13, 1))
+    with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
+        outputs.begin([0.0])
+        outputs.add(frame(0, tmp_path / "x.png"), deep)
+        outputs.finish()
+    entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
+    assert entry["joints"]["head"] == {"x": 4.13, "y": 5.0, "z": 0.5124, "confidence": 1.0}
+
+
 def test_opposite_clips_cancel_out_and_certain_ones_do_not_overflow():
     logs = np.log(np.array([[0.9, 0.1], [0.1, 0.9]]))
     np.testing.assert_allclose(results.normalised(logs.mean(0)), [0.5, 0.5])

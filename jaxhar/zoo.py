@@ -1,6 +1,6 @@
 """The networks by name: settings, the authors' release file, published figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 from flax import nnx
@@ -8,8 +8,8 @@ from flax import nnx
 from jaxhar import actions
 from jaxhar.errors import Usage
 from jaxhar.models.action import ActionNet
-from jaxhar.models.reception import Config, Reception
-from jaxhar.skeleton import PA16, Skeleton, of_size
+from jaxhar.models.reception import Config, PoseNet, Reception
+from jaxhar.skeleton import PA16, PA17, PA20, Skeleton, of_size
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ _ZOO = {
         "d6b85ba4b8a3fc9d05c8ad73f763d999",
         "MPII validation, single crop: 89.1 PCKh@0.5",
     ),
+    "reception-h36m": Entry(
+        Config(num_joints=17, num_context=0, depth_maps=16),
+        PA17,
+        (),
+        "v0.2/weights_3DPE_H36M_cvpr18_Nov-2017.h5",
+        "af79f83ad939117d4ccc2cf1d4bd37d2",
+        "Human3.6M, S9 and S11, every 64th frame, single crop: 55.1 mm MPJPE",
+    ),
     "reception-penn": Entry(
         Config(num_blocks=4, num_frames=16, num_actions=15),
         PA16,
@@ -56,6 +64,22 @@ _ZOO = {
         "v0.3/weights_AR_merge_ep074_26-10-17.h5",
         "f53f89257077616a79a6c1cd1702d50f",
         "Penn Action, multi-clip with flips: 98.6 % accuracy (CVPR'18)",
+    ),
+    "reception-ntu": Entry(
+        Config(
+            num_blocks=4,
+            num_joints=20,
+            num_context=0,
+            depth_maps=8,
+            pose_net=PoseNet.V2,
+            num_frames=20,
+            num_actions=60,
+        ),
+        PA20,
+        actions.NTU,
+        "v0.4/weights_AR_merge_NTU_v2.h5",
+        "ff98d70a7f6bc5976cc11c7a5760e8b7",
+        "NTU RGB+D, cross-subject: 85.5 % accuracy (CVPR'18)",
     ),
 }
 
@@ -75,6 +99,12 @@ def entry(name: str) -> Entry:
 def config(name: str) -> Config:
     """Settings of a network, to be used as they are or changed with `dataclasses.replace`."""
     return entry(name).config
+
+
+def tiny(name: str) -> Config:
+    """Settings of a network of the same kind, narrow, of two blocks, for images of 64 pixels; for tests."""
+    full = config(name)
+    return replace(full, **full.TINY)
 
 
 def create(config: Config, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:

@@ -4,7 +4,10 @@ import numpy as np
 
 GOLDEN = {
     "pe2d_small": 1e-5,
+    "pe3d_small": 1e-5,
+    "pe3d_master_small": 1e-5,
     "ar_penn_small": 1e-5,
+    "ar_ntu_small": 1e-5,
     # The later code weights context points by unbounded logits and divides by their sum, which comes near zero: the
     # authors' own outputs there carry float32 noise of this size.
     "pe2d_master_small": 1e-4,

@@ -1,6 +1,7 @@
 """JAX against PyTorch on seeded random weights: outputs, losses, gradients, running statistics after a step."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,12 @@ from flax import nnx
 import torch_ref
 import torch_ref.losses
 from jaxhar import infer, losses, port, zoo
+from jaxhar.models.reception import Config
 from parity_tests import cases
 from parity_tests.tolerances import DOUBLE, GRADIENTS, LOSSES, OUTPUTS, STATISTICS, distance
 from torch_ref.layers import Norm
 
-TINY = {"image_size": 64, "num_blocks": 2, "width": 36, "stem_width": 4}
+TINY = Config.TINY
 #: network, what is changed in it, clips, frames of a clip
 NETWORKS = {
     "pose": ("reception-mpii", TINY, 3, 1),
@@ -24,8 +26,27 @@ NETWORKS = {
     "pose of odd sizes": ("reception-mpii", {**TINY, "image_size": 72, "num_joints": 13, "num_context": 1}, 2, 3),
     "action": ("reception-penn", {**TINY, "num_frames": 8}, 2, 8),
     "action of odd sizes": ("reception-penn", {**TINY, "num_joints": 13, "num_actions": 5}, 3, 5),
+    "pose with the old stem": ("reception-mpii", {**TINY, "old_model": True, "kernel_size": 3}, 3, 1),
+    "3-D pose": ("reception-h36m", TINY, 3, 1),
+    "3-D pose of odd sizes": (
+        "reception-h36m",
+        {**TINY, "image_size": 72, "num_joints": 13, "depth_maps": 5, "depth_grid": "centres", "old_model": True},
+        2,
+        3,
+    ),
+    "3-D action": ("reception-ntu", {**TINY, "num_frames": 8}, 2, 8),
+    "3-D action of odd sizes": (
+        "reception-ntu",
+        {**TINY, "num_joints": 13, "depth_maps": 3, "num_actions": 5, "weighted_merge": False},
+        3,
+        5,
+    ),
     "action on stills": ("reception-penn", {**TINY, "num_joints": 17, "num_actions": 2}, 4, 1),
 }
+
+
+#: Of these one training step is compared.
+STEPS = ("pose", "pose of odd sizes", "action", "action of odd sizes", "3-D pose of odd sizes", "3-D action")
 
 
 def build(name: str, changes: dict):
@@ -72,7 +93,7 @@ def test_losses_of_the_same_predictions():
         assert distance(np.asarray(ours[key]), value.numpy()) < LOSSES, key
 
 
-@pytest.mark.parametrize("network", ["pose", "pose of odd sizes", "action", "action of odd sizes"])
+@pytest.mark.parametrize("network", STEPS)
 def test_one_training_step_in_double_precision(network):
     """Loss, gradients and running statistics.
 
@@ -99,7 +120,7 @@ def _compare_one_step(network: str, dtype, loss_bound: float, bound: float):
     params, stats = ({path: jnp.asarray(flat[path]) for path in port.flatten(state)} for state in (params, stats))
     places = {".".join(map(str, path)): path for path in dict(nnx.to_flat_state(nnx.state(zoo.create(config))))}
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=cases.QUICKLY)
     def step(params, stats, batch):
         def total(params):
             state = nnx.from_flat_state({places[path]: leaf for path, leaf in (params | stats).items()})

@@ -18,7 +18,11 @@ from torch_ref.reception import Config, Reception
 
 _ZOO = {
     "reception-mpii": Config(),
+    "reception-h36m": Config(num_joints=17, num_context=0, depth_maps=16),
     "reception-penn": Config(num_blocks=4, num_frames=16, num_actions=15),
+    "reception-ntu": Config(
+        num_blocks=4, num_joints=20, num_context=0, depth_maps=8, pose_net="v2", num_frames=20, num_actions=60
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from torch_ref.heatmaps import attend
 from torch_ref.layers import Conv, ConvNorm, SeparableConv, global_max_min, max_min_pool, max_pool, upsample_to
 
 STREAM_BLOCKS = 4
-VISIBLE_GAIN = 4.0
+VISIBLE_GAIN = {2: 4.0, 3: 2.0}
 
 
 class ActionBlock(nn.Module):
@@ -84,31 +84,43 @@ class VisualStream(Stream):
         return self.predict(max_pool(self.entry(appearance.permute(0, 3, 1, 2))))
 
 
+def class_weights(num_actions: int) -> SeparableConv:
+    """Weights of every class map and a mixture of the classes, both neutral at first."""
+    weights = SeparableConv(num_actions, num_actions, 1)
+    nn.init.ones_(weights.depthwise.weight)
+    nn.init.dirac_(weights.pointwise.weight)
+    return weights
+
+
 class ActionNet(nn.Module):
-    """A 2-D pose network with both action streams. `torch_ref.create` builds it."""
+    """A pose network with both action streams. `torch_ref.create` builds it."""
 
     def __init__(self, pose: Any):
         super().__init__()
         config = pose.config
         actions = config.num_actions
+        entry, width = config.pose_stream
         self.config = config
         self.pose = pose
-        self.pose_stream = PoseStream(2, config.pose_stream_entry, config.pose_stream_width, actions)
+        self.pose_stream = PoseStream(config.dims, entry, width, actions)
         self.visual_stream = VisualStream(config.width, config.visual_stream_width, actions)
-        self.pose_weight = SeparableConv(actions, actions, 1)
-        self.visual_weight = SeparableConv(actions, actions, 1)
-        for weight in (self.pose_weight, self.visual_weight):
-            nn.init.ones_(weight.depthwise.weight)
-            nn.init.dirac_(weight.pointwise.weight)
+        self.pose_weight = class_weights(actions) if config.weighted_merge else None
+        self.visual_weight = class_weights(actions) if config.weighted_merge else None
+
+    def merge(self, by_pose: Tensor, by_sight: Tensor) -> Tensor:
+        """The last class maps of both streams (B, A, t, j), added with or without weights."""
+        if self.pose_weight is not None and self.visual_weight is not None:
+            by_pose, by_sight = self.pose_weight(by_pose), self.visual_weight(by_sight)
+        return by_pose + by_sight
 
     def forward(self, frames: Tensor, action: bool = True) -> dict[str, Tensor]:
-        """Frames (B, T, 3, H, W) -> pose (K, B, T, J, 2), visible (K, B, T, J), action logits (9, B, A).
+        """Frames (B, T, 3, H, W) -> pose (K, B, T, J, D), visible (K, B, T, J), action logits (9, B, A).
 
         K counts every block in training and the last alone in evaluation.
         """
         clips = frames.shape[:2]
         maps, features = self.pose.trunk(frames.flatten(0, 1))
-        blocks = [self.pose.decode(m, VISIBLE_GAIN) for m in maps]
+        blocks = [self.pose.decode(m, VISIBLE_GAIN[self.config.dims]) for m in maps]
         shown = blocks if self.training else blocks[-1:]
         preds = {
             "pose": torch.stack([pose.unflatten(0, clips) for pose, _, _ in shown]),
@@ -118,6 +130,6 @@ class ActionNet(nn.Module):
             pose, visible, own = blocks[-1]
             by_pose = self.pose_stream(pose.unflatten(0, clips), visible.unflatten(0, clips))
             by_sight = self.visual_stream(attend(own, features).unflatten(0, clips))
-            merged = self.pose_weight(by_pose[-1]) + self.visual_weight(by_sight[-1])
+            merged = self.merge(by_pose[-1], by_sight[-1])
             preds["action"] = torch.stack([global_max_min(m) for m in (*by_pose, *by_sight, merged)])
         return preds

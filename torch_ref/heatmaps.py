@@ -18,6 +18,20 @@ def soft_argmax(maps: Tensor) -> Tensor:
     return torch.stack([x, y], -1)
 
 
+def depth_bins(depths: int, grid: str) -> Tensor:
+    """The depth of every bin, (D,) ascending in [0, 1]."""
+    if grid not in ("ends", "centres"):
+        raise ValueError(f"depth_grid must be ends or centres, not {grid!r}")
+    first = 0 if grid == "ends" else 1 / (2 * depths)
+    return torch.linspace(first, 1 - first, depths, dtype=torch.float64)
+
+
+def soft_argmax_depth(depths: Tensor, grid: str) -> Tensor:
+    """(N, D, J) logits -> (N, J) in [0, 1]."""
+    bins = depth_bins(depths.shape[-2], grid).to(depths)
+    return (depths.softmax(-2) * bins[:, None]).sum(-2)
+
+
 def joint_probability(maps: Tensor, kind: str) -> Tensor:
     """(N, J, H, W) raw maps -> (N, J)."""
     if kind == "sigmoid_max":
@@ -45,6 +59,14 @@ def decode(
     if num_context:
         pose = aggregate_context(pose, soft_argmax(context), joint_probability(context, kind))
     return pose, joint_probability(gain * own, kind), own
+
+
+def decode_volume(maps: Tensor, num_joints: int, grid: str, gain: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Raw maps (N, D * J, H, W) of one block -> pose (N, J, 3), visible (N, J), maps without depth (N, J, H, W)."""
+    volume = maps.unflatten(1, (-1, num_joints))  # (N, D, J, H, W)
+    plane, depths = volume.mean(1), volume.mean((-2, -1))  # (N, J, H, W), (N, D, J)
+    pose = torch.cat([soft_argmax(plane), soft_argmax_depth(depths, grid)[..., None]], -1)
+    return pose, (gain * (plane.amax((-2, -1)) + depths.amax(1))).sigmoid(), plane
 
 
 def attend(maps: Tensor, features: Tensor) -> Tensor:

@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_ref.heatmaps import decode
+from torch_ref.heatmaps import decode, decode_volume
 from torch_ref.layers import Conv, ConvNorm, SeparableNorm, SeparableResidual, max_pool, upsample_to
+
+#: Channels of the first convolution and of the prediction blocks in the pose stream.
+_POSE_STREAM = {"v1": (8, 112), "v2": (12, 224)}
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,36 @@ class Config:
     num_blocks: int = 8
     num_joints: int = 16
     num_context: int = 2
+    depth_maps: int | None = None
+    depth_grid: str = "ends"
     kernel_size: int = 5
     joint_prob: str = "sigmoid_max"
+    old_model: bool = False
     width: int = 576
     stem_width: int = 32
     num_frames: int | None = None
     num_actions: int | None = None
-    pose_stream_entry: int = 8
-    pose_stream_width: int = 112
+    pose_net: str = "v1"
+    pose_stream_entry: int | None = None
+    pose_stream_width: int | None = None
     visual_stream_width: int = 256
+    weighted_merge: bool = True
+
+    @property
+    def dims(self) -> int:
+        """D, coordinates of a joint: 2 or 3."""
+        return 2 if self.depth_maps is None else 3
+
+    @property
+    def num_maps(self) -> int:
+        """M, heat maps of a prediction block."""
+        return self.num_joints * (1 + self.num_context if self.depth_maps is None else self.depth_maps)
+
+    @property
+    def pose_stream(self) -> tuple[int, int]:
+        """Channels of the pose stream's first convolution and of its prediction blocks."""
+        entry, width = _POSE_STREAM[self.pose_net]
+        return self.pose_stream_entry or entry, self.pose_stream_width or width
 
 
 class Stem(nn.Module):
@@ -35,13 +59,14 @@ class Stem(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         c = config.stem_width
+        wide = c if config.old_model else 3 * c
         self.conv1 = ConvNorm(3, c, 3, 2)
-        self.conv2 = ConvNorm(c, c, 3)
+        self.conv2 = None if config.old_model else ConvNorm(c, c, 3)
         self.conv3 = ConvNorm(c, 2 * c, 3)
-        self.conv4 = ConvNorm(2 * c, 3 * c, 3, 2)
-        self.conv5 = ConvNorm(5 * c, 2 * c)
+        self.conv4 = ConvNorm(2 * c, wide, 3, 2)
+        self.conv5 = ConvNorm(2 * c + wide, 2 * c)
         self.conv6 = ConvNorm(2 * c, 3 * c, 3)
-        self.conv7 = ConvNorm(5 * c, 2 * c)
+        self.conv7 = ConvNorm(2 * c + wide, 2 * c)
         self.conv8 = ConvNorm(2 * c, 2 * c, (5, 1))
         self.conv9 = ConvNorm(2 * c, 2 * c, (1, 5))
         self.conv10 = ConvNorm(2 * c, 3 * c, 3)
@@ -50,7 +75,8 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv1(x))
-        x = F.relu(self.conv2(x))
+        if self.conv2 is not None:
+            x = F.relu(self.conv2(x))
         x = F.relu(self.conv3(x))
         x = torch.cat([F.relu(self.conv4(x)), max_pool(x, 3)], 1)
         a = self.conv6(F.relu(self.conv5(x)))
@@ -92,7 +118,7 @@ class PredictionBlock(nn.Module):
 
     def __init__(self, config: Config, last: bool):
         super().__init__()
-        width, maps = config.width, config.num_joints * (1 + config.num_context)
+        width, maps = config.width, config.num_maps
         self.reception = ReceptionBlock(config)
         self.separable = SeparableNorm(width, width, config.kernel_size)
         self.maps = Conv(width, maps)
@@ -130,12 +156,14 @@ class Reception(nn.Module):
         return all_maps, all_features[0]
 
     def decode(self, maps: Tensor, gain: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """One block's maps -> pose (N, J, 2), visible (N, J), joint maps (N, J, h, w)."""
+        """One block's maps -> pose (N, J, D), visible (N, J), joint maps (N, J, h, w)."""
         c = self.config
+        if c.dims == 3:
+            return decode_volume(maps, c.num_joints, c.depth_grid, gain)
         return decode(maps, c.num_joints, c.num_context, c.joint_prob, gain)
 
     def forward(self, frames: Tensor, action: bool = True) -> dict[str, Tensor]:
-        """Frames (B, T, 3, H, W) -> pose (K, B, T, J, 2), visible (K, B, T, J)."""
+        """Frames (B, T, 3, H, W) -> pose (K, B, T, J, D), visible (K, B, T, J)."""
         blocks = [self.decode(maps)[:2] for maps in self.trunk(frames.flatten(0, 1))[0]]
         clips = frames.shape[:2]
         return {

@@ -4,18 +4,26 @@ from collections import defaultdict
 
 import numpy as np
 
+from jaxhar.errors import Problem
+from jaxhar.heatmaps import depth_bins
 from jaxhar.keras.file import Kinds
 from jaxhar.models.action import STREAM_BLOCKS
 from jaxhar.models.reception import Config
 
 
 def layout(config: Config) -> dict[str, Kinds]:
-    """The groups of the authors' file of a CVPR'18 network, and the modules (dotted paths) their layers belong to."""
+    """The groups of the authors' file of a CVPR'18 network, and the modules (dotted paths) their layers belong to.
+
+    Raises:
+      Problem: the authors' code cannot build such a network, so there are no files of it.
+    """
     merge = config.num_actions is not None
+    if merge and config.old_model:
+        raise Problem("the authors have no action network with the old stem, so no Keras file can hold one")
     trunk = "pose." if merge else ""
     groups: dict[str, Kinds] = {}
     blocks = [f"{trunk}blocks.{b}" for b in range(config.num_blocks)]
-    parts: list[tuple[str, Kinds]] = [("Stem", _stem(f"{trunk}stem"))]
+    parts: list[tuple[str, Kinds]] = _stem(f"{trunk}stem", config.old_model)
     for number, block in enumerate(blocks, 1):
         parts += [
             (f"rBlock{number}", _reception_block(f"{block}.reception")),
@@ -34,8 +42,9 @@ def layout(config: Config) -> dict[str, Kinds]:
     entry = [f"pose_stream.conv_{x}" for x in ("a", "b", "c", "d", "e1", "e2")]
     groups["PoseAR"] = _join([_conv_norms(entry), *_action_blocks("pose_stream")])
     groups["GuidedVisAR"] = _join([_conv_norms(["visual_stream.entry"]), *_action_blocks("visual_stream")])
-    groups["separable_conv2d#0"] = _numbered(["pose_weight"], [], [])
-    groups["separable_conv2d#1"] = _numbered(["visual_weight"], [], [])
+    if config.weighted_merge:
+        groups["separable_conv2d#0"] = _numbered(["pose_weight"], [], [])
+        groups["separable_conv2d#1"] = _numbered(["visual_weight"], [], [])
     return groups
 
 
@@ -66,8 +75,13 @@ def _residual(name: str, module: str, shortcut: bool) -> Kinds:
     return kinds
 
 
-def _stem(stem: str) -> Kinds:
-    return _conv_norms([f"{stem}.conv{i}" for i in range(1, 12)]) | _residual("sepconv1", f"{stem}.residual", True)
+def _stem(stem: str, old: bool) -> list[tuple[str, Kinds]]:
+    """The stem is one group; the layers of the old one's residual unit are groups of their own."""
+    convs = _conv_norms([f"{stem}.conv{i}" for i in range(1, 12) if not (old and i == 2)])
+    residual = _residual("sepconv1", f"{stem}.residual", shortcut=True)
+    if not old:
+        return [("Stem", convs | residual)]
+    return [("Stem", convs), *((layer, {layer: modules}) for layer, modules in residual.items())]
 
 
 def _reception_block(block: str) -> Kinds:
@@ -90,7 +104,7 @@ def _action_blocks(stream: str) -> list[Kinds]:
 
 def _constants(config: Config) -> dict[str, Kinds]:
     """The soft-argmax grids and the aggregation matrix: layers in the authors' code, arithmetic in ours."""
-    side, joints, context = config.image_size // 8, config.num_joints, config.num_joints * config.num_context
+    side, joints, context = -(-config.image_size // 8), config.num_joints, config.num_joints * config.num_context
 
     def grids(maps: int) -> Kinds:
         ramp = np.broadcast_to(np.linspace(0, 1, side)[:, None, None], (side, maps, 1))
@@ -100,6 +114,9 @@ def _constants(config: Config) -> dict[str, Kinds]:
         return {"(separable_conv2d|custom_sam)": [x, y]}
 
     groups = {"sSAM": grids(joints)}
+    if config.depth_maps:
+        bins = depth_bins(config.depth_maps, config.depth_grid)
+        groups["zSAM"] = {"conv1d": [{"kernel": bins[:, None, None] * np.eye(joints)}]}
     if context:
         groups["cSAM"] = grids(context)
         groups["Agg"] = {"dense": [{"kernel": np.repeat(np.eye(joints), config.num_context, axis=0)}]}

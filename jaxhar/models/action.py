@@ -23,8 +23,9 @@ Array = jax.Array
 
 #: Prediction blocks in each action stream.
 STREAM_BLOCKS = 4
-#: Inside the action networks a joint's probability is read off its map times four; their weights depend on it.
-VISIBLE_GAIN = 4.0
+#: Inside the action networks a joint's probability is read off its map times this, by the number of coordinates; their
+#: weights depend on it.
+VISIBLE_GAIN = {2: 4.0, 3: 2.0}
 
 
 class ActionBlock(nnx.Module):
@@ -100,8 +101,16 @@ class VisualStream(Stream):
         return self.predict(max_pool(self.entry(appearance)))
 
 
+def class_weights(num_actions: int, *, dtype, rngs: nnx.Rngs) -> SeparableConv:
+    """Weights of every class map and a mixture of the classes, both neutral at first: (N, t, j, A) -> (N, t, j, A)."""
+    weights = SeparableConv(num_actions, num_actions, 1, dtype=dtype, rngs=rngs)
+    weights.depthwise.kernel[...] = jnp.ones((1, 1, num_actions, 1), jnp.float32)
+    weights.pointwise.kernel[...] = jnp.eye(num_actions, dtype=jnp.float32)[None, None]
+    return weights
+
+
 class ActionNet(nnx.Module):
-    """A 2-D pose network with both action streams. `zoo.create` builds it.
+    """A pose network with both action streams. `zoo.create` builds it.
 
     Attributes:
       config: the pose network's settings, the action fields among them.
@@ -111,17 +120,21 @@ class ActionNet(nnx.Module):
     def __init__(self, pose: Any, *, dtype=jnp.float32, rngs: nnx.Rngs):
         config = pose.config
         actions = config.num_actions
+        entry, width = config.pose_stream
         kw = {"dtype": dtype, "rngs": rngs}
         self.config = config
         self.dtype = dtype
         self.pose = pose
-        self.pose_stream = PoseStream(2, config.pose_stream_entry, config.pose_stream_width, actions, **kw)
+        self.pose_stream = PoseStream(config.dims, entry, width, actions, **kw)
         self.visual_stream = VisualStream(config.width, config.visual_stream_width, actions, **kw)
-        self.pose_weight = SeparableConv(actions, actions, 1, **kw)
-        self.visual_weight = SeparableConv(actions, actions, 1, **kw)
-        for weight in (self.pose_weight, self.visual_weight):
-            weight.depthwise.kernel[...] = jnp.ones((1, 1, actions, 1), jnp.float32)
-            weight.pointwise.kernel[...] = jnp.eye(actions, dtype=jnp.float32)[None, None]
+        self.pose_weight = class_weights(actions, **kw) if config.weighted_merge else None
+        self.visual_weight = class_weights(actions, **kw) if config.weighted_merge else None
+
+    def merge(self, by_pose: Array, by_sight: Array) -> Array:
+        """The last class maps of both streams (B, t, j, A), added with or without weights."""
+        if self.pose_weight is not None and self.visual_weight is not None:
+            by_pose, by_sight = self.pose_weight(by_pose), self.visual_weight(by_sight)
+        return by_pose + by_sight
 
     def __call__(self, frames: Array, action: bool = True) -> Preds:
         """Pose of every frame, and the action of every clip.
@@ -131,13 +144,13 @@ class ActionNet(nnx.Module):
           action: whether to run the action heads; without them their running statistics stay as they are.
 
         Returns:
-          pose (K, B, T, J, 2) and visible (K, B, T, J), of every block in training, of the last alone (K = 1) in
+          pose (K, B, T, J, D) and visible (K, B, T, J), of every block in training, of the last alone (K = 1) in
           evaluation; with `action`, logits (9, B, A) of the heads p1..p4, v1..v4, m.
         """
 
         def still(net: Any, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
             maps, features = net.trunk(images)
-            blocks = [net.decode(m, VISIBLE_GAIN) for m in maps]
+            blocks = [net.decode(m, VISIBLE_GAIN[self.config.dims]) for m in maps]
             return [(pose, visible) for pose, visible, _ in blocks], attend(blocks[-1][2], features)
 
         blocks, appearance = per_frame(still, self.pose, frames)
@@ -150,7 +163,7 @@ class ActionNet(nnx.Module):
             pose, visible = blocks[-1]
             by_pose = self.pose_stream(pose.astype(self.dtype), visible.astype(self.dtype))
             by_sight = self.visual_stream(appearance)
-            merged = self.pose_weight(by_pose[-1]) + self.visual_weight(by_sight[-1])
+            merged = self.merge(by_pose[-1], by_sight[-1])
             logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])
             preds["action"] = logits.astype(jnp.promote_types(self.dtype, jnp.float32))
         return preds
