@@ -1,4 +1,4 @@
-"""The pose network over time, against a vmap over time; settings that contradict each other."""
+"""The pose network over time, against folding time into the batch; settings that contradict each other."""
 
 import dataclasses
 
@@ -14,19 +14,16 @@ from jaxhar.models.reception import Config, PoseNet
 from parity_tests.cases import QUICKLY
 
 
-def vmapped(net, clips):
-    """Poses (B, T, J, 3) and visibilities of the blocks, batch normalisation averaging over the frames as well."""
-    net = nnx.with_attributes(net, only=nnx.BatchNorm, axis_name="time")
-
-    def frame(net, images):
-        return [net.decode(maps)[:2] for maps in net.trunk(images)[0]]
-
-    return nnx.vmap(frame, in_axes=(None, 1), out_axes=1, axis_name="time")(net, clips)
+def folded(net, clips):
+    """Poses (B, T, J, 3) and visibilities of the blocks with time folded into the batch, as Keras 2 did it."""
+    maps, _ = net.trunk(clips.reshape(-1, *clips.shape[2:]))
+    blocks = [net.decode(m)[:2] for m in maps]
+    return jax.tree.map(lambda y: y.reshape(*clips.shape[:2], *y.shape[1:]), blocks)
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("time", [1, 2, 3, 5, 16])
-def test_frames_of_a_3d_network_equal_vmap(time, training):
+def test_frames_of_a_3d_network_equal_folding(time, training):
     """Outputs, and in training the running statistics, in double precision."""
     narrowest = {"image_size": 32, "width": 12, "stem_width": 2, "kernel_size": 1, "depth_maps": 4}
     config = dataclasses.replace(zoo.tiny("reception-h36m"), **narrowest)
@@ -39,7 +36,7 @@ def test_frames_of_a_3d_network_equal_vmap(time, training):
 
         def both(state):
             ours, oracle = nnx.merge(graphdef, state, copy=True), nnx.merge(graphdef, state, copy=True)
-            preds, blocks = ours(clips), vmapped(oracle, clips)
+            preds, blocks = ours(clips), folded(oracle, clips)
             return (preds, nnx.state(ours)), (blocks, nnx.state(oracle))
 
         (preds, moved), (blocks, expected) = jax.jit(both, compiler_options=QUICKLY)(state)
