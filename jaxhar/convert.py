@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxhar.errors import Problem, Usage
+from jaxhar.files import replacing
 
 if TYPE_CHECKING:
     from jaxhar.checkpoint import Meta
@@ -120,16 +121,14 @@ def save(loaded: Loaded, out: Path) -> None:
         checkpoint.save_model(out, loaded.model, loaded.meta.skeleton, loaded.meta.actions)
         return
     flat = port.to_flat(loaded.model)
-    if out.is_dir():
-        raise Problem(f"{out} is a folder; give another name for the weights")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix in (".h5", ".hdf5"):
-            port.save_keras(out, flat, loaded.meta.config)
-        else:
-            twin().save(port.to_torch(flat), out)
-    except (OSError, RuntimeError) as error:  # torch writes through C++
-        raise Problem(f"cannot write {out}: {error}") from error
+    if out.suffix in (".h5", ".hdf5"):
+        port.save_keras(out, flat, loaded.meta.config)
+        return
+    with replacing(out) as temporary:
+        try:
+            twin().save(port.to_torch(flat), temporary)
+        except RuntimeError as error:  # what the writer in C++ makes of an OSError
+            raise Problem(f"cannot write {out}: {error}") from error
 
 
 def file_kind(path: Path) -> str:

@@ -6,7 +6,6 @@ The file takes frames (B, T, H, W, 3), or (B, H, W, 3) of a network for stills, 
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import reduce
@@ -18,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxhar.errors import Problem, Usage
+from jaxhar.errors import Problem
+from jaxhar.files import replacing
 from jaxhar.nn.layers import SeparableConv
 
 Array = jax.Array
@@ -88,15 +88,8 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
     (batch,) = export.symbolic_shape("batch")
     frames = jax.ShapeDtypeStruct((batch, *_shape(model)), jnp.float32)
     blob = bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(frames).serialize())
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as temporary:
         temporary.write_bytes(blob)
-        os.replace(temporary, out)
-    except OSError as error:
-        raise Problem(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     artifact = export.deserialize(bytearray(out.read_bytes()))
     return lambda frames: artifact.call(frames)
 
@@ -114,11 +107,8 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
     config = model.config  # type: ignore[attr-defined]
     name = next(name for name in zoo.names() if type(zoo.config(name)) is type(config))
     net = twin().create(name, **asdict(config))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        twin().save_onnx(net, port.to_torch(port.to_flat(model)), offsets, _shape(model), out)
-    except OSError as error:
-        raise Problem(f"cannot write {out}: {error.strerror}") from error
+    with replacing(out) as temporary:
+        twin().save_onnx(net, port.to_torch(port.to_flat(model)), offsets, _shape(model), temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
     def run(frames: np.ndarray) -> dict[str, Any]:
@@ -152,8 +142,6 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
     from jaxhar import checkpoint
     from jaxhar.inference import infer
 
-    if out.is_dir():
-        raise Usage(f"{out} is a folder; --out names the file to write")
     model = checkpoint.load_model(weights)[0]
     folded, offsets = fold(model)
     artifact = to_jax(folded, out) if form == "jax" else to_onnx(folded, offsets, out)

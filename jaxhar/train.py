@@ -70,9 +70,9 @@ class Net:
         Problem unless names and shapes are exactly the network's; with `partial` they may be those of its pose part
         alone. Returns the names that keep their values.
         """
+        arrays = port.as_part(arrays, self._places) if partial else arrays
         arrays = {name: array for name, array in arrays.items() if name not in self._random}
         own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
-        arrays = port.as_part(arrays, own) if partial else arrays
         fresh = [name for name in own if partial and name not in arrays]
         wanted = {name: array.shape for name, array in own.items() if name not in fresh}
         complaints = port.compare({n: a.shape for n, a in arrays.items()}, wanted)

@@ -1,7 +1,6 @@
 """A network of the twin as an ONNX file, for any number of clips at a time."""
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ class Deployed(nn.Module):
 def save_onnx(
     net: nn.Module, state: Mapping[str, np.ndarray], offsets: Sequence[str], shape: Sequence[int], path: Path
 ) -> None:
-    """Write a network whose batch normalisations are partly folded; the file appears when it is complete.
+    """Write a network whose batch normalisations are partly folded.
 
     It has an input `frames` with a symbolic first axis, and outputs `pose`, `visible` and, of an action network,
     `action`, or `action_0`, `action_1`, ... for several sets of labels.
@@ -72,9 +71,4 @@ def save_onnx(
             dynamic_shapes={"frames": {0: torch.export.Dim("batch")}},
         )
     assert program is not None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        program.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    program.save(path)

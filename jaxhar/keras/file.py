@@ -62,7 +62,10 @@ def _group(root: h5py.Group, name: str) -> Group:
     layers: Group = defaultdict(dict)
     for weight in _texts(root[name].attrs, "weight_names"):
         *above, leaf = weight.split(":")[0].split("/")
-        layers[above[-1] if above else name][leaf] = np.asarray(root[name][weight])
+        array = np.asarray(root[name][weight])
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name}/{weight} holds no floating-point numbers")
+        layers[above[-1] if above else name][leaf] = array.astype(np.float32)
     return dict(layers)
 
 

@@ -5,7 +5,6 @@ weight with the i-th: trainable ones first, then running statistics, each in the
 (`conv2d_37`) come out as in a fresh process that builds nothing else.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxhar.errors import Problem
+from jaxhar.files import replacing
 from jaxhar.keras.file import LEAF, Kinds
 
 #: [(group, [(weight name, array)])] in the order of the file.
@@ -74,24 +73,16 @@ def write(path: Path, groups: Groups) -> None:
     Raises:
       Problem: it cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            # Bytes of fixed length: Keras 2 decodes them, and h5py gives anything else as text.
-            file.attrs["layer_names"] = np.array([name.encode() for name, _ in groups])
-            file.attrs["backend"] = np.bytes_("tensorflow")
-            file.attrs["keras_version"] = np.bytes_("2.1.4")
-            for name, weights in groups:
-                group = file.create_group(name)
-                group.attrs["weight_names"] = np.array([weight.encode() for weight, _ in weights])
-                for weight, array in weights:
-                    group.create_dataset(weight, data=array)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Problem(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+        # Bytes of fixed length: Keras 2 decodes them, and h5py gives anything else as text.
+        file.attrs["layer_names"] = np.array([name.encode() for name, _ in groups])
+        file.attrs["backend"] = np.bytes_("tensorflow")
+        file.attrs["keras_version"] = np.bytes_("2.1.4")
+        for name, weights in groups:
+            group = file.create_group(name)
+            group.attrs["weight_names"] = np.array([weight.encode() for weight, _ in weights])
+            for weight, array in weights:
+                group.create_dataset(weight, data=array)
 
 
 def _leaves(flat: Mapping[str, np.ndarray], module: str) -> dict[str, np.ndarray]:
