@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 #: network -> weights and multiply-adds (of one image or clip). Counting takes a second each; the test counts again.
 COUNTED = {
     "reception-mpii": (14_746_560, 9_832_611_840),
+    "reception-h36m": (16_681_920, 11_814_420_480),
     "reception-penn": (12_805_120, 96_483_003_904),
+    "reception-ntu": (16_943_608, 130_341_219_160),
+    "spnet-penn": (20_314_088, 49_734_635_520),
+    "spnet-ntu": (12_713_752, 35_366_914_752),
+    "spnet-pose": (21_801_472, 7_154_890_752),
 }
 
 

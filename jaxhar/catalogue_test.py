@@ -10,7 +10,7 @@ from rich.console import Console
 from jaxhar import catalogue, cli, cost, port, zoo
 
 
-@pytest.mark.parametrize("name", catalogue.COUNTED)
+@pytest.mark.parametrize("name", zoo.names())
 def test_the_counts_are_those_of_the_networks(name):
     weights = sum(math.prod(shape) for shape in port.shapes(zoo.config(name)).values())
     assert catalogue.COUNTED[name] == (weights, cost.multiply_adds(zoo.config(name)))

@@ -52,9 +52,10 @@ def fold(model: nnx.Module) -> tuple[nnx.Module, list[str]]:
     offsets = []
     for path, module in list(nnx.iter_modules(model)):
         for conv_name, norm_name in getattr(type(module), "FOLDS", ()):
-            conv, norm = _below(module, conv_name), _below(module, norm_name)
-            if conv is None:
+            conv = _below(module, conv_name)
+            if conv is None:  # this one is built without it
                 continue
+            norm = _below(module, norm_name)
             kernel = (conv.pointwise if isinstance(conv, SeparableConv) else conv).kernel  # (rows, columns, in, out)
             mean, var, bias = (np.asarray(v[...], np.float64) for v in (norm.mean, norm.var, norm.bias))
             factor = 1 / np.sqrt(var + norm.epsilon)
