@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jaxhar.errors import Problem, Usage
 
 if TYPE_CHECKING:
+    from jaxhar.convert import Loaded
     from jaxhar.zoo import Entry
 
 
@@ -44,6 +45,28 @@ def find(name: str, entry: "Entry", given: Path | None, progress: bool = True) -
     return download.fetch(entry.address, entry.md5, progress=progress)
 
 
+def _load(path: Path, name: str, entry: "Entry") -> "Loaded":
+    """The network in a release file; where the zoo's settings do not fit, with those read off the file.
+
+    The authors replaced files on the file-sharing site without a word about the settings they were written with.
+    """
+    from jaxhar import convert
+
+    try:
+        return convert.load(path, name)
+    except Problem:
+        if entry.md5:
+            raise
+        try:
+            loaded = convert.load(path, "auto")
+        except Problem:
+            loaded = None
+        if loaded is None or (loaded.meta.skeleton, loaded.meta.actions) != (entry.skeleton, entry.actions):
+            raise
+    print(f"{path} was written with other settings than those of {name} in the zoo; they are read off the file")
+    return loaded
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar weights`."""
     parser.add_argument("name", help="name of the network, as in `jaxhar zoo`")
@@ -56,8 +79,9 @@ def main(args: argparse.Namespace) -> None:
     """Run `jaxhar weights` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
     from jaxhar import convert, zoo
 
-    path = find(args.name, zoo.entry(args.name), args.given, not args.no_progress)
+    entry = zoo.entry(args.name)
+    path = find(args.name, entry, args.given, not args.no_progress)
     out = args.out or Path(args.name)
-    loaded = convert.load(path, args.name)
+    loaded = _load(path, args.name, entry)
     convert.save(loaded, out)
     print(f"{path} -> {out}: {convert.count(loaded):,} weights, every one placed and checked")

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from jaxhar import checkpoint, cli, download, port, zoo
+from jaxhar import checkpoint, cli, download, keras, port, zoo
 from jaxhar.models.reception import Config
 from parity_tests import cases
 
@@ -65,6 +65,21 @@ def test_a_file_without_a_checksum_is_fetched_by_hand(release, tmp_path, monkeyp
     assert run("reception-mpii", "--from", release) == 0
     assert hashlib.sha256(release.read_bytes()).hexdigest() in capsys.readouterr().out
     ported(tmp_path / "reception-mpii")
+
+
+def test_a_file_of_other_settings_tells_them_where_no_checksum_vouches_for_it(release, tmp_path, monkeypatch, capsys):
+    other = dataclasses.replace(TINY, kernel_size=3)
+    entry = dataclasses.replace(zoo.entry("reception-mpii"), config=other)
+    monkeypatch.setitem(zoo._ZOO, "reception-mpii", entry)
+    monkeypatch.setattr(keras, "infer_config", lambda groups: TINY, raising=False)
+    assert run("reception-mpii", "--from", release) == 1
+    assert "wrong shape" in capsys.readouterr().err
+    monkeypatch.setitem(zoo._ZOO, "reception-mpii", dataclasses.replace(entry, md5=""))
+    assert run("reception-mpii", "--from", release) == 0
+    assert "they are read off the file" in capsys.readouterr().out
+    assert ported(tmp_path / "reception-mpii").config == TINY
+    monkeypatch.setattr(keras, "infer_config", lambda groups: dataclasses.replace(TINY, num_joints=17))
+    assert run("reception-mpii", "--from", release) == 1
 
 
 def test_what_is_refused(release, tmp_path, monkeypatch, capsys):
