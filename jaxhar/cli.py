@@ -1,12 +1,21 @@
 """The `jaxhar` command. Each subcommand is imported when it is called, so that none needs what another one uses."""
 
 import argparse
-import math
 import sys
 from importlib import import_module
 from pathlib import Path
 
-from jaxhar.errors import Problem, Usage, guard
+from jaxhar.errors import guard
+
+#: command -> module with `add_arguments` and `main`, and what it does.
+_COMMANDS = {
+    "predict": ("predict", "pose and action in a video, an image or a folder of images"),
+    "zoo": ("catalogue", "list the networks"),
+    "weights": ("weights", "fetch the authors' weights of a network and port them"),
+    "port": ("convert", "convert weights between Keras .h5, our checkpoints and PyTorch"),
+    "export": ("export", "write a network that runs without this package"),
+    "overfit": ("overfit", "learn a few samples by heart: does the whole chain work?"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,24 +30,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    port = commands.add_parser("port", help="convert weights between Keras .h5, our checkpoints and PyTorch")
-    port.add_argument("source", type=Path, help="a Keras .h5 file, a model folder, a .safetensors or .pth file")
-    port.add_argument("--model", help="name of the network in the zoo; not needed for our own files")
-    port.add_argument("--out", type=Path, required=True, help="a folder, or a file ending in .safetensors or .pth")
-    port.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the network"
-    )
-    port.set_defaults(run=_port)
-
-    predict = commands.add_parser("predict", help="pose and action in a video, an image or a folder of images")
-    overfit = commands.add_parser("overfit", help="learn a few samples by heart: does the whole chain work?")
-    for command, name in ((predict, "predict"), (overfit, "overfit")):
-        module = import_module(f"jaxhar.{name}")
+    for name, (module_name, what) in _COMMANDS.items():
+        module = import_module(f"jaxhar.{module_name}")
+        command = commands.add_parser(name, help=what)
         module.add_arguments(command)
         command.set_defaults(run=module.main)
-
-    zoo = commands.add_parser("zoo", help="list the networks")
-    zoo.set_defaults(run=_zoo)
 
     data = commands.add_parser("data", help="work on data sets").add_subparsers(required=True, metavar="WHAT")
     synth = data.add_parser("synth", help="generate videos in the layout of a data set")
@@ -60,106 +56,6 @@ def _synth(args: argparse.Namespace) -> None:
     synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), args.seed)
     write_penn(args.out, synth)
     print(f"{sum(args.sequences)} videos in the layout of Penn Action: {args.out}")
-
-
-def _zoo(args: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from jaxhar import port, zoo
-
-    table = Table("network", "predicts", "parameters", "authors' file", "published")
-    for name in zoo.names():
-        entry = zoo.entry(name)
-        config = entry.config
-        frames = f", {config.num_frames} frames" if config.num_frames else ""
-        action = f", {config.num_actions} actions" if config.num_actions else ""
-        size = sum(math.prod(shape) for shape in port.shapes(config).values())
-        table.add_row(name, f"{config.num_joints} joints{frames}{action}", f"{size:,}", entry.release, entry.published)
-    Console().print(table)
-
-
-def _port(args: argparse.Namespace) -> None:
-    from jaxhar import checkpoint, port, zoo
-    from jaxhar.config import override
-
-    source: Path = args.source
-    kind = file_kind(source)
-    entry = zoo.entry(args.model) if args.model else None
-    changes = dict(_setting(text) for text in args.set)
-    if kind in ("hdf5", "torch"):
-        if entry is None:
-            raise Usage(f"{source} does not say which network it is of: add --model, one of {', '.join(zoo.names())}")
-        config = override(entry.config, changes)
-        if kind == "hdf5":
-            model = port.load_keras(source, config)
-        else:
-            model = port.from_flat(port.from_torch(_load_pth(source), config), config, f"the weights in {source}")
-        joints, actions = entry.labels(config)
-    else:
-        if changes:
-            raise Usage(f"{source} carries the settings of its network: --set is for Keras and PyTorch files")
-        model, meta = checkpoint.load_model(source)
-        joints, actions, config = meta.skeleton, meta.actions, meta.config
-        if entry is not None and entry.config != config:
-            raise Problem(f"{source} holds a network of other settings than {args.model}: leave --model out")
-
-    if args.out.suffix in (".pth", ".pt"):
-        _twin().save(port.to_torch(port.to_flat(model)), args.out)
-    elif args.out.suffix in (".h5", ".hdf5"):
-        raise Usage(f"cannot write {args.out}: Keras files are read only; give a folder, a .safetensors or a .pth")
-    else:
-        checkpoint.save_model(args.out, model, joints, actions)
-    count = sum(array.size for array in port.to_flat(model).values())
-    print(f"{source} -> {args.out}: {count:,} weights, every one placed and checked")
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise Usage(f"--set {text}: give NAME=VALUE, e.g. num_frames=8")
-    return name, value
-
-
-def _twin():
-    """The PyTorch twin's reader and writer of state dicts."""
-    try:
-        import torch_ref
-    except ImportError as error:
-        raise Problem(f"a .pth file needs PyTorch: pip install 'jaxhar[torch]' ({error})") from error
-    return torch_ref
-
-
-def _load_pth(path: Path):
-    twin = _twin()
-    try:
-        return twin.load(path)
-    except ValueError as error:
-        raise Problem(str(error)) from error
-
-
-def file_kind(path: Path) -> str:
-    """What a weight file is by its content: "hdf5", "torch", or "ours" (a folder or safetensors).
-
-    Raises:
-      Problem: there is no such file, or it is none of these.
-    """
-    if not path.exists():
-        raise Problem(f"{path}: there is no such file or folder")
-    if path.is_dir():
-        return "ours"
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise Problem(f"{path} cannot be read: {error.strerror}") from error
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "hdf5"
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
-        return "torch"
-    if start[8:9] == b"{":
-        return "ours"
-    raise Problem(f"{path} is no weight file: neither Keras .h5, nor .safetensors, nor a PyTorch .pth")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command line as a user types it: exit codes, sentences, files."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import torch_ref
-from jaxhar import checkpoint, cli, infer, port
+from jaxhar import catalogue, checkpoint, cli, infer, port, zoo
 from parity_tests import cases
 
 CASE = "ar_penn_small"
@@ -64,20 +65,36 @@ def test_port_says_what_is_wrong(keras_file, tmp_path, capsys):
         assert error.startswith("error: ") and error.count("\n") == 1, error
         assert sentence in error, error
         assert not (tmp_path / "out").exists()
-    assert run("port", keras_file, "--model", "reception-penn", *SETTINGS, "--out", tmp_path / "out.h5") == 2
 
 
-def test_synth_and_zoo(tmp_path, capsys):
+def test_port_writes_the_authors_files_and_takes_part_of_one(tmp_path, capsys):
+    narrow = {"image_size": 32, "num_blocks": 1, "width": 8, "stem_width": 2, "num_context": 0}
+    settings = [word for name, value in narrow.items() for word in ("--set", f"{name}={value}")]
+    entry = zoo.entry("reception-mpii")
+    pose = zoo.create(dataclasses.replace(entry.config, **narrow))
+    checkpoint.save_model(tmp_path / "pose", pose, entry.skeleton, ())
+    keras_file, back, part = tmp_path / "new" / "pose.h5", tmp_path / "back", tmp_path / "part"
+    assert run("port", tmp_path / "pose", "--out", keras_file) == 0
+    assert run("port", keras_file, "--model", "reception-mpii", *settings, "--out", back) == 0
+    assert (back / "model.json").read_text() == (tmp_path / "pose" / "model.json").read_text()
+    capsys.readouterr()
+    assert run("port", back, "--model", "reception-penn", *settings, "--partial", "--out", part) == 0
+    said = capsys.readouterr().out
+    assert "left at its initial value: pose_stream (" in said
+    assert "not used: nothing" in said and "checked" not in said
+    assert run("port", part, "--out", tmp_path) == 1
+    assert run("port", part, "--out", part / "model.json" / "x.h5") == 1
+
+
+def test_synth(tmp_path):
     size = ("--sequences", 2, 1, "--performers", 1, 1, "--frames", 4, 5, "--size", 64, 48)
     assert run("data", "synth", "--out", tmp_path / "Penn_Action", *size) == 0
     assert len(list((tmp_path / "Penn_Action" / "labels").glob("*.mat"))) == 3
     assert run("data", "synth", "--out", tmp_path) == 1
-    assert run("zoo") == 0
-    assert "reception-penn" in capsys.readouterr().out
 
 
 def test_an_unforeseen_error_is_a_sentence_without_a_traceback(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_zoo", lambda args: 1 / 0)
+    monkeypatch.setattr(catalogue, "main", lambda args: 1 / 0)
     assert run("zoo") == 1
     assert "Traceback" not in capsys.readouterr().err
     assert run("--debug", "zoo") == 1
@@ -87,5 +104,5 @@ def test_an_unforeseen_error_is_a_sentence_without_a_traceback(monkeypatch, caps
 def test_the_installed_command_shows_its_help():
     done = subprocess.run([sys.executable, "-m", "jaxhar.cli", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
-    for command in ("port", "predict", "overfit", "data", "zoo"):
+    for command in ("port", "weights", "export", "predict", "overfit", "data", "zoo"):
         assert command in done.stdout

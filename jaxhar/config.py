@@ -65,7 +65,8 @@ class Experiment:
       metrics: metric objects for `jaxhar.evaluate`.
       protocols: names of the evaluation protocols to run at the end, "single" and "multi".
       eval_batch: clips per evaluation batch.
-      init_from: model checkpoint to start from, or None.
+      init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's also starts
+        the pose part of an action network; what then stays at its initial values is printed.
       published: the figures to compare with, a sentence each; printed in the report.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """

@@ -28,8 +28,22 @@ GENERIC = {"train", "evaluate", "checkpoint", "optim", "history", "report", "sco
 #: Packages that only some modules may know.
 GUARDED = {
     "torch": set(),
-    "torch_ref": {"cli"},
-    "flax": {"nn", "models", "zoo", "port", "inference", "checkpoint", "train", "evaluate", "overfit"},
+    "torch_ref": {"convert"},  # the twin's weight files, and for export its way to ONNX
+    "flax": {
+        "nn",
+        "models",
+        "zoo",
+        "port",
+        "inference",
+        "checkpoint",
+        "train",
+        "evaluate",
+        "overfit",
+        "export",
+        "cost",
+    },
+    "onnxruntime": {"export"},
+    "requests": {"download"},
     "absl": {"data"},  # Grain's worker processes read its flags
 }
 

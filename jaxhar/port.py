@@ -4,7 +4,10 @@ The common form is a flat dict: dotted path of the leaf, as in `blocks.0.maps.ke
 """
 
 import json
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,33 +36,85 @@ def to_flat(model: nnx.Module) -> Flat:
     return flatten(nnx.state(model))
 
 
+@cache
+def _abstract(config) -> tuple[nnx.GraphDef, nnx.State]:
+    """A network without its numbers, which takes half a second to make."""
+    return nnx.split(nnx.eval_shape(lambda: zoo.create(config)))
+
+
 def shapes(config) -> dict[str, tuple[int, ...]]:
     """The shape of every leaf of a network by its dotted path, without making the network."""
-    abstract = nnx.eval_shape(lambda: zoo.create(config))
-    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(nnx.state(abstract))).items()}
+    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[1])).items()}
 
 
-def from_flat(flat: Flat, config, source: str = "the weights") -> nnx.Module:
+def from_flat(flat: Flat, config, source: str = "the weights", complaints: Sequence[str] = ()) -> nnx.Module:
     """A network with given weights, in evaluation mode.
 
     Args:
       flat: exactly the leaves of the network, as `to_flat` names them.
       config: its settings.
       source: what to call the weights in an error.
+      complaints: what the reader of the weights found amiss; any is an error.
 
     Raises:
       Problem: leaves are missing, left over or of another shape; the message lists them.
     """
-    complaints = compare({name: array.shape for name, array in flat.items()}, shapes(config))
+    complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
     if complaints:
         raise Problem(_misfit(source, complaints))
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: zoo.create(config)))
+    graphdef, state = _abstract(config)
+    state = jax.tree.map(lambda leaf: leaf, state)  # a copy
     abstract = nnx.to_pure_dict(state)
     tree = jax.tree.structure(abstract)
     nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jax.numpy.asarray(flat[n]) for n in _by_path(abstract)]))
     model = nnx.merge(graphdef, state)
     model.eval()
     return model
+
+
+def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, list[str], list[str]]:
+    """A network with those of the given weights that fit it, in evaluation mode; the others are fresh.
+
+    Args:
+      flat: any leaves, by the names of the network or by those of its pose part alone.
+      config: the network's settings.
+      source: what to call the weights in an error.
+
+    Returns:
+      the network, the leaves left at their initial values, and the given leaves that were not used, with their shapes.
+
+    Raises:
+      Problem: not one leaf fits.
+    """
+    wanted = shapes(config)
+    flat = as_part(flat, wanted)
+    fitting = {name: array for name, array in flat.items() if wanted.get(name) == array.shape}
+    if not fitting:
+        raise Problem(f"{source} have no leaf of the network: is it the file of another network?")
+    unused = [f"{name} {array.shape}" for name, array in flat.items() if name not in fitting]
+    fresh = [name for name in wanted if name not in fitting]
+    return from_flat(to_flat(zoo.create(config)) | fitting, config, source), fresh, unused
+
+
+def as_part(given: Mapping[str, Any], wanted: Container[str]) -> dict[str, Any]:
+    """Leaves of a pose network under the names they have inside an action network, if only those are wanted."""
+    inside = {f"pose.{name}": value for name, value in given.items()}
+    return inside if any(n in wanted for n in inside) and not any(n in wanted for n in given) else dict(given)
+
+
+def by_module(names: Sequence[str], every: Iterable[str]) -> list[str]:
+    """Leaves in few words: a module stands for its leaves, with their number, if all of them are among `names`."""
+    there, here = (Counter(_modules_above(some)) for some in (every, names))
+    shown = []
+    for name in names:
+        above = [module for module in _modules_above([name]) if here[module] == there[module]]
+        shown.append(f"{above[0]} ({here[above[0]]} leaves)" if above and here[above[0]] > 1 else name)
+    return list(dict.fromkeys(shown))
+
+
+def _modules_above(names: Iterable[str]) -> list[str]:
+    """The modules that hold each leaf, from the outermost inwards."""
+    return [".".join(parts[:i]) for parts in (name.split(".") for name in names) for i in range(1, len(parts))]
 
 
 def compare(given: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
@@ -91,10 +146,26 @@ def load_keras(path: str | Path, config) -> nnx.Module:
       Problem: the file cannot be read, a weight has no leaf, a leaf has no weight, or a soft-argmax grid is not the one
         our arithmetic stands for.
     """
-    flat, complaints = keras.assign(keras.read(Path(path)), keras.layout(config))
-    if complaints:
-        raise Problem(_misfit(f"the weights in {path}", complaints))
-    return from_flat(flat, config, source=f"the weights in {path}")
+    flat, complaints = read_keras(path, config)
+    return from_flat(flat, config, f"the weights in {path}", complaints)
+
+
+def read_keras(path: str | Path, config) -> tuple[Flat, list[str]]:
+    """The leaves that an authors' .h5 file has for a network, and what in the file does not fit it.
+
+    Raises:
+      Problem: the file cannot be read.
+    """
+    return keras.assign(keras.read(Path(path)), keras.layout(config))
+
+
+def save_keras(path: str | Path, flat: Flat, config) -> None:
+    """Write the weights of a network as the .h5 file that the authors' code loads under Keras 2.1.4.
+
+    Raises:
+      Problem: the file cannot be written.
+    """
+    keras.write(Path(path), keras.arrange(flat, config))
 
 
 # ---- the PyTorch twin ------------------------------------------------------------------------------------------------
@@ -112,19 +183,27 @@ def from_torch(state: Flat, config) -> Flat:
     """The twin's state dict, as numpy arrays -> our flat weights; the inverse of `to_torch`.
 
     Raises:
-      Problem: names or shapes are not those of the network.
+      Problem: names are not those of the network.
     """
+    flat, complaints = read_torch(state, config)
+    if complaints:
+        raise Problem(_misfit("the PyTorch weights", complaints))
+    return flat
+
+
+def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
+    """The leaves that a state dict of the twin has for a network, and what in it does not fit."""
     names = {_torch_name(name): name for name in shapes(config)}
     complaints = [f"missing: {name}" for name in names if name not in state]
     complaints += [f"left over: {name}" for name in state if name not in names]
-    if complaints:
-        raise Problem(_misfit("the PyTorch weights", complaints))
     flat = {}
     for torch_name, name in names.items():
+        if torch_name not in state:
+            continue
         array = np.asarray(state[torch_name])
         order = (2, 3, 0, 1) if _is_depthwise(name) else (2, 3, 1, 0)
         flat[name] = array.transpose(order) if array.ndim == 4 else array
-    return flat
+    return flat, complaints
 
 
 def _is_depthwise(name: str) -> bool:

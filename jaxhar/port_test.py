@@ -62,6 +62,24 @@ VARIANTS = {
 }
 
 
+def test_a_file_of_a_newer_keras(groups, flat, tmp_path):
+    """Everything at once: text, sorted groups, counters from zero, long lists of names cut in pieces, doubles."""
+    groups = sorted(rename(by_layer(groups), from_zero))
+    path = cases.write_h5(
+        [(n, [(w, v.astype(np.float64)) for w, v in ws]) for n, ws in groups], tmp_path / "w.h5", True
+    )
+    with h5py.File(path, "r+") as file:
+        for owner, name in [(file, "layer_names"), *((file[n], "weight_names") for n, ws in groups if ws)]:
+            names = list(owner.attrs.pop(name))
+            for i in range(0, len(names), 9):
+                owner.attrs[f"{name}{i // 9}"] = names[i : i + 9]
+    again = port.to_flat(port.load_keras(path, cases.config(CASE)))
+    assert again.keys() == flat.keys()
+    for name, array in flat.items():
+        assert again[name].dtype == np.float32
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_numbers_and_order_do_not_matter(variant, groups, flat, tmp_path):
     path = cases.write_h5(VARIANTS[variant](groups), tmp_path / "weights.h5", text=variant == "weights reversed")
@@ -81,6 +99,10 @@ def test_a_whole_saved_model_nests_its_weights(groups, flat, tmp_path):
 
 def edit(groups, group, change):
     return [(name, change(weights) if name == group else weights) for name, weights in groups]
+
+
+def swap(one, other):
+    return lambda weights: [({one: other, other: one}.get(name, name), value) for name, value in weights]
 
 
 def wrong_grid(weights):
@@ -105,6 +127,24 @@ BROKEN = {
     "a weight of another shape": (
         lambda g: edit(g, "td_Stem", lambda w: [(n, v[:, :, :, :9] if n == "conv2d_1/kernel:0" else v) for n, v in w]),
         "wrong shape: pose.stem.conv1.conv.kernel is (3, 3, 3, 9), expected (3, 3, 3, 32)",
+    ),
+    "an unknown weight in a layer": (
+        lambda g: edit(g, "td_Stem", lambda w: [*w, ("conv2d_1/bias:0", np.zeros(32, np.float32))]),
+        "left over: td_Stem/conv2d_1/bias",
+    ),
+    "weights of two layers exchanged": (
+        lambda g: edit(
+            g, "td_rBlock1", swap("sepconv_l1_conv/pointwise_kernel:0", "sepconv_l2_3_conv/pointwise_kernel:0")
+        ),
+        "wrong shape: pose.blocks.0.reception.level1.main.conv.pointwise.kernel is (1, 1, 288, 576)",
+    ),
+    "a kernel with its axes exchanged": (
+        lambda g: edit(g, "td_Stem", lambda w: [(n, v.T if n == "conv2d_1/kernel:0" else v) for n, v in w]),
+        "wrong shape: pose.stem.conv1.conv.kernel is (32, 3, 3, 3)",
+    ),
+    "a number where a weight should be": (
+        lambda g: edit(g, "Agg", lambda w: [(n, v.astype(np.int32)) for n, v in w]),
+        "Agg/dense_2/kernel:0 holds no floating-point numbers",
     ),
     "another soft-argmax grid": (lambda g: edit(g, "sSAM", wrong_grid), "is not the soft-argmax constant"),
 }
@@ -186,6 +226,11 @@ def test_files_that_cannot_be_read(groups, tmp_path):
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Problem, match=r"half\.h5: cannot be read as a Keras weight file"):
         port.load_keras(tmp_path / "half.h5", config)
+    for name, key in (("group.h5", "td_Stem"), ("weight.h5", "td_Stem/conv2d_1/kernel:0")):
+        with h5py.File(cases.write_h5(groups, tmp_path / name), "r+") as file:
+            del file[key]
+        with pytest.raises(Problem, match=rf"{name}: cannot be read as a Keras weight file"):
+            port.load_keras(tmp_path / name, config)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros(3)
     with pytest.raises(Problem, match="not of Keras weights"):

@@ -64,18 +64,23 @@ class Net:
         state = nnx.from_flat_state({self._places[n]: a for n, a in (params | stats).items()})
         return nnx.merge(self.graphdef, state, copy=True)
 
-    def load(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    def load(self, arrays: Mapping[str, np.ndarray], source: str, partial: bool = False) -> list[str]:
         """Takes over weights and running statistics by dotted path, not the state of random number generators.
 
-        Problem unless names and shapes are exactly the network's.
+        Problem unless names and shapes are exactly the network's; with `partial` they may be those of its pose part
+        alone. Returns the names that keep their values.
         """
+        arrays = port.as_part(arrays, self._places) if partial else arrays
         arrays = {name: array for name, array in arrays.items() if name not in self._random}
         own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
-        complaints = port.compare({n: a.shape for n, a in arrays.items()}, {n: a.shape for n, a in own.items()})
+        fresh = [name for name in own if partial and name not in arrays]
+        wanted = {name: array.shape for name, array in own.items() if name not in fresh}
+        complaints = port.compare({n: a.shape for n, a in arrays.items()}, wanted)
         if complaints:
             raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
         for name, array in arrays.items():
             (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, own[name].dtype)
+        return fresh
 
 
 def _flat(state: nnx.State) -> Flat:
@@ -173,7 +178,12 @@ def run(
             stream.set_state(saved.record["stream"])
             window = saved.record["window"]
         elif experiment.init_from is not None:
-            net.load(checkpoint.load_flat(Path(experiment.init_from))[0], experiment.init_from)
+            arrays, saved_model = checkpoint.load_flat(Path(experiment.init_from))
+            pose_only = bool(data.actions) and not saved_model["actions"]
+            fresh = net.load(arrays, experiment.init_from, partial=pose_only)
+            if fresh:
+                fresh = port.by_module(fresh, net.params | net.stats)
+                print(f"{experiment.init_from} has the pose part; at their initial values stay {', '.join(fresh)}")
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
         start = int(state.step)
         # The copy keeps the arrays of `model` out of the donated buffers.

@@ -11,6 +11,8 @@ from jaxhar.models.action import ActionNet
 from jaxhar.models.reception import Config, PoseNet, Reception
 from jaxhar.skeleton import PA16, PA17, PA20, Skeleton, of_size
 
+RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -20,8 +22,8 @@ class Entry:
       config: its settings.
       skeleton: its joints.
       actions: names of its action classes; empty for a pose network.
-      release: the authors' weight file, under github.com/dluvizon/deephar/releases/download/.
-      md5: of that file.
+      release: the authors' weight file: under their releases, or a whole address; "" if they published none.
+      md5: of that file; "" if they give none.
       published: the figure given for it, with the protocol.
     """
 
@@ -31,6 +33,11 @@ class Entry:
     release: str
     md5: str
     published: str
+
+    @property
+    def address(self) -> str:
+        """Where the release file is."""
+        return self.release if "://" in self.release else f"{RELEASES}{self.release}"
 
     def labels(self, config: Config) -> tuple[Skeleton, tuple[str, ...]]:
         """Joints and action names of this network with other settings; numbered where their count differs."""

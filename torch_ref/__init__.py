@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_ref.action import ActionNet
+from torch_ref.onnx import save_onnx as save_onnx
 from torch_ref.reception import Config, Reception
 
 _ZOO = {

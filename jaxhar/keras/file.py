@@ -19,7 +19,8 @@ Group = dict[str, dict[str, np.ndarray]]
 #: What the layers of one kind are, in the order of their numbers: modules by dotted path, or weights known beforehand.
 Kinds = dict[str, list[str | dict[str, np.ndarray]]]
 
-_LEAF = {
+#: Keras' name of a weight -> ours, in the order in which Keras keeps those of one layer.
+LEAF = {
     "kernel": "kernel",
     "depthwise_kernel": "depthwise.kernel",
     "pointwise_kernel": "pointwise.kernel",
@@ -61,7 +62,10 @@ def _group(root: h5py.Group, name: str) -> Group:
     layers: Group = defaultdict(dict)
     for weight in _texts(root[name].attrs, "weight_names"):
         *above, leaf = weight.split(":")[0].split("/")
-        layers[above[-1] if above else name][leaf] = np.asarray(root[name][weight])
+        array = np.asarray(root[name][weight])
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name}/{weight} holds no floating-point numbers")
+        layers[above[-1] if above else name][leaf] = array.astype(np.float32)
     return dict(layers)
 
 
@@ -102,8 +106,8 @@ def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str
 def _take(flat: dict, layer: str, weights: dict[str, np.ndarray], target: str | dict[str, np.ndarray]) -> list[str]:
     """Put one layer's weights into `flat`, or check them if they are constants; complaints are returned."""
     if isinstance(target, str):
-        unknown = [weight for weight in weights if weight not in _LEAF]
-        flat.update({f"{target}.{_LEAF[w]}": array for w, array in weights.items() if w in _LEAF})
+        unknown = [weight for weight in weights if weight not in LEAF]
+        flat.update({f"{target}.{LEAF[w]}": array for w, array in weights.items() if w in LEAF})
         return [f"left over: {layer}/{weight}" for weight in unknown]
     complaints = []
     for weight in weights.keys() | target.keys():

@@ -37,7 +37,7 @@ def layout(config: Config) -> dict[str, Kinds]:
 
     # In the merge files, all from the first SepConv on is one nested model.
     groups["td_Stem"], groups["td_rBlock1"] = parts[0][1], parts[1][1]
-    groups["td_Model"] = _join(kinds for _, kinds in parts[2:])
+    groups["td_Model#0"] = _join(kinds for _, kinds in parts[2:])
     groups |= _constants(config)
     entry = [f"pose_stream.conv_{x}" for x in ("a", "b", "c", "d", "e1", "e2")]
     groups["PoseAR"] = _join([_conv_norms(entry), *_action_blocks("pose_stream")])
@@ -46,6 +46,31 @@ def layout(config: Config) -> dict[str, Kinds]:
         groups["separable_conv2d#0"] = _numbered(["pose_weight"], [], [])
         groups["separable_conv2d#1"] = _numbered(["visual_weight"], [], [])
     return groups
+
+
+def sequence(config: Config) -> list[str]:
+    """The modules (dotted paths) in the order in which Keras lists the layers of its nested models.
+
+    Layers are listed by their distance from the output: of units side by side the convolutions come first, then their
+    norms, and a short branch comes late.
+    """
+    trunk = "" if config.num_actions is None else "pose."
+    stem = f"{trunk}stem"
+    waves = [[f"{stem}.conv{i}" for i in side] for side in ([1], [2], [3], [4], [7], [8], [5, 9], [6, 10], [11])]
+    waves.append([f"{stem}.residual.shortcut", f"{stem}.residual.main"])
+    for b in range(config.num_blocks):
+        block = f"{trunk}blocks.{b}"
+        level = f"{block}.reception.level"
+        waves += [[f"{block}.reception.down"], *([f"{level}{i}.main"] for i in ("2_1", "3_1", "3_2"))]
+        waves.append([f"{level}3_3.main", f"{level}2_2.main"])
+        waves.append([f"{level}2_3.shortcut", f"{level}2_3.main", f"{level}1.main"])
+        waves += [[f"{block}.{part}"] for part in ("separable", "maps", "remap")]
+    waves.append([f"pose_stream.conv_{x}" for x in "abc"])
+    waves += [["pose_stream.conv_e1"], ["pose_stream.conv_d", "pose_stream.conv_e2"], ["visual_stream.entry"]]
+    for stream in ("pose_stream", "visual_stream"):
+        for b in range(STREAM_BLOCKS):
+            waves += [[f"{stream}.blocks.{b}.{part}"] for part in ("conv1", "conv2", "conv3", "maps", "remap")]
+    return [f"{module}{part}" for wave in waves for part in (".conv", "", ".norm") for module in wave]
 
 
 def _numbered(separable: list[str], conv: list[str], norm: list[str]) -> Kinds:

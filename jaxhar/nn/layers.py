@@ -2,10 +2,14 @@
 
 No convolution has a bias. Padding is Keras' SAME: at stride 2 and an even size the extra pixel lies at the bottom and
 right. Weights start from Glorot's uniform distribution, as in Keras.
+
+A class with a norm that directly follows a convolution, and alone does, names the pair in `FOLDS`: at export the norm
+goes into the kernel.
 """
 
 import math
 from functools import reduce
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +96,8 @@ class SeparableConv(nnx.Module):
 class ConvNorm(nnx.Module):
     """Convolution, then batch normalisation. Activations stand in the caller, before or after."""
 
+    FOLDS: ClassVar = (("conv", "norm"),)
+
     def __init__(
         self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
@@ -104,6 +110,8 @@ class ConvNorm(nnx.Module):
 
 class SeparableNorm(nnx.Module):
     """Separable convolution, then batch normalisation."""
+
+    FOLDS: ClassVar = (("conv", "norm"),)
 
     def __init__(self, inputs: int, outputs: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.conv = SeparableConv(inputs, outputs, kernel, dtype=dtype, rngs=rngs)

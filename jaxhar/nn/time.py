@@ -35,7 +35,8 @@ def per_frame(call: Callable[..., Any], module: nnx.Module, clips: jax.Array) ->
     batch, time = clips.shape[:2]
     step = forms().frames_per_step
     frames = clips.reshape(batch * time, *clips.shape[2:])
-    if step is None or batch * time <= step:
+    symbolic = not isinstance(batch, int)  # in jax.export
+    if step is None or (not symbolic and batch * time <= step):
         out = call(module, frames)
     else:
         out = jax.lax.map(lambda frame: jax.tree.map(lambda y: y[0], call(module, frame[None])), frames)

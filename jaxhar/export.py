@@ -1,0 +1,172 @@
+"""`jaxhar export`: a network as one file that runs without this package, for any number of clips at a time.
+
+Batch normalisation that directly follows a convolution is folded into its kernel; what stays of it is an offset.
+The file takes frames (B, T, H, W, 3), or (B, H, W, 3) of a network for stills, float32 RGB in [-1, 1], and gives what
+`jaxhar.infer` gives: pose (K, B, T, J, D), visible (K, B, T, J) and, of an action network, action (K', B, A).
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxhar.errors import Problem
+from jaxhar.files import replacing
+from jaxhar.nn.layers import SeparableConv
+
+Array = jax.Array
+#: What an artifact or `jaxhar.infer` gives for frames.
+Infer = Callable[[np.ndarray], dict[str, Any]]
+
+#: Where an artifact of `jax.export` can run.
+PLATFORMS = ("cpu", "cuda")
+
+
+class Offset(nnx.Module):
+    """What is left of a batch normalisation when its factor has gone into the convolution before it."""
+
+    def __init__(self, bias: np.ndarray):
+        self.bias = nnx.Param(jnp.asarray(bias, jnp.float32))
+
+    def __call__(self, x: Array) -> Array:
+        return x + self.bias[...].astype(x.dtype)
+
+
+def fold(model: nnx.Module) -> tuple[nnx.Module, list[str]]:
+    """A copy of a network with batch normalisation folded into the convolutions before it.
+
+    A class of modules says in `FOLDS` which of its norms directly follows which of its convolutions; others stay.
+
+    Returns:
+      the network in evaluation mode, and the dotted paths of the norms that are offsets now.
+    """
+    model = nnx.clone(model)
+    model.eval()
+    offsets = []
+    for path, module in list(nnx.iter_modules(model)):
+        for conv_name, norm_name in getattr(type(module), "FOLDS", ()):
+            conv = _below(module, conv_name)
+            if conv is None:  # this one is built without it
+                continue
+            norm = _below(module, norm_name)
+            kernel = (conv.pointwise if isinstance(conv, SeparableConv) else conv).kernel  # (rows, columns, in, out)
+            mean, var, bias = (np.asarray(v[...], np.float64) for v in (norm.mean, norm.var, norm.bias))
+            factor = 1 / np.sqrt(var + norm.epsilon)
+            if norm.scale is not None:
+                factor *= np.asarray(norm.scale[...], np.float64)
+            kernel[...] = jnp.asarray(np.asarray(kernel[...], np.float64) * factor, jnp.float32)
+            *above, last = norm_name.split(".")
+            setattr(_below(module, ".".join(above)), last, Offset(bias - mean * factor))
+            offsets.append(".".join(map(str, (*path, norm_name))))
+    return model, offsets
+
+
+def _below(module: nnx.Module, path: str) -> Any:
+    return reduce(getattr, path.split("."), module) if path else module
+
+
+def to_jax(model: nnx.Module, out: Path) -> Infer:
+    """Write a folded network by jax.export; returns the artifact, read back."""
+    try:
+        import flatbuffers  # noqa: F401  what jax.export writes with
+        from jax import export
+    except ImportError as error:
+        raise Problem(f"this needs more packages: pip install 'jaxhar[export]' ({error})") from error
+
+    def forward(frames: Array) -> dict[str, Any]:
+        preds = dict(model(frames if frames.ndim == 5 else frames[:, None]))  # type: ignore[operator]
+        if "action" in preds:
+            preds["action"] = jax.tree.map(jax.nn.softmax, preds["action"])
+        return preds
+
+    (batch,) = export.symbolic_shape("batch")
+    frames = jax.ShapeDtypeStruct((batch, *_shape(model)), jnp.float32)
+    blob = bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(frames).serialize())
+    with replacing(out) as temporary:
+        temporary.write_bytes(blob)
+    artifact = export.deserialize(bytearray(out.read_bytes()))
+    return lambda frames: artifact.call(frames)
+
+
+def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
+    """Write a folded network as ONNX, through the PyTorch twin; returns the artifact as ONNX Runtime runs it."""
+    from jaxhar import port, zoo
+    from jaxhar.convert import twin
+
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  what torch.onnx writes with
+    except ImportError as error:
+        raise Problem(f"ONNX needs more packages: pip install 'jaxhar[export]' ({error})") from error
+    config = model.config  # type: ignore[attr-defined]
+    name = next(name for name in zoo.names() if type(zoo.config(name)) is type(config))
+    net = twin().create(name, **asdict(config))
+    with replacing(out) as temporary:
+        twin().save_onnx(net, port.to_torch(port.to_flat(model)), offsets, _shape(model), temporary)
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+
+    def run(frames: np.ndarray) -> dict[str, Any]:
+        found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"frames": frames}), strict=True))
+        sets = [found.pop(name) for name in list(found) if name.startswith("action_")]
+        return found | ({"action": tuple(sets)} if sets else {})
+
+    return run
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float]:
+    """Largest difference of each output."""
+    apart = jax.tree.map(lambda x, y: float(np.abs(np.asarray(x) - np.asarray(y)).max()), a, b)
+    return {name: max(jax.tree.leaves(value)) for name, value in apart.items()}
+
+
+def run(weights: Path, out: Path, form: str) -> dict[str, float]:
+    """Export a network and compare it with the live one.
+
+    Args:
+      weights: what `jaxhar.checkpoint.load_model` takes.
+      out: the file to write.
+      form: "jax" or "onnx".
+
+    Returns:
+      the largest difference from `jaxhar.infer` in each output, on two seeded random clips or images.
+
+    Raises:
+      Problem: the weights cannot be read, packages are missing, the file cannot be written.
+    """
+    from jaxhar import checkpoint
+    from jaxhar.inference import infer
+
+    model = checkpoint.load_model(weights)[0]
+    folded, offsets = fold(model)
+    artifact = to_jax(folded, out) if form == "jax" else to_onnx(folded, offsets, out)
+    frames = np.random.default_rng(0).uniform(-1, 1, (2, *_shape(model))).astype(np.float32)
+    return differences(infer(model, frames), artifact(frames))
+
+
+def _shape(model: nnx.Module) -> tuple[int, ...]:
+    """Of one clip or image."""
+    config = model.config  # type: ignore[attr-defined]
+    image = (config.image_size, config.image_size, 3)
+    return (config.num_frames, *image) if config.num_frames else image
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar export`."""
+    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
+    parser.add_argument("--format", choices=["jax", "onnx"], required=True, help="jax.export or ONNX")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar export` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    apart = run(args.weights, args.out, args.format)
+    size = args.out.stat().st_size / 1e6
+    print(f"{args.weights} -> {args.out}: {size:.1f} MB")
+    print("largest difference from the live network: " + ", ".join(f"{name} {d:.1e}" for name, d in apart.items()))

@@ -1,0 +1,141 @@
+"""Artifacts against the live network, and that they run where this package is not."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from flax import nnx
+
+from jaxhar import checkpoint, cli, export, infer, port, zoo
+from jaxhar.models.reception import Config
+from jaxhar.nn.layers import ConvNorm, Norm, SeparableNorm
+from parity_tests import cases
+
+SMALL = {"image_size": 32, "num_blocks": 1, "width": 8, "stem_width": 2, "num_context": 0}
+STILLS = Config(**SMALL, num_joints=5)
+CLIPS = Config(**SMALL, num_frames=3, num_actions=4, pose_stream_width=14, visual_stream_width=8)
+
+
+def network(config):
+    return port.from_flat(cases.seeded_weights(config), config)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    for name, config in {"stills": STILLS, "clips": CLIPS}.items():
+        entry = zoo.entry("reception-penn" if config.num_actions else "reception-mpii")
+        checkpoint.save_model(folder / name, network(config), *entry.labels(config))
+    return folder
+
+
+def frames(batch, config):
+    rng = np.random.default_rng(batch)
+    length = (config.num_frames,) if config.num_frames else ()
+    return rng.uniform(-1, 1, (batch, *length, 32, 32, 3)).astype(np.float32)
+
+
+def close(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], atol=5e-6, err_msg=name)
+
+
+def test_folding_leaves_offsets_and_the_same_results():
+    model = network(CLIPS)
+    before = port.to_flat(model)
+    folded, offsets = export.fold(model)
+    pairs = [m for _, m in nnx.iter_modules(model) if isinstance(m, ConvNorm | SeparableNorm)]
+    assert len(offsets) == len(pairs) > 20
+    assert not [m for _, m in nnx.iter_modules(folded) if isinstance(m, Norm)]
+    assert not [name for name in port.to_flat(folded) if name.endswith((".mean", ".var"))]
+    x = frames(2, CLIPS)
+    close(*(jax.jit(lambda x, net=net: dict(net(x)))(x) for net in (folded, model)))
+    for name, array in port.to_flat(model).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_norm_with_a_scale_folds_and_one_before_its_convolution_stays():
+    class Both(nnx.Module):
+        FOLDS = (("first.conv", "second.norm"),)
+
+        def __init__(self, rngs):
+            self.first, self.second = ConvNorm(3, 4, 3, rngs=rngs), ConvNorm(4, 5, rngs=rngs)
+            self.first.norm, self.second.norm = Norm(3, scale=True, rngs=rngs), Norm(4, scale=True, rngs=rngs)
+
+        def __call__(self, x):
+            return self.second.conv(nnx.relu(self.second.norm(self.first.conv(nnx.relu(self.first.norm(x))))))
+
+    class Order(ConvNorm):
+        FOLDS = ()
+
+    rng = np.random.default_rng(0)
+    model = Both(nnx.Rngs(0))
+    model.first.__class__ = model.second.__class__ = Order
+    for _, leaf in nnx.to_flat_state(nnx.state(model)):
+        leaf[...] = jax.numpy.asarray(np.exp(0.3 * rng.standard_normal(leaf.shape)), np.float32)
+    model.eval()
+    folded, offsets = export.fold(model)
+    assert offsets == ["second.norm"]
+    assert isinstance(folded.first.norm, Norm)
+    x = rng.uniform(-1, 1, (2, 6, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(folded(x), model(x), rtol=1e-5)
+
+
+def test_jax_runs_without_this_package(folders, tmp_path, capsys):
+    out = tmp_path / "new" / "clips.jax"
+    assert cli.main(["export", "--format", "jax", "--weights", str(folders / "clips"), "--out", str(out)]) == 0
+    assert "largest difference from the live network: action " in capsys.readouterr().out
+    code = (
+        "import sys\n"
+        "sys.modules['jaxhar'] = sys.modules['flax'] = None\n"
+        "import numpy as np\n"
+        "from jax import export\n"
+        f"net = export.deserialize(bytearray(open({str(out)!r}, 'rb').read()))\n"
+        f"frames = np.load({str(tmp_path / 'frames.npz')!r})\n"
+        "found = {k + n: v for k in frames for n, v in net.call(frames[k]).items()}\n"
+        f"np.savez({str(tmp_path / 'found.npz')!r}, **found)\n"
+    )
+    np.savez(tmp_path / "frames.npz", one=frames(1, CLIPS), three=frames(3, CLIPS))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    for name, batch in (("one", 1), ("three", 3)):
+        expected = infer(network(CLIPS), frames(batch, CLIPS))
+        close({key: found[f"{name}{key}"] for key in expected}, expected)
+    assert [p.name for p in out.parent.iterdir()] == ["clips.jax"]
+
+
+@pytest.mark.parametrize(("name", "config"), [("stills", STILLS), ("clips", CLIPS)])
+def test_onnx_runs_for_any_batch_and_has_no_normalisation(name, config, folders, tmp_path):
+    apart = export.run(folders / name, tmp_path / "net.onnx", "onnx")
+    assert apart.keys() == ({"pose", "visible", "action"} if config.num_actions else {"pose", "visible"})
+    assert max(apart.values()) < 5e-6
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["frames"]
+    names = [o.name for o in session.get_outputs()]
+    for batch in (1, 3):
+        x = frames(batch, config)
+        close(dict(zip(names, session.run(None, {"frames": x}), strict=True)), infer(network(config), x))
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_what_is_refused(folders, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    stills = str(folders / "stills")
+    wrong = {
+        ("jax", stills, str(tmp_path)): (1, "is a folder"),
+        ("jax", str(tmp_path / "none"), str(tmp_path / "x")): (1, "no model at"),
+        ("jax", stills, str(tmp_path / "file" / "x")): (1, "cannot write"),
+    }
+    for (form, weights, out), (code, sentence) in wrong.items():
+        assert cli.main(["export", "--format", form, "--weights", weights, "--out", out]) == code
+        assert sentence in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert cli.main(["export", "--format", "onnx", "--weights", stills, "--out", str(tmp_path / "x")]) == 1
+    assert "pip install 'jaxhar[export]'" in capsys.readouterr().err
