@@ -73,7 +73,8 @@ def _zoo(args: argparse.Namespace) -> None:
         entry = zoo.entry(name)
         config = entry.config
         frames = f", {config.num_frames} frames" if config.num_frames else ""
-        action = f", {config.num_actions} actions" if config.num_actions else ""
+        counts = config.num_actions if isinstance(config.num_actions, tuple) else [config.num_actions]
+        action = f", {' + '.join(map(str, counts))} actions" if config.num_actions else ""
         size = sum(math.prod(shape) for shape in port.shapes(config).values())
         table.add_row(name, f"{config.num_joints} joints{frames}{action}", f"{size:,}", entry.release, entry.published)
     Console().print(table)

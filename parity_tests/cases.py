@@ -25,6 +25,11 @@ CASES: dict[str, tuple[str, dict]] = {
     ),
     "ar_penn_small": ("reception-penn", {"num_blocks": 2, "num_frames": 8}),
     "ar_penn_master_small": ("reception-penn", {"num_blocks": 2, "num_frames": 8, "joint_prob": "avgpool4_max"}),
+    "sp_penn_small": ("spnet-penn", {"num_pyramids": 2, "action_pyramids": (1, 2), "num_levels": 3}),
+    "sp_ntu_small": (
+        "spnet-ntu",
+        {"num_frames": 16, "action_pyramids": (2,), "num_levels": 3, "growth": 64, "num_actions": (60, 15)},
+    ),
 }
 
 
@@ -51,6 +56,10 @@ def _value(weight: dict, gain: float) -> np.ndarray:
         value = 0.1 * z
     elif kind == "moving_variance":
         value = np.exp(0.2 * z)
+    elif kind == "gamma":
+        value = 1 + 0.1 * z
+    elif kind == "bias":
+        value = 0.05 * z
     elif kind == "kernel" or kind.endswith("_kernel"):
         fan_in = np.prod(shape[:2] if kind == "depthwise_kernel" else shape[:-1])
         value = z * np.sqrt(gain / fan_in)
@@ -100,6 +109,11 @@ def expected(case: str) -> dict[str, np.ndarray]:
     """The authors' outputs, arranged as `jaxhar.infer` arranges ours."""
     stored = np.load(GOLDEN / f"{case}.npz")
     outputs = [stored[key] for key in sorted(stored)]
+    if CASES[case][0].startswith("spnet"):
+        settings = config(case)
+        poses, action = np.stack(outputs[: len(settings.predictions)]), outputs[len(settings.predictions) :]
+        sets = tuple(np.stack(action[i :: len(settings.num_actions)]) for i in range(len(settings.num_actions)))
+        return {"pose": poses[..., :-1], "visible": poses[..., -1], "action": sets if len(sets) > 1 else sets[0]}
     if CASES[case][0] == "reception-penn":
         pose, visible, *action = outputs
         return {"pose": pose[None], "visible": visible[None, ..., 0], "action": np.stack(action)}
@@ -120,6 +134,8 @@ def seeded_weights(config, seed: int = 0) -> port.Flat:
             flat[name] = np.exp(0.2 * z)
         elif name.endswith(("bias", "mean")):
             flat[name] = 0.1 * z
+        elif name.endswith("scale"):
+            flat[name] = 1 + 0.1 * z
         else:
             fan_in = np.prod(shape[:2] if name.endswith("depthwise.kernel") else shape[:-1])
             flat[name] = z / np.sqrt(fan_in, dtype=np.float32)
@@ -131,14 +147,20 @@ def seeded_batch(config, clips: int, time: int, seed: int = 0) -> dict[str, np.n
     rng = np.random.default_rng(seed)
     joints = config.num_joints
     valid = rng.random((clips, time, joints)) < 0.8
-    pose = rng.uniform(0.05, 0.95, (clips, time, joints, 2)).astype(np.float32)
+    dims = getattr(config, "dims", 2)
+    pose = rng.uniform(0.05, 0.95, (clips, time, joints, dims)).astype(np.float32)
     pose[~valid] = np.nan
     batch = {
         "frames": rng.uniform(-1, 1, (clips, time, config.image_size, config.image_size, 3)).astype(np.float32),
         "pose": pose,
         "visible": valid.astype(np.float32),
-        "valid": np.repeat(valid[..., None], 2, -1),
+        "valid": np.repeat(valid[..., None], dims, -1),
     }
-    if config.num_actions is not None:
+    if isinstance(config.num_actions, tuple) and len(config.num_actions) > 1:
+        # The first clip has no label of the first set.
+        labels = [rng.integers(count, size=clips).astype(np.int32) for count in config.num_actions]
+        labels[0][0] = -1
+        batch["action"] = tuple(labels)
+    elif config.num_actions is not None:
         batch["action"] = rng.integers(config.num_actions, size=clips).astype(np.int32)
     return batch

@@ -1,6 +1,27 @@
 """The authors' Keras 2 weight files: `file` reads them, the modules named after the families know their layers."""
 
-from jaxhar.keras.file import assign, read
-from jaxhar.keras.reception import layout
+from types import ModuleType
 
-__all__ = ["assign", "layout", "read"]
+import numpy as np
+
+from jaxhar.keras import file, reception, spnet
+from jaxhar.keras.file import Group, Kinds, read
+from jaxhar.keras.spnet import infer_config
+
+__all__ = ["assign", "infer_config", "layout", "read"]
+
+
+def _family(config) -> ModuleType:
+    return spnet if isinstance(config, spnet.Config) else reception
+
+
+def layout(config) -> dict[str, Kinds]:
+    """The groups of the authors' file of a network, and the modules (dotted paths) their layers belong to."""
+    return _family(config).layout(config)
+
+
+def assign(groups: dict[str, Group], config) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Give every weight of a file its leaf: see `file.assign`; the layout is that of `config`."""
+    if _family(config) is spnet:
+        groups = spnet.renumber(groups)
+    return file.assign(groups, layout(config))
