@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhar.heatmaps import JointProb, aggregate_context, attend, decode, joint_probability, soft_argmax
+from jaxhar.heatmaps import (
+    JointProb,
+    aggregate_context,
+    attend,
+    decode,
+    decode_normalised,
+    joint_probability,
+    soft_argmax,
+)
 
 
 def peak(height, width, row, column, value=200.0):
@@ -48,6 +56,22 @@ def test_decode_without_context_is_the_maps_own_position():
     np.testing.assert_allclose(pose, [[0, 1], [1, 0]], atol=1e-6)
     np.testing.assert_allclose(visible, [1, 1])
     np.testing.assert_array_equal(own, maps)
+
+
+def test_joint_probability_of_maps_too_small_for_a_window():
+    assert joint_probability(jnp.full((1, 1, 1), 0.7), JointProb.AVGPOOL4_MAX) == np.float32(0.7)
+    np.testing.assert_allclose(joint_probability(jnp.ones((1, 3, 1)), JointProb.AVGPOOL4_MAX), [2])
+    np.testing.assert_allclose(joint_probability(jnp.ones((3, 1, 1)), JointProb.AVGPOOL4_MAX), [2])
+
+
+def test_decode_normalised_reads_depth_under_the_peak_and_the_mass_around_it():
+    maps = jnp.log(jnp.asarray([[1.0, 1, 1], [1, 4, 1], [1, 1, 9]]))[..., None]
+    depth = jnp.zeros((3, 3, 1)).at[2, 2, 0].set(50.0)
+    pose, visible = decode_normalised(maps, depth)
+    z = 9 / 20 + 11 / 20 / 2
+    np.testing.assert_allclose(pose, [[(6 / 2 + 11) / 20, (6 / 2 + 11) / 20, z]], rtol=1e-6)
+    np.testing.assert_allclose(visible, [(4 + 1 + 1 + 9) / 20], rtol=1e-6)
+    np.testing.assert_array_equal(decode_normalised(maps)[0], pose[:, :2])
 
 
 def test_attend_picks_the_features_under_the_peak():

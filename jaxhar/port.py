@@ -103,7 +103,7 @@ def load_keras(path: str | Path, config) -> nnx.Module:
       Problem: the file cannot be read, a weight has no leaf, a leaf has no weight, or a soft-argmax grid is not the one
         our arithmetic stands for.
     """
-    flat, complaints = keras.assign(keras.read(Path(path)), config)
+    flat, complaints = keras.assign(keras.read(Path(path)), keras.layout(config))
     if complaints:
         raise Problem(_misfit(f"the weights in {path}", complaints))
     return from_flat(flat, config, source=f"the weights in {path}")

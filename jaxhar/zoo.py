@@ -1,6 +1,6 @@
 """The networks by name: settings, the authors' release file, published figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,8 +16,6 @@ from jaxhar.skeleton import PA16, PA17, Skeleton, of_size
 
 #: The settings of every family of networks, by the name that stands for it in our files.
 FAMILIES: dict[str, type] = {"reception": reception.Config, "spnet": spnet.Config}
-#: Settings that make two networks of a family different things, whatever their size.
-_KIND = ("num_joints", "depth_maps", "num_frames", "num_actions", "pose_replica")
 
 
 @dataclass(frozen=True)
@@ -129,10 +127,9 @@ def config(name: str) -> Any:
 
 
 def tiny(name: str) -> Any:
-    """Settings of a narrow and shallow network of the same kind, for tests."""
+    """Settings of a network of the same kind, narrow and shallow, for images of 64 pixels; for tests."""
     full = config(name)
-    kept = {field: getattr(full, field) for field in _KIND if hasattr(full, field)}
-    return type(full).tiny(**kept)
+    return replace(full, **full.TINY)
 
 
 def create(config: Any, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:

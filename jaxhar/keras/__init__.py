@@ -20,8 +20,6 @@ def layout(config) -> dict[str, Kinds]:
     return _family(config).layout(config)
 
 
-def assign(groups: dict[str, Group], config) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Give every weight of a file its leaf: see `file.assign`; the layout is that of `config`."""
-    if _family(config) is spnet:
-        groups = spnet.renumber(groups)
-    return file.assign(groups, layout(config))
+def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Give every weight of a file its leaf: see `file.assign`; action blocks of an SPNet may start at any number."""
+    return file.assign(spnet.renumber(groups), layout)

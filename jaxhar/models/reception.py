@@ -5,6 +5,7 @@ Luvizon, Picard, Tabia: "2D/3D Pose Estimation and Action Recognition using Mult
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,9 @@ class Config:
       pose_stream_entry, pose_stream_width, visual_stream_width: channels of the two action streams.
     """
 
+    #: What `tiny` and `zoo.tiny` change.
+    TINY: ClassVar[dict[str, Any]] = {"image_size": 64, "num_blocks": 2, "width": 36, "stem_width": 4}
+
     image_size: int = 256
     num_blocks: int = 8
     num_joints: int = 16
@@ -61,7 +65,7 @@ class Config:
     @classmethod
     def tiny(cls, **changes) -> "Config":
         """A narrow network of two blocks for tests."""
-        return cls(**{"image_size": 64, "num_blocks": 2, "width": 36, "stem_width": 4, **changes})
+        return cls(**{**cls.TINY, **changes})
 
 
 class Stem(nnx.Module):

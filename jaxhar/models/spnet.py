@@ -9,7 +9,7 @@ poses and the features seen at the joints to an action block, which works on ima
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +74,18 @@ class Config:
       num_predictions: where the network ends, for the trade of accuracy against speed; None: after all of them.
     """
 
+    #: What `tiny` and `zoo.tiny` change.
+    TINY: ClassVar[dict[str, Any]] = {
+        "image_size": 64,
+        "num_pyramids": 2,
+        "action_pyramids": (1, 2),
+        "num_levels": 3,
+        "growth": 8,
+        "kernel_size": 3,
+        "num_pose_features": 16,
+        "num_visual_features": 16,
+    }
+
     image_size: int = 256
     image_div: int = 8
     num_pyramids: int = 8
@@ -118,8 +130,7 @@ class Config:
     @classmethod
     def tiny(cls, **changes) -> "Config":
         """A narrow network of two pyramids for tests."""
-        narrow = {"image_size": 64, "num_pyramids": 2, "num_levels": 3, "growth": 8, "kernel_size": 3}
-        return cls(**{**narrow, "num_pose_features": 16, "num_visual_features": 16, **changes})
+        return cls(**{**cls.TINY, **changes})
 
     @property
     def dims(self) -> int:
@@ -337,7 +348,7 @@ class SPNet(nnx.Module):
 
     def look(self, frames: Array) -> tuple[Preds, list[Sight]]:
         """The pose function: frames (B, T, H, W, 3) -> pose and visible as from a call, sights for `recognise`."""
-        joints, sights = per_frame(PoseNet.__call__, self.pose, frames)
+        joints, sights = per_frame(lambda net, images: net(images), self.pose, frames)
         pose, visible = zip(*joints, strict=True)
         return {"pose": jnp.stack(pose), "visible": jnp.stack(visible)}, sights
 
