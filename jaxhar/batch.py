@@ -19,7 +19,7 @@ class Batch(TypedDict, total=False):
     pose: Array  # (B, T, J, D) float32, units of the crop: 0 is its left or top edge, 1 its right or bottom
     visible: Array  # (B, T, J) float32, 1 inside the crop and annotated, else 0
     valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
-    action: Array  # (B,) int32 class index
+    action: Array  # (B,) int32 class index, -1 without a label; a tuple of these with several sets of labels
     mask: Array  # (B,) bool, False on the padding of the last batch
     affine: Array  # (B, 3, 3) float32, image pixels -> crop units, as left-multiplied homogeneous matrices
     norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown
@@ -32,4 +32,4 @@ class Preds(TypedDict, total=False):
 
     pose: Array  # (K, B, T, J, D) crop units, blocks first to last
     visible: Array  # (K, B, T, J) joint probability
-    action: Array  # (K', B, A) logits, heads p1..p4, v1..v4, m
+    action: Array  # (K', B, A) logits of every head or block; a tuple of these with several sets of labels

@@ -36,10 +36,13 @@ MODEL_PREFIX = "model/"
 
 @dataclass(frozen=True)
 class Meta:
-    """What a model was trained for: its joints, its action classes (none for a pose network), its settings."""
+    """What a model was trained for: its joints, its action classes (none for a pose network), its settings.
+
+    With several sets of action labels there is a tuple of names for each.
+    """
 
     skeleton: Skeleton
-    actions: tuple[str, ...]
+    actions: tuple
     config: Any
 
 
@@ -246,7 +249,8 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
     try:
         layout = Skeleton(description["skeleton"]["name"], tuple(description["skeleton"]["joints"]))
         config = port.config_from_json(json.dumps(description["config"]), source)
-        return Meta(layout, tuple(description["actions"]), config)
+        actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # one list a set
+        return Meta(layout, actions, config)
     except (KeyError, TypeError) as error:
         raise Problem(f"{source}: the description of the model in it lacks {error}") from error
 

@@ -11,7 +11,7 @@ from jaxhar import checkpoint, port, zoo
 from jaxhar.checkpoint import Saved, Store
 from jaxhar.errors import Problem
 from jaxhar.models.reception import Config
-from jaxhar.skeleton import PA16
+from jaxhar.skeleton import PA16, PA17
 
 TINY = Config(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)
 ARRAYS = {
@@ -44,6 +44,14 @@ def test_a_model_comes_back(tmp_path, model, name):
     assert_same(port.to_flat(loaded), port.to_flat(model))
     assert meta == checkpoint.Meta(PA16, ("run", "jump"), TINY)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_model_of_another_family_with_two_sets_of_labels_comes_back(tmp_path):
+    net = zoo.create(dataclasses.replace(zoo.tiny("spnet-ntu"), num_levels=2, num_actions=(2, 1)))
+    checkpoint.save_model(tmp_path / "m", net, PA17, (("run", "jump"), ("sit",)))
+    loaded, meta = checkpoint.load_model(tmp_path / "m")
+    assert_same(port.to_flat(loaded), port.to_flat(net))
+    assert meta == checkpoint.Meta(PA17, (("run", "jump"), ("sit",)), net.config)
 
 
 def test_a_model_folder_is_replaced_and_other_folders_are_not(tmp_path, model):

@@ -93,7 +93,7 @@ def _infer(source: Path, kind: str) -> "tuple[Any, Entry]":
     from jaxhar import keras, zoo
 
     problem = Usage(f"{source} does not say which network it is of: add --model, one of {', '.join(zoo.names())}")
-    if kind != "keras" or not hasattr(keras, "infer_config"):
+    if kind != "keras":
         raise problem
     groups = keras.read(source)
     try:

@@ -63,11 +63,15 @@ def soft_argmax_depth(depths: Array, grid: DepthGrid) -> Array:
 
 
 def joint_probability(maps: Array, kind: JointProb) -> Array:
-    """(..., H, W, J) raw maps -> (..., J)."""
+    """(..., H, W, J) maps -> (..., J). In a map of one row or column the windows are one wide."""
     if JointProb(kind) is JointProb.SIGMOID_MAX:
         return jax.nn.sigmoid(maps.max((-3, -2)))
-    rows = maps[..., :-1, :, :] + maps[..., 1:, :, :]
-    return (rows[..., :-1, :] + rows[..., 1:, :]).max((-3, -2))
+    height, width = maps.shape[-3:-1]
+    if height > 1:
+        maps = maps[..., :-1, :, :] + maps[..., 1:, :, :]
+    if width > 1:
+        maps = maps[..., :-1, :] + maps[..., 1:, :]
+    return maps.max((-3, -2))
 
 
 def aggregate_context(pose: Array, context: Array, probability: Array, alpha: float = 0.8) -> Array:
@@ -130,6 +134,24 @@ def decode_volume(maps: Array, num_joints: int, grid: DepthGrid, gain: float = 1
     plane, depths = volume.mean(-2), volume.mean((-4, -3))  # (..., H, W, J), (..., D, J)
     pose = jnp.concatenate([soft_argmax(plane), soft_argmax_depth(depths, grid)[..., None]], axis=-1)
     return pose, jax.nn.sigmoid(gain * (plane.max((-3, -2)) + depths.max(-2))), plane
+
+
+def decode_normalised(maps: Array, depth: Array | None = None) -> tuple[Array, Array]:
+    """Joints from the maps of one prediction block of SPNet (TPAMI'20, section 3): all is read off the soft-maxed maps.
+
+    Args:
+      maps: (..., H, W, J) logits.
+      depth: None, or (..., H, W, J) logits of each position's depth; a joint's is the mean of their sigmoid under its
+        soft-maxed map.
+
+    Returns:
+      pose (..., J, 2), or (..., J, 3) with depth in [0, 1]; visible (..., J), the largest mass in a 2x2 window.
+    """
+    weights, pose = spatial_softmax(maps), soft_argmax(maps)
+    if depth is not None:
+        z = (jax.nn.sigmoid(depth) * weights).sum((-3, -2))
+        pose = jnp.concatenate([pose, z[..., None]], axis=-1)
+    return pose, joint_probability(weights, JointProb.AVGPOOL4_MAX)
 
 
 def attend(maps: Array, features: Array) -> Array:

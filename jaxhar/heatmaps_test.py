@@ -11,6 +11,7 @@ from jaxhar.heatmaps import (
     aggregate_context,
     attend,
     decode,
+    decode_normalised,
     decode_volume,
     depth_bins,
     joint_probability,
@@ -79,6 +80,22 @@ def test_decode_volume_equals_the_formula_in_double_precision():
     np.testing.assert_allclose(pose[..., :2], soft_argmax(jnp.asarray(image)), atol=1e-6)
     np.testing.assert_allclose(pose[..., 2], weights @ [0, 0.25, 0.5, 0.75, 1], atol=1e-6)
     np.testing.assert_allclose(visible, 1 / (1 + np.exp(-2 * (image.max((1, 2)) + depth.max(-1)))), rtol=1e-5)
+
+
+def test_joint_probability_of_maps_too_small_for_a_window():
+    assert joint_probability(jnp.full((1, 1, 1), 0.7), JointProb.AVGPOOL4_MAX) == np.float32(0.7)
+    np.testing.assert_allclose(joint_probability(jnp.ones((1, 3, 1)), JointProb.AVGPOOL4_MAX), [2])
+    np.testing.assert_allclose(joint_probability(jnp.ones((3, 1, 1)), JointProb.AVGPOOL4_MAX), [2])
+
+
+def test_decode_normalised_reads_depth_under_the_peak_and_the_mass_around_it():
+    maps = jnp.log(jnp.asarray([[1.0, 1, 1], [1, 4, 1], [1, 1, 9]]))[..., None]
+    depth = jnp.zeros((3, 3, 1)).at[2, 2, 0].set(50.0)
+    pose, visible = decode_normalised(maps, depth)
+    z = 9 / 20 + 11 / 20 / 2
+    np.testing.assert_allclose(pose, [[(6 / 2 + 11) / 20, (6 / 2 + 11) / 20, z]], rtol=1e-6)
+    np.testing.assert_allclose(visible, [(4 + 1 + 1 + 9) / 20], rtol=1e-6)
+    np.testing.assert_array_equal(decode_normalised(maps)[0], pose[:, :2])
 
 
 def test_attend_picks_the_features_under_the_peak():

@@ -58,16 +58,17 @@ def visible(pred: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def action(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Categorical cross-entropy (..., B) of logits (..., B, A) against class indices (B,)."""
+    """Categorical cross-entropy (..., B) of logits (..., B, A) against class indices (B,); 0 where those are -1."""
     target = jnp.broadcast_to(target, logits.shape[:-1])
-    return optax.softmax_cross_entropy_with_integer_labels(_precise(logits), target)
+    cost = optax.softmax_cross_entropy_with_integer_labels(_precise(logits), jnp.maximum(target, 0))
+    return jnp.where(target >= 0, cost, 0.0)
 
 
 @dataclass(frozen=True)
 class Multitask:
     """Weighted sum of pose, visibility and action losses with intermediate supervision.
 
-    Every prediction block and action head counts alike. Clips are averaged over time.
+    Every prediction block and action head counts alike, and every set of action labels. Clips are averaged over time.
 
     Attributes:
       pose: weight of the coordinates.
@@ -95,5 +96,7 @@ class Multitask:
             per_frame = visible(preds["visible"], batch["visible"])  # (K, B, T)
             terms["visible"] = share * self.visible * per_frame.mean(-1).sum(0)
         if "action" in preds and "action" in batch:
-            terms["action"] = self.action * action(preds["action"], batch["action"]).sum(0)
+            logits, labels = preds["action"], batch["action"]
+            sets = zip(logits, labels, strict=True) if isinstance(logits, tuple) else [(logits, labels)]
+            terms["action"] = self.action * jnp.stack([action(*one).sum(0) for one in sets]).sum(0)
         return terms

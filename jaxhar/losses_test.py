@@ -112,6 +112,17 @@ def test_clips_can_weigh_less_than_stills_in_the_pose():
         np.testing.assert_allclose(less[term], 0.25 * plain[term], rtol=1e-6)
 
 
+def test_several_sets_of_action_labels_and_clips_without_one():
+    preds, batch = example(heads=2)
+    more = jnp.asarray(np.random.default_rng(1).normal(size=(2, 2, 3)), jnp.float32)
+    both = losses.Multitask(action=0.5)(
+        {"action": (preds["action"], more)}, {"action": (jnp.array([1, -1]), jnp.array([-1, 2]))}
+    )["action"]
+    first = losses.action(preds["action"], jnp.array([1, 4]))[:, 0].sum()
+    second = losses.action(more, jnp.array([0, 2]))[:, 1].sum()
+    np.testing.assert_allclose(both, [0.5 * first, 0.5 * second], rtol=1e-6)
+
+
 @pytest.mark.parametrize("missing", ["pose", "visible", "action"])
 def test_a_missing_label_or_prediction_turns_its_term_off(missing):
     preds, batch = example()

@@ -280,3 +280,15 @@ def test_settings_round_trip_as_text():
     assert port.config_from_json(port.config_to_json(config), "here") == config
     with pytest.raises(Problem, match="here: the network's settings"):
         port.config_from_json('{"blocks": 3}', "here")
+    with pytest.raises(Problem, match="here: the network's settings"):
+        port.config_from_json("[]", "here")
+    with pytest.raises(Problem, match="here: it is of the family of networks 'resnet'"):
+        port.config_from_json('{"family": "resnet"}', "here")
+
+
+def test_settings_keep_their_family():
+    config = cases.config("sp_ntu_small")
+    assert port.config_from_json(port.config_to_json(config), "here") == config
+    assert port.config_from_json('{"num_blocks": 3}', "here") == dataclasses.replace(
+        zoo.config("reception-mpii"), num_blocks=3
+    )

@@ -1,17 +1,23 @@
 """The networks by name: settings, the authors' release file, published figures."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxhar import actions
 from jaxhar.errors import Usage
+from jaxhar.models import reception, spnet
 from jaxhar.models.action import ActionNet
 from jaxhar.models.reception import Config, PoseNet, Reception
+from jaxhar.models.spnet import SPNet
 from jaxhar.skeleton import PA16, PA17, PA20, Skeleton, of_size
 
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
+
+#: The settings of every family of networks, by the name that stands for it in our files.
+FAMILIES: dict[str, type] = {"reception": reception.Config, "spnet": spnet.Config}
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Entry:
       published: the figure given for it, with the protocol.
     """
 
-    config: Config
+    config: Any
     skeleton: Skeleton
     actions: tuple[str, ...]
     release: str
@@ -39,12 +45,18 @@ class Entry:
         """Where the release file is."""
         return self.release if "://" in self.release else f"{RELEASES}{self.release}"
 
-    def labels(self, config: Config) -> tuple[Skeleton, tuple[str, ...]]:
-        """Joints and action names of this network with other settings; numbered where their count differs."""
+    def labels(self, config: Any) -> tuple[Skeleton, tuple]:
+        """Joints and action names of this network with other settings; numbered where their count differs.
+
+        With several sets of labels there is a tuple of names for each.
+        """
         joints = self.skeleton if config.num_joints == len(self.skeleton) else of_size(config.num_joints)
-        count = config.num_actions or 0
-        names = self.actions if count == len(self.actions) else tuple(f"class {i}" for i in range(count))
-        return joints, names
+        counts = config.num_actions if isinstance(config.num_actions, tuple) else (config.num_actions or 0,)
+        sets = tuple(
+            self.actions if count == len(self.actions) else tuple(f"class {i}" for i in range(count))
+            for count in counts
+        )
+        return joints, sets if len(sets) > 1 else sets[0]
 
 
 _ZOO = {
@@ -88,6 +100,42 @@ _ZOO = {
         "ff98d70a7f6bc5976cc11c7a5760e8b7",
         "NTU RGB+D, cross-subject: 85.5 % accuracy (CVPR'18)",
     ),
+    "spnet-penn": Entry(
+        spnet.Config(
+            num_pyramids=6,
+            action_pyramids=(5, 6),
+            num_frames=8,
+            num_actions=(15,),
+            num_pose_features=160,
+            num_visual_features=160,
+            pose_replica=True,
+        ),
+        PA16,
+        actions.PENN,
+        "https://drive.google.com/uc?id=106yIhqNN-TrI34SX81q2xbU-NczcQj6I",  # weights_mpii+penn_ar_028.hdf5
+        "",
+        "none given with the file",
+    ),
+    "spnet-ntu": Entry(
+        spnet.Config(
+            num_pyramids=2,
+            action_pyramids=(1, 2),
+            num_joints=17,
+            depth_maps=True,
+            num_frames=8,
+            num_actions=(60,),
+            num_pose_features=192,
+            num_visual_features=192,
+        ),
+        PA17,
+        actions.NTU,
+        "https://drive.google.com/uc?id=1I6GftXEkL5nohLA60Vi6faW0rvTZg6Kx",  # weights_3dp+ntu_ar_062.hdf5
+        "",
+        "none given with the file",
+    ),
+    "spnet-pose": Entry(
+        spnet.Config(num_joints=17, depth_maps=True), PA17, (), "", "", "none: no weights were released"
+    ),
 }
 
 
@@ -103,25 +151,31 @@ def entry(name: str) -> Entry:
     return _ZOO[name]
 
 
-def config(name: str) -> Config:
+def config(name: str) -> Any:
     """Settings of a network, to be used as they are or changed with `dataclasses.replace`."""
     return entry(name).config
 
 
-def tiny(name: str) -> Config:
-    """Settings of a network of the same kind, narrow, of two blocks, for images of 64 pixels; for tests."""
+def tiny(name: str) -> Any:
+    """Settings of a network of the same kind, narrow and shallow, for images of 64 pixels; for tests."""
     full = config(name)
     return replace(full, **full.TINY)
 
 
-def create(config: Config, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
+def create(config: Any, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
     """A network with fresh weights, in training mode.
 
     Args:
-      config: its settings; action heads come with `num_actions`.
+      config: its settings, of one of the `FAMILIES`; action heads come with `num_actions`.
       rngs: seeds of the weights; seed 0 if absent.
       dtype: type of the arithmetic. Weights, statistics, soft-argmax and logits stay float32.
     """
-    rngs = rngs or nnx.Rngs(0)
+    return _BUILDERS[type(config)](config, dtype=dtype, rngs=rngs or nnx.Rngs(0))
+
+
+def _reception(config: Config, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
     pose = Reception(config, dtype=dtype, rngs=rngs)
     return pose if config.num_actions is None else ActionNet(pose, dtype=dtype, rngs=rngs)
+
+
+_BUILDERS: dict[type, Any] = {reception.Config: _reception, spnet.Config: SPNet}

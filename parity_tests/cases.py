@@ -31,6 +31,11 @@ CASES: dict[str, tuple[str, dict]] = {
     "ar_penn_small": ("reception-penn", {"num_blocks": 2, "num_frames": 8}),
     "ar_penn_master_small": ("reception-penn", {"num_blocks": 2, "num_frames": 8, "joint_prob": "avgpool4_max"}),
     "ar_ntu_small": ("reception-ntu", {"num_blocks": 2, "num_frames": 8, "depth_grid": "centres"}),
+    "sp_penn_small": ("spnet-penn", {"num_pyramids": 2, "action_pyramids": (1, 2), "num_levels": 3}),
+    "sp_ntu_small": (
+        "spnet-ntu",
+        {"num_frames": 16, "action_pyramids": (2,), "num_levels": 3, "growth": 64, "num_actions": (60, 15)},
+    ),
 }
 
 
@@ -110,6 +115,11 @@ def expected(case: str) -> dict[str, np.ndarray]:
     """The authors' outputs, arranged as `jaxhar.infer` arranges ours."""
     stored = np.load(GOLDEN / f"{case}.npz")
     outputs = [stored[key] for key in sorted(stored)]
+    if CASES[case][0].startswith("spnet"):
+        settings = config(case)
+        poses, action = np.stack(outputs[: len(settings.predictions)]), outputs[len(settings.predictions) :]
+        sets = tuple(np.stack(action[i :: len(settings.num_actions)]) for i in range(len(settings.num_actions)))
+        return {"pose": poses[..., :-1], "visible": poses[..., -1], "action": sets if len(sets) > 1 else sets[0]}
     if CASES[case][0] in ("reception-penn", "reception-ntu"):
         pose, visible, *action = outputs
         return {"pose": pose[None], "visible": visible[None, ..., 0], "action": np.stack(action)}
@@ -130,6 +140,8 @@ def seeded_weights(config, seed: int = 0) -> port.Flat:
             flat[name] = np.exp(0.2 * z)
         elif name.endswith(("bias", "mean")):
             flat[name] = 0.1 * z
+        elif name.endswith("scale"):
+            flat[name] = 1 + 0.1 * z
         else:
             fan_in = np.prod(shape[:2] if name.endswith("depthwise.kernel") else shape[:-1])
             flat[name] = z / np.sqrt(fan_in, dtype=np.float32)
@@ -152,6 +164,11 @@ def seeded_batch(config, clips: int, time: int, seed: int = 0) -> dict[str, np.n
         "visible": known.astype(np.float32),
         "valid": valid,
     }
-    if config.num_actions is not None:
+    if isinstance(config.num_actions, tuple) and len(config.num_actions) > 1:
+        # The first clip has no label of the first set.
+        labels = [rng.integers(count, size=clips).astype(np.int32) for count in config.num_actions]
+        labels[0][0] = -1
+        batch["action"] = tuple(labels)
+    elif config.num_actions is not None:
         batch["action"] = rng.integers(config.num_actions, size=clips).astype(np.int32)
     return batch

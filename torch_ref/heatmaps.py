@@ -33,12 +33,16 @@ def soft_argmax_depth(depths: Tensor, grid: str) -> Tensor:
 
 
 def joint_probability(maps: Tensor, kind: str) -> Tensor:
-    """(N, J, H, W) raw maps -> (N, J)."""
+    """(N, J, H, W) maps -> (N, J). In a map of one row or column the windows are one wide."""
     if kind == "sigmoid_max":
         return maps.amax((-2, -1)).sigmoid()
     if kind == "avgpool4_max":
-        rows = maps[..., :-1, :] + maps[..., 1:, :]
-        return (rows[..., :-1] + rows[..., 1:]).amax((-2, -1))
+        height, width = maps.shape[-2:]
+        if height > 1:
+            maps = maps[..., :-1, :] + maps[..., 1:, :]
+        if width > 1:
+            maps = maps[..., :-1] + maps[..., 1:]
+        return maps.amax((-2, -1))
     raise ValueError(f"joint_prob must be sigmoid_max or avgpool4_max, not {kind!r}")
 
 
@@ -67,6 +71,15 @@ def decode_volume(maps: Tensor, num_joints: int, grid: str, gain: float = 1.0) -
     plane, depths = volume.mean(1), volume.mean((-2, -1))  # (N, J, H, W), (N, D, J)
     pose = torch.cat([soft_argmax(plane), soft_argmax_depth(depths, grid)[..., None]], -1)
     return pose, (gain * (plane.amax((-2, -1)) + depths.amax(1))).sigmoid(), plane
+
+
+def decode_normalised(maps: Tensor, depth: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Maps (N, J, H, W) of one block of SPNet, and of its depths -> pose (N, J, 2 or 3), visible (N, J)."""
+    weights, pose = spatial_softmax(maps), soft_argmax(maps)
+    if depth is not None:
+        z = (depth.sigmoid() * weights).sum((-2, -1))
+        pose = torch.cat([pose, z[..., None]], -1)
+    return pose, joint_probability(weights, "avgpool4_max")
 
 
 def attend(maps: Tensor, features: Tensor) -> Tensor:

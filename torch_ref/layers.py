@@ -1,4 +1,4 @@
-"""Blocks of the CVPR'18 networks on images (N, C, H, W). To be read beside jaxhar/nn/layers.py."""
+"""Blocks of the CVPR'18 and TPAMI'20 networks on images (N, C, H, W). To be read beside jaxhar/nn/layers.py."""
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,11 @@ def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def pad_same(x: Tensor, size: tuple[int, int], stride: int, value: float = 0.0) -> Tensor:
+def pad_same(x: Tensor, size: tuple[int, int], stride: Size, value: float = 0.0) -> Tensor:
     """Keras' SAME padding: an odd pixel goes to the bottom and right."""
     pads = []
-    for n, k in zip(x.shape[:-3:-1], size[::-1], strict=True):  # last axis first, as F.pad wants it
-        total = max((-(-n // stride) - 1) * stride + k - n, 0)
+    for n, k, s in zip(x.shape[:-3:-1], size[::-1], _pair(stride)[::-1], strict=True):  # last axis first, as in F.pad
+        total = max((-(-n // s) - 1) * s + k - n, 0)
         pads += [total // 2, total - total // 2]
     return F.pad(x, pads, value=value) if any(pads) else x
 
@@ -41,7 +41,7 @@ class Conv(nn.Conv2d):
 
 
 class Norm(nn.Module):
-    """Batch normalisation with Keras' constants and an offset but no scale.
+    """Batch normalisation with Keras' constants; an offset, and a scale if wanted.
 
     `momentum` is torch's: one minus Keras'. As everywhere in torch, the running variance is the unbiased one: after a
     training step it is larger than jaxhar's by n / (n - 1) in the part that comes from the batch.
@@ -50,24 +50,34 @@ class Norm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, features: int):
+    def __init__(self, features: int, scale: bool = False):
         super().__init__()
+        self.weight = nn.Parameter(torch.ones(features)) if scale else None
         self.bias = nn.Parameter(torch.zeros(features))
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_var", torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(
-            x, self.running_mean, self.running_var, None, self.bias, self.training, momentum=0.01, eps=1e-3
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum=0.01, eps=1e-3
         )
+
+
+class ConvTranspose(nn.ConvTranspose2d):
+    """Every pixel becomes 2x2, without bias: (N, in, H, W) -> (N, out, 2 H, 2 W)."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 2, 2, bias=False)
+        limit = (6 / (4 * (inputs + outputs))) ** 0.5
+        nn.init.uniform_(self.weight, -limit, limit)
 
 
 class SeparableConv(nn.Module):
     """A depthwise, then a 1x1 convolution, nothing in between."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Size):
+    def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1):
         super().__init__()
-        self.depthwise = Conv(inputs, inputs, kernel, groups=inputs)
+        self.depthwise = Conv(inputs, inputs, kernel, stride, groups=inputs)
         self.pointwise = Conv(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +121,40 @@ class SeparableResidual(nn.Module):
         return (x if self.shortcut is None else self.shortcut(active)) + self.main(active)
 
 
-def max_pool(x: Tensor, size: int = 2, stride: int = 2) -> Tensor:
+class NormConv(nn.Module):
+    """Batch normalisation, ReLU, then a convolution."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, separable: bool = False):
+        super().__init__()
+        self.norm = Norm(inputs, scale=True)
+        self.conv = (SeparableConv if separable else Conv)(inputs, outputs, kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.relu(self.norm(x)))
+
+
+class PreactResidual(nn.Module):
+    """The residual unit of the TPAMI'20 networks: both paths start from the same normalised input."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1, bottleneck: int | None = None):
+        super().__init__()
+        same = inputs == outputs and stride == 1
+        self.norm = Norm(inputs, scale=True)
+        self.shortcut = None if same else Conv(inputs, outputs, 1, stride)
+        self.reduce = None if bottleneck is None else Conv(inputs, bottleneck)
+        self.main: nn.Module = (
+            SeparableConv(inputs, outputs, kernel, stride)
+            if bottleneck is None
+            else NormConv(bottleneck, outputs, kernel, stride)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.norm(x))
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        return shortcut + self.main(active if self.reduce is None else self.reduce(active))
+
+
+def max_pool(x: Tensor, size: int = 2, stride: Size = 2) -> Tensor:
     """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
     return F.max_pool2d(pad_same(x, _pair(size), stride, float("-inf")), size, stride)
 

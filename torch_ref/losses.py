@@ -28,11 +28,10 @@ def visible(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def action(logits: Tensor, target: Tensor) -> Tensor:
-    """(K', B, A) logits and (B,) classes -> (K', B)."""
+    """(K', B, A) logits and (B,) classes -> (K', B); 0 where the class is -1."""
     heads = logits.shape[0]
-    return F.cross_entropy(logits.flatten(0, 1), target.long().repeat(heads), reduction="none").unflatten(
-        0, (heads, -1)
-    )
+    cost = F.cross_entropy(logits.flatten(0, 1), target.long().repeat(heads), ignore_index=-1, reduction="none")
+    return cost.unflatten(0, (heads, -1))
 
 
 def multitask(preds: dict[str, Tensor], batch: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
@@ -43,5 +42,7 @@ def multitask(preds: dict[str, Tensor], batch: dict[str, Tensor], weights: dict[
     if "visible" in batch:
         terms["visible"] = weights["visible"] * visible(preds["visible"], batch["visible"]).mean(-1).sum(0)
     if "action" in batch and "action" in preds:
-        terms["action"] = weights["action"] * action(preds["action"], batch["action"]).sum(0)
+        logits, labels = preds["action"], batch["action"]
+        sets = zip(logits, labels, strict=True) if isinstance(logits, tuple) else [(logits, labels)]
+        terms["action"] = weights["action"] * torch.stack([action(*one).sum(0) for one in sets]).sum(0)
     return terms

@@ -1,17 +1,33 @@
 """The authors' Keras 2 weight files: `file` reads and `writing` writes them; one module a family knows its layers."""
 
 from collections.abc import Mapping
+from types import ModuleType
 
 import numpy as np
 
-from jaxhar.keras import writing
-from jaxhar.keras.file import assign, read
-from jaxhar.keras.reception import layout, sequence
+from jaxhar.keras import file, reception, spnet, writing
+from jaxhar.keras.file import Group, Kinds, read
+from jaxhar.keras.spnet import infer_config
 from jaxhar.keras.writing import write
 
-__all__ = ["arrange", "assign", "layout", "read", "write"]
+__all__ = ["arrange", "assign", "infer_config", "layout", "read", "write"]
+
+
+def _family(config) -> ModuleType:
+    return spnet if isinstance(config, spnet.Config) else reception
+
+
+def layout(config) -> dict[str, Kinds]:
+    """The groups of the authors' file of a network, and the modules (dotted paths) their layers belong to."""
+    return _family(config).layout(config)
+
+
+def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Give every weight of a file its leaf: see `file.assign`; action blocks of an SPNet may start at any number."""
+    return file.assign(spnet.renumber(groups), layout)
 
 
 def arrange(flat: Mapping[str, np.ndarray], config) -> writing.Groups:
     """The weights of a network as the groups of its authors' file: see `writing.arrange`."""
-    return writing.arrange(flat, layout(config), sequence(config))
+    sequence = reception.sequence(config) if _family(config) is reception else ()
+    return writing.arrange(flat, layout(config), sequence)

@@ -103,6 +103,16 @@ def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str
     return flat, complaints
 
 
+def soft_argmax_grids(side: int, maps: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The weights of the two layers in which the authors' code keeps the soft-argmax of maps (side, side), x and y."""
+    ramp = np.broadcast_to(np.linspace(0, 1, side)[:, None, None], (side, maps, 1))
+    eye = np.eye(maps)[None, None]
+    return (
+        {"depthwise_kernel": np.stack([ramp] * side, 0), "pointwise_kernel": eye},
+        {"depthwise_kernel": np.stack([ramp] * side, 1), "pointwise_kernel": eye},
+    )
+
+
 def _take(flat: dict, layer: str, weights: dict[str, np.ndarray], target: str | dict[str, np.ndarray]) -> list[str]:
     """Put one layer's weights into `flat`, or check them if they are constants; complaints are returned."""
     if isinstance(target, str):

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxhar.errors import Problem
 from jaxhar.heatmaps import depth_bins
-from jaxhar.keras.file import Kinds
+from jaxhar.keras.file import Kinds, soft_argmax_grids
 from jaxhar.models.action import STREAM_BLOCKS
 from jaxhar.models.reception import Config
 
@@ -132,11 +132,7 @@ def _constants(config: Config) -> dict[str, Kinds]:
     side, joints, context = -(-config.image_size // 8), config.num_joints, config.num_joints * config.num_context
 
     def grids(maps: int) -> Kinds:
-        ramp = np.broadcast_to(np.linspace(0, 1, side)[:, None, None], (side, maps, 1))
-        eye = np.eye(maps)[None, None]
-        x = {"depthwise_kernel": np.stack([ramp] * side, 0), "pointwise_kernel": eye}
-        y = {"depthwise_kernel": np.stack([ramp] * side, 1), "pointwise_kernel": eye}
-        return {"(separable_conv2d|custom_sam)": [x, y]}
+        return {"(separable_conv2d|custom_sam)": [*soft_argmax_grids(side, maps)]}
 
     groups = {"sSAM": grids(joints)}
     if config.depth_maps:

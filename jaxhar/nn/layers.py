@@ -42,7 +42,7 @@ def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 class Norm(nnx.BatchNorm):
     """Batch normalisation with Keras' constants, in float32 at least, whatever the type of its input.
 
-    The blocks of the CVPR'18 networks have an offset but no scale.
+    The blocks of the CVPR'18 networks have an offset but no scale, those of TPAMI'20 have both.
     """
 
     def __init__(self, features: int, *, scale: bool = False, rngs: nnx.Rngs):
@@ -71,22 +71,43 @@ class Conv(nnx.Module):
         return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-class Depthwise(nnx.Module):
-    """One odd-sized kernel per channel, stride 1: (N, H, W, C) -> (N, H, W, C)."""
+class ConvTranspose(nnx.Module):
+    """Every pixel becomes 2x2: (N, H, W, in) -> (N, 2 H, 2 W, out). The kernel is (2, 2, out, in), as in Keras."""
 
-    def __init__(self, channels: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(glorot(rngs.params(), (*_pair(kernel), channels, 1)))
+    def __init__(self, inputs: int, outputs: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(glorot(rngs.params(), (2, 2, outputs, inputs)))
         self.dtype = dtype
 
     def __call__(self, x: Array) -> Array:
-        return depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        n, height, width, _ = x.shape
+        y = jnp.einsum("nhwi,rcoi->nhrwco", x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        return y.reshape(n, 2 * height, 2 * width, -1)
+
+
+class Depthwise(nnx.Module):
+    """One odd-sized kernel per channel: (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), C)."""
+
+    def __init__(self, channels: int, kernel: Size, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(glorot(rngs.params(), (*_pair(kernel), channels, 1)))
+        self.stride = stride
+        self.dtype = dtype
+
+    def __call__(self, x: Array) -> Array:
+        y = depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        if self.stride == 1:
+            return y
+        # At a stride Keras pads less before the first pixel: its windows are every second one of these, from here on.
+        rows, columns = (
+            k // 2 - _same_pads(n, k, self.stride)[0] for n, k in zip(x.shape[1:3], self.kernel.shape[:2], strict=True)
+        )
+        return y[:, rows :: self.stride, columns :: self.stride]
 
 
 class SeparableConv(nnx.Module):
     """A depthwise, then a 1x1 convolution, nothing in between."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
-        self.depthwise = Depthwise(inputs, kernel, dtype=dtype, rngs=rngs)
+    def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.depthwise = Depthwise(inputs, kernel, stride, dtype=dtype, rngs=rngs)
         self.pointwise = Conv(inputs, outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
@@ -133,24 +154,87 @@ class SeparableResidual(nnx.Module):
         return (x if self.shortcut is None else self.shortcut(active)) + self.main(active)
 
 
+class NormConv(nnx.Module):
+    """Batch normalisation, ReLU, then a convolution: the order of the TPAMI'20 networks."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Size = 1,
+        stride: int = 1,
+        separable: bool = False,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.norm = Norm(inputs, scale=True, rngs=rngs)
+        self.conv = (SeparableConv if separable else Conv)(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.conv(nnx.relu(self.norm(x)))
+
+
+class PreactResidual(nnx.Module):
+    """The residual unit of the TPAMI'20 networks: both paths start from the same normalised input.
+
+    The main path is a separable convolution, or, with `bottleneck` channels, a 1x1 and a full convolution.
+    """
+
+    FOLDS: ClassVar = (("reduce", "main.norm"),)
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Size,
+        stride: int = 1,
+        bottleneck: int | None = None,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        kw = {"dtype": dtype, "rngs": rngs}
+        same = inputs == outputs and stride == 1
+        self.norm = Norm(inputs, scale=True, rngs=rngs)
+        self.shortcut = None if same else Conv(inputs, outputs, 1, stride, **kw)
+        self.reduce = None if bottleneck is None else Conv(inputs, bottleneck, **kw)
+        self.main: nnx.Module = (
+            SeparableConv(inputs, outputs, kernel, stride, **kw)
+            if bottleneck is None
+            else NormConv(bottleneck, outputs, kernel, stride, **kw)
+        )
+
+    def __call__(self, x: Array) -> Array:
+        active = nnx.relu(self.norm(x))
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        return shortcut + self.main(active if self.reduce is None else self.reduce(active))
+
+
+def _same_pads(n: int, size: int, stride: int) -> tuple[int, int]:
+    """Keras' SAME padding of n pixels, before and after."""
+    total = max((-(-n // stride) - 1) * stride + size - n, 0)
+    return total // 2, total - total // 2
+
+
 def _max_along(x: Array, axis: int, size: int, stride: int) -> Array:
     """Maximum over windows of `size` along one axis: n -> ceil(n / stride)."""
     n = x.shape[axis]
     out = -(-n // stride)
-    total = max((out - 1) * stride + size - n, 0)
     pads = [(0, 0)] * x.ndim
-    pads[axis] = (total // 2, total - total // 2)
+    pads[axis] = _same_pads(n, size, stride)
     x = jnp.pad(x, pads, constant_values=-jnp.inf)
     windows = (jax.lax.slice_in_dim(x, i, i + (out - 1) * stride + 1, stride, axis) for i in range(size))
     return reduce(jnp.maximum, windows)
 
 
-def max_pool(x: Array, size: int = 2, stride: int = 2) -> Array:
+def max_pool(x: Array, size: int = 2, stride: Size = 2) -> Array:
     """(..., H, W, C) -> (..., ceil(H / stride), ceil(W / stride), C); the padding never wins.
 
     Rows first, then columns, as maxima of strided slices: many times as fast as XLA:CPU's windowed reduction.
     """
-    return _max_along(_max_along(x, x.ndim - 3, size, stride), x.ndim - 2, size, stride)
+    rows, columns = _pair(stride)
+    return _max_along(_max_along(x, x.ndim - 3, size, rows), x.ndim - 2, size, columns)
 
 
 def max_min_pool(x: Array) -> Array:

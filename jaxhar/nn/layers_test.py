@@ -1,11 +1,23 @@
 """Primitives against literals."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from jaxhar.nn.layers import Conv, Norm, SeparableResidual, global_max_min, max_min_pool, max_pool, upsample_to
+from jaxhar.nn.layers import (
+    Conv,
+    ConvTranspose,
+    Depthwise,
+    Norm,
+    PreactResidual,
+    SeparableResidual,
+    global_max_min,
+    max_min_pool,
+    max_pool,
+    upsample_to,
+)
 
 
 def image(values):
@@ -46,6 +58,40 @@ def test_upsample_cuts_to_odd_sizes():
     like = jnp.zeros((1, 3, 4, 1))
     x = image([[1.0, 2], [3, 4]])
     np.testing.assert_array_equal(upsample_to(x, like)[0, :, :, 0], [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]])
+
+
+@pytest.mark.parametrize("height", [1, 2, 5, 8])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_strided_depthwise_convolution(height, kernel):
+    layer = Depthwise(4, kernel, 2, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, height, 7, 4)), jnp.float32)
+    weights = layer.kernel[...].reshape(kernel, kernel, 1, 4)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    oracle = jax.lax.conv_general_dilated(x, weights, (2, 2), "SAME", dimension_numbers=numbers, feature_group_count=4)
+    np.testing.assert_allclose(layer(x), oracle, atol=1e-6)
+
+
+def test_transposed_convolution_writes_the_kernel_times_the_pixel():
+    layer = ConvTranspose(1, 1, rngs=nnx.Rngs(0))
+    layer.kernel[...] = jnp.asarray([[1.0, 2], [3, 4]])[..., None, None]
+    y = layer(image([[1.0, 0], [0, 10]]))[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 10, 20], [0, 0, 30, 40]])
+
+
+def test_max_pool_with_a_stride_of_its_own_for_each_axis():
+    x = image(np.arange(12).reshape(3, 4))
+    np.testing.assert_array_equal(max_pool(x, 2, (1, 2))[0, :, :, 0], [[5, 7], [9, 11], [9, 11]])
+
+
+def test_preact_residual_gives_both_paths_the_same_normalised_input():
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 4, 4, 3)), jnp.float32)
+    unit = PreactResidual(3, 3, 3, rngs=nnx.Rngs(0))
+    unit.main.pointwise.kernel[...] = jnp.zeros((1, 1, 3, 3))
+    np.testing.assert_array_equal(unit(x), x)
+    unit = PreactResidual(3, 5, 3, 2, bottleneck=2, rngs=nnx.Rngs(0))
+    unit.main.conv.kernel[...] = jnp.zeros((3, 3, 2, 5))
+    active = nnx.relu(unit.norm(x))[:, ::2, ::2]
+    np.testing.assert_allclose(unit(x), active @ unit.shortcut.kernel[0, 0], atol=1e-6)
 
 
 def test_norm_computes_in_float32_and_returns_the_input_type():
