@@ -38,7 +38,15 @@ class Config:
     """
 
     #: What `tiny` and `zoo.tiny` change.
-    TINY: ClassVar[dict[str, Any]] = {"image_size": 64, "num_blocks": 2, "width": 36, "stem_width": 4}
+    TINY: ClassVar[dict[str, Any]] = {
+        "image_size": 64,
+        "num_blocks": 2,
+        "width": 36,
+        "stem_width": 4,
+        "pose_stream_entry": 4,
+        "pose_stream_width": 28,
+        "visual_stream_width": 32,
+    }
 
     image_size: int = 256
     num_blocks: int = 8

@@ -108,7 +108,7 @@ def test_forward_and_gradient_are_finite_in_every_combination(time, joints, side
 
 
 def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int):
-    changes = {"num_pyramids": pyramids, "num_levels": levels, "depth_maps": joints == 17}
+    changes = {"num_pyramids": pyramids, "num_levels": levels, "depth_maps": joints == 17, "kernel_size": 1}
     config = Config.tiny(image_size=side, num_joints=joints, action_pyramids=(1,), num_actions=3, **changes)
     dims, places = config.dims, config.predictions
     rng = np.random.default_rng(0)
