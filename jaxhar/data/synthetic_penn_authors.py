@@ -9,8 +9,8 @@ from PIL import Image
 
 from jaxhar import actions
 from jaxhar.data import penn_authors, penn_folder, synthetic
+from jaxhar.data.matfile import mat_bytes
 from jaxhar.data.synthetic import Synth
-from jaxhar.data.synthetic_mpii import mat_bytes
 from jaxhar.skeleton import PENN
 
 
