@@ -56,10 +56,16 @@ class DataSet:
     threads: int = field(default=2, metadata=FREE)
     prefetch: int = field(default=4, metadata=FREE)
 
-    #: The name in messages, the folder in $JAXHAR_DATA, the splits that can be asked for.
+    #: The name in messages, the folder in $JAXHAR_DATA, the splits that can be asked for, the one that is evaluated.
     title: ClassVar[str]
     home: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    eval_split: ClassVar[str] = "test"
+    #: The evaluation protocols, and those whose views of a sequence are crops of one picture, to be averaged.
+    protocols: ClassVar[tuple[str, ...]] = PROTOCOLS
+    crop_protocols: ClassVar[tuple[str, ...]] = ()
+    #: Records are single pictures: a training clip is made of `clip_frames` different ones.
+    stacks: ClassVar[bool] = False
 
     def open(self, root: Path) -> records.Folder:
         """The folder under `root`, after a look at its layout; Problem if it is laid out otherwise."""
@@ -72,8 +78,23 @@ class DataSet:
     def example(
         self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
-        """Some frames of a record of `records.Records` as one example, see `to_example`."""
+        """Some frames of a record of `records.Records` as one example, see `to_example`.
+
+        In evaluation the record has "split" too, and "index" counts in that split.
+        """
         raise NotImplementedError
+
+    def views(self, entry: records.Entry, protocol: str) -> list[tuple[list[int], transforms.Draw]]:
+        """What is evaluated of a sequence: frames and how they are cropped. `protocol` is one of `protocols`.
+
+        "single" is the centred clip; "multi", half overlapping clips, each also mirrored (a sequence too short for one
+        gives its centred clip).
+        """
+        step = self.augment.fixed_subsampling
+        if protocol == "single":
+            return [(transforms.clip_frames(entry["frames"], step, self.clip_frames), self.augment.fixed())]
+        clips = transforms.multi_clips(entry["frames"], step, self.clip_frames)
+        return [(clip, self.augment.fixed(flip)) for clip in clips for flip in (False, True)]
 
     def split_of(self, entry: records.Entry) -> str:
         """The split that a record belongs to; one that is not in `splits` is never read."""
@@ -207,7 +228,7 @@ class _TrainStill:
 class _Item:
     record: int
     frames: tuple[int, ...]
-    flip: bool
+    draw: transforms.Draw
 
 
 @dataclass(frozen=True)
@@ -221,6 +242,16 @@ class Prepared:
     config: DataSet
     folder: Path
     index: records.Index = field(repr=False)
+
+    @property
+    def eval_split(self) -> str:
+        """The split that is evaluated unless another is asked for."""
+        return self.config.eval_split
+
+    @property
+    def crop_protocols(self) -> tuple[str, ...]:
+        """Evaluation protocols whose consecutive examples of one sequence are crops of one picture."""
+        return self.config.crop_protocols
 
     @property
     def skeleton(self) -> Skeleton:
@@ -259,11 +290,12 @@ class Prepared:
         """Endless dicts {"stills": Batch with T = 1, "clips": Batch}, deterministic, with get_state and set_state."""
         config = self.config
         self._known("train")
+        stacked = config.clip_frames if config.stacks else 1
         loads: dict[str, tuple[int, Callable[[dict, np.random.Generator], pipeline.Example]]] = {
             "stills": (config.stills_per_batch, _TrainStill(config)),
-            "clips": (config.clips_per_batch, _TrainClip(config)),
+            "clips": (config.clips_per_batch * stacked, (_TrainStill if config.stacks else _TrainClip)(config)),
         }
-        streams = {
+        streams: dict[str, pipeline.Stream] = {
             name: pipeline.train_stream(
                 self.records("train"),
                 load,
@@ -278,23 +310,22 @@ class Prepared:
             for offset, (name, (batch_size, load)) in enumerate(loads.items())
             if batch_size
         }
+        if config.stacks and "clips" in streams:
+            streams["clips"] = pipeline.Stacked(streams["clips"], config.clip_frames)
         if not streams:
             raise Usage("data.stills_per_batch and data.clips_per_batch are both 0: there is nothing to train on")
         return pipeline.Joined(streams)
 
     def _items(self, split: str, protocol: str) -> list[_Item]:
-        if protocol not in PROTOCOLS:
-            raise Usage(f"unknown evaluation protocol {protocol!r}; there are {' and '.join(PROTOCOLS)}")
+        if protocol not in self.config.protocols:
+            known = " and ".join(self.config.protocols)
+            raise Usage(f"unknown evaluation protocol {protocol!r}; there are {known}")
         self._known(split)
-        step, length = self.config.augment.fixed_subsampling, self.config.clip_frames
-        items = []
-        for i, entry in enumerate(self.entries(split)):
-            if protocol == "single":
-                items.append(_Item(i, tuple(transforms.clip_frames(entry["frames"], step, length)), False))
-            else:
-                for clip in transforms.multi_clips(entry["frames"], step, length):
-                    items += [_Item(i, tuple(clip), False), _Item(i, tuple(clip), True)]
-        return items
+        return [
+            _Item(i, tuple(frames), draw)
+            for i, entry in enumerate(self.entries(split))
+            for frames, draw in self.config.views(entry, protocol)
+        ]
 
     def eval_stream(
         self,
@@ -308,8 +339,7 @@ class Prepared:
         """Batches of every evaluation clip once, in the order of the sequences; the last is padded and masked.
 
         Args:
-          protocol: "single", the centred clip of each sequence; "multi", half overlapping clips, each also mirrored
-            (a sequence too short for one gives its centred clip).
+          protocol: see `DataSet.views`.
           only_inside: the authors' rule, joints outside of the crop are not valid; by default every labelled is.
         """
         items = self._items(split, protocol)
@@ -317,8 +347,8 @@ class Prepared:
         config = self.config
 
         def load(item: _Item) -> pipeline.Example:
-            draw = config.augment.fixed(item.flip)
-            return config.example(source[item.record], list(item.frames), draw, keep_outside=not only_inside)
+            record = {**source[item.record], "split": split}
+            return config.example(record, list(item.frames), item.draw, keep_outside=not only_inside)
 
         return pipeline.eval_stream(
             items,
