@@ -19,6 +19,7 @@ ALLOWED = {
     "heatmaps": {"batch", "skeleton", "geometry"},
     "losses": BASE,
     "metrics": BASE,
+    "metrics3d": BASE | {"metrics"},
     "nn": BASE | {"nn"},
     "models": BASE | {"nn"},
     "data": BASE | {"data"},
