@@ -90,8 +90,8 @@ def test_head_size_is_the_official_one(tmp_path):
     shown = [1] * 16
     shown[MPII.index("head")] = 0
     known, unknown = mpii.read(write(tmp_path, [entry(joints=joints), entry(joints_vis=shown)]))
-    assert mpii.head_size(known) == pytest.approx(0.6 * math.hypot(706 - 627, 198 - 100), abs=1e-3)
-    assert mpii.head_size(unknown) == 0
+    assert known.head == pytest.approx(0.6 * math.hypot(706 - 627, 198 - 100), abs=1e-3)
+    assert unknown.head == 0
 
 
 def test_the_file_itself_can_be_given(tmp_path):
@@ -125,12 +125,12 @@ def test_bad_entries_are_named(tmp_path, entries, sentence):
 def test_bad_folders_are_named(tmp_path):
     with pytest.raises(Problem, match="nowhere does not exist; expected a folder"):
         mpii.read(tmp_path / "nowhere")
-    with pytest.raises(Problem, match="holds no .json file; .* found nothing in it"):
+    with pytest.raises(Problem, match="holds no .json or .mat file; .* found nothing in it"):
         mpii.read(tmp_path)
-    (tmp_path / "train.json").write_text("[]")
+    (tmp_path / "some.json").write_text("[]")
     with pytest.raises(Problem, match="images does not exist"):
         mpii.read(tmp_path)
-    (tmp_path / "valid.json").write_text("[]")
+    (tmp_path / "more.json").write_text("[]")
     with pytest.raises(Problem, match="holds 2 .json files; give the path"):
         mpii.read(tmp_path)
 
