@@ -1,5 +1,7 @@
-"""MATLAB files of data sets: read to plain Python values, and told apart by what is in them."""
+"""MATLAB files of data sets: read to plain Python values, told apart by what is in them, and written."""
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,27 @@ def numbers(struct: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None
     except (TypeError, ValueError):
         return None
     return found if found.shape == shape else None
+
+
+def structs(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+    """(1, N) struct array; a field that a row lacks is empty."""
+    out = np.empty((1, len(rows)), [(name, object) for name in names])
+    for i, row in enumerate(rows):
+        for name in names:
+            out[0, i][name] = row.get(name, np.zeros((0, 0)))
+    return out
+
+
+def cells(values: Sequence[Any]) -> np.ndarray:
+    """(N, 1) cell array."""
+    out = np.empty((len(values), 1), object)
+    for i, value in enumerate(values):
+        out[i, 0] = value
+    return out
+
+
+def to_bytes(variables: dict[str, Any]) -> bytes:
+    """A MATLAB file without the time of day in it."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, variables, do_compression=True)
+    return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]

@@ -35,7 +35,7 @@ class _Dtype:
         dtype = np.dtype(self.name)
         if dtype.kind not in _KINDS:
             raise _Refused(f"an array of {self.name!r}")
-        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype
+        return dtype.newbyteorder(">") if self.order == ">" else dtype
 
 
 class _Array(np.ndarray):
@@ -49,7 +49,7 @@ class _Array(np.ndarray):
         shape, data = tuple(int(n) for n in shape), _bytes(data)
         if any(n < 0 for n in shape) or len(data) != kind.itemsize * math.prod(shape):
             raise _Refused(f"an array of shape {shape} with {len(data)} bytes")
-        super().__setstate__((1, shape, kind, bool(fortran), data))
+        super().__setstate__((1, shape, kind, bool(fortran), data))  # type: ignore[arg-type]
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,6 @@ same people in the same place a moment later. A tenth of the generated training 
 the test split, whose joints are not written anywhere.
 """
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -16,11 +15,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.io import savemat
 from tqdm import tqdm
 
 from jaxhar import actions, skeleton
-from jaxhar.data import scenery, synthetic
+from jaxhar.data import matfile, scenery, synthetic
 from jaxhar.data.body import SKELETON, Performance
 from jaxhar.data.figure import View, draw_figure
 from jaxhar.data.synthetic import Synth
@@ -173,30 +171,6 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
         (out / "authors" / AUTHORS).write_bytes(authors(photos))
 
 
-def _structs(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
-    """(1, N) struct array; a field that a row lacks is empty."""
-    out = np.empty((1, len(rows)), [(name, object) for name in names])
-    for i, row in enumerate(rows):
-        for name in names:
-            out[0, i][name] = row.get(name, np.zeros((0, 0)))
-    return out
-
-
-def _cells(values: Sequence[Any]) -> np.ndarray:
-    """(N, 1) cell array."""
-    out = np.empty((len(values), 1), object)
-    for i, value in enumerate(values):
-        out[i, 0] = value
-    return out
-
-
-def mat_bytes(variables: dict[str, Any]) -> bytes:
-    """A MATLAB file without the time of day in it."""
-    file = io.BytesIO()
-    savemat(file, variables, do_compression=True)
-    return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]
-
-
 def official(photos: Sequence[Photo]) -> bytes:
     """The official file: struct RELEASE; joints of test photos are left out."""
     fields = ("x1", "y1", "x2", "y2", "annopoints", "scale", "objpos")
@@ -213,17 +187,19 @@ def official(photos: Sequence[Photo]) -> bytes:
                     if person.labelled[j]
                 ]
                 if points:
-                    rect["annopoints"] = {"point": _structs(points, ("x", "y", "id", "is_visible"))}
+                    rect["annopoints"] = {"point": matfile.structs(points, ("x", "y", "id", "is_visible"))}
             rects.append(rect)
-        annolist.append({"image": {"name": photo.name}, "annorect": _structs(rects, fields), "vididx": photo.video})
+        annolist.append(
+            {"image": {"name": photo.name}, "annorect": matfile.structs(rects, fields), "vididx": photo.video}
+        )
     single = [np.array([[r + 1] for r, p in enumerate(photo.people) if p.separate]) for photo in photos]
     release = {
-        "annolist": _structs(annolist, ("image", "annorect", "vididx")),
+        "annolist": matfile.structs(annolist, ("image", "annorect", "vididx")),
         "img_train": np.array([[int(photo.split != "test") for photo in photos]], np.uint8),
         "version": "12",
-        "single_person": _cells(single),
+        "single_person": matfile.cells(single),
     }
-    return mat_bytes({"RELEASE": release})
+    return matfile.to_bytes({"RELEASE": release})
 
 
 def common(photos: Sequence[Photo], split: str) -> list[dict[str, Any]]:
@@ -252,7 +228,7 @@ def authors(photos: Sequence[Photo]) -> bytes:
         for i, photo in enumerate(chosen):
             table[0, i] = np.array([[r + 1] for r, f in enumerate(photo.people) if f.separate and f.labelled.any()])
             table[1, i] = photo.name
-            table[2, i] = _cells(
+            table[2, i] = matfile.cells(
                 [
                     {
                         "head": person.head[None],
@@ -264,4 +240,4 @@ def authors(photos: Sequence[Photo]) -> bytes:
                 ]
             )
         tables[key] = table
-    return mat_bytes(tables)
+    return matfile.to_bytes(tables)
