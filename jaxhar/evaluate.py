@@ -4,10 +4,12 @@ What is left of the batch size is the rounding of the network's own float32 arit
 
 Pose is scored for every prediction block on the single-clip protocol. Action is scored for every head by up to two
 protocols (Luvizon et al., CVPR 2018, section 4): "single", one centred clip per sequence, and "multi", the product of
-the class probabilities over all clips of a sequence and their mirror images.
+the class probabilities over all clips of a sequence and their mirror images. Where the data says so, several crops of
+one photo count as one example: their predictions are averaged in the image ("flip" and "multi" on MPII).
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -47,9 +49,11 @@ def run(
     Args:
       model: called on frames (B, T, H, W, 3) in evaluation mode; the object itself is left as it is.
       prepared: the data: `eval_stream` and `eval_length` of (split, protocol, batch), `sequence_names(split)`,
-        `skeleton`, `actions`.
-      metrics: pose metrics, taken on the first protocol except "multi", which serves actions only.
-      protocols: of "single" and "multi".
+        `skeleton`, `actions`, and perhaps `crop_protocols`, by which the consecutive crops of one sequence are views
+        of the same picture.
+      metrics: pose metrics, taken on the first protocol except "multi", which serves actions only, and on all of the
+        data's `crop_protocols`.
+      protocols: of those that the data knows.
       split: a name that the data knows.
       batch: clips at a time, a matter of speed and memory only.
       only_inside: the authors' rule for pose, joints outside of the crop are not counted; by default every labelled
@@ -68,16 +72,20 @@ def run(
     classes = tuple(prepared.actions)
     examples: dict[str, int] = {}
     pose: tuple[PoseResult, ...] = ()
+    crop_protocols = getattr(prepared, "crop_protocols", ())
     actions = []
     kept = _Reservoir(samples)
     for protocol in protocols:
-        sums = None if protocol == "multi" or pose else _PoseSums(tuple(metrics), prepared.skeleton, only_inside)
+        averaged = protocol in crop_protocols
+        scored = averaged or (protocol != "multi" and not pose)
+        sums = _PoseSums(tuple(metrics), prepared.skeleton, only_inside) if scored else None
         scores = _ActionScores(protocol, names, classes)
         stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
         length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
         bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
         count = 0
-        for example, preds in _examples(graphdef, state, bar):
+        pairs = _examples(graphdef, state, bar)
+        for example, preds in average_crops(pairs, prepared.skeleton.flip) if averaged else pairs:
             count += 1
             if sums:
                 sums.add(example, preds)
@@ -87,7 +95,8 @@ def run(
         if not count:
             raise Problem(f"the {split} split has nothing to evaluate by the {protocol} protocol; check the data set")
         examples[protocol] = count
-        pose = pose or (sums.results() if sums else ())
+        if sums:
+            pose += sums.results(protocol if pose else "")
         actions += scores.results()
     return Results(split, prepared.skeleton, classes, examples, pose, tuple(actions), kept.items())
 
@@ -109,6 +118,27 @@ def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, d
         waiting = batch, preds
     if waiting:
         yield from unpack(*waiting)
+
+
+def average_crops(pairs: Iterator[tuple[dict, dict]], partner: np.ndarray) -> Iterator[tuple[dict, dict]]:
+    """Consecutive pairs of one sequence as one: the first example, with the mean of the poses found in the image.
+
+    Args:
+      pairs: an example and its predictions pose (K, T, J, D), visible (K, T, J), as from `_examples`.
+      partner: the skeleton's flip permutation, for the crops that were mirrored.
+    """
+    for _, group in itertools.groupby(pairs, key=lambda pair: int(pair[0]["sequence"])):
+        first, *_ = crops = list(group)
+        poses, visible = [], []
+        for example, preds in crops:
+            pose = preds["pose"].copy()
+            pose[..., :2] = geometry.apply(geometry.invert(np.asarray(example["affine"], np.float64)), pose[..., :2])
+            joints = partner if example.get("flipped", False) else slice(None)
+            poses.append(pose[..., joints, :])
+            visible.append(preds["visible"][..., joints])
+        pose = np.mean(poses, axis=0)
+        pose[..., :2] = geometry.apply(np.asarray(first[0]["affine"], np.float64), pose[..., :2])
+        yield first[0], {**first[1], "pose": pose, "visible": np.mean(visible, axis=0)}
 
 
 class _PoseSums:
@@ -136,10 +166,13 @@ class _PoseSums:
         found = [m.get(pred, true, valid, example.get("norm"), self.skeleton) for m in self.metrics]
         self.states = [a.merge(b) for a, b in zip(self.states, found, strict=True)] if self.states else found
 
-    def results(self) -> tuple[PoseResult, ...]:
+    def results(self, protocol: str) -> tuple[PoseResult, ...]:
         if not self.states:
             return ()
-        return tuple(PoseResult(m.name, m.unit, s) for m, s in zip(self.metrics, self.states, strict=True))
+        return tuple(
+            PoseResult(m.name, m.unit, s, protocol, getattr(m, "grouped", False))
+            for m, s in zip(self.metrics, self.states, strict=True)
+        )
 
 
 class _ActionScores:

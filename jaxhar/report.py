@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxhar import plots, viz
+from jaxhar.metrics import by_group
 from jaxhar.scores import ActionResult, PoseResult, Results, Sample, write_atomic
 from jaxhar.skeleton import Skeleton
 
@@ -154,7 +155,8 @@ def _tiles(results: Results) -> list[dict[str, str]]:
         if len(means) > 1:
             best = _number(means[metric.best], metric.unit)
             note += f"; last block of {len(means)}, best block {metric.best + 1}: {best}"
-        tiles.append({"name": metric.name, "value": f"{_number(means[-1], metric.unit)} {metric.unit}", "note": note})
+        name = f"{metric.name}, {metric.protocol}" if metric.protocol else metric.name
+        tiles.append({"name": name, "value": f"{_number(means[-1], metric.unit)} {metric.unit}", "note": note})
     for result in results.action:
         rates = result.state.compute()
         note = f"{result.state.total[-1]:,} of {result.state.count[-1]:,} right; head {result.heads[-1]}"
@@ -174,15 +176,19 @@ def _pose_table(metric: PoseResult, skeleton: Skeleton) -> dict[str, Any]:
         bar = 0.0 if np.isnan(values[-1]) else 100 * values[-1] / ceiling
         return {"name": name, "count": count, "cells": [_number(v, metric.unit) for v in values], "bar": f"{bar:.1f}"}
 
+    groups = by_group(metric.state, skeleton) if metric.grouped else {}
+    names = [f"block {n + 1}" for n in range(len(rates))]
+    names[-1] += ", last"
     return {
-        "title": f"{metric.name}, {metric.unit}",
+        "title": f"{metric.name}, {metric.unit}" + (f", {metric.protocol}" if metric.protocol else ""),
         "best": metric.best if len(rates) > 1 else -1,
-        "blocks": [f"block {n + 1}" for n in range(len(rates))] if len(rates) > 1 else [metric.name],
+        "blocks": names if len(rates) > 1 else [metric.name],
         "rows": [
             row(_words(joint), rates[:, j], f"{counts[j]:,}") for j, joint in enumerate(skeleton.joints) if counts[j]
         ],
         "means": [
-            row("all joints", metric.state.pooled(), f"{counts.sum():,}"),
+            *(row(name, values, "") for name, values in groups.items() if name != "Total"),
+            row("Total" if groups else "all joints", metric.state.pooled(), f"{counts.sum():,}"),
             row("mean of joints", metric.state.macro(), ""),
         ],
     }
