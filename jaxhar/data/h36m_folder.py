@@ -70,7 +70,9 @@ def check_root(root: str | Path) -> Path:
         raise Problem(f"{root} is no folder; expected one with {_LAYOUT}")
     if not (root / AUTHORS).is_file() and not _pickles(root):
         entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
-        raise Problem(f"{root} is not a Human3.6M folder; expected {_LAYOUT}, found {', '.join(entries[:5]) or 'none'}")
+        raise Problem(
+            f"{root} is not a Human3.6M folder; expected {_LAYOUT}, found {', '.join(entries[:5]) or 'nothing'}"
+        )
     if not _images(root).is_dir():
         raise Problem(f"the folder {root / 'images'} does not exist; expected {_LAYOUT}")
     return root
@@ -238,12 +240,12 @@ def _named(sequence: Any, where: str) -> tuple[str, int, int, int]:
 
 
 def _authors_camera(struct: Any, where: str) -> Camera:
-    shapes = {"R": (3, 3), "T": (3,), "f": (2,), "c": (2,), "p": (2,), "k": (3,)}
-    found = {name: matfile.numbers(struct, name, shape) for name, shape in shapes.items()}
-    if any(value is None for value in found.values()):
-        raise Problem(f"{where} has no camera_parameters with R, T, f, c, p and k; restore the file")
+    shapes: dict[str, tuple[int, ...]] = {"R": (3, 3), "T": (3,), "f": (2,), "c": (2,), "k": (3,), "p": (2,)}
+    R, t, f, c, k, p = (matfile.numbers(struct, name, shape) for name, shape in shapes.items())
+    if R is None or t is None or f is None or c is None or k is None or p is None:
+        raise Problem(f"{where} has no camera_parameters with R, T, f, c, k and p; restore the file")
     # their projection adds r2 p to (x, y): p2 is first in the file
-    return Camera(found["R"], found["T"], found["f"], found["c"], found["k"], found["p"][::-1], camera.H36M)  # type: ignore
+    return Camera(R, t, f, c, k, p[::-1], camera.H36M)
 
 
 def _toolbox(path: Path, images: Path) -> Iterator[Frame | Problem]:
