@@ -243,25 +243,56 @@ def crop_frames(frames: list[np.ndarray], crop: Crop, power: tuple[float, float,
     return out
 
 
+#: Millimetres between depth 0 and 1 of a crop that is not scaled.
+DEPTH_RANGE = 2000.0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What the depths of a crop are measured from: depth 0.5 is the root's, `mm = root + range * (z - 0.5)`.
+
+    Attributes:
+      root: (T,) depth of the root joint from the camera in mm. range: mm from depth 0 to 1.
+    """
+
+    root: np.ndarray
+    range: float = DEPTH_RANGE
+
+
 def crop_pose(
-    crop: Crop, points: np.ndarray, labelled: np.ndarray, partner: np.ndarray, keep_outside: bool = False
+    crop: Crop,
+    points: np.ndarray,
+    labelled: np.ndarray,
+    partner: np.ndarray,
+    keep_outside: bool = False,
+    depth: Depth | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels in the crop: pose (T, J, 2) float32 in crop units, visible (T, J) float32, valid (T, J, 2) bool.
+    """Labels in the crop: pose (T, J, D) float32 in crop units, visible (T, J) float32, valid (T, J, D) bool.
+
+    D is 3 with `depth`, else 2.
 
     Args:
-      points: (T, J, 2) image pixels. labelled: (T, J) bool. partner: the skeleton's flip permutation.
+      points: (T, J, 2) image pixels, or (T, J, 3) with the depth from the camera in mm. labelled: (T, J) bool.
+      partner: the skeleton's flip permutation.
       keep_outside: leave labelled joints outside of the crop valid (to score them); by the authors' rule, which
-        is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1.
+        is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1. One that is
+        inside but too near or too far is supervised in x and y.
+      depth: takes the third coordinate along.
 
     Coordinates that are not valid are 0.
     """
-    pose = geometry.apply(crop.affine, points)
+    pose = geometry.apply(crop.affine, points[..., :2])
     if crop.flip:
         pose, labelled = pose[:, partner], labelled[:, partner]
     inside = labelled & ((pose > 0) & (pose < 1)).all(axis=-1)
-    valid = labelled if keep_outside else inside
-    pose = np.where(valid[..., None], pose, 0).astype(np.float32)
-    return pose, inside.astype(np.float32), np.repeat(valid[..., None], 2, axis=-1)
+    chosen = labelled if keep_outside else inside
+    valid = np.repeat(chosen[..., None], 2, axis=-1)
+    if depth is not None:
+        z = (points[..., 2] - depth.root[:, None]) / depth.range + 0.5
+        z = z[:, partner] if crop.flip else z
+        near = chosen if keep_outside else chosen & (z > 0) & (z < 1)
+        pose, valid = np.concatenate([pose, z[..., None]], -1), np.concatenate([valid, near[..., None]], -1)
+    return np.where(valid, pose, 0).astype(np.float32), inside.astype(np.float32), valid
 
 
 def clip_frames(num_frames: int, subsampling: int, clip: int, rng: np.random.Generator | None = None) -> list[int]:
