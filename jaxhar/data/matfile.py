@@ -108,7 +108,7 @@ def cells(values: Sequence[Any]) -> np.ndarray:
     return out
 
 
-def to_bytes(variables: dict[str, Any]) -> bytes:
+def mat_bytes(variables: dict[str, Any]) -> bytes:
     """A MATLAB file without the time of day in it."""
     file = io.BytesIO()
     scipy.io.savemat(file, variables, do_compression=True)

@@ -219,7 +219,7 @@ def _sequence(shot: Shot, size: tuple[int, int]) -> dict[str, Any]:
 
 def _annotations(sequences: dict[str, list[dict]]) -> bytes:
     fields = ("name", "frames", "camera_parameters")
-    return matfile.to_bytes(
+    return matfile.mat_bytes(
         {
             **{f"sequences_{part}": matfile.structs(some, fields) for part, some in sequences.items()},
             "action_labels": matfile.cells(actions.H36M),

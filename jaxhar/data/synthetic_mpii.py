@@ -18,9 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxhar import actions, skeleton
-from jaxhar.data import matfile, scenery, synthetic
+from jaxhar.data import scenery, synthetic
 from jaxhar.data.body import SKELETON, Performance
 from jaxhar.data.figure import View, draw_figure
+from jaxhar.data.matfile import cells, mat_bytes, structs
 from jaxhar.data.synthetic import Synth
 
 OFFICIAL, AUTHORS = "mpii_human_pose_v1_u12_1.mat", "annotations.mat"
@@ -167,7 +168,9 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
             shutil.rmtree(out / folder, ignore_errors=True)
             (out / folder).mkdir()
         for split in ("train", "valid", "test"):
-            (out / "annot" / f"{split}.json").write_text(json.dumps(common(photos, split)))
+            persons = common(photos, split)
+            if persons:
+                (out / "annot" / f"{split}.json").write_text(json.dumps(persons))
         (out / "authors" / AUTHORS).write_bytes(authors(photos))
 
 
@@ -187,19 +190,17 @@ def official(photos: Sequence[Photo]) -> bytes:
                     if person.labelled[j]
                 ]
                 if points:
-                    rect["annopoints"] = {"point": matfile.structs(points, ("x", "y", "id", "is_visible"))}
+                    rect["annopoints"] = {"point": structs(points, ("x", "y", "id", "is_visible"))}
             rects.append(rect)
-        annolist.append(
-            {"image": {"name": photo.name}, "annorect": matfile.structs(rects, fields), "vididx": photo.video}
-        )
+        annolist.append({"image": {"name": photo.name}, "annorect": structs(rects, fields), "vididx": photo.video})
     single = [np.array([[r + 1] for r, p in enumerate(photo.people) if p.separate]) for photo in photos]
     release = {
-        "annolist": matfile.structs(annolist, ("image", "annorect", "vididx")),
+        "annolist": structs(annolist, ("image", "annorect", "vididx")),
         "img_train": np.array([[int(photo.split != "test") for photo in photos]], np.uint8),
         "version": "12",
-        "single_person": matfile.cells(single),
+        "single_person": cells(single),
     }
-    return matfile.to_bytes({"RELEASE": release})
+    return mat_bytes({"RELEASE": release})
 
 
 def common(photos: Sequence[Photo], split: str) -> list[dict[str, Any]]:
@@ -228,7 +229,7 @@ def authors(photos: Sequence[Photo]) -> bytes:
         for i, photo in enumerate(chosen):
             table[0, i] = np.array([[r + 1] for r, f in enumerate(photo.people) if f.separate and f.labelled.any()])
             table[1, i] = photo.name
-            table[2, i] = matfile.cells(
+            table[2, i] = cells(
                 [
                     {
                         "head": person.head[None],
@@ -240,4 +241,4 @@ def authors(photos: Sequence[Photo]) -> bytes:
                 ]
             )
         tables[key] = table
-    return matfile.to_bytes(tables)
+    return mat_bytes(tables)
