@@ -6,7 +6,8 @@ Ionescu, Papava, Olaru and Sminchisescu, PAMI 2014. Both forms hold photos of th
     annot/h36m_train.pkl ..., images/s_01_act_02_subact_01_ca_01/s_01_..._000001.jpg ...  (by the data set's files)
 
 Photos are numbered from 1 as the frames of the video at 50 Hz; every 5th of the training subjects is taken, and every
-64th of the test subjects, as by the authors. Joints become the authors' 17, in world millimetres.
+64th of the test subjects, as by the authors. Joints become the authors' 21, in world millimetres; of the toolbox's
+form 17 of them.
 """
 
 from collections.abc import Iterator
@@ -21,15 +22,15 @@ from jaxhar.camera import Camera
 from jaxhar.data import matfile, records, safe_pickle
 from jaxhar.data.records import Skipped
 from jaxhar.errors import Problem
-from jaxhar.skeleton import H36M, PA17, mapping
+from jaxhar.skeleton import H36M, PA21, mapping
 
 AUTHORS, TOOLBOX = "annotations.mat", "*.pkl"
 TRAIN_SUBJECTS, TEST_SUBJECTS = (1, 5, 6, 7, 8), (9, 11)
 TRAIN_EVERY, TEST_EVERY = 5, 64
-#: The toolbox's 17 of the 32 joints. Two of the authors' 17 are missing, and lie where others are.
+#: The toolbox's 17 of the 32 joints. Two of the authors' are missing, and lie where others are; so are hands and feet.
 TOOLBOX_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 16, 14, 15, 17, 18, 19, 25, 26, 27)
 _SAME_PLACE = {H36M.index("neck"): H36M.index("l_clavicle"), H36M.index("spine"): H36M.index("pelvis")}
-_TO_PA17 = mapping(H36M, PA17)
+_TO_PA21 = mapping(H36M, PA21)
 _NEAR, _FAR = 500.0, 50_000.0  # mm from camera to person
 _ASTRAY = 5.0  # pixels between the file's own image positions and the projection of its joints
 _LAYOUT = (
@@ -45,7 +46,8 @@ class Frame:
     Attributes:
       name: "a02_s09_e01_c01/00065", of the authors' form in both forms. where: it in its file, for messages.
       action: index in `actions.H36M`. view: the camera from 1.
-      joints: (17, 3) world mm in PA17. size: (width, height) that the labels say, None if they do not.
+      joints: (21, 3) world mm in PA21. size: (width, height) that the labels say, None if they do not.
+      labelled: (21,) bool, which joints the form has; the others are 0.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Frame:
     action: int
     view: int
     joints: np.ndarray
+    labelled: np.ndarray
     camera: Camera
     size: tuple[int, int] | None = None
 
@@ -84,7 +87,7 @@ def folder(root: Path) -> records.Folder:
         title="Human3.6M",
         slug="h36m",
         root=root,
-        joints=len(PA17),
+        joints=len(PA21),
         dims=3,
         fingerprint=lambda: fingerprint_lines(root),
         scan=lambda skip_broken: scan(root, skip_broken),
@@ -181,14 +184,14 @@ def load(frame: Frame, skip_broken: bool = False) -> tuple[records.Record | None
         if not skip_broken:
             raise
         return None, [Skipped(str(frame.image), str(problem))]
-    uvd = frame.camera.project(frame.joints)
+    uvd = np.where(frame.labelled[:, None], frame.camera.project(frame.joints), 0)
     record = records.Record(
         name=frame.name,
         split=frame.split,
         frames=[data],
         size=size,
         points=uvd[None].astype(np.float32),
-        labelled=np.ones((1, len(PA17)), bool),
+        labelled=frame.labelled[None],
         action=frame.action,
         subject=frame.subject,
         view=frame.view,
@@ -223,7 +226,8 @@ def _authors(path: Path, images: Path) -> Iterator[Frame | Problem]:
                         subject=subject,
                         action=action,
                         view=view,
-                        joints=pose.T[_TO_PA17],
+                        joints=pose.T[_TO_PA21],
+                        labelled=np.ones(len(PA21), bool),
                         camera=seen_by,
                         size=(int(w), int(h)),
                     )
@@ -280,12 +284,22 @@ def _toolbox_frame(entry: dict, subject: int, number: int, where: str, images: P
         gap = np.abs(uv - _array(entry, "joints_2d", uv.shape, where)).max()
         if gap > _ASTRAY:
             raise Problem(f"joints_2d of {where} is {gap:.0f} pixels off its joints_3d_camera; the camera does not fit")
-    joints = np.full((len(H36M), 3), np.nan)
-    joints[list(TOOLBOX_JOINTS)] = seen @ seen_by.R + seen_by.t
+    joints, labelled = np.zeros((len(H36M), 3)), np.zeros(len(H36M), bool)
+    joints[list(TOOLBOX_JOINTS)], labelled[list(TOOLBOX_JOINTS)] = seen @ seen_by.R + seen_by.t, True
     for missing, other in _SAME_PLACE.items():
-        joints[missing] = joints[other]
+        joints[missing], labelled[missing] = joints[other], True
     name = f"a{action + 2:02d}_s{subject:02d}_e{take:02d}_c{view + 1:02d}/{number:05d}"
-    return Frame(name, where, images / image, subject, action, view + 1, joints[_TO_PA17], seen_by)
+    return Frame(
+        name=name,
+        where=where,
+        image=images / image,
+        subject=subject,
+        action=action,
+        view=view + 1,
+        joints=joints[_TO_PA21],
+        labelled=labelled[_TO_PA21],
+        camera=seen_by,
+    )
 
 
 def _toolbox_camera(entry: Any, where: str) -> Camera:

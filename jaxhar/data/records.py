@@ -74,7 +74,7 @@ class Folder:
       load: given a sequence and skip_broken, its record (None if nothing of it is left) and what was left out.
         Called in threads.
       extras: shape of further float32 arrays of a record, None for its T: a box {"box": (None, 4)}, the camera
-        {"camera": (21,)}, a reference length in pixels {"norm": (None,)}.
+        {"camera": (22,)}, a reference length in pixels {"norm": (None,)}.
     """
 
     title: str

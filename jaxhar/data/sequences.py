@@ -6,7 +6,7 @@ A data set of its own is a reader (`NAME_folder.py`, giving a `jaxhar.data.recor
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -80,6 +80,10 @@ class DataSet:
         """The split that a record belongs to; one that is not in `splits` is never read."""
         return entry["split"]
 
+    def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
+        """Evaluation protocols that look at each centred clip by several crops, whose poses are to be averaged."""
+        return {}
+
     def prepare(self, workdir: Path) -> "Prepared":
         """Check the folder, generating it first if asked, and pack its records unless that was done before.
 
@@ -96,7 +100,7 @@ class DataSet:
         if self.root is not None:
             return Path(self.root).expanduser(), False
         if self.synth is not None:
-            words = f"{synthetic.VERSION} {self.synth!r}"
+            words = f"{self.home} {synthetic.VERSION} {self.synth!r}"
             name = hashlib.sha256(words.encode()).hexdigest()[:12]
             base = Path(self.cache).expanduser() if self.cache else workdir / "data"
             out = base / f"synthetic-{name}"
@@ -154,7 +158,7 @@ def to_example(
     if pose.shape[-1] < dims:
         pose, valid = (np.pad(a, ((0, 0), (0, 0), (0, dims - a.shape[-1]))) for a in (pose, valid))
     example: pipeline.Example = {
-        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.power),
+        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.power, draw.occluder),
         "pose": pose,
         "visible": visible,
         "valid": valid,
@@ -168,7 +172,7 @@ def to_example(
     if deep and depth is not None:
         example |= {"depth": depth.root.astype(np.float32), "depth_range": np.float32(depth.range)}
     if "camera" in record:
-        example["camera"] = np.broadcast_to(record["camera"], (len(frames), 21)).astype(np.float32)
+        example["camera"] = np.tile(record["camera"].astype(np.float32), (len(frames), 1))
     if record["action"] < 0:
         del example["action"]
     return example
@@ -208,7 +212,7 @@ class _TrainStill:
 class _Item:
     record: int
     frames: tuple[int, ...]
-    flip: bool
+    draw: transforms.Draw
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,11 @@ class Prepared:
     def actions(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.config.actions
+
+    @property
+    def crop_protocols(self) -> tuple[str, ...]:
+        """Protocols by which consecutive crops of one sequence are views of the same picture."""
+        return tuple(self.config.crop_protocols())
 
     def _numbers(self, split: str) -> list[int]:
         if split not in self.config.splits:
@@ -284,17 +293,21 @@ class Prepared:
         return pipeline.Joined(streams)
 
     def _items(self, split: str, protocol: str) -> list[_Item]:
-        if protocol not in PROTOCOLS:
-            raise Usage(f"unknown evaluation protocol {protocol!r}; there are {' and '.join(PROTOCOLS)}")
+        crops = self.config.crop_protocols()
+        known = tuple(dict.fromkeys((*PROTOCOLS, *crops)))
+        if protocol not in known:
+            raise Usage(f"unknown evaluation protocol {protocol!r}; there are {' and '.join(known)}")
         self._known(split)
         step, length = self.config.augment.fixed_subsampling, self.config.clip_frames
+        plain, mirrored = self.config.augment.fixed(), self.config.augment.fixed(flip=True)
         items = []
         for i, entry in enumerate(self.entries(split)):
-            if protocol == "single":
-                items.append(_Item(i, tuple(transforms.clip_frames(entry["frames"], step, length)), False))
+            if protocol == "single" or protocol in crops:
+                clip = tuple(transforms.clip_frames(entry["frames"], step, length))
+                items += [_Item(i, clip, draw) for draw in crops.get(protocol, (plain,))]
             else:
-                for clip in transforms.multi_clips(entry["frames"], step, length):
-                    items += [_Item(i, tuple(clip), False), _Item(i, tuple(clip), True)]
+                for some in transforms.multi_clips(entry["frames"], step, length):
+                    items += [_Item(i, tuple(some), plain), _Item(i, tuple(some), mirrored)]
         return items
 
     def eval_stream(
@@ -310,7 +323,7 @@ class Prepared:
 
         Args:
           protocol: "single", the centred clip of each sequence; "multi", half overlapping clips, each also mirrored
-            (a sequence too short for one gives its centred clip).
+            (a sequence too short for one gives its centred clip); or one of `DataSet.crop_protocols`.
           only_inside: the authors' rule, joints outside of the crop are not valid; by default every labelled is.
         """
         items = self._items(split, protocol)
@@ -318,8 +331,7 @@ class Prepared:
         config = self.config
 
         def load(item: _Item) -> pipeline.Example:
-            draw = config.augment.fixed(item.flip)
-            return config.example(source[item.record], list(item.frames), draw, keep_outside=not only_inside)
+            return config.example(source[item.record], list(item.frames), item.draw, keep_outside=not only_inside)
 
         return pipeline.eval_stream(
             items,
