@@ -33,7 +33,7 @@ class PackedSequences(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         self.sequences = sequences
         self.skip_broken = skip_broken
-        self.index: Index = {"sequences": [], "skipped": []}
+        self.index: Index = {"actions": list(folder.actions), "sequences": [], "skipped": []}
         self.problem: Problem | None = None
         self.nothing = False
 

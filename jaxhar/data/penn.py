@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from jaxhar import actions
 from jaxhar.data import penn_folder, pipeline, records, sequences, synthetic, transforms
 from jaxhar.skeleton import PENN
 
@@ -21,7 +20,6 @@ class Penn(sequences.DataSet):
 
     title: ClassVar[str] = "Penn Action"
     home: ClassVar[str] = "Penn_Action"
-    actions: ClassVar[tuple[str, ...]] = actions.PENN
 
     def open(self, root: Path) -> records.Folder:
         return penn_folder.folder(penn_folder.check_root(root))

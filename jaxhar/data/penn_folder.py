@@ -181,4 +181,5 @@ def folder(root: Path) -> Folder:
         fingerprint=partial(fingerprint_lines, root),
         scan=partial(scan, root),
         load=_load,
+        actions=actions.PENN,
     )

@@ -271,7 +271,7 @@ def test_broken_frames_stop_or_are_skipped_with_a_list(root, tmp_path, capsys):
     prepared = small(root, skip_broken=True).prepare(tmp_path / "run")
     assert [Path(path).name for path, _ in prepared.index["skipped"]] == ["0002.mat", "000003.jpg", "000002.jpg"]
     assert [e["frames"] for e in prepared.entries("train")] == [19, 29]
-    assert "left out 3 broken files" in capsys.readouterr().err
+    assert "left out 3 unusable files" in capsys.readouterr().err
     record = prepared.records("train")[0]
     np.testing.assert_allclose(record["points"], np.delete(joints(20), 2, axis=0), atol=1e-5)
 

@@ -73,6 +73,7 @@ class Folder:
       scan: given skip_broken, the sequences (in the form `load` wants) and what was left out. It should be quick.
       load: given a sequence and skip_broken, its record (None if nothing of it is left) and what was left out.
         Called in threads.
+      actions: names of the classes, `Record.action` counts in them.
       extras: shape of further float32 arrays of a record, None for its T: a box {"box": (None, 4)}, the camera
         {"camera": (22,)}, a reference length in pixels {"norm": (None,)}.
     """
@@ -85,6 +86,7 @@ class Folder:
     fingerprint: Callable[[], Iterable[str]]
     scan: Callable[[bool], tuple[list[Any], list[Skipped]]]
     load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]]
+    actions: tuple[str, ...] = ()
     extras: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
 
@@ -100,8 +102,9 @@ class Entry(TypedDict):
 
 
 class Index(TypedDict):
-    """What was packed, in the order of the records, and the [path, reason] of what was not."""
+    """What was packed, in the order of the records, and the [path, reason] of what was not; names of the classes."""
 
+    actions: list[str]
     sequences: list[Entry]
     skipped: list[list[str]]
 
@@ -124,7 +127,7 @@ def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path
                 _pack(folder, path, skip_broken)
     index: Index = json.loads((path / "index.json").read_text())
     if index["skipped"]:
-        print(f"left out {len(index['skipped'])} broken files of {folder.root}:", file=sys.stderr)
+        print(f"left out {len(index['skipped'])} unusable files of {folder.root}:", file=sys.stderr)
         for name, reason in index["skipped"][:_LISTED]:
             print(f"  {name}: {reason}", file=sys.stderr)
         if len(index["skipped"]) > _LISTED:
@@ -140,7 +143,9 @@ def _pack(folder: Folder, path: Path, skip_broken: bool) -> None:
     try:
         index = builder.build(folder, temporary, skip_broken)
         if not index["sequences"]:
-            raise Problem(f"{folder.root} holds no usable sequence; {len(index['skipped'])} broken files were left out")
+            raise Problem(
+                f"{folder.root} holds no usable sequence; {len(index['skipped'])} unusable files were left out"
+            )
         (temporary / "index.json").write_text(json.dumps(index))
         os.replace(temporary, path)
     except OSError as error:

@@ -56,10 +56,9 @@ class DataSet:
     threads: int = field(default=2, metadata=FREE)
     prefetch: int = field(default=4, metadata=FREE)
 
-    #: The name in messages, the folder in $JAXHAR_DATA, the class names, the splits that can be asked for.
+    #: The name in messages, the folder in $JAXHAR_DATA, the splits that can be asked for.
     title: ClassVar[str]
     home: ClassVar[str]
-    actions: ClassVar[tuple[str, ...]] = ()
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
     def open(self, root: Path) -> records.Folder:
@@ -235,7 +234,7 @@ class Prepared:
     @property
     def actions(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return self.config.actions
+        return tuple(self.index["actions"])
 
     @property
     def crop_protocols(self) -> tuple[str, ...]:
