@@ -150,6 +150,19 @@ def test_mirrored_crops_are_averaged_in_the_world():
     assert 37 < found["mpjpe"] < 45
 
 
+def test_crops_of_another_scale_are_averaged_in_the_same_depths():
+    one = {"sequence": 0, "affine": np.eye(3), "depth_range": np.float32(2000)}
+    pose = np.full((1, 1, 17, 3), 0.7)
+    wide = pose * [1, 1, 0] + [0, 0, 0.6]  # 200 mm behind the root in a crop of 2 m, and of 4 m here
+    pairs = [
+        (one, {"pose": pose * [1, 1, 0] + [0, 0, 0.6], "visible": np.ones((1, 1, 17))}),
+        (one | {"depth_range": np.float32(4000)}, {"pose": wide, "visible": np.zeros((1, 1, 17))}),
+    ]
+    ((_, found),) = evaluate.average_crops(iter(pairs), PA17.flip)
+    np.testing.assert_allclose(found["pose"][..., 2], 0.5 + (200 + 400) / 2 / 2000)
+    np.testing.assert_allclose(found["visible"], 0.5)
+
+
 def test_tables_show_activities_and_results_are_saved(tmp_path):
     results = run(World().poses[None] + 0.01, samples=2)
     results.save(tmp_path / "results.json")

@@ -70,14 +70,14 @@ def _bytes(value: Any) -> bytes:
 
 
 def _new_array(kind: Any, *_: Any) -> _Array:
-    if kind is not np.ndarray:
+    if kind is not _NDARRAY:
         raise _Refused("a strange kind of array")
     return np.ndarray.__new__(_Array, (0,), "u1")
 
 
 def _array_of(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     """How protocol 5 spells an array."""
-    array = _new_array(np.ndarray)
+    array = _new_array(_NDARRAY)
     array.__setstate__((1, shape, dtype, order == "F", bytes(buffer)))
     return array
 
@@ -105,16 +105,36 @@ def _no_bytes(*arguments: Any) -> bytes:
     return b""
 
 
+class _Named:
+    """What a pickle gets for a name: it can call it, and change nothing about it."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable):
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("a change of what it names")
+
+
+def _no_call(*_: Any) -> Any:
+    raise _Refused("a bare numpy.ndarray")
+
+
+_NDARRAY = _Named(_no_call)
 _CORE = ("numpy.core", "numpy._core")
-_ALLOWED: dict[tuple[str, str], Callable] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _Dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
-    ("__builtin__", "bytes"): _no_bytes,
-    **{(f"{core}.multiarray", "_reconstruct"): _new_array for core in _CORE},
-    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORE},
-    **{(f"{core}.numeric", "_frombuffer"): _array_of for core in _CORE},
+_ALLOWED = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Named(_Dtype),
+    ("collections", "OrderedDict"): _Named(OrderedDict),
+    ("_codecs", "encode"): _Named(_encode),
+    ("__builtin__", "bytes"): _Named(_no_bytes),
+    **{(f"{core}.multiarray", "_reconstruct"): _Named(_new_array) for core in _CORE},
+    **{(f"{core}.multiarray", "scalar"): _Named(_scalar) for core in _CORE},
+    **{(f"{core}.numeric", "_frombuffer"): _Named(_array_of) for core in _CORE},
 }
 
 

@@ -76,6 +76,14 @@ def test_a_pickle_that_wants_to_run_code_is_a_sentence(tmp_path, monkeypatch, ev
     assert not (tmp_path / "ran").exists() and "\n" not in str(caught.value)
 
 
+def test_what_a_pickle_names_cannot_be_changed_by_it(tmp_path):
+    """(None, {"_make": 1}) as the state of the thing named numpy.dtype."""
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x02cnumpy\ndtype\nN}X\x05\x00\x00\x00_makeK\x01s\x86b.")
+    with pytest.raises(Problem, match="a change of what it names"):
+        safe_pickle.load(path)
+
+
 def test_arrays_that_lie_about_their_size_are_refused(tmp_path):
     data = pickle.dumps(np.arange(5.0), 2)
     path = tmp_path / "lie.pkl"
