@@ -8,6 +8,13 @@ from pathlib import Path
 
 from jaxhar.errors import Problem, Usage, guard
 
+#: Layouts of `jaxhar data synth`: the module and function that write one, and whose it is.
+_LAYOUTS = {
+    "penn": ("synthetic", "write_penn", "Penn Action"),
+    "ntu": ("synthetic_ntu", "write", "NTU RGB+D"),
+    "h36m": ("synthetic_h36m", "write", "Human3.6M"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parse a command line, run it, return its exit code: 0, 1 for a problem outside, 2 for wrong usage."""
@@ -42,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="work on data sets").add_subparsers(required=True, metavar="WHAT")
     synth = data.add_parser("synth", help="generate videos in the layout of a data set")
-    synth.add_argument("--layout", choices=["penn"], default="penn", help="whose layout (default: %(default)s)")
+    synth.add_argument("--layout", choices=list(_LAYOUTS), default="penn", help="whose layout (default: %(default)s)")
     synth.add_argument("--out", type=Path, required=True, help="a new folder, or one left unfinished")
     synth.add_argument("--sequences", type=int, nargs=2, default=(150, 60), metavar=("TRAIN", "TEST"))
     synth.add_argument("--performers", type=int, nargs=2, default=(20, 8), metavar=("TRAIN", "TEST"))
@@ -54,12 +61,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _synth(args: argparse.Namespace) -> None:
-    from jaxhar.data.synthetic import Synth, write_penn
+    from jaxhar.data.synthetic import Synth
 
+    module, function, title = _LAYOUTS[args.layout]
     (train, test), (trainers, testers) = args.sequences, args.performers
-    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), args.seed)
-    write_penn(args.out, synth)
-    print(f"{sum(args.sequences)} videos in the layout of Penn Action: {args.out}")
+    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
+    getattr(import_module(f"jaxhar.data.{module}"), function)(args.out, synth)
+    print(f"{sum(args.sequences)} sequences in the layout of {title}: {args.out}")
 
 
 def _zoo(args: argparse.Namespace) -> None:

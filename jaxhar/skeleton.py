@@ -127,8 +127,17 @@ H36M = Skeleton(
         "r_clavicle r_shoulder r_elbow r_wrist r_thumb_base r_thumb r_hand r_hand_end".split()
     ),
 )
+#: NTU RGB+D, in the order of its files. The Kinect's video is mirrored: what it calls the left arm is the person's
+#: left, but looks like a right one. Sides here are as they look, which is how the authors' weights were trained.
+NTU = Skeleton(
+    "ntu",
+    tuple(
+        "pelvis spine neck head r_shoulder r_elbow r_wrist r_hand l_shoulder l_elbow l_wrist l_hand "
+        "r_hip r_knee r_ankle r_foot l_hip l_knee l_ankle l_foot thorax r_tip r_thumb l_tip l_thumb".split()
+    ),
+)
 
-_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, H36M)}
+_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M)}
 _BY_COUNT = {len(s): s for s in (PENN, PA16, PA17, PA20, PA21)}
 
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxhar import actions
 from jaxhar.camera import Camera
 from jaxhar.data import h36m_folder, pipeline, records, sequences, synthetic, synthetic_h36m, transforms
 from jaxhar.skeleton import PA17, PA21, Skeleton
@@ -38,7 +37,6 @@ class H36M(sequences.DataSet):
 
     title: ClassVar[str] = "Human3.6M"
     home: ClassVar[str] = "Human3.6M"
-    actions: ClassVar[tuple[str, ...]] = actions.H36M
 
     def open(self, root: Path) -> records.Folder:
         return h36m_folder.folder(h36m_folder.check_root(root))

@@ -89,6 +89,7 @@ def folder(root: Path) -> records.Folder:
         root=root,
         joints=len(PA21),
         dims=3,
+        actions=actions.H36M,
         fingerprint=lambda: fingerprint_lines(root),
         scan=lambda skip_broken: scan(root, skip_broken),
         load=load,

@@ -261,7 +261,7 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
         if _begin(out, settings):
             return
         todo = [s for s in plan(synth) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
-        with _mapper(len(todo)) as run:
+        with mapper(len(todo)) as run:
             done = run(partial(_write_sequence, out, synth), todo)
             for _ in tqdm(done, total=len(todo), desc="generating videos", unit="video", disable=not progress):
                 pass
@@ -272,7 +272,7 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def _mapper(jobs: int) -> Iterator[Callable]:
+def mapper(jobs: int) -> Iterator[Callable]:
     """`map` for that many videos: over all cores where it is worth starting processes, else in this one."""
     workers = min(os.cpu_count() or 1, jobs // 50)
     if workers < 2:

@@ -116,6 +116,45 @@ PENN_STILLS_TPAMI = Augment(
     hflip=(False, True),
     channel_power=CHANNEL_POWERS,
 )
+#: The authors' "ntu_ar" (CVPR'18): action clips of NTU RGB+D, of all frames.
+NTU_CLIPS = Augment(
+    scales=(0.7, 1.0, 1.3),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(40, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(1, 2, 3),
+    fixed_subsampling=2,
+)
+#: The authors' "ntu_pe" (CVPR'18): single frames of NTU RGB+D, for pose.
+NTU_STILLS = Augment(
+    angles=_steps(15, 5),
+    scales=(0.8, 1.0, 1.2, 2.0),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(1, 2, 4),
+)
+#: The authors' "ntu" (TPAMI'20): action clips of NTU RGB+D, of every second frame.
+NTU_CLIPS_TPAMI = Augment(
+    scales=(0.7, 1.0, 1.3),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(3, 4, 5),
+    fixed_subsampling=4,
+)
+#: The authors' "ntu_pe" (TPAMI'20): single frames of NTU RGB+D, for pose.
+NTU_STILLS_TPAMI = Augment(
+    angles=_steps(10, 5),
+    scales=(0.7, 1.0, 1.3, 2.0),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
 
 #: The authors' "human36m" (CVPR'18), for pose.
 HUMAN36M_CVPR = Augment(
