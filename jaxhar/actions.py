@@ -165,3 +165,41 @@ PENN_ALIASES = {
     "squats": "squat",
     "strumming_guitar": "strum_guitar",
 }
+
+#: Human3.6M's activities in the order of the authors' sequence names, which count them from a02.
+H36M = (
+    "directions",
+    "discussion",
+    "eating",
+    "greeting",
+    "phoning",
+    "posing",
+    "purchases",
+    "sitting",
+    "sitting_down",
+    "smoking",
+    "taking_photo",
+    "waiting",
+    "walking",
+    "walking_dog",
+    "walking_together",
+)
+
+#: The same in the order of H36M-Toolbox and of the data set's own files, which count from act_02 and sort otherwise.
+H36M_TOOLBOX = (
+    "directions",
+    "discussion",
+    "eating",
+    "greeting",
+    "phoning",
+    "taking_photo",
+    "posing",
+    "purchases",
+    "sitting",
+    "sitting_down",
+    "smoking",
+    "waiting",
+    "walking_dog",
+    "walking",
+    "walking_together",
+)

@@ -25,7 +25,7 @@ class Batch(TypedDict, total=False):
     norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown
     depth: Array  # (B, T) float32 depth of the root in mm; that of a joint is depth + depth_range * (z - 0.5)
     depth_range: Array  # (B,) float32 mm from z = 0 to z = 1
-    camera: Array  # (B, T, 21) float32: R (9), t (3, mm), f (2), c (2), p (2), k (3)
+    camera: Array  # (B, T, 22) float32, see `jaxhar.camera.Camera.to_vector`; its world is in mm
     sequence: Array  # (B,) int32, index of the source sequence in its split
     flipped: Array  # (B,) bool, whether the crop was mirrored
 

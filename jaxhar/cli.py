@@ -12,6 +12,7 @@ from jaxhar.errors import Problem, Usage, guard
 _LAYOUTS = {
     "penn": ("synthetic", "write_penn", "Penn Action"),
     "ntu": ("synthetic_ntu", "write", "NTU RGB+D"),
+    "h36m": ("synthetic_h36m", "write", "Human3.6M"),
 }
 
 
@@ -64,7 +65,7 @@ def _synth(args: argparse.Namespace) -> None:
 
     module, function, title = _LAYOUTS[args.layout]
     (train, test), (trainers, testers) = args.sequences, args.performers
-    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), args.seed)
+    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
     getattr(import_module(f"jaxhar.data.{module}"), function)(args.out, synth)
     print(f"{sum(args.sequences)} sequences in the layout of {title}: {args.out}")
 

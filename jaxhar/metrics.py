@@ -221,7 +221,7 @@ class PCK:
         if norm is None:
             raise Problem(f"{self.name} needs a reference length and the data gives none; use PixelError instead")
         scored = valid & _scored(skeleton, self.exclude)
-        return _stack([self._core(block, true, scored, norm) for block in pred])
+        return stack([self._core(block, true, scored, norm) for block in pred])
 
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:
         return pck(pred, true, valid, norm, self.threshold)
@@ -272,10 +272,11 @@ class PixelError:
     ) -> State:
         """See `PoseMetric.get`; `norm` is not used."""
         scored = valid & _scored(skeleton, self.exclude)
-        return _stack([mpjpe(block, true, scored) for block in pred])
+        return stack([mpjpe(block, true, scored) for block in pred])
 
 
-def _stack(sums: list[tuple[np.ndarray, np.ndarray]]) -> State:
+def stack(sums: list[tuple[np.ndarray, np.ndarray]]) -> State:
+    """Sums (K, J) from the totals and counts (J,) of K blocks."""
     totals, counts = zip(*sums, strict=True)
     return State(np.stack(totals), np.stack(counts))
 

@@ -75,7 +75,7 @@ class Folder:
         Called in threads.
       actions: names of the classes, `Record.action` counts in them.
       extras: shape of further float32 arrays of a record, None for its T: a box {"box": (None, 4)}, the camera
-        {"camera": (21,)}, a reference length in pixels {"norm": (None,)}.
+        {"camera": (22,)}, a reference length in pixels {"norm": (None,)}.
       published: known sizes of the whole set to compare with, by name of a split, "sequences", or a name in `counts`.
       counts: further sizes that `scan` fills in.
     """

@@ -6,7 +6,7 @@ A data set of its own is a reader (`NAME_folder.py`, giving a `jaxhar.data.recor
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -61,9 +61,6 @@ class DataSet:
     home: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     eval_split: ClassVar[str] = "test"
-    #: The evaluation protocols, and those whose views of a sequence are crops of one picture, to be averaged.
-    protocols: ClassVar[tuple[str, ...]] = PROTOCOLS
-    crop_protocols: ClassVar[tuple[str, ...]] = ()
     #: Records are single pictures: a training clip is made of `clip_frames` different ones.
     stacks: ClassVar[bool] = False
 
@@ -84,21 +81,13 @@ class DataSet:
         """
         raise NotImplementedError
 
-    def views(self, entry: records.Entry, protocol: str) -> list[tuple[list[int], transforms.Draw]]:
-        """What is evaluated of a sequence: frames and how they are cropped. `protocol` is one of `protocols`.
-
-        "single" is the centred clip; "multi", half overlapping clips, each also mirrored (a sequence too short for one
-        gives its centred clip).
-        """
-        step = self.augment.fixed_subsampling
-        if protocol == "single":
-            return [(transforms.clip_frames(entry["frames"], step, self.clip_frames), self.augment.fixed())]
-        clips = transforms.multi_clips(entry["frames"], step, self.clip_frames)
-        return [(clip, self.augment.fixed(flip)) for clip in clips for flip in (False, True)]
-
     def split_of(self, entry: records.Entry) -> str:
         """The split that a record belongs to; one that is not in `splits` is never read."""
         return entry["split"]
+
+    def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
+        """Evaluation protocols that look at each centred clip by several crops, whose poses are to be averaged."""
+        return {}
 
     def prepare(self, workdir: Path) -> "Prepared":
         """Check the folder, generating it first if asked, and pack its records unless that was done before.
@@ -116,7 +105,7 @@ class DataSet:
         if self.root is not None:
             return Path(self.root).expanduser(), False
         if self.synth is not None:
-            words = f"{synthetic.VERSION} {self.synth!r}"
+            words = f"{self.home} {synthetic.VERSION} {self.synth!r}"
             name = hashlib.sha256(words.encode()).hexdigest()[:12]
             base = Path(self.cache).expanduser() if self.cache else workdir / "data"
             out = base / f"synthetic-{name}"
@@ -174,7 +163,7 @@ def to_example(
     if pose.shape[-1] < dims:
         pose, valid = (np.pad(a, ((0, 0), (0, 0), (0, dims - a.shape[-1]))) for a in (pose, valid))
     example: pipeline.Example = {
-        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.power),
+        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.power, draw.occluder),
         "pose": pose,
         "visible": visible,
         "valid": valid,
@@ -188,7 +177,7 @@ def to_example(
     if deep and depth is not None:
         example |= {"depth": depth.root.astype(np.float32), "depth_range": np.float32(depth.range)}
     if "camera" in record:
-        example["camera"] = np.broadcast_to(record["camera"], (len(frames), 21)).astype(np.float32)
+        example["camera"] = np.tile(record["camera"].astype(np.float32), (len(frames), 1))
     if record["action"] < 0:
         del example["action"]
     return example
@@ -249,11 +238,6 @@ class Prepared:
         return self.config.eval_split
 
     @property
-    def crop_protocols(self) -> tuple[str, ...]:
-        """Evaluation protocols whose consecutive examples of one sequence are crops of one picture."""
-        return self.config.crop_protocols
-
-    @property
     def skeleton(self) -> Skeleton:
         """Joints of the examples."""
         return self.config.skeleton
@@ -262,6 +246,11 @@ class Prepared:
     def actions(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(self.index["actions"])
+
+    @property
+    def crop_protocols(self) -> tuple[str, ...]:
+        """Protocols by which consecutive crops of one sequence are views of the same picture."""
+        return tuple(self.config.crop_protocols())
 
     def _numbers(self, split: str) -> list[int]:
         if split not in self.config.splits:
@@ -317,15 +306,22 @@ class Prepared:
         return pipeline.Joined(streams)
 
     def _items(self, split: str, protocol: str) -> list[_Item]:
-        if protocol not in self.config.protocols:
-            known = " and ".join(self.config.protocols)
-            raise Usage(f"unknown evaluation protocol {protocol!r}; there are {known}")
+        crops = self.config.crop_protocols()
+        known = tuple(dict.fromkeys((*PROTOCOLS, *crops)))
+        if protocol not in known:
+            raise Usage(f"unknown evaluation protocol {protocol!r}; there are {' and '.join(known)}")
         self._known(split)
-        return [
-            _Item(i, tuple(frames), draw)
-            for i, entry in enumerate(self.entries(split))
-            for frames, draw in self.config.views(entry, protocol)
-        ]
+        step, length = self.config.augment.fixed_subsampling, self.config.clip_frames
+        plain, mirrored = self.config.augment.fixed(), self.config.augment.fixed(flip=True)
+        items = []
+        for i, entry in enumerate(self.entries(split)):
+            if protocol == "single" or protocol in crops:
+                clip = tuple(transforms.clip_frames(entry["frames"], step, length))
+                items += [_Item(i, clip, draw) for draw in crops.get(protocol, (plain,))]
+            else:
+                for some in transforms.multi_clips(entry["frames"], step, length):
+                    items += [_Item(i, tuple(some), plain), _Item(i, tuple(some), mirrored)]
+        return items
 
     def eval_stream(
         self,
@@ -339,7 +335,8 @@ class Prepared:
         """Batches of every evaluation clip once, in the order of the sequences; the last is padded and masked.
 
         Args:
-          protocol: see `DataSet.views`.
+          protocol: "single", the centred clip of each sequence; "multi", half overlapping clips, each also mirrored
+            (a sequence too short for one gives its centred clip); or one of `DataSet.crop_protocols`.
           only_inside: the authors' rule, joints outside of the crop are not valid; by default every labelled is.
         """
         items = self._items(split, protocol)

@@ -35,6 +35,7 @@ class Draw:
     flip: bool = False
     power: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of R, G, B in [0, 1]
     subsampling: int = 1  # frames between two frames of a clip
+    occluder: tuple[float, float, int, int] | None = None  # middle x, y in crop units, width, height in its pixels
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Augment:
       hflip: mirrored or not. channel_power: exponents, one draw per colour channel.
       subsampling: steps between the frames of a training clip.
       fixed_subsampling: the step of evaluation clips. fixed_scale: the factor of their boxes.
+      occluder: sides, in pixels of the crop, of a black rectangle anywhere in it; empty for none.
     """
 
     angles: tuple[float, ...] = (0.0,)
@@ -57,6 +59,7 @@ class Augment:
     subsampling: tuple[int, ...] = (1,)
     fixed_subsampling: int = 1
     fixed_scale: float = 1.0
+    occluder: tuple[int, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """One training draw; the same generator state gives the same draw."""
@@ -71,6 +74,9 @@ class Augment:
             flip=bool(pick(self.hflip)),
             power=(pick(self.channel_power), pick(self.channel_power), pick(self.channel_power)),
             subsampling=int(pick(self.subsampling)),
+            occluder=(rng.uniform(), rng.uniform(), int(pick(self.occluder)), int(pick(self.occluder)))
+            if self.occluder
+            else None,
         )
 
     def fixed(self, flip: bool = False) -> Draw:
@@ -157,6 +163,25 @@ NTU_STILLS_TPAMI = Augment(
     channel_power=CHANNEL_POWERS,
 )
 
+#: The authors' "human36m" (CVPR'18), for pose.
+HUMAN36M_CVPR = Augment(
+    angles=_steps(10, 5),
+    scales=(0.8, 1.0, 1.2),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
+#: The authors' "human36m" (TPAMI'20), for pose.
+HUMAN36M = Augment(
+    angles=_steps(10, 5),
+    scales=(0.8, 1.0, 1.2),
+    trans_x=_steps(20, 5),
+    trans_y=_steps(4, 1),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
+#: Sides of the rectangles that the authors draw for Human3.6M and never put into a picture; for `Augment.occluder`.
+OCCLUDER_SIDES = tuple(range(20, 90))
+
 MIN_SIDE = 32  # of a window, in pixels
 
 
@@ -183,6 +208,22 @@ def gt_bbox(points: np.ndarray, labelled: np.ndarray, size: tuple[int, int], sca
         boxes.append(valid_bbox(usable, 1.5 * scale) if len(usable) else np.array([0.0, 0.0, *size]))
     stacked = np.stack(boxes)
     return np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
+
+
+def root_bbox(root: np.ndarray, size: tuple[int, int], focal: np.ndarray, scale: float = 1.0) -> Box:
+    """(4,) square box around a person whose root is known in space, the authors' rule for Human3.6M.
+
+    Args:
+      root: (3,) image pixels and depth in mm. size: (width, height) of the image. focal: (2,) in pixels.
+      scale: of the side, which is 2.25 * max(width fx, height fy) / depth.
+
+    The authors add `scale` to the middle's y as well. Width and height stand for a metre, because the photos are 1000
+    pixels wide: smaller copies are measured as if they were.
+    """
+    metre = np.array(size) * max(1.0, 1000 / min(size))
+    side = 2.25 * scale * float(np.max(metre * focal)) / root[2]
+    centre = np.array([root[0], root[1] + scale])
+    return np.concatenate([centre - side / 2, centre + side / 2])
 
 
 def centred_bbox(size: tuple[int, int], scale: float = 1.0) -> Box:
@@ -280,12 +321,24 @@ def power_table(power: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarr
     return (2 * (unit ** np.asarray(power) - 0.5)).astype(np.float32)[None]
 
 
-def crop_frames(frames: list[np.ndarray], crop: Crop, power: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
-    """RGB uint8 frames (H, W, 3) to the network's input (T, size, size, 3), float32 in [-1, 1]; outside is -1."""
+def crop_frames(
+    frames: list[np.ndarray],
+    crop: Crop,
+    power: tuple[float, float, float] = (1, 1, 1),
+    occluder: tuple[float, float, int, int] | None = None,
+) -> np.ndarray:
+    """RGB uint8 frames (H, W, 3) to the network's input (T, size, size, 3), float32 in [-1, 1]; outside is -1.
+
+    So is an `occluder`, see `Draw`.
+    """
     table = power_table(power)
     out = np.empty((len(frames), crop.size, crop.size, 3), np.float32)
     for t, frame in enumerate(frames):
         cv2.LUT(crop_image(frame, crop), table, out[t])
+    if occluder:
+        x, y, width, height = occluder
+        left, top = int(x * crop.size - width / 2), int(y * crop.size - height / 2)
+        out[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = -1
     return out
 
 
