@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +14,9 @@ _LAYOUTS = {
     "penn": ("synthetic", "write_penn", "Penn Action"),
     "ntu": ("synthetic_ntu", "write", "NTU RGB+D"),
     "h36m": ("synthetic_h36m", "write", "Human3.6M"),
+    "mpii": ("synthetic_mpii", "write", "MPII"),
+    "penn-authors": ("synthetic_penn_authors", "write", "Penn Action, the authors' form"),
+    "folder": ("synthetic_own", "write", "a folder of one's own"),
 }
 
 
@@ -57,7 +61,19 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
     synth.add_argument("--seed", type=int, default=0)
     synth.set_defaults(run=_synth)
+
+    check = data.add_parser("check", help="read a whole data set and say what is in it, and what is wrong with it")
+    prepare = data.add_parser("prepare", help="pack a data set once, ready to train on")
+    for command, name in ((check, "check"), (prepare, "prepare")):
+        command.set_defaults(run=partial(_data, name))
+        import_module("jaxhar.data_tools").add_arguments(command, name)
     return parser
+
+
+def _data(name: str, args: argparse.Namespace) -> int | None:
+    from jaxhar import data_tools
+
+    return getattr(data_tools, name)(args)
 
 
 def _synth(args: argparse.Namespace) -> None:
@@ -94,7 +110,7 @@ def _port(args: argparse.Namespace) -> None:
     source: Path = args.source
     kind = file_kind(source)
     entry = zoo.entry(args.model) if args.model else None
-    changes = dict(_setting(text) for text in args.set)
+    changes = dict(setting(text) for text in args.set)
     if kind in ("hdf5", "torch"):
         if entry is None:
             raise Usage(f"{source} does not say which network it is of: add --model, one of {', '.join(zoo.names())}")
@@ -122,7 +138,7 @@ def _port(args: argparse.Namespace) -> None:
     print(f"{source} -> {args.out}: {count:,} weights, every one placed and checked")
 
 
-def _setting(text: str) -> tuple[str, str]:
+def setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise Usage(f"--set {text}: give NAME=VALUE, e.g. num_frames=8")
