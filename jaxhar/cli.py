@@ -47,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         module = import_module(f"jaxhar.{name}")
         module.add_arguments(command)
         command.set_defaults(run=module.main)
+    from jaxhar import predict_set
+
+    predict_set.add_arguments(predict)
+    predict.set_defaults(run=predict_set.main)
 
     zoo = commands.add_parser("zoo", help="list the networks")
     zoo.set_defaults(run=_zoo)

@@ -69,7 +69,6 @@ def run(
     Raises:
       Problem: nothing to evaluate, or the network and the data disagree on joints or classes.
     """
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
     split = split or str(getattr(prepared, "eval_split", "test"))
     names = tuple(prepared.sequence_names(split))
     classes = tuple(prepared.actions)
@@ -83,12 +82,8 @@ def run(
         scored = averaged or (protocol != "multi" and not pose)
         sums = _PoseSums(tuple(metrics), prepared.skeleton, classes, only_inside) if scored else None
         scores = _ActionScores(protocol, names, classes)
-        stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
-        length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
-        bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
         count = 0
-        pairs = _examples(graphdef, state, bar)
-        for example, preds in average_crops(pairs, prepared.skeleton.flip) if averaged else pairs:
+        for example, preds in predictions(model, prepared, split, protocol, batch, progress):
             count += 1
             if sums:
                 sums.add(example, preds)
@@ -102,6 +97,24 @@ def run(
             pose += sums.results(protocol if pose else "")
         actions += scores.results()
     return Results(split, prepared.skeleton, classes, examples, pose, tuple(actions), kept.items())
+
+
+def predictions(
+    model: nnx.Module, prepared: Any, split: str, protocol: str, batch: int = 8, progress: bool = True
+) -> Iterator[tuple[dict, dict]]:
+    """What a network says of every example of a split, in order; arguments as `run`.
+
+    Yields:
+      An example and its predictions, both without the batch axis, action as logits. Crops of one picture are averaged,
+      see `average_crops`.
+    """
+    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
+    length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
+    bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
+    pairs = _examples(graphdef, state, bar)
+    averaged = protocol in getattr(prepared, "crop_protocols", ())
+    return average_crops(pairs, prepared.skeleton.flip) if averaged else pairs
 
 
 def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, dict]]:

@@ -41,7 +41,7 @@ _HEADS = ("gt_valid.mat", "mpii_gt_val.mat")
 _EXPECTED = "expected a folder with images/ and a .mat or .json annotation file of MPII"
 _NECK, _TOP = MPII.index("neck"), MPII.index("head")
 #: Published sizes: photos of the official file, persons of the common JSON files.
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, int]] = {
     "official": {"photos": 24_987, "photos with joints": 18_079, "photos of the benchmark": 6_908},
     "json": {"persons, train": 22_246, "persons, valid": 2_958, "persons, test": 11_731},
     "authors": {},
@@ -213,9 +213,17 @@ def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = 
         scan=chosen,
         load=load,
         extras={"person": (3,), "norm": (None,)},
-        published=PUBLISHED[form.name],
+        published=_published(form),
         counts=counts,
     )
+
+
+def _published(form: Form) -> dict[str, int]:
+    sizes = PUBLISHED[form.name]
+    if form.name != "json":
+        return sizes
+    known = {split for split, path in form.files.items() if path.name in _JSON.get(split, ())}
+    return {name: size for name, size in sizes.items() if name.removeprefix("persons, ") in known}
 
 
 def _fingerprint(form: Form, settings: str) -> Iterator[str]:

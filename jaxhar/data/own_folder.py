@@ -189,10 +189,9 @@ def _divided(items: list[Item]) -> list[Item]:
     for item in items:
         if item.split and splits.setdefault(item.person, item.split) != item.split:
             raise Problem(f"{item.where} puts {item.person} into {item.split}, another line into {splits[item.person]}")
-    seen: dict[str, list[str]] = defaultdict(list)  # persons of a class that need a split
+    seen: dict[str, set[str]] = defaultdict(set)
     for item in items:
-        if item.person not in splits and item.person not in seen[item.label]:
-            seen[item.label].append(item.person)
+        seen[item.label].add(item.person)
     for label in sorted(seen):
         persons = sorted(seen[label], key=lambda person: hashlib.sha256(person.encode()).digest())
         undecided = [person for person in persons if person not in splits]
