@@ -79,7 +79,7 @@ class Shifted(MPII):
 
 
 def test_joints_outside_are_counted(roots):
-    found = data_tools.look(Shifted(), roots / "mpii", sets.get("mpii").layout, progress=False)
+    found = data_tools.look(Shifted(separate=False), roots / "mpii", sets.get("mpii").layout, progress=False)
     ((name, count),) = found.far
     assert name.endswith(".3") and count == found.outside > 5
 

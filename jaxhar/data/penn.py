@@ -43,6 +43,7 @@ class Penn(sequences.DataSet):
     def prepare(self, workdir: Path) -> sequences.Prepared:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
         if self.boxes:
+            _boxes.cache_clear()  # the file may be another one now
             _boxes(self.boxes)
         prepared = super().prepare(workdir)
         if self.boxes and prepared.index["skipped"]:

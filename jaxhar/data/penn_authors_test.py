@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from jaxhar import actions, skeleton
-from jaxhar.data import penn_authors, penn_boxes, penn_folder, synthetic, synthetic_penn_authors
+from jaxhar import actions, geometry, skeleton
+from jaxhar.data import penn_authors, penn_boxes, penn_folder, synthetic, synthetic_penn_authors, transforms
+from jaxhar.data.penn import Penn
 from jaxhar.errors import Problem
 from jaxhar.skeleton import PA16, PENN
 
 SYNTH = synthetic.Synth(3, 2, 1, 1, frames=(3, 4), size=(64, 48), clutter=0.2)
+STEP = transforms.Augment()  # every frame, nothing drawn
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,57 @@ def test_bad_box_files_are_named(tmp_path, text, sentence):
 
 def test_all_actions_have_a_number(root):
     assert {str(a) for a in loadmat(root / "annotations.mat", squeeze_me=True)["action_labels"]} == set(actions.PENN)
+
+
+def small(root, cache, **changes):
+    settings = {"clip_frames": 2, "image_size": 32, "clips_per_batch": 1, "augment": STEP, "cache": str(cache)}
+    return Penn(root=str(root), **(settings | changes))
+
+
+def test_both_forms_give_the_same_batches(labels, root, tmp_path):
+    batches = [next(iter(small(path, tmp_path).prepare(tmp_path).eval_stream(batch=2))) for path in (labels, root)]
+    assert batches[0].keys() == batches[1].keys()
+    for key, value in batches[0].items():
+        np.testing.assert_array_equal(value, batches[1][key], err_msg=key)
+
+
+def test_joint_order_decides_what_is_packed(root, tmp_path):
+    named, stored = (small(root, tmp_path, joint_order=o).prepare(tmp_path) for o in ("names", "authors"))
+    assert named.folder != stored.folder
+    a, b = (next(iter(prepared.eval_stream(batch=1)))["pose"] for prepared in (named, stored))
+    np.testing.assert_array_equal(a[:, :, 3:], b[:, :, PA16.flip][:, :, 3:])
+
+
+def corners(batch, n):
+    """x1, y1, x2, y2 of a crop in image pixels."""
+    return geometry.apply(geometry.invert(batch["affine"][n]), np.array([[0.0, 0], [1, 1]])).ravel()
+
+
+def test_predicted_boxes_are_cropped(root, tmp_path):
+    path = tmp_path / "boxes.json"
+    boxes = {(0, f): np.array([2 + f, 3, 40, 44 + f]) for f in range(4)}
+    penn_boxes.write(path, {"test": boxes})
+    prepared = small(root, tmp_path, boxes=str(path)).prepare(tmp_path)
+    (batch,) = prepared.eval_stream(batch=2)
+    frames = transforms.clip_frames(prepared.entries("test")[0]["frames"], 1, 2)
+    np.testing.assert_allclose(corners(batch, 0), [2 + frames[0], 3, 40, 44 + frames[-1]], atol=1)
+    width, height = SYNTH.size
+    np.testing.assert_allclose(corners(batch, 1), [0, (height - width) / 2, width, (height + width) / 2], atol=1)
+    clips = {"0000.1.001.1": [5, 6, 39, 40]}
+    path.write_text(json.dumps(clips))
+    batches = list(small(root, tmp_path, boxes=str(path)).prepare(tmp_path).eval_stream(protocol="multi", batch=64))
+    place = [i for i in np.flatnonzero(batches[0]["sequence"] == 0) if batches[0]["flipped"][i]][1]
+    x1, y1, x2, y2 = corners(batches[0], place)
+    np.testing.assert_allclose([x2, y1, x1, y2], [5, 6, 39, 40], atol=1)
+    with pytest.raises(Problem, match="gone_boxes.json cannot be read"):
+        small(root, tmp_path, boxes=str(tmp_path / "gone_boxes.json")).prepare(tmp_path)
+
+
+def test_boxes_need_the_whole_set(root, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    (copy / "frames" / "0002" / "000001.jpg").write_bytes(b"words")
+    path = tmp_path / "boxes.json"
+    penn_boxes.write(path, {"test": {}, "train": {(0, 0): np.array([1, 2, 3, 4])}})
+    with pytest.raises(Problem, match="some were left out as broken"):
+        small(copy, tmp_path, boxes=str(path), skip_broken=True).prepare(tmp_path)
