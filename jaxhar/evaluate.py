@@ -40,7 +40,7 @@ def run(
     *,
     metrics: Sequence[PoseMetric] = (PCK(0.2),),
     protocols: Sequence[str] = ("single",),
-    split: str = "test",
+    split: str | None = None,
     batch: int = 8,
     only_inside: bool = False,
     progress: bool = True,
@@ -56,7 +56,7 @@ def run(
       metrics: pose metrics, taken on the first protocol except "multi", which serves actions only, and on all of the
         data's `crop_protocols`.
       protocols: of those that the data knows.
-      split: a name that the data knows.
+      split: a name that the data knows; None for its `eval_split`, "test" if it names none.
       batch: clips at a time, a matter of speed and memory only.
       only_inside: the authors' rule for pose in the image, joints outside of the crop are not counted; by default
         every labelled one is, as always in the world.
@@ -70,6 +70,7 @@ def run(
       Problem: nothing to evaluate, or the network and the data disagree on joints or classes.
     """
     graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    split = split or str(getattr(prepared, "eval_split", "test"))
     names = tuple(prepared.sequence_names(split))
     classes = tuple(prepared.actions)
     examples: dict[str, int] = {}

@@ -37,6 +37,7 @@ class H36M(sequences.DataSet):
 
     title: ClassVar[str] = "Human3.6M"
     home: ClassVar[str] = "Human3.6M"
+    stacks: ClassVar[bool] = True
 
     def open(self, root: Path) -> records.Folder:
         return h36m_folder.folder(h36m_folder.check_root(root))

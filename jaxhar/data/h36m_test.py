@@ -161,7 +161,7 @@ def test_missing_photos_stop_or_are_left_out(generated, tmp_path, capsys):
     before = len(H36M(root=str(generated)).prepare(tmp_path / "run").sequence_names("test"))
     prepared = H36M(root=str(root), skip_broken=True).prepare(tmp_path / "run")
     assert len(prepared.sequence_names("test")) == before - 1
-    assert "left out 1 " in capsys.readouterr().err
+    assert "left out 1 unusable files" in capsys.readouterr().err
 
 
 def test_the_occluder_is_an_option():

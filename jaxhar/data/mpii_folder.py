@@ -13,7 +13,8 @@ All numbers are image pixels and used as the files give them.
 """
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,9 @@ import numpy as np
 
 from jaxhar.data import matfile, mpii_mat
 from jaxhar.data.mpii_mat import HEAD_SHARE, Person, Photos, to_person
-from jaxhar.data.penn_folder import Skipped
+from jaxhar.data.records import Folder, Record, Skipped, read_frames
 from jaxhar.errors import Problem
-from jaxhar.skeleton import MPII
+from jaxhar.skeleton import MPII, PA16
 
 SPLITS = ("train", "valid", "test")
 #: Folders under the root in which annotation files are looked for.
@@ -39,10 +40,10 @@ _JSON = {
 _HEADS = ("gt_valid.mat", "mpii_gt_val.mat")
 _EXPECTED = "expected a folder with images/ and a .mat or .json annotation file of MPII"
 _NECK, _TOP = MPII.index("neck"), MPII.index("head")
-#: Published counts: photos of the official file; persons of the common JSON files.
+#: Published sizes: photos of the official file, persons of the common JSON files.
 PUBLISHED = {
-    "official": {"photos": 24_987, "train photos": 18_079, "test photos": 6_908},
-    "json": {"train persons": 22_246, "valid persons": 2_958, "test persons": 11_731},
+    "official": {"photos": 24_987, "photos with joints": 18_079, "photos of the benchmark": 6_908},
+    "json": {"persons, train": 22_246, "persons, valid": 2_958, "persons, test": 11_731},
     "authors": {},
 }
 
@@ -135,11 +136,13 @@ def read(root: str | Path) -> list[Person]:
     return scan(check_root(root))[0]
 
 
-def scan(form: Form, skip_broken: bool = False) -> tuple[list[Person], list[Skipped]]:
+def scan(
+    form: Form, skip_broken: bool = False, counts: dict[str, int] | None = None
+) -> tuple[list[Person], list[Skipped]]:
     """All persons in the order of the files, and with `skip_broken` the entries left out.
 
     Persons without a position or a scale are left out in silence, as are persons of the official training split
-    without joints: no protocol uses them.
+    without joints: no protocol uses them. `counts` is filled with what `PUBLISHED` has for the form.
 
     Raises:
       Problem: a file that cannot be read; without `skip_broken`, an entry, named by file and index, that lacks a
@@ -149,6 +152,7 @@ def scan(form: Form, skip_broken: bool = False) -> tuple[list[Person], list[Skip
     skipped: list[Skipped] = []
     persons: list[Person] = []
     photos = Photos(form.images)
+    counts = {} if counts is None else counts
 
     def attempt(where: str, make: Callable[[], Person | None]) -> None:
         try:
@@ -167,6 +171,7 @@ def scan(form: Form, skip_broken: bool = False) -> tuple[list[Person], list[Skip
             if path:
                 heads = _head_boxes(form.files["heads"]) if split == "valid" and "heads" in form.files else None
                 entries = _entries(path)
+                counts[f"persons, {split}"] = len(entries)
                 if heads is not None and len(heads) != len(entries):
                     raise Problem(
                         f"{form.files['heads']} has {len(heads)} head boxes and {path} {len(entries)} persons"
@@ -178,10 +183,72 @@ def scan(form: Form, skip_broken: bool = False) -> tuple[list[Person], list[Skip
         valid = None
         if "valid" in form.files:
             valid = {str(entry.get("image")) for entry in _entries(form.files["valid"]) if isinstance(entry, dict)}
-        mpii_mat.official(form.files["all"], photos, valid, attempt)
+        mpii_mat.official(form.files["all"], photos, valid, attempt, counts)
     else:
         mpii_mat.authors(form.files["all"], photos, attempt)
     return persons, skipped
+
+
+def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = True) -> Folder:
+    """The folder as what is packed, a record a person.
+
+    Args:
+      splits: those to read. separate: leave out persons that stand close to others, as the single-person protocol does
+        (only the official file tells; the authors' lists no others).
+    """
+    form = check_root(root)
+    counts: dict[str, int] = {}
+
+    def chosen(skip_broken: bool) -> tuple[list[Person], list[Skipped]]:
+        persons, skipped = scan(form, skip_broken, counts)
+        return [p for p in persons if p.split in splits and (p.separate or not separate)], skipped
+
+    return Folder(
+        title="MPII",
+        slug="mpii",
+        root=form.images.parent,
+        joints=len(PA16),
+        dims=2,
+        fingerprint=partial(_fingerprint, form, f"{splits} {separate}"),
+        scan=chosen,
+        load=load,
+        extras={"person": (3,), "norm": (None,)},
+        published=PUBLISHED[form.name],
+        counts=counts,
+    )
+
+
+def _fingerprint(form: Form, settings: str) -> Iterator[str]:
+    yield f"{form.name} {form.images.resolve()} {settings}"
+    for split, path in form.files.items():
+        stat = path.stat()
+        yield f"{split} {path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    with os.scandir(form.images) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            stat = entry.stat()
+            yield f"{entry.name} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def name_of(person: Person) -> str:
+    """Name of a person's record: the photo's and a number that tells the persons in it apart."""
+    return f"{person.image.stem}.{person.index}"
+
+
+def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
+    """The record of a person: one frame, with extras person (x and y of the centre, scale) and norm (head size)."""
+    frames, _, size, skipped = read_frames([person.image], skip_broken)
+    if not frames:
+        return None, skipped
+    record = Record(
+        name=name_of(person),
+        split=person.split,
+        frames=frames,
+        size=size,
+        points=person.points[None],
+        labelled=person.labelled[None],
+        extras={"person": np.array([*person.center, person.scale]), "norm": np.array([person.head])},
+    )
+    return record, skipped
 
 
 def _entries(path: Path) -> list:

@@ -112,13 +112,13 @@ def to_person(
     return Person(path, index, points, shown[_TO_PA16], center, scale, head, split, separate, place)
 
 
-def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attempt) -> None:
+def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attempt, counts: dict[str, int]) -> None:
     """Read the official file.
 
     Args:
       valid: names of the training photos that form the validation split. None holds out the photos of every seventh
         video: neighbouring frames of one video are never on both sides.
-      attempt: takes the persons.
+      attempt: takes the persons. counts: filled with the numbers of photos.
 
     Raises:
       Problem: the file or its struct RELEASE cannot be read.
@@ -135,6 +135,12 @@ def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attemp
         raise Problem(
             f"{path} lists {len(entries)} photos but marks {len(train)} in img_train and {len(single)} in single_person"
         )
+    labelled = sum(int(t) == 1 for t in train)
+    counts |= {
+        "photos": len(entries),
+        "photos with joints": labelled,
+        "photos of the benchmark": len(entries) - labelled,
+    }
     count = 0
     for i, (entry, is_train, apart) in enumerate(zip(entries, train, single, strict=True)):
         name = str(matfile.attribute(getattr(entry, "image", None), "name") or "")

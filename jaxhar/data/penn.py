@@ -1,41 +1,72 @@
-"""Penn Action, generated or real: from the published folder to training and evaluation batches."""
+"""Penn Action, generated or real: from a folder to training and evaluation batches."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from jaxhar.data import penn_folder, pipeline, records, sequences, synthetic, transforms
+from jaxhar.data import penn_authors, penn_boxes, penn_folder, pipeline, records, sequences, synthetic, transforms
+from jaxhar.errors import Problem
 from jaxhar.skeleton import PENN
+
+_boxes = functools.lru_cache(maxsize=4)(penn_boxes.read)
 
 
 @dataclass(frozen=True)
 class Penn(sequences.DataSet):
-    """The Penn Action data of an experiment; its settings are those of `DataSet`.
+    """The Penn Action data of an experiment: settings of `DataSet`, and what the authors' files bring.
 
     Crops lie around the labelled joints, the reference length is the torso (left shoulder to right hip).
+
+    Attributes:
+      boxes: a JSON file of predicted boxes to evaluate with (see `penn_boxes`); where it has none for a clip, the crop
+        is the square around the whole image.
+      joint_order: of annotations.mat, see `penn_authors.scan`.
     """
 
     augment: transforms.Augment = transforms.PENN_CLIPS
     augment_stills: transforms.Augment = transforms.PENN_STILLS
+    boxes: str | None = None
+    joint_order: Literal["names", "authors"] = "names"
 
     title: ClassVar[str] = "Penn Action"
     home: ClassVar[str] = "Penn_Action"
 
     def open(self, root: Path) -> records.Folder:
+        if (root / penn_authors.FILE).is_file() and not (root / "labels").is_dir():
+            return penn_authors.folder(root, self.joint_order)
         return penn_folder.folder(penn_folder.check_root(root))
 
     def generate(self, out: Path, synth: synthetic.Synth) -> None:
         synthetic.write_penn(out, synth)
 
+    def prepare(self, workdir: Path) -> sequences.Prepared:
+        """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
+        if self.boxes:
+            _boxes(self.boxes)
+        prepared = super().prepare(workdir)
+        if self.boxes and prepared.index["skipped"]:
+            raise Problem(
+                f"{self.boxes} counts the sequences of the whole set, but some were left out as broken; restore them"
+            )
+        return prepared
+
     def example(
         self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         points, labelled = record["points"][frames], record["labelled"][frames]
+        size = record["size"].tolist()
+        if self.boxes and "split" in record:
+            box = self._predicted(record, frames, draw.flip)
+            if box is None:
+                box = transforms.centred_bbox(size, draw.scale)
+        else:
+            box = transforms.gt_bbox(points, labelled, size, draw.scale)
         return sequences.to_example(
             record,
             frames,
             draw,
-            box=transforms.gt_bbox(points, labelled, record["size"].tolist(), draw.scale),
+            box=box,
             norm=sequences.torso(points, labelled, PENN),
             layout=PENN,
             skeleton=self.skeleton,
@@ -43,3 +74,10 @@ class Penn(sequences.DataSet):
             size=self.image_size,
             keep_outside=keep_outside,
         )
+
+    def _predicted(self, record: dict, frames: list[int], flip: bool) -> transforms.Box | None:
+        assert self.boxes
+        step = self.augment.fixed_subsampling
+        clips = transforms.multi_clips(len(record["points"]), step, self.clip_frames)
+        number = clips.index(frames) if frames in clips else 0
+        return _boxes(self.boxes).clip(record["split"], record["index"], frames, step, number, flip)

@@ -8,6 +8,8 @@ The authors put the joints into the slots of pa16j from "head" on in stored orde
 stores a left joint first, as Penn Action itself does, their networks have learned left and right exchanged.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,8 @@ import numpy as np
 
 from jaxhar import actions
 from jaxhar.data import matfile, penn_folder
-from jaxhar.data.penn_folder import Sequence, Skipped
+from jaxhar.data.penn_folder import Sequence
+from jaxhar.data.records import Folder, Skipped
 from jaxhar.errors import Problem
 from jaxhar.skeleton import PA16, PENN
 
@@ -116,3 +119,16 @@ def _sequence(root: Path, struct: Any, where: str, labels: list[int], index: np.
         labelled=np.array(labelled),
         train=train,
     )
+
+
+def folder(root: Path, order: Order = "names") -> Folder:
+    """The folder as what is packed; Problem if frames/ is missing."""
+    if not (root / "frames").is_dir():
+        raise Problem(f"the folder {root / 'frames'} does not exist; expected frames/0001/000001.jpg beside {FILE}")
+    return penn_folder.folder(root, partial(scan, order=order), partial(_fingerprint, order=order))
+
+
+def _fingerprint(root: Path, order: Order) -> Iterator[str]:
+    stat = (root / FILE).stat()
+    yield f"{FILE} {order} {stat.st_size} {stat.st_mtime_ns}"
+    yield from penn_folder.fingerprint_lines(root)

@@ -5,7 +5,7 @@ text; x, y and visibility (n, 13); train, 1 for the training split; nframes. Its
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from jaxhar.data.records import Folder, Record, Skipped, read_frames
 from jaxhar.errors import Problem
 from jaxhar.skeleton import PENN
 
-_LAYOUT = "frames/0001/000001.jpg and labels/0001.mat"
+LAYOUT = "frames/0001/000001.jpg and labels/0001.mat"
+PUBLISHED = {"sequences": 2326}
 _FAR = 10  # a joint further off than this many frame sizes is a damaged number
 
 
@@ -44,7 +45,7 @@ class Sequence:
 def check_root(root: str | Path) -> Path:
     """The folder, if it is laid out as Penn Action; Problem with what was expected and what was found if not."""
     root = Path(root).expanduser()
-    expected = f"expected a folder with {_LAYOUT}"
+    expected = f"expected a folder with {LAYOUT}"
     if not root.exists():
         raise Problem(f"{root} does not exist; {expected}")
     if not root.is_dir():
@@ -61,7 +62,8 @@ def check_root(root: str | Path) -> Path:
 def fingerprint_lines(root: Path) -> Iterator[str]:
     """Name, size and modification time of every file that is read."""
     yield str(root.resolve())
-    folders = [root / "labels", *sorted(p for p in (root / "frames").iterdir() if p.is_dir())]
+    labels = [root / "labels"] if (root / "labels").is_dir() else []
+    folders = [*labels, *sorted(p for p in (root / "frames").iterdir() if p.is_dir())]
     for folder in folders:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
@@ -170,16 +172,21 @@ def _load(sequence: Sequence, skip_broken: bool) -> tuple[Record | None, list[Sk
     return record, skipped
 
 
-def folder(root: Path) -> Folder:
-    """The folder as what is packed."""
+def folder(
+    root: Path,
+    scan: Callable[[Path, bool], tuple[list[Sequence], list[Skipped]]] = scan,
+    fingerprint: Callable[[Path], Iterable[str]] = fingerprint_lines,
+) -> Folder:
+    """The folder as what is packed; `scan` and `fingerprint` are others where the labels are of another form."""
     return Folder(
         title="Penn Action",
         slug="penn",
         root=root,
         joints=len(PENN),
         dims=2,
-        fingerprint=partial(fingerprint_lines, root),
+        fingerprint=partial(fingerprint, root),
         scan=partial(scan, root),
         load=_load,
         actions=actions.PENN,
+        published=PUBLISHED,
     )

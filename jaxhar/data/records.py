@@ -76,6 +76,8 @@ class Folder:
       actions: names of the classes, `Record.action` counts in them.
       extras: shape of further float32 arrays of a record, None for its T: a box {"box": (None, 4)}, the camera
         {"camera": (22,)}, a reference length in pixels {"norm": (None,)}.
+      published: known sizes of the whole set to compare with, by name of a split, "sequences", or a name in `counts`.
+      counts: further sizes that `scan` fills in.
     """
 
     title: str
@@ -88,6 +90,8 @@ class Folder:
     load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]]
     actions: tuple[str, ...] = ()
     extras: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    published: Mapping[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Entry(TypedDict):
@@ -193,11 +197,26 @@ class Records:
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """JPEG bytes to RGB uint8 (H, W, 3); Problem with `name` if they cannot be decoded."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    """JPEG bytes to RGB uint8 (H, W, 3) as stored, for labels are in stored pixels, whatever an EXIF tag says.
+
+    Problem with `name` if they cannot be decoded.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise Problem(f"a frame of {name} cannot be decoded; delete the data cache so that it is packed again")
     return image
+
+
+def as_read(record: Record, index: int = 0) -> dict:
+    """A record that was not packed in the form in which `Records` gives it."""
+    fields = {k: getattr(record, k) for k in ("frames", "points", "labelled", "action", "subject", "view")}
+    return {
+        **fields,
+        **record.extras,
+        "name": record.name.encode(),
+        "size": np.array(record.size, np.int32),
+        "index": index,
+    }
 
 
 def encode(image: np.ndarray) -> bytes:

@@ -56,10 +56,13 @@ class DataSet:
     threads: int = field(default=2, metadata=FREE)
     prefetch: int = field(default=4, metadata=FREE)
 
-    #: The name in messages, the folder in $JAXHAR_DATA, the splits that can be asked for.
+    #: The name in messages, the folder in $JAXHAR_DATA, the splits that can be asked for, the one that is evaluated.
     title: ClassVar[str]
     home: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    eval_split: ClassVar[str] = "test"
+    #: Records are single pictures: a training clip is made of `clip_frames` different ones.
+    stacks: ClassVar[bool] = False
 
     def open(self, root: Path) -> records.Folder:
         """The folder under `root`, after a look at its layout; Problem if it is laid out otherwise."""
@@ -72,7 +75,10 @@ class DataSet:
     def example(
         self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
-        """Some frames of a record of `records.Records` as one example, see `to_example`."""
+        """Some frames of a record of `records.Records` as one example, see `to_example`.
+
+        In evaluation the record has "split" too, and "index" counts in that split.
+        """
         raise NotImplementedError
 
     def split_of(self, entry: records.Entry) -> str:
@@ -227,6 +233,11 @@ class Prepared:
     index: records.Index = field(repr=False)
 
     @property
+    def eval_split(self) -> str:
+        """The split that is evaluated unless another is asked for."""
+        return self.config.eval_split
+
+    @property
     def skeleton(self) -> Skeleton:
         """Joints of the examples."""
         return self.config.skeleton
@@ -268,11 +279,12 @@ class Prepared:
         """Endless dicts {"stills": Batch with T = 1, "clips": Batch}, deterministic, with get_state and set_state."""
         config = self.config
         self._known("train")
+        stacked = config.clip_frames if config.stacks else 1
         loads: dict[str, tuple[int, Callable[[dict, np.random.Generator], pipeline.Example]]] = {
             "stills": (config.stills_per_batch, _TrainStill(config)),
-            "clips": (config.clips_per_batch, _TrainClip(config)),
+            "clips": (config.clips_per_batch * stacked, (_TrainStill if config.stacks else _TrainClip)(config)),
         }
-        streams = {
+        streams: dict[str, pipeline.Stream] = {
             name: pipeline.train_stream(
                 self.records("train"),
                 load,
@@ -287,6 +299,8 @@ class Prepared:
             for offset, (name, (batch_size, load)) in enumerate(loads.items())
             if batch_size
         }
+        if config.stacks and "clips" in streams:
+            streams["clips"] = pipeline.Stacked(streams["clips"], config.clip_frames)
         if not streams:
             raise Usage("data.stills_per_batch and data.clips_per_batch are both 0: there is nothing to train on")
         return pipeline.Joined(streams)
@@ -330,7 +344,8 @@ class Prepared:
         config = self.config
 
         def load(item: _Item) -> pipeline.Example:
-            return config.example(source[item.record], list(item.frames), item.draw, keep_outside=not only_inside)
+            record = {**source[item.record], "split": split}
+            return config.example(record, list(item.frames), item.draw, keep_outside=not only_inside)
 
         return pipeline.eval_stream(
             items,

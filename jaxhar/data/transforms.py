@@ -85,6 +85,13 @@ class Augment:
 
 
 NONE = Augment()
+#: The authors' "mpii": photos, for pose.
+MPII = Augment(
+    angles=_steps(40, 5),
+    scales=(0.7, 1.0, 1.3),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
 #: The authors' "pennaction_ar": action clips of Penn Action.
 PENN_CLIPS = Augment(
     angles=_steps(30, 5),
