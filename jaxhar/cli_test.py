@@ -72,6 +72,8 @@ def test_synth_and_zoo(tmp_path, capsys):
     size = ("--sequences", 2, 1, "--performers", 1, 1, "--frames", 4, 5, "--size", 64, 48)
     assert run("data", "synth", "--out", tmp_path / "Penn_Action", *size) == 0
     assert len(list((tmp_path / "Penn_Action" / "labels").glob("*.mat"))) == 3
+    assert run("data", "synth", "--layout", "ntu", "--out", tmp_path / "nturgb+d", *size) == 0
+    assert len(list((tmp_path / "nturgb+d" / "nturgb+d_rgb").glob("*_rgb.avi"))) == 9
     assert run("data", "synth", "--out", tmp_path) == 1
     assert run("data", "synth", "--layout", "h36m", "--seed", 7, "--out", tmp_path / "Human3.6M", *size) == 0
     settings = json.loads((tmp_path / "Human3.6M" / "synthetic.json").read_text())
