@@ -37,6 +37,7 @@ class H36M(sequences.DataSet):
 
     title: ClassVar[str] = "Human3.6M"
     home: ClassVar[str] = "Human3.6M"
+    stacks: ClassVar[bool] = True
 
     def open(self, root: Path) -> records.Folder:
         return h36m_folder.folder(h36m_folder.check_root(root))
@@ -45,10 +46,7 @@ class H36M(sequences.DataSet):
         synthetic_h36m.write(out, synth)
 
     def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        def crops(shifts: tuple[tuple[float, float], ...]) -> tuple[transforms.Draw, ...]:
-            return tuple(transforms.Draw(trans=shift, flip=flip) for shift in shifts for flip in (False, True))
-
-        return {"flip": crops(((0, 0),)), "multi": crops(self.shifts)}
+        return {"flip": sequences.mirrored_crops(((0, 0),)), "multi": sequences.mirrored_crops(self.shifts)}
 
     def example(
         self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False

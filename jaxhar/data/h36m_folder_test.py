@@ -15,7 +15,7 @@ from jaxhar.camera import Camera
 from jaxhar.data import h36m_folder, safe_pickle, synthetic_h36m, synthetic_mpii
 from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Problem
-from jaxhar.skeleton import PA21
+from jaxhar.skeleton import H36M, PA17, PA21, mapping
 
 SMALL = Synth(3, 2, 2, 1, frames=(2, 3), size=(96, 100), clutter=0.5, seed=1)
 
@@ -72,6 +72,12 @@ def test_the_layouts_are_the_real_ones(generated):
     assert entry["image"] == "s_09_act_02_subact_01_ca_01/s_09_act_02_subact_01_ca_01_000001.jpg"
     assert (toolbox / "images" / entry["image"]).is_file() and entry["camera_id"] == 0
     assert entry["joints_2d"].shape == (17, 2) and entry["camera"]["T"].shape == (3, 1)
+
+
+def test_the_joints_are_the_authors_choice_of_the_32():
+    pa20 = [0, 12, 13, 15, 25, 17, 26, 18, 27, 19, 30, 22, 1, 6, 2, 7, 3, 8, 4, 9]
+    assert mapping(H36M, PA21).tolist() == [*pa20, 11]
+    assert mapping(H36M, PA17).tolist() == [0, 12, 13, 15, 25, 17, 26, 18, 27, 19, 1, 6, 2, 7, 3, 8, 11]
 
 
 def test_both_forms_say_the_same(generated):

@@ -90,6 +90,15 @@ def test_batches_have_the_contract_shapes(prepared):
     assert {e["subject"] for e in prepared.entries("test")} <= {9, 11}
 
 
+def test_clips_are_made_of_different_photos(generated, tmp_path):
+    config = H36M(root=str(generated), image_size=32, clip_frames=3, clips_per_batch=2, stills_per_batch=0, prefetch=1)
+    stream = config.prepare(tmp_path).train_stream(seed=1)
+    clips = next(stream)["clips"]
+    stream.close()
+    assert clips["frames"].shape == (2, 3, 32, 32, 3) and clips["pose"].shape == (2, 3, 17, 3)
+    assert (clips["frames"][:, 0] != clips["frames"][:, 1]).any()
+
+
 def test_the_crop_and_the_depth_are_the_authors(prepared):
     """Their rule, written down once more: side, middle, and depth from the root's."""
     (batch, *_) = prepared.eval_stream("test", "single", batch=1)

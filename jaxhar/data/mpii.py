@@ -53,10 +53,7 @@ class MPII(sequences.DataSet):
         synthetic_mpii.write(out, synth)
 
     def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        def crops(shifts: tuple[tuple[float, float], ...]) -> tuple[transforms.Draw, ...]:
-            return tuple(transforms.Draw(trans=shift, flip=flip) for shift in shifts for flip in (False, True))
-
-        return {"flip": crops(((0, 0),)), "multi": crops(self.shifts)}
+        return {"flip": sequences.mirrored_crops(((0, 0),)), "multi": sequences.mirrored_crops(self.shifts)}
 
     def example(
         self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False

@@ -183,6 +183,11 @@ def to_example(
     return example
 
 
+def mirrored_crops(shifts: tuple[tuple[float, float], ...]) -> tuple[transforms.Draw, ...]:
+    """Evaluation crops shifted so (`Draw.trans`), each followed by its mirror image."""
+    return tuple(transforms.Draw(trans=shift, flip=flip) for shift in shifts for flip in (False, True))
+
+
 def torso(points: np.ndarray, labelled: np.ndarray, layout: Skeleton) -> np.ndarray:
     """(T,) pixels from left shoulder to right hip, 0 where one of them is not labelled. Points are (T, J, 2 or 3)."""
     shoulder, hip = layout.index("l_shoulder"), layout.index("r_hip")

@@ -134,7 +134,9 @@ def _cast(synth: Synth, take: Take) -> list[_Actor]:
     if person.left_handed:
         performance = mirror(performance)
     facing = 180 + (-45 if take.replication == 1 else 45) + rng.uniform(-15, 15)
-    performance = _moved(turn(performance, facing), np.append(rng.uniform(-0.2, 0.2, 2), 0.0))
+    performance = turn(performance, facing)
+    middle = performance.joints[..., :2].mean((0, 1))  # of a run or a throw, too
+    performance = _moved(performance, np.append(rng.uniform(-0.2, 0.2, 2) - middle, 0.0))
     cast = [_Actor(person, performance, _BODY_ID + 1)]
     if rng.uniform() < 1 / 3:
         other = synthetic.performer(synth.seed, 1000 + take.setup)

@@ -218,6 +218,14 @@ def test_augmentations_are_the_published_ones():
     assert clips.channel_power == (0.9, 0.92, 0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08, 1.1)
     assert transforms.PENN_STILLS.scales == (0.7, 1.0, 1.3, 2.5)
     assert transforms.PENN_STILLS_TPAMI.angles == tuple(range(-40, 41, 5))
+    ntu, stills = transforms.NTU_CLIPS_TPAMI, transforms.NTU_STILLS_TPAMI
+    assert ntu.angles == (0.0,) and ntu.scales == (0.7, 1.0, 1.3) and ntu.trans_y == tuple(range(-10, 11, 5))
+    assert ntu.trans_x == tuple(range(-40, 41, 5)) and (ntu.subsampling, ntu.fixed_subsampling) == ((3, 4, 5), 4)
+    assert stills.angles == (-10, -5, 0, 5, 10) and stills.scales == (0.7, 1.0, 1.3, 2.0) and stills.subsampling == (1,)
+    assert (transforms.NTU_CLIPS.subsampling, transforms.NTU_CLIPS.fixed_subsampling) == ((1, 2, 3), 2)
+    assert transforms.NTU_CLIPS.trans_y == tuple(range(-40, 41, 5))
+    assert transforms.NTU_STILLS.angles == tuple(range(-15, 16, 5))
+    assert transforms.NTU_STILLS.scales == (0.8, 1.0, 1.2, 2.0)
     assert transforms.NONE.draw(np.random.default_rng(0)) == Draw() == transforms.NONE.fixed()
 
 
