@@ -16,13 +16,16 @@ class Batch(TypedDict, total=False):
     """One batch of clips. A key that a source lacks is absent, and its loss is off."""
 
     frames: Array  # (B, T, H, W, 3) float32 in [-1, 1], RGB
-    pose: Array  # (B, T, J, D) float32, units of the crop: 0 is its left or top edge, 1 its right or bottom
+    pose: Array  # (B, T, J, D) float32, units of the crop: 0 is its left or top (near) edge, 1 its right or bottom
     visible: Array  # (B, T, J) float32, 1 inside the crop and annotated, else 0
     valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
     action: Array  # (B,) int32 class index, -1 without a label; a tuple of these with several sets of labels
     mask: Array  # (B,) bool, False on the padding of the last batch
     affine: Array  # (B, 3, 3) float32, image pixels -> crop units, as left-multiplied homogeneous matrices
     norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown
+    depth: Array  # (B, T) float32 depth of the root in mm; that of a joint is depth + depth_range * (z - 0.5)
+    depth_range: Array  # (B,) float32 mm from z = 0 to z = 1
+    camera: Array  # (B, T, 22) float32, see `jaxhar.camera.Camera.to_vector`; its world is in mm
     sequence: Array  # (B,) int32, index of the source sequence in its split
     flipped: Array  # (B,) bool, whether the crop was mirrored
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -9,12 +10,22 @@ from jaxhar.errors import guard
 
 #: command -> module with `add_arguments` and `main`, and what it does.
 _COMMANDS = {
-    "predict": ("predict", "pose and action in a video, an image or a folder of images"),
+    "predict": ("predict_set", "pose and action in a video, an image or a folder of images"),
     "zoo": ("catalogue", "list the networks"),
     "weights": ("weights", "fetch the authors' weights of a network and port them"),
     "port": ("convert", "convert weights between Keras .h5, our checkpoints and PyTorch"),
     "export": ("export", "write a network that runs without this package"),
     "overfit": ("overfit", "learn a few samples by heart: does the whole chain work?"),
+}
+
+#: Layouts of `jaxhar data synth`: the module and function that write one, and whose it is.
+_LAYOUTS = {
+    "penn": ("synthetic", "write_penn", "Penn Action"),
+    "ntu": ("synthetic_ntu", "write", "NTU RGB+D"),
+    "h36m": ("synthetic_h36m", "write", "Human3.6M"),
+    "mpii": ("synthetic_mpii", "write", "MPII"),
+    "penn-authors": ("synthetic_penn_authors", "write", "Penn Action, the authors' form"),
+    "folder": ("synthetic_own", "write", "a folder of one's own"),
 }
 
 
@@ -35,10 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what)
         module.add_arguments(command)
         command.set_defaults(run=module.main)
-
     data = commands.add_parser("data", help="work on data sets").add_subparsers(required=True, metavar="WHAT")
     synth = data.add_parser("synth", help="generate videos in the layout of a data set")
-    synth.add_argument("--layout", choices=["penn"], default="penn", help="whose layout (default: %(default)s)")
+    synth.add_argument("--layout", choices=list(_LAYOUTS), default="penn", help="whose layout (default: %(default)s)")
     synth.add_argument("--out", type=Path, required=True, help="a new folder, or one left unfinished")
     synth.add_argument("--sequences", type=int, nargs=2, default=(150, 60), metavar=("TRAIN", "TEST"))
     synth.add_argument("--performers", type=int, nargs=2, default=(20, 8), metavar=("TRAIN", "TEST"))
@@ -46,16 +56,29 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
     synth.add_argument("--seed", type=int, default=0)
     synth.set_defaults(run=_synth)
+
+    check = data.add_parser("check", help="read a whole data set and say what is in it, and what is wrong with it")
+    prepare = data.add_parser("prepare", help="pack a data set once, ready to train on")
+    for command, name in ((check, "check"), (prepare, "prepare")):
+        command.set_defaults(run=partial(_data, name))
+        import_module("jaxhar.data_tools").add_arguments(command, name)
     return parser
 
 
-def _synth(args: argparse.Namespace) -> None:
-    from jaxhar.data.synthetic import Synth, write_penn
+def _data(name: str, args: argparse.Namespace) -> int | None:
+    from jaxhar import data_tools
 
+    return getattr(data_tools, name)(args)
+
+
+def _synth(args: argparse.Namespace) -> None:
+    from jaxhar.data.synthetic import Synth
+
+    module, function, title = _LAYOUTS[args.layout]
     (train, test), (trainers, testers) = args.sequences, args.performers
-    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), args.seed)
-    write_penn(args.out, synth)
-    print(f"{sum(args.sequences)} videos in the layout of Penn Action: {args.out}")
+    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
+    getattr(import_module(f"jaxhar.data.{module}"), function)(args.out, synth)
+    print(f"{sum(args.sequences)} sequences in the layout of {title}: {args.out}")
 
 
 if __name__ == "__main__":

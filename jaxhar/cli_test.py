@@ -1,6 +1,7 @@
 """The command line as a user types it: exit codes, sentences, files."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -90,7 +91,13 @@ def test_synth(tmp_path):
     size = ("--sequences", 2, 1, "--performers", 1, 1, "--frames", 4, 5, "--size", 64, 48)
     assert run("data", "synth", "--out", tmp_path / "Penn_Action", *size) == 0
     assert len(list((tmp_path / "Penn_Action" / "labels").glob("*.mat"))) == 3
+    assert run("data", "synth", "--layout", "ntu", "--out", tmp_path / "nturgb+d", *size) == 0
+    assert len(list((tmp_path / "nturgb+d" / "nturgb+d_rgb").glob("*_rgb.avi"))) == 9
     assert run("data", "synth", "--out", tmp_path) == 1
+    assert run("data", "synth", "--layout", "h36m", "--seed", 7, "--out", tmp_path / "Human3.6M", *size) == 0
+    settings = json.loads((tmp_path / "Human3.6M" / "synthetic.json").read_text())
+    assert settings["seed"] == 7 and settings["clutter"] == 1
+    assert (tmp_path / "Human3.6M" / "images" / "a02_s09_e01_c04" / "00065.jpg").is_file()
 
 
 def test_an_unforeseen_error_is_a_sentence_without_a_traceback(monkeypatch, capsys):

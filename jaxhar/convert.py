@@ -200,7 +200,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar port` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
-    loaded = load(args.source, args.model, dict(_setting(text) for text in args.set), args.partial)
+    loaded = load(args.source, args.model, dict(setting(text) for text in args.set), args.partial)
     save(loaded, args.out)
     for note in loaded.notes:
         print(note)
@@ -216,7 +216,7 @@ def count(loaded: Loaded) -> int:
     return sum(array.size for array in port.to_flat(loaded.model).values())
 
 
-def _setting(text: str) -> tuple[str, str]:
+def setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise Usage(f"--set {text}: give NAME=VALUE, e.g. num_frames=8")

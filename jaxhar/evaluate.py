@@ -4,10 +4,12 @@ What is left of the batch size is the rounding of the network's own float32 arit
 
 Pose is scored for every prediction block on the single-clip protocol. Action is scored for every head by up to two
 protocols (Luvizon et al., CVPR 2018, section 4): "single", one centred clip per sequence, and "multi", the product of
-the class probabilities over all clips of a sequence and their mirror images.
+the class probabilities over all clips of a sequence and their mirror images. Where the data says so, several crops of
+one photo count as one example: their predictions are averaged in the image ("flip" and "multi" on MPII).
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,8 +19,10 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import geometry
+from jaxhar.camera import Camera
 from jaxhar.errors import Problem
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
+from jaxhar.metrics3d import MPJPE
 from jaxhar.scores import ActionResult, PoseResult, Prediction, Results, Sample, head_names
 from jaxhar.skeleton import Skeleton
 
@@ -36,7 +40,7 @@ def run(
     *,
     metrics: Sequence[PoseMetric] = (PCK(0.2),),
     protocols: Sequence[str] = ("single",),
-    split: str = "test",
+    split: str | None = None,
     batch: int = 8,
     only_inside: bool = False,
     progress: bool = True,
@@ -47,13 +51,15 @@ def run(
     Args:
       model: called on frames (B, T, H, W, 3) in evaluation mode; the object itself is left as it is.
       prepared: the data: `eval_stream` and `eval_length` of (split, protocol, batch), `sequence_names(split)`,
-        `skeleton`, `actions`.
-      metrics: pose metrics, taken on the first protocol except "multi", which serves actions only.
-      protocols: of "single" and "multi".
-      split: a name that the data knows.
+        `skeleton`, `actions`, and perhaps `crop_protocols`, by which the consecutive crops of one sequence are views
+        of the same picture.
+      metrics: pose metrics, taken on the first protocol except "multi", which serves actions only, and on all of the
+        data's `crop_protocols`.
+      protocols: of those that the data knows.
+      split: a name that the data knows; None for its `eval_split`, "test" if it names none.
       batch: clips at a time, a matter of speed and memory only.
-      only_inside: the authors' rule for pose, joints outside of the crop are not counted; by default every labelled
-        one is.
+      only_inside: the authors' rule for pose in the image, joints outside of the crop are not counted; by default
+        every labelled one is, as always in the world.
       progress: whether to show a bar.
       samples: how many frames to keep to look at, drawn evenly and always the same ones.
 
@@ -63,21 +69,21 @@ def run(
     Raises:
       Problem: nothing to evaluate, or the network and the data disagree on joints or classes.
     """
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    split = split or str(getattr(prepared, "eval_split", "test"))
     names = tuple(prepared.sequence_names(split))
     classes = tuple(prepared.actions)
     examples: dict[str, int] = {}
     pose: tuple[PoseResult, ...] = ()
+    crop_protocols = getattr(prepared, "crop_protocols", ())
     actions = []
     kept = _Reservoir(samples)
     for protocol in protocols:
-        sums = None if protocol == "multi" or pose else _PoseSums(tuple(metrics), prepared.skeleton, only_inside)
+        averaged = protocol in crop_protocols
+        scored = averaged or (protocol != "multi" and not pose)
+        sums = _PoseSums(tuple(metrics), prepared.skeleton, classes, only_inside) if scored else None
         scores = _ActionScores(protocol, names, classes)
-        stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
-        length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
-        bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
         count = 0
-        for example, preds in _examples(graphdef, state, bar):
+        for example, preds in predictions(model, prepared, split, protocol, batch, progress):
             count += 1
             if sums:
                 sums.add(example, preds)
@@ -87,9 +93,28 @@ def run(
         if not count:
             raise Problem(f"the {split} split has nothing to evaluate by the {protocol} protocol; check the data set")
         examples[protocol] = count
-        pose = pose or (sums.results() if sums else ())
+        if sums:
+            pose += sums.results(protocol if pose else "")
         actions += scores.results()
     return Results(split, prepared.skeleton, classes, examples, pose, tuple(actions), kept.items())
+
+
+def predictions(
+    model: nnx.Module, prepared: Any, split: str, protocol: str, batch: int = 8, progress: bool = True
+) -> Iterator[tuple[dict, dict]]:
+    """What a network says of every example of a split, in order; arguments as `run`.
+
+    Yields:
+      An example and its predictions, both without the batch axis, action as logits. Crops of one picture are averaged,
+      see `average_crops`.
+    """
+    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
+    length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
+    bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
+    pairs = _examples(graphdef, state, bar)
+    averaged = protocol in getattr(prepared, "crop_protocols", ())
+    return average_crops(pairs, prepared.skeleton.flip) if averaged else pairs
 
 
 def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, dict]]:
@@ -111,12 +136,53 @@ def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, d
         yield from unpack(*waiting)
 
 
+def average_crops(pairs: Iterator[tuple[dict, dict]], partner: np.ndarray) -> Iterator[tuple[dict, dict]]:
+    """Consecutive pairs of one sequence as one: the first example, with the mean of the poses found in the image.
+
+    Args:
+      pairs: an example and its predictions pose (K, T, J, D), visible (K, T, J), as from `_examples`.
+      partner: the skeleton's flip permutation, for the crops that were mirrored.
+    """
+    for _, group in itertools.groupby(pairs, key=lambda pair: int(pair[0]["sequence"])):
+        first, *_ = crops = list(group)
+        poses, visible = [], []
+        for example, preds in crops:
+            pose = preds["pose"].copy()
+            pose[..., :2] = geometry.apply(geometry.invert(np.asarray(example["affine"], np.float64)), pose[..., :2])
+            joints = partner if example.get("flipped", False) else slice(None)
+            if "depth_range" in example and pose.shape[-1] == 3:  # a scaled crop is deeper
+                pose[..., 2] = 0.5 + (pose[..., 2] - 0.5) * example["depth_range"] / first[0]["depth_range"]
+            poses.append(pose[..., joints, :])
+            visible.append(preds["visible"][..., joints])
+        pose = np.mean(poses, axis=0)
+        pose[..., :2] = geometry.apply(np.asarray(first[0]["affine"], np.float64), pose[..., :2])
+        yield first[0], {**first[1], "pose": pose, "visible": np.mean(visible, axis=0)}
+
+
+def in_world(example: dict, pose: np.ndarray, authors: bool = False) -> np.ndarray:
+    """Poses (..., T, J, 3) in units of the crop of `example` to world points of the same shape, in mm.
+
+    Args:
+      example: of a batch, with affine, depth, depth_range and camera.
+      authors: undo the lens as `Camera.unproject` says.
+    """
+    uvd = np.array(pose, np.float64)
+    uvd[..., :2] = geometry.apply(geometry.invert(np.asarray(example["affine"], np.float64)), uvd[..., :2])
+    depth = np.asarray(example["depth"], np.float64)[:, None]
+    uvd[..., 2] = depth + float(example["depth_range"]) * (uvd[..., 2] - 0.5)
+    cameras = [Camera.from_vector(vector) for vector in example["camera"]]
+    return np.stack([c.unproject(uvd[..., t, :, :], authors) for t, c in enumerate(cameras)], axis=-3)
+
+
 class _PoseSums:
     """Sums of the pose metrics, added clip by clip: float sums too come out the same for every batch size."""
 
-    def __init__(self, metrics: tuple[PoseMetric, ...], skeleton: Skeleton, only_inside: bool):
+    def __init__(
+        self, metrics: tuple[PoseMetric, ...], skeleton: Skeleton, classes: tuple[str, ...], only_inside: bool
+    ):
         self.metrics, self.skeleton, self.only_inside = metrics, skeleton, only_inside
         self.states: list[State] = []
+        self.actions: list[list[State | None]] = [[None] * len(classes) for _ in metrics]
 
     def add(self, example: dict, preds: dict) -> None:
         if "pose" not in preds or "pose" not in example or not self.metrics:
@@ -133,13 +199,42 @@ class _PoseSums:
         valid = example["valid"][..., :2].all(-1)
         if self.only_inside:
             valid &= ((crop > 0) & (crop < 1)).all(-1)
-        found = [m.get(pred, true, valid, example.get("norm"), self.skeleton) for m in self.metrics]
+        found = [
+            self._world(m, example, preds)
+            if isinstance(m, MPJPE)
+            else m.get(pred, true, valid, example.get("norm"), self.skeleton)
+            for m in self.metrics
+        ]
         self.states = [a.merge(b) for a, b in zip(self.states, found, strict=True)] if self.states else found
+        action = int(example.get("action", -1))
+        for metric, sums, state in zip(self.metrics, self.actions, found, strict=True):
+            if isinstance(metric, MPJPE) and 0 <= action < len(sums):
+                before = sums[action]
+                sums[action] = state if before is None else before.merge(state)
 
-    def results(self) -> tuple[PoseResult, ...]:
+    def _world(self, metric: MPJPE, example: dict, preds: dict) -> State:
+        if "camera" not in example or example["pose"].shape[-1] != 3:
+            raise Problem(f"{metric.name} needs data with cameras and depths, as Human3.6M; leave it out here")
+        if preds["pose"].shape[-1] != 3:
+            raise Problem(f"{metric.name} needs a network that predicts depth, and this one does not")
+        pred, true = in_world(example, preds["pose"], metric.authors), in_world(example, example["pose"])
+        return metric.get(pred, true, example["valid"].all(-1), None, self.skeleton)
+
+    def results(self, protocol: str) -> tuple[PoseResult, ...]:
         if not self.states:
             return ()
-        return tuple(PoseResult(m.name, m.unit, s) for m, s in zip(self.metrics, self.states, strict=True))
+        return tuple(
+            PoseResult(m.name, m.unit, state, protocol, getattr(m, "grouped", False), self._by_action(state, sums))
+            for m, state, sums in zip(self.metrics, self.states, self.actions, strict=True)
+        )
+
+    @staticmethod
+    def _by_action(total: State, sums: list[State | None]) -> State | None:
+        """(A, K, J), or None where nothing was summed by action."""
+        if not any(sums):
+            return None
+        none = State(np.zeros_like(total.total), np.zeros_like(total.count))
+        return State(np.stack([(s or none).total for s in sums]), np.stack([(s or none).count for s in sums]))
 
 
 class _ActionScores:

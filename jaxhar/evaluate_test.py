@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxhar import evaluate
+from jaxhar import evaluate, geometry
 from jaxhar.errors import Problem
-from jaxhar.metrics import AUC, PCK, PixelError, State
+from jaxhar.metrics import AUC, PCK, PCKh, PixelError, State, by_group
 from jaxhar.scores import PoseResult, Results, head_names
 from jaxhar.skeleton import PA16
 
@@ -273,3 +273,47 @@ def test_the_best_of_equals_is_the_last():
 )
 def test_head_names(count, names):
     assert " ".join(head_names(count)) == names
+
+
+def test_crops_of_one_picture_are_averaged_in_the_image():
+    rng = np.random.default_rng(4)
+    true = rng.uniform(20, 80, (2, 1, JOINTS, 2))  # image pixels of two pictures
+    pairs, expected = [], []
+    for n, image in enumerate(true):
+        found = []
+        for flipped in (False, True, False):
+            shift = geometry.translation(*rng.uniform(-9, 9, 2))
+            mirror = geometry.translation(1, 0) @ geometry.scaling(-1, 1) if flipped else np.eye(3)
+            affine = mirror @ geometry.scaling(0.01, 0.01) @ shift
+            noisy = image + rng.normal(0, 2, (3, *image.shape))  # three blocks
+            found.append(noisy)
+            pose = geometry.apply(affine, noisy)[..., PA16.flip if flipped else slice(None), :]
+            seen = np.linspace(0, 1, JOINTS)[PA16.flip if flipped else slice(None)]
+            example = {"sequence": n, "affine": affine, "flipped": flipped, "pose": geometry.apply(affine, image)}
+            pairs.append((example, {"pose": pose, "visible": np.broadcast_to(seen, (3, 1, JOINTS))}))
+        expected.append(np.mean(found, 0))
+    merged = list(evaluate.average_crops(iter(pairs), PA16.flip))
+    assert len(merged) == 2
+    for n, (example, preds) in enumerate(merged):
+        assert example is pairs[3 * n][0]
+        back = geometry.apply(geometry.invert(example["affine"]), preds["pose"])
+        np.testing.assert_allclose(back, expected[n], atol=1e-9)
+        np.testing.assert_allclose(preds["visible"][2, 0], np.linspace(0, 1, JOINTS))
+
+
+def test_a_protocol_of_crops_is_scored_beside_the_first(tmp_path):
+    """Two identical crops of each picture: the averaged figures are the first protocol's."""
+    data = FakeData(sequences=6, clips=1)
+    single = data.protocols["single"]
+    data.protocols["flip"] = {k: np.repeat(v, 2, axis=0) for k, v in single.items()}
+    data.crop_protocols = ("flip",)
+    results = evaluated(FakeModel(), data, metrics=(PCK(0.2), PCKh(0.5)), protocols=("single", "flip"), batch=5)
+    scalars = results.scalars()
+    assert results.examples == {"single": 6, "flip": 6}
+    for name in ("pck@0.2", "pckh@0.5"):
+        assert scalars[f"{name}/flip"] == scalars[name]
+        assert scalars[f"{name}/flip/best"] == scalars[f"{name}/best"]
+    groups = by_group(results.pose[1].state, PA16)
+    assert scalars["pckh@0.5/flip/knee"] == groups["Knee"][-1] and "pck@0.2/knee" not in scalars
+    results.save(tmp_path / "r.json")
+    assert Results.load(tmp_path / "r.json").scalars() == scalars

@@ -8,16 +8,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 #: What a module of the package may import of the package; names of folders cover what is in them.
-BASE = {"actions", "batch", "errors", "geometry", "heatmaps", "skeleton"}
+BASE = {"actions", "batch", "camera", "errors", "geometry", "heatmaps", "skeleton"}
 ALLOWED = {
     "actions": set(),
     "batch": set(),
     "errors": set(),
     "skeleton": set(),
     "geometry": set(),
+    "camera": set(),
     "heatmaps": {"batch", "skeleton", "geometry"},
     "losses": BASE,
     "metrics": BASE,
+    "metrics3d": BASE | {"metrics"},
     "nn": BASE | {"nn"},
     "models": BASE | {"nn", "models"},
     "data": BASE | {"data"},

@@ -13,6 +13,12 @@ import numpy as np
 from jaxhar.errors import Problem
 from jaxhar.skeleton import Skeleton
 
+#: MPII's columns and the joints in them, in the order of the papers' tables.
+MPII_GROUPS = {
+    "Head": ("head", "neck"),
+    **{part.title(): (f"r_{part}", f"l_{part}") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
+}
+
 
 @dataclass(frozen=True)
 class State:
@@ -92,14 +98,33 @@ def pck(
 def auc(
     pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray, thresholds: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Area under the PCK curve, as the mean of PCK over the thresholds. Arguments and shapes as `pck`.
+    """Area under the PCK curve over its width, by the trapezoidal rule as in MPII's evaluation code.
+
+    Arguments and shapes as `pck`; `thresholds` are two or more, evenly spaced from the curve's first to its last.
 
     Returns:
-      hits (J,) and counts (J,), int64, summed over the leading axes and over the thresholds.
+      hits (J,) and counts (J,), int64, summed over the leading axes and over the thresholds: an inner one twice.
     """
     relative, counted = _relative(pred, true, valid, norm)
-    hits = sum(_per_joint((relative <= threshold) & counted) for threshold in thresholds)
-    return np.asarray(hits, np.int64), _per_joint(counted) * len(thresholds)
+    found = [_per_joint((relative <= threshold) & counted) for threshold in thresholds]
+    hits = 2 * sum(found[1:-1]) + found[0] + found[-1]
+    return np.asarray(hits, np.int64), _per_joint(counted) * 2 * (len(thresholds) - 1)
+
+
+def by_group(state: State, skeleton: Skeleton) -> dict[str, np.ndarray]:
+    """MPII's columns from sums (K, J): name -> (K,), in the order of the papers' tables.
+
+    As in MPII's evaluation code, a group is the mean of its two joints' rates, "UBody" pools the joints of shoulders,
+    elbows and wrists, "Total" those of all scored joints.
+    """
+
+    def part(joints: tuple[str, ...]) -> State:
+        index = [skeleton.index(joint) for joint in joints]
+        return State(state.total[..., index], state.count[..., index])
+
+    pairs = {name: part(joints).macro() for name, joints in MPII_GROUPS.items()}
+    arms = tuple(joint for name in ("Shoulder", "Elbow", "Wrist") for joint in MPII_GROUPS[name])
+    return pairs | {"UBody": part(arms).pooled(), "Total": state.pooled()}
 
 
 def mpjpe(
@@ -183,6 +208,7 @@ class PCK:
     name: str = ""
     exclude: tuple[str, ...] = ()
     unit = "%"
+    grouped = False  # whether tables show MPII's columns
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -195,7 +221,7 @@ class PCK:
         if norm is None:
             raise Problem(f"{self.name} needs a reference length and the data gives none; use PixelError instead")
         scored = valid & _scored(skeleton, self.exclude)
-        return _stack([self._core(block, true, scored, norm) for block in pred])
+        return stack([self._core(block, true, scored, norm) for block in pred])
 
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:
         return pck(pred, true, valid, norm, self.threshold)
@@ -207,17 +233,30 @@ class PCKh(PCK):
 
     threshold: float = 0.5
     exclude: tuple[str, ...] = ("pelvis", "thorax")
+    grouped = True
 
 
 @dataclass(frozen=True)
 class AUC(PCK):
-    """Mean of PCK over `steps` thresholds spaced evenly up to `threshold` (zero left out)."""
+    """Area under the PCK curve from 0 to `threshold`, as a fraction, cut into `steps`."""
 
     threshold: float = 0.5
     steps: int = 50
 
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:
-        return auc(pred, true, valid, norm, [self.threshold * (i + 1) / self.steps for i in range(self.steps)])
+        return auc(pred, true, valid, norm, [self.threshold * i / self.steps for i in range(self.steps + 1)])
+
+
+@dataclass(frozen=True)
+class AUCh(AUC):
+    """The area under the PCKh curve; pelvis and thorax are not scored, as on MPII."""
+
+    exclude: tuple[str, ...] = ("pelvis", "thorax")
+    grouped = True
+
+
+#: What the papers report on MPII.
+MPII_METRICS = (PCKh(0.5), PCKh(0.2), AUCh(0.5), AUCh(0.2))
 
 
 @dataclass(frozen=True)
@@ -233,10 +272,11 @@ class PixelError:
     ) -> State:
         """See `PoseMetric.get`; `norm` is not used."""
         scored = valid & _scored(skeleton, self.exclude)
-        return _stack([mpjpe(block, true, scored) for block in pred])
+        return stack([mpjpe(block, true, scored) for block in pred])
 
 
-def _stack(sums: list[tuple[np.ndarray, np.ndarray]]) -> State:
+def stack(sums: list[tuple[np.ndarray, np.ndarray]]) -> State:
+    """Sums (K, J) from the totals and counts (J,) of K blocks."""
     totals, counts = zip(*sums, strict=True)
     return State(np.stack(totals), np.stack(counts))
 

@@ -5,7 +5,7 @@ import pytest
 
 from jaxhar import metrics
 from jaxhar.errors import Problem
-from jaxhar.metrics import AUC, PCK, PCKh, PixelError, State
+from jaxhar.metrics import AUC, PCK, AUCh, PCKh, PixelError, State
 from jaxhar.skeleton import PA16
 
 
@@ -59,20 +59,64 @@ def test_inputs_are_left_alone(points):
         np.testing.assert_array_equal(x, y)
 
 
-def test_auc_is_the_mean_of_pck(points):
+def test_auc_is_the_trapezoidal_integral_of_pck(points):
     pred, true, valid, norm = points
     thresholds = [0.1, 0.2, 0.3, 0.4]
     rate = State(*metrics.auc(pred, true, valid, norm, thresholds)).compute()
     rates = [State(*metrics.pck(pred, true, valid, norm, t)).compute() for t in thresholds]
-    np.testing.assert_allclose(rate, np.mean(rates, 0), rtol=1e-14)
+    np.testing.assert_allclose(rate, np.trapezoid(rates, thresholds, axis=0) / 0.3, rtol=1e-14)
 
 
-def test_auc_object_spaces_its_thresholds_up_to_the_last(points):
+def test_auc_object_spaces_its_thresholds_from_zero_to_the_last(points):
     pred, true, valid, norm = (x[0] for x in points)
     state = AUC(threshold=0.4, steps=4).get(pred[None], true, valid, norm, PA16)
-    expected = metrics.auc(pred, true, valid, norm, [0.1, 0.2, 0.3, 0.4])
+    expected = metrics.auc(pred, true, valid, norm, [0.0, 0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(state.total[0], expected[0])
     np.testing.assert_array_equal(state.count[0], expected[1])
+
+
+def official_table(pred, gt, head_box, limit):
+    """MPII's columns and AUC as its evaluation code defines them: percent, gt (N, 14, 2) with NaN where missing.
+
+    Joints in its order: right ankle, knee, hip, left hip, knee, ankle, right wrist, elbow, shoulder, left shoulder,
+    elbow, wrist, neck, head top.
+    """
+    size = 0.6 * np.linalg.norm(head_box[:, 2:] - head_box[:, :2], axis=1)
+    pred = np.where(np.isnan(pred), np.inf, pred)
+    dist = np.sqrt(((pred - gt) ** 2).sum(-1)) / size[:, None]
+
+    def rate(joints, threshold):
+        some = dist[:, joints].ravel()
+        return 100 * np.mean(some[~np.isnan(some)] <= threshold)
+
+    pairs = {"Head": (12, 13), "Shoulder": (8, 9), "Elbow": (7, 10), "Wrist": (6, 11), "Hip": (2, 3), "Knee": (1, 4)}
+    table = {k: (rate([a], limit) + rate([b], limit)) / 2 for k, (a, b) in (pairs | {"Ankle": (0, 5)}).items()}
+    table |= {"UBody": rate(list(range(6, 12)), limit), "Total": rate(list(range(14)), limit)}
+    grid = np.arange(0, 0.501, 0.01)
+    curve = [rate(list(range(14)), threshold) for threshold in grid]
+    return table, np.trapezoid(curve, grid / 0.5)
+
+
+def test_mpii_columns_are_the_official_ones():
+    rng = np.random.default_rng(8)
+    names = "r_ankle r_knee r_hip l_hip l_knee l_ankle r_wrist r_elbow r_shoulder l_shoulder l_elbow l_wrist neck head"
+    order = [PA16.index(name) for name in names.split()]
+    box = rng.uniform(0, 50, (60, 4)) + np.array([0, 0, 60, 80])
+    true = rng.uniform(0, 400, (60, 16, 2))
+    pred = true + rng.normal(0, 18, true.shape) * rng.uniform(0.3, 2, (1, 16, 1))
+    pred[3, 5] = np.nan
+    valid = rng.random((60, 16)) > 0.2
+    norm = 0.6 * np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+    for limit in (0.5, 0.2):
+        expected, auc = official_table(pred[:, order], np.where(valid[..., None], true, np.nan)[:, order], box, limit)
+        state = PCKh(limit).get(pred[None], true, valid, norm, PA16)
+        found = metrics.by_group(state, PA16)
+        assert list(found) == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "UBody", "Total"]
+        for name, value in found.items():
+            assert 100 * value[0] == pytest.approx(expected[name], abs=1e-11), name
+    area = AUCh().get(pred[None], true, valid, norm, PA16).pooled()[0]
+    assert 100 * area == pytest.approx(auc, abs=1e-10)
+    assert [m.name for m in metrics.MPII_METRICS] == ["PCKh@0.5", "PCKh@0.2", "AUCh@0.5", "AUCh@0.2"]
 
 
 def test_mpjpe_with_and_without_root(points):

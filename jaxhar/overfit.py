@@ -126,6 +126,7 @@ def run(
 def from_photos(root: Path, samples: int | None, size: int) -> Samples:
     """The first `samples` persons of an MPII folder, in crops of side `size`."""
     from jaxhar.data import mpii, pipeline
+    from jaxhar.skeleton import PA16
 
     persons = mpii.read(root)
     if samples is not None and samples > len(persons):
@@ -135,7 +136,7 @@ def from_photos(root: Path, samples: int | None, size: int) -> Samples:
     large = [mpii.to_example(person, size=max(size, _PICTURE))["frames"][0] for person in persons]
     names = tuple(person.image.name for person in persons)
     batch["sequence"] = np.arange(len(persons), dtype=np.int32)
-    return Samples(batch, names, _to_uint8(np.stack(large)), mpii.SKELETON)
+    return Samples(batch, names, _to_uint8(np.stack(large)), PA16)
 
 
 def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Samples:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxhar import plots, viz
+from jaxhar.metrics import State, by_group
 from jaxhar.scores import ActionResult, PoseResult, Results, Sample, write_atomic
 from jaxhar.skeleton import Skeleton
 
@@ -68,10 +69,9 @@ def write(
 def show(results: Results, published: tuple[str, ...] = (), console: Console | None = None) -> None:
     """The tables of the report on the terminal: per joint and mean, per action, per head."""
     console = console or Console()
-    for metric in results.pose:
-        context = _pose_table(metric, results.skeleton)
+    for context in _pose_tables(results):
         table = Table(title=context["title"], title_justify="left")
-        table.add_column("joint")
+        table.add_column(context["head"])
         table.add_column("labelled", justify="right", style="dim")
         for n, block in enumerate(context["blocks"]):
             table.add_column(block + (" *" if n == context["best"] else ""), justify="right")
@@ -115,7 +115,7 @@ def _page(results: Results, title: str, published: tuple[str, ...], svg: str, im
         subtitle=f"{results.split} split · {counts}",
         tiles=_tiles(results),
         published=published,
-        pose=[_pose_table(metric, results.skeleton) for metric in results.pose],
+        pose=_pose_tables(results),
         protocols=[result.protocol for result in results.action],
         protocol_note=_protocol_note(results.action),
         heads=_head_rows(results.action),
@@ -154,7 +154,8 @@ def _tiles(results: Results) -> list[dict[str, str]]:
         if len(means) > 1:
             best = _number(means[metric.best], metric.unit)
             note += f"; last block of {len(means)}, best block {metric.best + 1}: {best}"
-        tiles.append({"name": metric.name, "value": f"{_number(means[-1], metric.unit)} {metric.unit}", "note": note})
+        name = f"{metric.name}, {metric.protocol}" if metric.protocol else metric.name
+        tiles.append({"name": name, "value": f"{_number(means[-1], metric.unit)} {metric.unit}", "note": note})
     for result in results.action:
         rates = result.state.compute()
         note = f"{result.state.total[-1]:,} of {result.state.count[-1]:,} right; head {result.heads[-1]}"
@@ -165,27 +166,66 @@ def _tiles(results: Results) -> list[dict[str, str]]:
     return tiles
 
 
-def _pose_table(metric: PoseResult, skeleton: Skeleton) -> dict[str, Any]:
-    """Rows by joint, columns by block, as text. Joints that are never labelled are left out."""
-    rates, counts = metric.state.compute(), metric.state.count[-1]
-    ceiling = 1.0 if metric.unit == "%" else max(1e-9, float(np.nanmax(rates, initial=0.0)))
+def _pose_tables(results: Results) -> list[dict[str, Any]]:
+    """Columns by block, rows by joint, and by activity where a metric has that, as text."""
+    found = []
+    for metric in results.pose:
+        found.append(_joint_table(metric, results.skeleton))
+        if metric.actions:
+            found.append(_activity_table(metric, metric.actions, results.classes))
+    return found
+
+
+def _table(metric: PoseResult, head: str, rows: Sequence[tuple], means: Sequence[tuple]) -> dict[str, Any]:
+    """Rows are (name, values by block, count as text)."""
+    last = [float(values[-1]) for _, values, _ in rows if not np.isnan(values[-1])]
+    ceiling = 1.0 if metric.unit == "%" else max(1e-9, *last, 0.0)
 
     def row(name: str, values: np.ndarray, count: str) -> dict[str, Any]:
         bar = 0.0 if np.isnan(values[-1]) else 100 * values[-1] / ceiling
         return {"name": name, "count": count, "cells": [_number(v, metric.unit) for v in values], "bar": f"{bar:.1f}"}
 
+    blocks = len(metric.state.count)
+    names = [f"block {n + 1}" for n in range(blocks)]
+    names[-1] += ", last"
     return {
-        "title": f"{metric.name}, {metric.unit}",
-        "best": metric.best if len(rates) > 1 else -1,
-        "blocks": [f"block {n + 1}" for n in range(len(rates))] if len(rates) > 1 else [metric.name],
-        "rows": [
-            row(_words(joint), rates[:, j], f"{counts[j]:,}") for j, joint in enumerate(skeleton.joints) if counts[j]
-        ],
-        "means": [
-            row("all joints", metric.state.pooled(), f"{counts.sum():,}"),
-            row("mean of joints", metric.state.macro(), ""),
-        ],
+        "title": f"{metric.name}, {metric.unit}" + (f", {metric.protocol}" if metric.protocol else ""),
+        "head": head,
+        "best": metric.best if blocks > 1 else -1,
+        "blocks": names if blocks > 1 else [metric.name],
+        "rows": [row(*r) for r in rows],
+        "means": [row(*r) for r in means],
     }
+
+
+def _joint_table(metric: PoseResult, skeleton: Skeleton) -> dict[str, Any]:
+    """Joints that are never labelled are left out."""
+    rates, counts = metric.state.compute(), metric.state.count[-1]
+    groups = by_group(metric.state, skeleton) if metric.grouped else {}
+    total = "Total" if groups else "all joints"
+    return _table(
+        metric,
+        "joint",
+        [(_words(joint), rates[:, j], f"{counts[j]:,}") for j, joint in enumerate(skeleton.joints) if counts[j]],
+        [
+            *((name, values, "") for name, values in groups.items() if name != "Total"),
+            (total, metric.state.pooled(), f"{counts.sum():,}"),
+            ("mean of joints", metric.state.macro(), ""),
+        ],
+    )
+
+
+def _activity_table(metric: PoseResult, actions: State, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Activities that do not occur are left out."""
+    means, counts = actions.pooled(), actions.count[:, -1].sum(-1)
+    seen = [n for n in range(len(classes)) if counts[n]]
+    table = _table(
+        metric,
+        "activity",
+        [(_words(classes[n]), means[n], f"{counts[n]:,}") for n in seen],
+        [("all joints", metric.state.pooled(), f"{counts.sum():,}"), ("mean of activities", means[seen].mean(0), "")],
+    )
+    return table | {"title": f"{table['title']}, by activity"}
 
 
 def _protocol_note(action: Sequence[ActionResult]) -> str:

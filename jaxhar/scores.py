@@ -9,17 +9,32 @@ from pathlib import Path
 import numpy as np
 
 from jaxhar.errors import Problem
-from jaxhar.metrics import State
+from jaxhar.metrics import State, by_group
 from jaxhar.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
 class PoseResult:
-    """One pose metric: sums (K, J) over the split. `unit` is "%" where more is better, else that of a distance."""
+    """One pose metric: sums (K, J) over the split.
+
+    Attributes:
+      unit: "%" where more is better, else that of a distance.
+      protocol: by which it was taken; "" for the evaluation's first.
+      grouped: whether MPII's columns are shown.
+      actions: sums (A, K, J) by class, where the metric is reported so.
+    """
 
     name: str
     unit: str
     state: State
+    protocol: str = ""
+    grouped: bool = False
+    actions: State | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the scalar: "pckh@0.5", or "pckh@0.5/multi"."""
+        return self.name.lower() + (f"/{self.protocol}" if self.protocol else "")
 
     @property
     def best(self) -> int:
@@ -110,15 +125,22 @@ class Results:
 
         "pck@0.2" is the last block's micro mean (hits over counts of all joints together), "pck@0.2/macro" its mean
         over joints, "accuracy/single" the last head's. "pck@0.2/best" and "accuracy/single/best" are the best block's
-        and head's, where there are several.
+        and head's, where there are several. On MPII "pckh@0.5/head" and so on are the last block's columns; on
+        Human3.6M "mpjpe/walking" and so on are the last block's by activity.
         """
         found = {}
         for metric in self.pose:
-            key, means = metric.name.lower(), metric.state.pooled()
+            key, means = metric.key, metric.state.pooled()
             found[key] = float(means[-1])
             found[f"{key}/macro"] = float(metric.state.macro()[-1])
             if len(means) > 1:
                 found[f"{key}/best"] = float(means[metric.best])
+            if metric.grouped:
+                groups = by_group(metric.state, self.skeleton)
+                found |= {f"{key}/{name.lower()}": float(rates[-1]) for name, rates in groups.items()}
+            if metric.actions:
+                pooled = metric.actions.pooled()[:, -1]
+                found |= {f"{key}/{name}": float(mean) for name, mean in zip(self.classes, pooled, strict=True)}
         for result in self.action:
             key, rates = f"accuracy/{result.protocol}", result.state.compute()
             found[key] = float(rates[-1])
@@ -134,7 +156,10 @@ class Results:
             "examples": self.examples,
             "skeleton": {"name": self.skeleton.name, "joints": self.skeleton.joints},
             "classes": self.classes,
-            "pose": [{"name": m.name, "unit": m.unit, "state": _dump(m.state)} for m in self.pose],
+            "pose": [
+                vars(m) | {"state": _dump(m.state), "actions": _dump(m.actions) if m.actions else None}
+                for m in self.pose
+            ],
             "action": [
                 vars(a)
                 | {"state": _dump(a.state), "confusion": a.confusion.tolist()}
@@ -154,7 +179,12 @@ class Results:
                 skeleton=Skeleton(tree["skeleton"]["name"], tuple(tree["skeleton"]["joints"])),
                 classes=tuple(tree["classes"]),
                 examples=tree["examples"],
-                pose=tuple(PoseResult(m["name"], m["unit"], _parse(m["state"])) for m in tree["pose"]),
+                pose=tuple(
+                    PoseResult(
+                        **m | {"state": _parse(m["state"]), "actions": _parse(m["actions"]) if m["actions"] else None}
+                    )
+                    for m in tree["pose"]
+                ),
                 action=tuple(
                     ActionResult(
                         protocol=a["protocol"],

@@ -117,8 +117,27 @@ PENN = Skeleton(
         "head l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_hip r_hip l_knee r_knee l_ankle r_ankle".split()
     ),
 )
+#: Human3.6M's 32 joints, named as the authors use them. The data set's own names are Spine1 for what is the thorax
+#: here, Neck, Head (nose), Site (head top); spine is 0.1 mm off the pelvis; the clavicles begin at the neck.
+H36M = Skeleton(
+    "h36m",
+    tuple(
+        "pelvis r_hip r_knee r_ankle r_foot r_toes l_hip l_knee l_ankle l_foot l_toes "
+        "spine thorax neck nose head l_clavicle l_shoulder l_elbow l_wrist l_thumb_base l_thumb l_hand l_hand_end "
+        "r_clavicle r_shoulder r_elbow r_wrist r_thumb_base r_thumb r_hand r_hand_end".split()
+    ),
+)
+#: NTU RGB+D, in the order of its files. The Kinect's video is mirrored: what it calls the left arm is the person's
+#: left, but looks like a right one. Sides here are as they look, which is how the authors' weights were trained.
+NTU = Skeleton(
+    "ntu",
+    tuple(
+        "pelvis spine neck head r_shoulder r_elbow r_wrist r_hand l_shoulder l_elbow l_wrist l_hand "
+        "r_hip r_knee r_ankle r_foot l_hip l_knee l_ankle l_foot thorax r_tip r_thumb l_tip l_thumb".split()
+    ),
+)
 
-_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN)}
+_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M)}
 _BY_COUNT = {len(s): s for s in (PENN, PA16, PA17, PA20, PA21)}
 
 

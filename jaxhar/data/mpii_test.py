@@ -1,14 +1,18 @@
+import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxhar import geometry
-from jaxhar.data import mpii, transforms
+from jaxhar import evaluate, geometry
+from jaxhar.data import mpii, mpii_folder, transforms
+from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Problem
+from jaxhar.metrics import PCKh
 from jaxhar.skeleton import MPII, PA16
 
 #: A standing person in MPII's order; the head joints end a box whose diagonal is 50 = 40 / 0.8.
@@ -60,10 +64,10 @@ def test_a_sentinel_is_unlabelled_even_if_called_visible(tmp_path, joint):
 
 def test_box_follows_the_authors_rule(tmp_path):
     (person,) = mpii.read(write(tmp_path, [entry()]))
-    x1, y1, x2, y2 = mpii.box(person)
+    x1, y1, x2, y2 = mpii.box(person.center, person.scale)
     assert (x2 - x1, y2 - y1) == pytest.approx((250 * 0.9, 250 * 0.9))
     assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((105, 110 + 12 * 1.25 * 0.9))
-    moved = mpii.box(person, transforms.Draw(scale=1.3, trans=(10.0, -4.0)))
+    moved = mpii.box(person.center, person.scale, transforms.Draw(scale=1.3, trans=(10.0, -4.0)))
     assert moved[2] - moved[0] == pytest.approx(1.3 * 225)
     assert (moved[:2] + moved[2:]) / 2 == pytest.approx(np.array([105, 110 + 13.5]) + 1.125 * np.array([10, -4]))
 
@@ -90,8 +94,8 @@ def test_head_size_is_the_official_one(tmp_path):
     shown = [1] * 16
     shown[MPII.index("head")] = 0
     known, unknown = mpii.read(write(tmp_path, [entry(joints=joints), entry(joints_vis=shown)]))
-    assert mpii.head_size(known) == pytest.approx(0.6 * math.hypot(706 - 627, 198 - 100), abs=1e-3)
-    assert mpii.head_size(unknown) == 0
+    assert known.head == pytest.approx(0.6 * math.hypot(706 - 627, 198 - 100), abs=1e-3)
+    assert unknown.head == 0
 
 
 def test_the_file_itself_can_be_given(tmp_path):
@@ -125,12 +129,12 @@ def test_bad_entries_are_named(tmp_path, entries, sentence):
 def test_bad_folders_are_named(tmp_path):
     with pytest.raises(Problem, match="nowhere does not exist; expected a folder"):
         mpii.read(tmp_path / "nowhere")
-    with pytest.raises(Problem, match="holds no .json file; .* found nothing in it"):
+    with pytest.raises(Problem, match="holds no .json or .mat file; .* found nothing in it"):
         mpii.read(tmp_path)
-    (tmp_path / "train.json").write_text("[]")
+    (tmp_path / "some.json").write_text("[]")
     with pytest.raises(Problem, match="images does not exist"):
         mpii.read(tmp_path)
-    (tmp_path / "valid.json").write_text("[]")
+    (tmp_path / "more.json").write_text("[]")
     with pytest.raises(Problem, match="holds 2 .json files; give the path"):
         mpii.read(tmp_path)
 
@@ -140,5 +144,118 @@ def test_a_broken_photo_is_named(tmp_path, content):
     (person,) = mpii.read(write(tmp_path, [entry()]))
     whole = person.image.read_bytes()
     person.image.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(Problem, match="photo .*a.jpg cannot be read"):
+    with pytest.raises(Problem, match="the frame .*a.jpg is (not a JPEG image|cut off)"):
         mpii.to_example(person)
+
+
+SYNTH = Synth(14, 6, 4, 2, size=(96, 72), seed=5, clutter=0.3)
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    return mpii.MPII(synth=SYNTH, image_size=64, stills_per_batch=4).prepare(tmp_path_factory.mktemp("mpii") / "run")
+
+
+def test_a_prepared_set_gives_the_persons_of_the_folder(generated):
+    root = next((generated.folder.parent).glob("synthetic-*"))
+    persons = {(p.split, mpii_folder.name_of(p)): p for p in mpii.read(root) if p.separate}
+    for split in ("train", "valid"):
+        names = generated.sequence_names(split)
+        assert names == [name for s, name in persons if s == split] and names
+    with pytest.raises(Problem, match="no test sequence"):
+        generated.records("test")
+    batches = list(generated.eval_stream("valid", "single", batch=4))
+    assert sum(b["mask"].sum() for b in batches) == len(generated.sequence_names("valid"))
+    (first, *_) = batches
+    for i, name in enumerate(generated.sequence_names("valid")[:4]):
+        expected = mpii.to_example(persons["valid", name], size=64, keep_outside=True)
+        np.testing.assert_allclose(first["pose"][i], expected["pose"], atol=2e-6)
+        np.testing.assert_array_equal(first["frames"][i], expected["frames"])
+        np.testing.assert_array_equal(first["valid"][i], expected["valid"])
+        np.testing.assert_allclose(first["norm"][i], persons["valid", name].head, rtol=1e-6)
+    assert "action" not in first
+
+
+@pytest.mark.parametrize(("protocol", "crops"), [("single", 1), ("flip", 2), ("multi", 10)])
+def test_crops_of_a_protocol_show_the_same_joints(generated, protocol, crops):
+    (batch,) = generated.eval_stream("valid", protocol, batch=256)
+    assert batch["mask"].sum() == crops * len(generated.sequence_names("valid"))
+    assert generated.eval_length(protocol, "valid", 256) == 1
+    back = geometry.apply(geometry.invert(batch["affine"][:, None]), batch["pose"].astype(float))[:, 0]
+    back[batch["flipped"]] = back[batch["flipped"]][:, PA16.flip]
+    labelled = batch["valid"][:, 0].all(-1)
+    labelled[batch["flipped"]] = labelled[batch["flipped"]][:, PA16.flip]
+    for n in range(len(generated.sequence_names("valid"))):
+        views = slice(crops * n, crops * (n + 1))
+        assert (batch["sequence"][views] == n).all()
+        assert batch["flipped"][views].sum() == crops // 2
+        assert len(np.unique(batch["affine"][views].reshape(crops, -1), axis=0)) == crops
+        for view in back[views]:
+            np.testing.assert_allclose(view[labelled[views][0]], back[views][0][labelled[views][0]], atol=2e-3)
+
+
+def test_training_stills_and_clips_of_stills(generated):
+    stills = generated.train_stream(0)
+    batch = next(stills)["stills"]
+    assert batch["frames"].shape == (4, 1, 64, 64, 3)
+    config = dataclasses.replace(generated.config, stills_per_batch=0, clips_per_batch=2, clip_frames=3)
+    prepared = dataclasses.replace(generated, config=config)
+    clips = prepared.train_stream(0)
+    before = clips.get_state()
+    batch = next(clips)["clips"]
+    assert batch["frames"].shape == (2, 3, 64, 64, 3) and batch["pose"].shape == (2, 3, 16, 2)
+    assert not np.array_equal(batch["frames"][0, 0], batch["frames"][0, 1])
+    assert "action" not in batch and "affine" not in batch
+    clips.set_state(before)
+    again = next(clips)["clips"]
+    np.testing.assert_array_equal(again["frames"], batch["frames"])
+    with pytest.raises(Problem, match="stacked = 3"):
+        prepared = dataclasses.replace(prepared, config=dataclasses.replace(config, clip_frames=2, clips_per_batch=3))
+        prepared.train_stream(0).set_state(before)
+    for stream in (stills, clips):
+        stream.close()
+
+
+def test_truth_scores_a_hundred_percent(generated):
+    """Ground truth put in the place of predictions, for every protocol."""
+    for protocol in ("single", "flip", "multi"):
+        pairs = []
+        (batch,) = generated.eval_stream("valid", protocol, batch=256)
+        for i in np.flatnonzero(batch["mask"]):
+            example = {k: v[i] for k, v in batch.items()}
+            pairs.append((example, {"pose": example["pose"][None].astype(float), "visible": example["visible"][None]}))
+        if protocol != "single":
+            pairs = list(evaluate.average_crops(iter(pairs), PA16.flip))
+        states = []
+        for example, preds in pairs:
+            to_image = geometry.invert(example["affine"])
+            pred, true = (geometry.apply(to_image, p) for p in (preds["pose"], example["pose"].astype(float)))
+            states.append(PCKh(0.01).get(pred, true, example["valid"].all(-1), example["norm"], PA16))
+        hits, counts = sum(s.total.sum() for s in states), sum(s.count.sum() for s in states)
+        assert hits == counts > 0
+
+
+def test_a_corrupt_photo_in_a_set(generated, tmp_path):
+    root = next((generated.folder.parent).glob("synthetic-*"))
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    number = generated.sequence_names("train")[3].split(".")[0]
+    broken = copy / "images" / f"{number}.jpg"
+    broken.write_bytes(broken.read_bytes()[:500])
+    settings = mpii.MPII(root=str(copy), image_size=64, cache=str(tmp_path))
+    with pytest.raises(Problem, match=f"{number}.jpg is (cut off|not a JPEG image)"):
+        settings.prepare(tmp_path)
+    kept = dataclasses.replace(settings, skip_broken=True).prepare(tmp_path)
+    assert {number} == {Path(path).stem for path, _ in kept.index["skipped"]}
+    assert number not in {name.split(".")[0] for name in kept.sequence_names("train")}
+
+
+def test_an_exif_tag_turns_no_photo(tmp_path):
+    (person,) = mpii.read(write(tmp_path, [entry()]))
+    before = mpii.to_example(person, size=32)["frames"]
+    with Image.open(person.image) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        picture.save(person.image, quality=95, exif=exif)
+    after = mpii.to_example(person, size=32)["frames"]
+    np.testing.assert_allclose(after, before, atol=0.1)

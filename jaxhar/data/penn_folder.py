@@ -4,23 +4,22 @@ Zhang, Zhu and Derpanis, "From Actemes to Action", ICCV 2013. A label file holds
 text; x, y and visibility (n, 13); train, 1 for the training split; nframes. Its bbox and dimensions are not used.
 """
 
-import io
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import scipy.io
-from PIL import Image
 
 from jaxhar import actions
+from jaxhar.data.records import Folder, Record, Skipped, read_frames
 from jaxhar.errors import Problem
 from jaxhar.skeleton import PENN
 
-_LAYOUT = "frames/0001/000001.jpg and labels/0001.mat"
+LAYOUT = "frames/0001/000001.jpg and labels/0001.mat"
+PUBLISHED = {"sequences": 2326}
 _FAR = 10  # a joint further off than this many frame sizes is a damaged number
 
 
@@ -43,18 +42,10 @@ class Sequence:
     train: bool
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file left out, and why."""
-
-    path: str
-    reason: str
-
-
 def check_root(root: str | Path) -> Path:
     """The folder, if it is laid out as Penn Action; Problem with what was expected and what was found if not."""
     root = Path(root).expanduser()
-    expected = f"expected a folder with {_LAYOUT}"
+    expected = f"expected a folder with {LAYOUT}"
     if not root.exists():
         raise Problem(f"{root} does not exist; {expected}")
     if not root.is_dir():
@@ -69,9 +60,10 @@ def check_root(root: str | Path) -> Path:
 
 
 def fingerprint_lines(root: Path) -> Iterator[str]:
-    """Name, size and modification time of every file that `scan` and `read_frames` would read."""
+    """Name, size and modification time of every file that is read."""
     yield str(root.resolve())
-    folders = [root / "labels", *sorted(p for p in (root / "frames").iterdir() if p.is_dir())]
+    labels = [root / "labels"] if (root / "labels").is_dir() else []
+    folders = [*labels, *sorted(p for p in (root / "frames").iterdir() if p.is_dir())]
     for folder in folders:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
@@ -155,64 +147,46 @@ def scan(root: Path, skip_broken: bool = False) -> tuple[list[Sequence], list[Sk
     return sequences, skipped
 
 
-def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of a JPEG file and its (width, height), after decoding it once; Problem if it is none or cut off."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Problem(f"the frame {path} cannot be read ({error.strerror})") from error
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            kind, size = image.format, image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        kind, size = None, (0, 0)
-    if kind != "JPEG":
-        raise Problem(f"the frame {path} is not a JPEG image; restore it or set skip_broken")
-    # OpenCV fills a cut-off image with grey and says nothing, but a whole one ends with this marker.
-    if b"\xff\xd9" not in data[-1024:]:
-        raise Problem(f"the frame {path} is cut off; restore it or set skip_broken")
-    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
-        raise Problem(f"the frame {path} cannot be decoded; restore it or set skip_broken")
-    return data, size
-
-
-def read_frames(
-    sequence: Sequence, pool: ThreadPoolExecutor, skip_broken: bool = False
-) -> tuple[list[bytes], np.ndarray, tuple[int, int], list[Skipped]]:
-    """Check and read the frames of a sequence.
-
-    Returns:
-      the JPEG bytes of the good frames, their indices in the sequence, (width, height), and the frames skipped.
-    """
-
-    def attempt(path: Path) -> tuple[bytes, tuple[int, int]] | Problem:
-        try:
-            return read_jpeg(path)
-        except Problem as problem:
-            return problem
-
-    frames, keep, skipped = [], [], []
-    size: tuple[int, int] | None = None
-    for i, (path, result) in enumerate(zip(sequence.frames, pool.map(attempt, sequence.frames), strict=True)):
-        if not isinstance(result, Problem):
-            size = size or result[1]
-            if result[1] == size:
-                frames.append(result[0])
-                keep.append(i)
-                continue
-            result = Problem(f"the frame {path} is {result[1]} pixels large, the ones before it are {size}")
-        if not skip_broken:
-            raise result
-        skipped.append(Skipped(str(path), str(result)))
-    size = size or (0, 0)
-    far = np.abs(sequence.points).max(initial=0) > _FAR * max(size)
-    if far and frames:
+def _load(sequence: Sequence, skip_broken: bool) -> tuple[Record | None, list[Skipped]]:
+    """The record of a sequence, its frames checked and read."""
+    frames, keep, size, skipped = read_frames(list(sequence.frames), skip_broken)
+    if not frames:
+        return None, skipped
+    if np.abs(sequence.points).max(initial=0) > _FAR * max(size):
         problem = Problem(
             f"the label file of sequence {sequence.name} (folder {sequence.frames[0].parent}) puts a joint "
             f"at {np.abs(sequence.points).max():.0f} pixels in frames of {size[0]}x{size[1]}"
         )
         if not skip_broken:
             raise problem
-        skipped.append(Skipped(sequence.name, str(problem)))
-        frames, keep = [], []
-    return frames, np.array(keep, np.int64), size, skipped
+        return None, [*skipped, Skipped(sequence.name, str(problem))]
+    record = Record(
+        name=sequence.name,
+        split="train" if sequence.train else "test",
+        frames=frames,
+        size=size,
+        points=sequence.points[keep],
+        labelled=sequence.labelled[keep],
+        action=sequence.action,
+    )
+    return record, skipped
+
+
+def folder(
+    root: Path,
+    scan: Callable[[Path, bool], tuple[list[Sequence], list[Skipped]]] = scan,
+    fingerprint: Callable[[Path], Iterable[str]] = fingerprint_lines,
+) -> Folder:
+    """The folder as what is packed; `scan` and `fingerprint` are others where the labels are of another form."""
+    return Folder(
+        title="Penn Action",
+        slug="penn",
+        root=root,
+        joints=len(PENN),
+        dims=2,
+        fingerprint=partial(fingerprint, root),
+        scan=partial(scan, root),
+        load=_load,
+        actions=actions.PENN,
+        published=PUBLISHED,
+    )

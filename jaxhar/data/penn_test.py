@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import cv2
@@ -8,11 +9,12 @@ import pytest
 import scipy.io
 
 from jaxhar import actions, geometry
-from jaxhar.data import penn, penn_folder, transforms
+from jaxhar.data import penn_folder, records, sequences, transforms
 from jaxhar.data.penn import Penn
+from jaxhar.data.sequences import Prepared
 from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Problem, Usage
-from jaxhar.skeleton import PA16, PENN
+from jaxhar.skeleton import PA16, PA17, PENN
 
 SIZE = (80, 60)
 LENGTHS = {"0001": 20, "0002": 5, "0003": 12, "0004": 30, "0005": 1}
@@ -63,7 +65,7 @@ def small(root: Path, **settings) -> Penn:
 
 
 @pytest.fixture
-def prepared(root: Path, tmp_path: Path) -> penn.PreparedPenn:
+def prepared(root: Path, tmp_path: Path) -> Prepared:
     return small(root).prepare(tmp_path / "run")
 
 
@@ -111,6 +113,26 @@ def test_stream_is_deterministic_and_resumes_exactly(prepared):
     other.close()
 
 
+def test_streams_go_to_worker_processes(prepared):
+    records, load = pickle.loads(pickle.dumps((prepared.records("train"), sequences._TrainClip(prepared.config))))
+    assert len(records) == 3 and records[2]["name"] == b"0004" and records[2]["index"] == 2
+    example = load(records[2], np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        example["pose"], sequences._TrainClip(prepared.config)(records[2], np.random.default_rng(0))["pose"]
+    )
+
+
+def test_other_layouts_hold_what_penn_labels(root, tmp_path):
+    wide = small(root, skeleton=PA17, dims=3).prepare(tmp_path / "run")
+    plain = small(root).prepare(tmp_path / "run")
+    assert wide.folder == plain.folder and wide.skeleton == PA17
+    (a,), (b,) = (list(p.eval_stream("test", "single", batch=2)) for p in (wide, plain))
+    assert a["pose"].shape == (2, 4, 17, 3) and a["visible"].shape == (2, 4, 17) and "depth" not in a
+    np.testing.assert_array_equal(a["pose"][..., :16, :2], b["pose"])
+    np.testing.assert_array_equal(a["valid"][..., :16, :2], b["valid"])
+    assert not a["valid"][..., 2].any() and not a["valid"][..., 16, :].any() and not a["pose"][..., 2].any()
+
+
 def test_single_protocol_is_exact_and_padded(prepared):
     batches = list(prepared.eval_stream("test", "single", batch=3))
     assert prepared.sequence_names("test") == ["0003", "0005"]
@@ -153,18 +175,18 @@ def test_processes_share_the_items(prepared):
 
 def test_packing_is_done_once_and_again_when_a_file_changes(root, tmp_path, prepared, monkeypatch):
     calls = []
-    pack = penn._pack
+    pack = records._pack
 
     def counted(*args):
         calls.append(args)
         pack(*args)
 
-    monkeypatch.setattr(penn, "_pack", counted)
+    monkeypatch.setattr(records, "_pack", counted)
     assert small(root).prepare(tmp_path / "other").folder == prepared.folder and not calls
     write_label(root / "labels" / "0001.mat", 20, 1, action="squats")
     changed = small(root).prepare(tmp_path / "other")
     assert len(calls) == 1 and changed.folder != prepared.folder
-    assert changed.index["train"][0]["action"] == actions.PENN.index("squat")
+    assert changed.entries("train")[0]["action"] == actions.PENN.index("squat")
 
 
 def test_records_of_a_killed_run_are_packed_again(root, tmp_path, prepared):
@@ -248,9 +270,9 @@ def test_broken_frames_stop_or_are_skipped_with_a_list(root, tmp_path, capsys):
     (root / "labels" / "0002.mat").write_text("no label")
     prepared = small(root, skip_broken=True).prepare(tmp_path / "run")
     assert [Path(path).name for path, _ in prepared.index["skipped"]] == ["0002.mat", "000003.jpg", "000002.jpg"]
-    assert [e["frames"] for e in prepared.index["train"]] == [19, 29]
-    assert "left out 3 broken files" in capsys.readouterr().err
-    record = penn._Records(prepared.folder, "train")[0]
+    assert [e["frames"] for e in prepared.entries("train")] == [19, 29]
+    assert "left out 3 unusable files" in capsys.readouterr().err
+    record = prepared.records("train")[0]
     np.testing.assert_allclose(record["points"], np.delete(joints(20), 2, axis=0), atol=1e-5)
 
 
@@ -281,10 +303,10 @@ def test_wrong_roots_say_what_was_found(tmp_path, monkeypatch):
 def test_joints_outside_of_the_crop_are_kept_only_when_asked(root, tmp_path):
     config = small(root, augment=dataclasses.replace(transforms.NONE, fixed_subsampling=1), clip_frames=8)
     prepared = config.prepare(tmp_path / "run")
-    record = penn._Records(prepared.folder, "test")[0]
+    record = prepared.records("test")[0]
     draw = transforms.Draw(trans=(25.0, 0.0))
-    ours = penn.to_example(record, list(range(8)), draw, 32, keep_outside=True)
-    theirs = penn.to_example(record, list(range(8)), draw, 32)
+    ours = config.example(record, list(range(8)), draw, keep_outside=True)
+    theirs = config.example(record, list(range(8)), draw)
     labelled = np.isin(PA16.joints, PENN.joints)
     assert ours["valid"][:, labelled].all() and not theirs["valid"][:, labelled].all()
     np.testing.assert_array_equal(theirs["valid"][..., 0], theirs["visible"] > 0)

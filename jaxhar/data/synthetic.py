@@ -261,7 +261,7 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
         if _begin(out, settings):
             return
         todo = [s for s in plan(synth) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
-        with _mapper(len(todo)) as run:
+        with mapper(len(todo)) as run:
             done = run(partial(_write_sequence, out, synth), todo)
             for _ in tqdm(done, total=len(todo), desc="generating videos", unit="video", disable=not progress):
                 pass
@@ -272,7 +272,7 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def _mapper(jobs: int) -> Iterator[Callable]:
+def mapper(jobs: int) -> Iterator[Callable]:
     """`map` for that many videos: over all cores where it is worth starting processes, else in this one."""
     workers = min(os.cpu_count() or 1, jobs // 50)
     if workers < 2:
@@ -356,3 +356,21 @@ def _label(sequence: Sequence, footage: Footage, viewpoint: str, size: tuple[int
     savemat(file, fields, do_compression=True)
     # the first 116 bytes are free text, where scipy writes the time of day
     return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]
+
+
+@contextlib.contextmanager
+def filling(out: Path, synth: Synth, layout: str) -> Iterator[bool]:
+    """Around the writing of a data set into `out`: yields True if it is there already, marks it finished at the end.
+
+    Raises:
+      Problem: `out` holds something else or cannot be written to, or the settings make no data.
+    """
+    synth.check()
+    settings = json.loads(json.dumps({"version": VERSION, "layout": layout, **asdict(synth)}))
+    try:
+        finished = _begin(out, settings)
+        yield finished
+        if not finished:
+            os.replace(out / _UNFINISHED, out / _MARKER)
+    except OSError as error:
+        raise Problem(f"cannot write generated data to {out}: {error.strerror or error}") from error

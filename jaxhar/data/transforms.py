@@ -35,6 +35,7 @@ class Draw:
     flip: bool = False
     power: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of R, G, B in [0, 1]
     subsampling: int = 1  # frames between two frames of a clip
+    occluder: tuple[float, float, int, int] | None = None  # middle x, y in crop units, width, height in its pixels
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Augment:
       hflip: mirrored or not. channel_power: exponents, one draw per colour channel.
       subsampling: steps between the frames of a training clip.
       fixed_subsampling: the step of evaluation clips. fixed_scale: the factor of their boxes.
+      occluder: sides, in pixels of the crop, of a black rectangle anywhere in it; empty for none.
     """
 
     angles: tuple[float, ...] = (0.0,)
@@ -57,6 +59,7 @@ class Augment:
     subsampling: tuple[int, ...] = (1,)
     fixed_subsampling: int = 1
     fixed_scale: float = 1.0
+    occluder: tuple[int, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """One training draw; the same generator state gives the same draw."""
@@ -71,6 +74,9 @@ class Augment:
             flip=bool(pick(self.hflip)),
             power=(pick(self.channel_power), pick(self.channel_power), pick(self.channel_power)),
             subsampling=int(pick(self.subsampling)),
+            occluder=(rng.uniform(), rng.uniform(), int(pick(self.occluder)), int(pick(self.occluder)))
+            if self.occluder
+            else None,
         )
 
     def fixed(self, flip: bool = False) -> Draw:
@@ -79,6 +85,13 @@ class Augment:
 
 
 NONE = Augment()
+#: The authors' "mpii": photos, for pose.
+MPII = Augment(
+    angles=_steps(40, 5),
+    scales=(0.7, 1.0, 1.3),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
 #: The authors' "pennaction_ar": action clips of Penn Action.
 PENN_CLIPS = Augment(
     angles=_steps(30, 5),
@@ -110,6 +123,64 @@ PENN_STILLS_TPAMI = Augment(
     hflip=(False, True),
     channel_power=CHANNEL_POWERS,
 )
+#: The authors' "ntu_ar" (CVPR'18): action clips of NTU RGB+D, of all frames.
+NTU_CLIPS = Augment(
+    scales=(0.7, 1.0, 1.3),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(40, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(1, 2, 3),
+    fixed_subsampling=2,
+)
+#: The authors' "ntu_pe" (CVPR'18): single frames of NTU RGB+D, for pose.
+NTU_STILLS = Augment(
+    angles=_steps(15, 5),
+    scales=(0.8, 1.0, 1.2, 2.0),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(1, 2, 4),
+)
+#: The authors' "ntu" (TPAMI'20): action clips of NTU RGB+D, of every second frame.
+NTU_CLIPS_TPAMI = Augment(
+    scales=(0.7, 1.0, 1.3),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+    subsampling=(3, 4, 5),
+    fixed_subsampling=4,
+)
+#: The authors' "ntu_pe" (TPAMI'20): single frames of NTU RGB+D, for pose.
+NTU_STILLS_TPAMI = Augment(
+    angles=_steps(10, 5),
+    scales=(0.7, 1.0, 1.3, 2.0),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
+
+#: The authors' "human36m" (CVPR'18), for pose.
+HUMAN36M_CVPR = Augment(
+    angles=_steps(10, 5),
+    scales=(0.8, 1.0, 1.2),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
+#: The authors' "human36m" (TPAMI'20), for pose.
+HUMAN36M = Augment(
+    angles=_steps(10, 5),
+    scales=(0.8, 1.0, 1.2),
+    trans_x=_steps(20, 5),
+    trans_y=_steps(4, 1),
+    hflip=(False, True),
+    channel_power=CHANNEL_POWERS,
+)
+#: Sides of the rectangles that the authors draw for Human3.6M and never put into a picture; for `Augment.occluder`.
+OCCLUDER_SIDES = tuple(range(20, 90))
 
 MIN_SIDE = 32  # of a window, in pixels
 
@@ -137,6 +208,22 @@ def gt_bbox(points: np.ndarray, labelled: np.ndarray, size: tuple[int, int], sca
         boxes.append(valid_bbox(usable, 1.5 * scale) if len(usable) else np.array([0.0, 0.0, *size]))
     stacked = np.stack(boxes)
     return np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
+
+
+def root_bbox(root: np.ndarray, size: tuple[int, int], focal: np.ndarray, scale: float = 1.0) -> Box:
+    """(4,) square box around a person whose root is known in space, the authors' rule for Human3.6M.
+
+    Args:
+      root: (3,) image pixels and depth in mm. size: (width, height) of the image. focal: (2,) in pixels.
+      scale: of the side, which is 2.25 * max(width fx, height fy) / depth.
+
+    The authors add `scale` to the middle's y as well. Width and height stand for a metre, because the photos are 1000
+    pixels wide: smaller copies are measured as if they were.
+    """
+    metre = np.array(size) * max(1.0, 1000 / min(size))
+    side = 2.25 * scale * float(np.max(metre * focal)) / root[2]
+    centre = np.array([root[0], root[1] + scale])
+    return np.concatenate([centre - side / 2, centre + side / 2])
 
 
 def centred_bbox(size: tuple[int, int], scale: float = 1.0) -> Box:
@@ -234,34 +321,77 @@ def power_table(power: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarr
     return (2 * (unit ** np.asarray(power) - 0.5)).astype(np.float32)[None]
 
 
-def crop_frames(frames: list[np.ndarray], crop: Crop, power: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
-    """RGB uint8 frames (H, W, 3) to the network's input (T, size, size, 3), float32 in [-1, 1]; outside is -1."""
+def crop_frames(
+    frames: list[np.ndarray],
+    crop: Crop,
+    power: tuple[float, float, float] = (1, 1, 1),
+    occluder: tuple[float, float, int, int] | None = None,
+) -> np.ndarray:
+    """RGB uint8 frames (H, W, 3) to the network's input (T, size, size, 3), float32 in [-1, 1]; outside is -1.
+
+    So is an `occluder`, see `Draw`.
+    """
     table = power_table(power)
     out = np.empty((len(frames), crop.size, crop.size, 3), np.float32)
     for t, frame in enumerate(frames):
         cv2.LUT(crop_image(frame, crop), table, out[t])
+    if occluder:
+        x, y, width, height = occluder
+        left, top = int(x * crop.size - width / 2), int(y * crop.size - height / 2)
+        out[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = -1
     return out
 
 
+#: Millimetres between depth 0 and 1 of a crop that is not scaled.
+DEPTH_RANGE = 2000.0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What the depths of a crop are measured from: depth 0.5 is the root's, `mm = root + range * (z - 0.5)`.
+
+    Attributes:
+      root: (T,) depth of the root joint from the camera in mm. range: mm from depth 0 to 1.
+    """
+
+    root: np.ndarray
+    range: float = DEPTH_RANGE
+
+
 def crop_pose(
-    crop: Crop, points: np.ndarray, labelled: np.ndarray, partner: np.ndarray, keep_outside: bool = False
+    crop: Crop,
+    points: np.ndarray,
+    labelled: np.ndarray,
+    partner: np.ndarray,
+    keep_outside: bool = False,
+    depth: Depth | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels in the crop: pose (T, J, 2) float32 in crop units, visible (T, J) float32, valid (T, J, 2) bool.
+    """Labels in the crop: pose (T, J, D) float32 in crop units, visible (T, J) float32, valid (T, J, D) bool.
+
+    D is 3 with `depth`, else 2.
 
     Args:
-      points: (T, J, 2) image pixels. labelled: (T, J) bool. partner: the skeleton's flip permutation.
+      points: (T, J, 2) image pixels, or (T, J, 3) with the depth from the camera in mm. labelled: (T, J) bool.
+      partner: the skeleton's flip permutation.
       keep_outside: leave labelled joints outside of the crop valid (to score them); by the authors' rule, which
-        is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1.
+        is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1. One that is
+        inside but too near or too far is supervised in x and y.
+      depth: takes the third coordinate along.
 
     Coordinates that are not valid are 0.
     """
-    pose = geometry.apply(crop.affine, points)
+    pose = geometry.apply(crop.affine, points[..., :2])
     if crop.flip:
         pose, labelled = pose[:, partner], labelled[:, partner]
     inside = labelled & ((pose > 0) & (pose < 1)).all(axis=-1)
-    valid = labelled if keep_outside else inside
-    pose = np.where(valid[..., None], pose, 0).astype(np.float32)
-    return pose, inside.astype(np.float32), np.repeat(valid[..., None], 2, axis=-1)
+    chosen = labelled if keep_outside else inside
+    valid = np.repeat(chosen[..., None], 2, axis=-1)
+    if depth is not None:
+        z = (points[..., 2] - depth.root[:, None]) / depth.range + 0.5
+        z = z[:, partner] if crop.flip else z
+        near = chosen if keep_outside else chosen & (z > 0) & (z < 1)
+        pose, valid = np.concatenate([pose, z[..., None]], -1), np.concatenate([valid, near[..., None]], -1)
+    return np.where(valid, pose, 0).astype(np.float32), inside.astype(np.float32), valid
 
 
 def clip_frames(num_frames: int, subsampling: int, clip: int, rng: np.random.Generator | None = None) -> list[int]:

@@ -144,6 +144,26 @@ def test_visible_is_strictly_inside():
     assert visible.sum() == 1 and valid.sum() == 30
 
 
+def test_depths_are_measured_from_the_root():
+    points = np.zeros((2, 16, 3))
+    points[..., :2] = 150
+    points[..., 2] = 4000
+    points[1, :4, 2] = [4500, 3000, 5000, 6000]
+    crop = transforms.plan_crop(np.array([100.0, 100, 200, 200]), (320, 240), 64)
+    depth = transforms.Depth(np.array([3500.0, 4000.0]), 2000.0)
+    labelled = np.repeat(LABELLED, 2, axis=0)
+    pose, visible, valid = transforms.crop_pose(crop, points, labelled, PA16.flip, depth=depth)
+    assert pose.shape == valid.shape == (2, 16, 3) and visible.all() and valid[..., :2].all()
+    assert (pose[0, :, 2] == 0.75).all() and pose[1, :4, 2].tolist() == [0.75, 0, 0, 0]
+    assert valid[1, :4, 2].tolist() == [True, False, False, False]  # strictly inside, as in the picture
+    pose, _, valid = transforms.crop_pose(crop, points, labelled, PA16.flip, keep_outside=True, depth=depth)
+    assert pose[1, :4, 2].tolist() == [0.75, 0, 1, 1.5] and valid.all()
+    mirrored = transforms.plan_crop(np.array([100.0, 100, 200, 200]), (320, 240), 64, Draw(flip=True))
+    points[1, PA16.index("r_wrist"), 2] = 4250
+    pose, _, _ = transforms.crop_pose(mirrored, points, labelled, PA16.flip, depth=depth)
+    assert pose[1, PA16.index("l_wrist"), 2] == 0.625 and pose[1, PA16.index("r_wrist"), 2] == 0.5
+
+
 def test_valid_bbox_is_square_around_the_extremes():
     box = transforms.valid_bbox(np.array([[10.0, 20.0], [30.0, 60.0], [20.0, 30.0]]))
     np.testing.assert_allclose(box, [-10, 10, 50, 70])
@@ -198,6 +218,14 @@ def test_augmentations_are_the_published_ones():
     assert clips.channel_power == (0.9, 0.92, 0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08, 1.1)
     assert transforms.PENN_STILLS.scales == (0.7, 1.0, 1.3, 2.5)
     assert transforms.PENN_STILLS_TPAMI.angles == tuple(range(-40, 41, 5))
+    ntu, stills = transforms.NTU_CLIPS_TPAMI, transforms.NTU_STILLS_TPAMI
+    assert ntu.angles == (0.0,) and ntu.scales == (0.7, 1.0, 1.3) and ntu.trans_y == tuple(range(-10, 11, 5))
+    assert ntu.trans_x == tuple(range(-40, 41, 5)) and (ntu.subsampling, ntu.fixed_subsampling) == ((3, 4, 5), 4)
+    assert stills.angles == (-10, -5, 0, 5, 10) and stills.scales == (0.7, 1.0, 1.3, 2.0) and stills.subsampling == (1,)
+    assert (transforms.NTU_CLIPS.subsampling, transforms.NTU_CLIPS.fixed_subsampling) == ((1, 2, 3), 2)
+    assert transforms.NTU_CLIPS.trans_y == tuple(range(-40, 41, 5))
+    assert transforms.NTU_STILLS.angles == tuple(range(-15, 16, 5))
+    assert transforms.NTU_STILLS.scales == (0.8, 1.0, 1.2, 2.0)
     assert transforms.NONE.draw(np.random.default_rng(0)) == Draw() == transforms.NONE.fixed()
 
 

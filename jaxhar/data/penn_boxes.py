@@ -1,0 +1,88 @@
+"""Predicted boxes of Penn Action in the deephar authors' two JSON forms.
+
+Frame boxes: a list of three dicts, for test, train and validation, "sequence.frame" -> [x1, y1, x2, y2]; the box of a
+clip is the union over its frames. Clip boxes (penn_pred_bboxes_16f.json, CVPR'18): one dict of the test split,
+"%04d.%d.%03d.%d" of sequence, step between frames, clip and whether mirrored -> box. Sequences and clips are counted
+from 0 in the order of their split.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.data.transforms import Box
+from jaxhar.errors import Problem
+
+_SPLITS = ("test", "train", "valid")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes by split and key. `clips`: the keys name clips, not frames."""
+
+    table: Mapping[str, Mapping[str, list[float]]]
+    clips: bool
+
+    def clip(
+        self, split: str, sequence: int, frames: Sequence[int], step: int = 1, number: int = 0, flip: bool = False
+    ) -> Box | None:
+        """(4,) box of a clip, in image pixels; None where the file has none, then the whole image is the rule.
+
+        Args:
+          sequence: counted in its split. frames: indices of the clip. step: between its frames.
+          number: of the clip in its sequence. flip: the mirrored clip's box; only clip boxes tell them apart.
+        """
+        table = self.table.get(split, {})
+        if self.clips:
+            found = table.get(f"{sequence:04d}.{step}.{number:03d}.{int(flip)}")
+            return None if found is None else np.array(found, np.float64)
+        keys = [f"{sequence}.{frame}" for frame in frames]
+        if not all(key in table for key in keys):
+            return None
+        boxes = np.array([table[key] for key in keys], np.float64)
+        return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+
+
+def read(path: str | Path) -> Boxes:
+    """Either form, told apart by content.
+
+    Raises:
+      Problem: the file cannot be read, is of neither form, or holds a box that is no x1 < x2, y1 < y2 (the key is
+        named).
+    """
+    path = Path(path).expanduser()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Problem(f"the box file {path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise Problem(f"the box file {path} is not JSON ({error}); restore it") from error
+    clips = isinstance(content, dict)
+    tables = [content] if clips else content if isinstance(content, list) else []
+    if not tables or not all(isinstance(table, dict) or not table for table in tables):
+        raise Problem(f"the box file {path} holds neither a dict of clips nor a list of three dicts of frames")
+    splits = {split: table or {} for split, table in zip(_SPLITS, tables, strict=False)}
+    dots = 3 if clips else 1
+    for split, table in splits.items():
+        for key, box in table.items():
+            numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
+            if not numbers or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
+                raise Problem(f"box {key!r} ({split}) in {path} is {box}; expected [x1, y1, x2, y2] with an area")
+            if key.count(".") != dots or not key.replace(".", "").isdigit():
+                raise Problem(f"key {key!r} ({split}) in {path} does not name a {'clip' if clips else 'frame'}")
+    return Boxes(splits, clips)
+
+
+def write(path: Path, boxes: Mapping[str, Mapping[tuple[int, int], Box]]) -> None:
+    """Write frame boxes, {split: {(sequence, frame): (4,) box}}, in the authors' form with whole pixels."""
+    tables = [
+        {f"{s}.{f}": np.round(box).astype(int).tolist() for (s, f), box in boxes.get(split, {}).items()}
+        for split in _SPLITS
+    ]
+    try:
+        Path(path).write_text(json.dumps(tables))
+    except OSError as error:
+        raise Problem(f"the box file {path} cannot be written ({error.strerror})") from error
