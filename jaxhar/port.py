@@ -238,7 +238,8 @@ def _torch_layout(name: str, array: np.ndarray) -> np.ndarray:
 
 def config_to_json(config) -> str:
     """Settings of a network, and the name of its family, as JSON text."""
-    family = next(name for name, kind in zoo.FAMILIES.items() if type(config) is kind)
+    families = {kind: name for name, kind in zoo.FAMILIES.items()}
+    family = families.get(type(config), type(config).__name__)
     return json.dumps({"family": family, **asdict(config)}, indent=2)
 
 

@@ -1,0 +1,53 @@
+"""Single layers: our forms against XLA's own."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from benchmarks.common import Contenders, jitted, random
+from jaxhar.nn.depthwise import depthwise
+from jaxhar.nn.layers import max_pool
+
+
+def with_gradient(function: Callable, *args) -> Callable[[], object]:
+    """Value and the gradients of all arguments."""
+
+    def both(*args):
+        out, pull = jax.vjp(function, *args)
+        return out, pull(out)
+
+    return jitted(both, *args)
+
+
+def convolution(x, kernel, groups=1):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=groups)
+
+
+def rows() -> dict[str, Callable[[], Contenders]]:
+    x, k, small = random(2, 32, 32, 576), random(5, 5, 576, 1), random(64, 8, 8, 192)
+    point, stem = random(192, 192), random(64, 32, 32, 24)
+
+    def grouped(x, k):
+        return convolution(x, k.reshape(5, 5, 1, -1), groups=k.shape[2])
+
+    def windowed(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
+
+    return {
+        "depthwise 5x5, 2x32x32x576": lambda: {"ours": jitted(depthwise, x, k), "grouped": jitted(grouped, x, k)},
+        "same with gradients": lambda: {
+            "ours": with_gradient(depthwise, x, k),
+            "grouped": with_gradient(grouped, x, k),
+        },
+        "1x1, 64x8x8x192, with gradients": lambda: {
+            "ours, as product": with_gradient(lambda x, w: x @ w, small, point),
+            "as convolution": with_gradient(lambda x, w: convolution(x, w[None, None]), small, point),
+        },
+        "max-pool 3x3/2, 64x32x32x24, with gradients": lambda: {
+            "ours": with_gradient(lambda x: max_pool(x, 3), stem),
+            "reduce_window": with_gradient(windowed, stem),
+        },
+    }
