@@ -155,3 +155,12 @@ def test_the_sheet_needs_a_place(roots, here, capsys):
     (here / "file").write_text("")
     assert run("data", "check", "folder", "--root", roots / "folder", "--sheet", here / "file" / "s.png") == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("layout", "name"), [("mpii", "mpii"), ("penn-authors", "penn"), ("folder", "folder")])
+def test_generated_layouts_pass_the_check(here, capsys, layout, name):
+    size = ("--sequences", 4, 2, "--performers", 2, 1, "--frames", 3, 4, "--size", 64, 48)
+    for _ in range(2):  # the second finds the folder finished
+        assert run("data", "synth", "--layout", layout, "--out", here / "set", *size) == 0
+    assert run("data", "check", name, "--root", here / "set") == 0
+    assert "nothing is wrong" in capsys.readouterr().out

@@ -224,7 +224,15 @@ class _PoseSums:
         if not self.states:
             return ()
         return tuple(
-            PoseResult(m.name, m.unit, state, protocol, getattr(m, "grouped", False), self._by_action(state, sums))
+            PoseResult(
+                name=m.name,
+                unit=m.unit,
+                state=state,
+                protocol=protocol,
+                grouped=getattr(m, "grouped", False),
+                actions=self._by_action(state, sums),
+                terms=getattr(m, "terms", 1),
+            )
             for m, state, sums in zip(self.metrics, self.states, self.actions, strict=True)
         )
 

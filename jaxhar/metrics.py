@@ -243,6 +243,11 @@ class AUC(PCK):
     threshold: float = 0.5
     steps: int = 50
 
+    @property
+    def terms(self) -> int:
+        """How often each joint is counted."""
+        return 2 * self.steps
+
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:
         return auc(pred, true, valid, norm, [self.threshold * i / self.steps for i in range(self.steps + 1)])
 

@@ -102,7 +102,7 @@ def run(
     persons = None
     if isinstance(settings, MPII):
         settings = dataclasses.replace(settings, parts=(split,))
-        persons = _Persons(root, split)
+        persons = _Persons(root, split, skip_broken)
     if protocol != "single" and protocol not in settings.crop_protocols():
         known = ", ".join(("single", *settings.crop_protocols()))
         raise Usage(f"--protocol {protocol}: poses of {settings.title} are predicted by {known}")
@@ -143,11 +143,12 @@ def _found(pairs: Iterator, prepared: Any, split: str, persons: "_Persons | None
 class _Persons:
     """The persons of an MPII folder by the names of their records."""
 
-    def __init__(self, root: Path, split: str):
+    def __init__(self, root: Path, split: str, skip_broken: bool):
         from jaxhar.data import mpii_folder
 
         self._form = mpii_folder.check_root(root)
-        self._persons = {mpii_folder.name_of(p): p for p in mpii_folder.scan(self._form)[0] if p.split == split}
+        persons, _ = mpii_folder.scan(self._form, skip_broken)
+        self._persons = {mpii_folder.name_of(p): p for p in persons if p.split == split}
         self.submits = split == "test" and self._form.name == "official"
 
     def photo(self, name: str) -> str:

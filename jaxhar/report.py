@@ -67,9 +67,9 @@ def write(
 
 
 def show(results: Results, published: tuple[str, ...] = (), console: Console | None = None) -> None:
-    """The tables of the report on the terminal: per joint and mean, per action, per head."""
+    """The tables of the report on the terminal: per joint (or MPII's columns) and mean, per action, per head."""
     console = console or Console()
-    for context in _pose_tables(results):
+    for context in _pose_tables(results, short=True):
         table = Table(title=context["title"], title_justify="left")
         table.add_column(context["head"])
         table.add_column("labelled", justify="right", style="dim")
@@ -149,7 +149,7 @@ def _words(name: str) -> str:
 def _tiles(results: Results) -> list[dict[str, str]]:
     tiles = []
     for metric in results.pose:
-        means, counts = metric.state.pooled(), metric.state.count[-1].sum()
+        means, counts = metric.state.pooled(), metric.state.count[-1].sum() // metric.terms
         note = f"{counts:,} joints pooled (micro); mean of joints {_number(metric.state.macro()[-1], metric.unit)}"
         if len(means) > 1:
             best = _number(means[metric.best], metric.unit)
@@ -166,11 +166,15 @@ def _tiles(results: Results) -> list[dict[str, str]]:
     return tiles
 
 
-def _pose_tables(results: Results) -> list[dict[str, Any]]:
-    """Columns by block, rows by joint, and by activity where a metric has that, as text."""
+def _pose_tables(results: Results, short: bool = False) -> list[dict[str, Any]]:
+    """Columns by block, rows by joint, and by activity where a metric has that, as text.
+
+    `short` leaves the joints out where there are MPII's columns.
+    """
     found = []
     for metric in results.pose:
-        found.append(_joint_table(metric, results.skeleton))
+        table = _joint_table(metric, results.skeleton)
+        found.append(table | {"rows": []} if short and metric.grouped else table)
         if metric.actions:
             found.append(_activity_table(metric, metric.actions, results.classes))
     return found
@@ -200,7 +204,7 @@ def _table(metric: PoseResult, head: str, rows: Sequence[tuple], means: Sequence
 
 def _joint_table(metric: PoseResult, skeleton: Skeleton) -> dict[str, Any]:
     """Joints that are never labelled are left out."""
-    rates, counts = metric.state.compute(), metric.state.count[-1]
+    rates, counts = metric.state.compute(), metric.state.count[-1] // metric.terms
     groups = by_group(metric.state, skeleton) if metric.grouped else {}
     total = "Total" if groups else "all joints"
     return _table(

@@ -187,7 +187,7 @@ def test_panels_group_the_lines():
 def test_mpii_columns_in_the_papers_order():
     counts = np.tile(np.where(np.arange(16) < 2, 0, 10), (2, 1))
     pckh = PoseResult("PCKh@0.5", "%", State(counts // 2, counts), grouped=True)
-    multi = PoseResult("PCKh@0.5", "%", State(counts, counts), "multi", grouped=True)
+    multi = PoseResult("PCKh@0.5", "%", State(counts, counts), "multi", grouped=True, terms=10)
     results = Results("valid", PA16, (), {"single": 10}, (pckh, multi))
     console = Console(record=True, width=120)
     report.show(results, console=console)
@@ -195,4 +195,5 @@ def test_mpii_columns_in_the_papers_order():
     order = ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "UBody", "Total"]
     places = [text.index(f" {name} ") for name in order]
     assert places == sorted(places)
+    assert "140" in text and "14 " in text.split("multi")[1]  # labelled joints, each counted ten times by the second
     assert "block 2, last *" in text and "PCKh@0.5, %, multi" in text

@@ -22,6 +22,7 @@ class PoseResult:
       protocol: by which it was taken; "" for the evaluation's first.
       grouped: whether MPII's columns are shown.
       actions: sums (A, K, J) by class, where the metric is reported so.
+      terms: counted for each joint, so many for the thresholds of an area under a curve.
     """
 
     name: str
@@ -30,6 +31,7 @@ class PoseResult:
     protocol: str = ""
     grouped: bool = False
     actions: State | None = None
+    terms: int = 1
 
     @property
     def key(self) -> str:
