@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from jaxhar.errors import Problem
+from jaxhar import files
 
 FILE = "metrics.jsonl"
 
@@ -33,12 +33,10 @@ class History:
         text = "".join(json.dumps(row) + "\n" for row in kept)
         try:
             if not self.path.exists() or self.path.read_text() != text:
-                temporary = self.path.with_suffix(".tmp")
-                temporary.write_text(text)
-                os.replace(temporary, self.path)
+                files.write(self.path, text.encode())
             self._file = open(self.path, "a")
         except OSError as error:
-            raise Problem(f"cannot write {self.path}: {error.strerror}") from error
+            raise files.cannot_write(self.path, error) from error
         self._board = _tensorboard(Path(workdir) / "tensorboard", step)
 
     def add(self, step: int, values: dict[str, float], clock: dict[str, float] | None = None) -> None:
@@ -47,7 +45,7 @@ class History:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
         except OSError as error:
-            raise Problem(f"cannot write {self.path}: {error.strerror}; make room on the disk") from error
+            raise files.cannot_write(self.path, error) from error
         if self._board is not None:
             for name, value in {**values, **(clock or {})}.items():
                 self._board.add_scalar(name, value, step)

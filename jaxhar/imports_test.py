@@ -13,6 +13,7 @@ ALLOWED = {
     "actions": set(),
     "batch": set(),
     "errors": set(),
+    "files": {"errors"},
     "skeleton": set(),
     "geometry": set(),
     "camera": set(),
@@ -22,7 +23,7 @@ ALLOWED = {
     "metrics3d": BASE | {"metrics"},
     "nn": BASE | {"nn"},
     "models": BASE | {"nn", "models"},
-    "data": BASE | {"data"},
+    "data": BASE | {"files", "data"},
     "viz": BASE,
 }
 #: Modules that serve every network and data set: they name none.

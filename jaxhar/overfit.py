@@ -271,8 +271,7 @@ def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) ->
     import cv2
     from PIL import Image, ImageDraw, ImageFont
 
-    from jaxhar import viz
-    from jaxhar.scores import write_atomic
+    from jaxhar import files, viz
 
     crops = []
     middle = samples.batch["frames"].shape[1] // 2
@@ -290,7 +289,7 @@ def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) ->
             crops.append(np.asarray(crop))
     buffer = io.BytesIO()
     Image.fromarray(viz.contact_sheet(crops, columns=2 if len(samples.names) < 4 else 4)).save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
+    files.write(path, buffer.getvalue())
     return path
 
 

@@ -20,7 +20,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxhar import checkpoint, config, history, port, process
+from jaxhar import checkpoint, config, files, history, port, process
 from jaxhar.batch import Batch
 from jaxhar.config import Experiment
 from jaxhar.errors import Problem
@@ -399,12 +399,9 @@ def _settings(experiment: Experiment) -> dict[str, str]:
 
 def _save_batch(path: Path, batches: Batches) -> Path:
     arrays = {f"{stream}.{key}": np.asarray(a) for stream, batch in batches.items() for key, a in batch.items()}
-    temporary = path.with_name(f".{path.name}")
     try:
-        with open(temporary, "wb") as file:
+        with files.atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise Problem(f"the loss is not finite, and its batch cannot be saved to {path}: {error.strerror}") from error
     return path
