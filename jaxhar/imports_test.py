@@ -27,7 +27,7 @@ ALLOWED = {
     "viz": BASE,
 }
 #: Modules that serve every network and data set: they name none.
-GENERIC = {"train", "evaluate", "checkpoint", "optim", "history", "report", "scores"}
+GENERIC = {"train", "net", "evaluate", "checkpoint", "optim", "history", "report", "scores"}
 #: Packages that only some modules may know.
 GUARDED = {
     "torch": set(),
@@ -39,6 +39,7 @@ GUARDED = {
         "port",
         "inference",
         "checkpoint",
+        "net",
         "train",
         "evaluate",
         "overfit",

@@ -175,13 +175,14 @@ def learn(
 
     from jaxhar import train, zoo
     from jaxhar.inference import infer
+    from jaxhar.net import Net
 
     config = experiment.model
     if config.num_joints != len(samples.skeleton):
         raise Problem(f"the network has {config.num_joints} joints, but the samples have {len(samples.skeleton)}")
     dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
     model = zoo.create(config, rngs=nnx.Rngs(seed), dtype=dtype)
-    net = train.Net(nnx.with_attributes(model, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.0))
+    net = Net(nnx.with_attributes(model, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.0))
     recipe = dataclasses.replace(
         experiment.optimizer, schedule=optax.cosine_decay_schedule, schedule_options={"decay_steps": steps}
     )
