@@ -5,7 +5,6 @@ carries a crc32 of itself and of every array. A training checkpoint is a model f
 record for the loop (data iterator, settings) besides; `load_model` reads either.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxhar import port
+from jaxhar import files, port
 from jaxhar.errors import Problem
 from jaxhar.skeleton import Skeleton
 
@@ -84,7 +83,7 @@ class Store:
             for leftover in self.folder.glob(".*.tmp"):
                 leftover.unlink()
         except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+            raise files.cannot_write(self.folder, error) from error
 
     def save(self, saved: Saved, model: dict[str, Any]) -> None:
         """Writes a checkpoint, then removes those no longer kept; Problem if it could not be written.
@@ -100,7 +99,7 @@ class Store:
             for step in self._outdated():
                 (self.folder / f"{step}{_SUFFIX}").unlink()
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise files.cannot_write(path, error) from error
 
     def restore(self) -> Saved | None:
         """The newest intact checkpoint; None if there is none at all. Damaged ones are reported and set aside.
@@ -184,14 +183,12 @@ def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".safetensors":
-            if path.is_dir():
-                raise Problem(f"{path} is a folder; give another name for the weights")
             _write_weights(path, flat, description)
         elif path.exists() and not path.is_dir():
             raise Problem(f"{path} is a file; give a folder, or a name ending in .safetensors, for the model")
         elif path.is_dir() and (path / _WEIGHTS).is_file():
             _write_weights(path / _WEIGHTS, flat, description)
-            _write_bytes(path / _DESCRIPTION, json.dumps(description, indent=2).encode())
+            files.write(path / _DESCRIPTION, json.dumps(description, indent=2).encode())
         elif path.is_dir() and any(path.iterdir()):
             raise Problem(f"{path} holds other files and no model; give a new folder, nothing was written")
         else:
@@ -199,12 +196,12 @@ def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple
             try:
                 temporary.chmod(0o755)
                 _write_weights(temporary / _WEIGHTS, flat, description)
-                _write_bytes(temporary / _DESCRIPTION, json.dumps(description, indent=2).encode())
+                files.write(temporary / _DESCRIPTION, json.dumps(description, indent=2).encode())
                 os.replace(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise files.cannot_write(path, error) from error
 
 
 def load_model(path: Path) -> tuple[nnx.Module, Meta]:
@@ -261,7 +258,7 @@ def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict
     flat = {name: np.asarray(array, order="C") for name, array in flat.items()}
     text = json.dumps({**description, "crc32": {name: _crc(array) for name, array in flat.items()}})
     header = {"jaxhar": text, "crc32": str(zlib.crc32(text.encode()))}
-    _write_bytes(path, save(flat, metadata=header))
+    files.write(path, save(flat, metadata=header))
 
 
 def _read_weights(path: Path) -> tuple[Flat, dict[str, Any]]:
@@ -301,27 +298,3 @@ def _crc(array: np.ndarray) -> int:
     kind = f"{array.dtype.str}{array.shape}".encode()
     flat = np.asarray(array, order="C").reshape(-1).view(np.uint8)
     return zlib.crc32(flat, zlib.crc32(kind))  # type: ignore[arg-type]
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Writes beside `path` and renames, so that the name always stands for a whole file, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _cannot_write(path: Path, error: OSError) -> Problem:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "make room on the disk" if full else "check the path and the permissions"
-    return Problem(f"cannot write {path}: {error.strerror}; {advice} and start again")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,17 @@ _LAYOUTS = {
 }
 
 
+class _Command(argparse.ArgumentParser):
+    """A parser that learns its options when its command is called, so that `jaxhar --help` imports next to nothing."""
+
+    learn: Callable[["_Command"], None] | None = None
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self.learn is not None:
+            self.learn(self)
+        return super().parse_known_args(args, namespace)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse a command line, run it, return its exit code: 0, 1 for a problem outside, 2 for wrong usage."""
     parser = _parser()
@@ -37,15 +49,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jaxhar", description="Human pose estimation and action recognition.")
+    parser = _Command(prog="jaxhar", description="Human pose estimation and action recognition.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for name, (module_name, what) in _COMMANDS.items():
-        module = import_module(f"jaxhar.{module_name}")
-        command = commands.add_parser(name, help=what)
-        module.add_arguments(command)
-        command.set_defaults(run=module.main)
+    for name, (module, what) in _COMMANDS.items():
+        commands.add_parser(name, help=what).learn = partial(_learn, module)
     data = commands.add_parser("data", help="work on data sets").add_subparsers(required=True, metavar="WHAT")
     synth = data.add_parser("synth", help="generate videos in the layout of a data set")
     synth.add_argument("--layout", choices=list(_LAYOUTS), default="penn", help="whose layout (default: %(default)s)")
@@ -59,16 +68,21 @@ def _parser() -> argparse.ArgumentParser:
 
     check = data.add_parser("check", help="read a whole data set and say what is in it, and what is wrong with it")
     prepare = data.add_parser("prepare", help="pack a data set once, ready to train on")
-    for command, name in ((check, "check"), (prepare, "prepare")):
-        command.set_defaults(run=partial(_data, name))
-        import_module("jaxhar.data_tools").add_arguments(command, name)
+    check.learn, prepare.learn = partial(_learn_data, "check"), partial(_learn_data, "prepare")
     return parser
 
 
-def _data(name: str, args: argparse.Namespace) -> int | None:
+def _learn(module_name: str, command: argparse.ArgumentParser) -> None:
+    module = import_module(f"jaxhar.{module_name}")
+    module.add_arguments(command)
+    command.set_defaults(run=module.main)
+
+
+def _learn_data(name: str, command: argparse.ArgumentParser) -> None:
     from jaxhar import data_tools
 
-    return getattr(data_tools, name)(args)
+    data_tools.add_arguments(command, name)
+    command.set_defaults(run=getattr(data_tools, name))
 
 
 def _synth(args: argparse.Namespace) -> None:

@@ -108,8 +108,11 @@ def test_an_unforeseen_error_is_a_sentence_without_a_traceback(monkeypatch, caps
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_the_installed_command_shows_its_help():
-    done = subprocess.run([sys.executable, "-m", "jaxhar.cli", "--help"], capture_output=True, text=True)
+def test_the_installed_command_shows_its_help_and_imports_nothing_heavy():
+    words = [sys.executable, "-X", "importtime", "-m", "jaxhar.cli", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    imported = {line.split()[-1] for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & {"jax", "cv2", "numpy", "scipy"}
     assert done.returncode == 0
     for command in ("port", "weights", "export", "predict", "overfit", "data", "zoo"):
         assert command in done.stdout

@@ -153,8 +153,7 @@ def check(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxhar import viz
-    from jaxhar.scores import write_atomic
+    from jaxhar import files, viz
 
     settings, layout = _settings(args, whole=True)
     start = time.monotonic()
@@ -173,7 +172,7 @@ def check(args: argparse.Namespace) -> int:
         sheet = args.sheet or Path(f"{args.name}_check.png")
         buffer = io.BytesIO()
         Image.fromarray(viz.contact_sheet(found.pictures, columns=6)).save(buffer, "PNG")
-        write_atomic(sheet, buffer.getvalue())
+        files.write(sheet, buffer.getvalue())
         print(f"pictures to look at: {sheet}")
     if any(found.counts.get(name) != known for name, known in found.published.items()):
         print("! differs from the published size of the whole set")

@@ -154,7 +154,7 @@ def test_skip_broken_leaves_files_out(roots, here, capsys):
 def test_the_sheet_needs_a_place(roots, here, capsys):
     (here / "file").write_text("")
     assert run("data", "check", "folder", "--root", roots / "folder", "--sheet", here / "file" / "s.png") == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("layout", "name"), [("mpii", "mpii"), ("penn-authors", "penn"), ("folder", "folder")])

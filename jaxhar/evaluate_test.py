@@ -205,7 +205,7 @@ def test_a_damaged_results_file_is_a_problem(tmp_path, content):
 
 def test_an_unwritable_place_is_a_problem(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(Problem, match="cannot be written"):
+    with pytest.raises(Problem, match="cannot write"):
         evaluated(FakeModel(), FakeData()).save(tmp_path / "file" / "results.json")
 
 

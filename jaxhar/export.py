@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxhar import files
 from jaxhar.errors import Problem
-from jaxhar.files import replacing
 from jaxhar.nn.layers import SeparableConv
 
 Array = jax.Array
@@ -89,8 +89,7 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
     (batch,) = export.symbolic_shape("batch")
     frames = jax.ShapeDtypeStruct((batch, *_shape(model)), jnp.float32)
     blob = bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(frames).serialize())
-    with replacing(out) as temporary:
-        temporary.write_bytes(blob)
+    files.write(out, blob)
     artifact = export.deserialize(bytearray(out.read_bytes()))
     return lambda frames: artifact.call(frames)
 
@@ -108,7 +107,7 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
     config = model.config  # type: ignore[attr-defined]
     name = next(name for name in zoo.names() if type(zoo.config(name)) is type(config))
     net = twin().create(name, **asdict(config))
-    with replacing(out) as temporary:
+    with files.replacing(out) as temporary:
         twin().save_onnx(net, port.to_torch(port.to_flat(model)), offsets, _shape(model), temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 

@@ -1,5 +1,6 @@
 """Writing a file so that its name always stands for a whole one."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +10,48 @@ from jaxhar.errors import Problem
 
 
 @contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; the file gets its own name when the block ends well, else it is removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file gets its own name when the block ends without an error.
+    """As `atomic`, for one who has nothing of his own to say about failures; makes the folder of `path`.
 
     Raises:
       Problem: `path` is a folder, or cannot be written.
     """
     if path.is_dir():
         raise Problem(f"{path} is a folder; give the name of a file to write")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with atomic(path) as temporary:
             yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise Problem(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file that stands, whole, also after a power cut; Problem as of `replacing`."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def cannot_write(path: Path, error: OSError) -> Problem:
+    """What to raise, with advice."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "make room on the disk" if full else "check the path and the permissions"
+    return Problem(f"cannot write {path}: {error.strerror or error}; {advice} and start again")

@@ -6,20 +6,27 @@ import os
 import sys
 from pathlib import Path
 
+from jaxhar import files
 from jaxhar.errors import Problem
 
 FILE = "metrics.jsonl"
 
 
-def read(workdir: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl as dicts with "step"; [] if there is none. A torn last line is left out."""
-    path = Path(workdir) / FILE
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+def read(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl as dicts with "step"; [] if there is no such file.
+
+    A last line cut short, by a run that was killed, is left out; any other damaged line is a Problem.
+    """
+    rows: list[dict[str, float]] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            row = json.loads(line)
+            rows.append({**row, "step": int(row["step"])})
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise Problem(f"line {number} of {path} is not a record of metrics; remove the line") from error
     return rows
 
 
@@ -29,16 +36,14 @@ class History:
     def __init__(self, workdir: Path, step: int):
         """Opens the files of a run that goes on after `step`: rows of later steps are dropped."""
         self.path = Path(workdir) / FILE
-        kept = [row for row in read(workdir) if row["step"] <= step]
+        kept = [row for row in read(self.path) if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         try:
             if not self.path.exists() or self.path.read_text() != text:
-                temporary = self.path.with_suffix(".tmp")
-                temporary.write_text(text)
-                os.replace(temporary, self.path)
+                files.write(self.path, text.encode())
             self._file = open(self.path, "a")
         except OSError as error:
-            raise Problem(f"cannot write {self.path}: {error.strerror}") from error
+            raise files.cannot_write(self.path, error) from error
         self._board = _tensorboard(Path(workdir) / "tensorboard", step)
 
     def add(self, step: int, values: dict[str, float], clock: dict[str, float] | None = None) -> None:
@@ -47,7 +52,7 @@ class History:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
         except OSError as error:
-            raise Problem(f"cannot write {self.path}: {error.strerror}; make room on the disk") from error
+            raise files.cannot_write(self.path, error) from error
         if self._board is not None:
             for name, value in {**values, **(clock or {})}.items():
                 self._board.add_scalar(name, value, step)

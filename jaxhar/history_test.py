@@ -11,7 +11,7 @@ def test_rows_beyond_the_step_and_torn_ones_are_dropped(tmp_path):
     history.close()
     with open(tmp_path / FILE, "a") as file:
         file.write('{"step": 4, "lo')
-    assert [row["step"] for row in read(tmp_path)] == [1, 2, 3]
+    assert [row["step"] for row in read(tmp_path / FILE)] == [1, 2, 3]
     again = History(tmp_path, 2)
     again.add(3, {"loss": 0.1 + 0.2})
     again.close()

@@ -13,6 +13,7 @@ ALLOWED = {
     "actions": set(),
     "batch": set(),
     "errors": set(),
+    "files": {"errors"},
     "skeleton": set(),
     "geometry": set(),
     "camera": set(),
@@ -22,11 +23,11 @@ ALLOWED = {
     "metrics3d": BASE | {"metrics"},
     "nn": BASE | {"nn"},
     "models": BASE | {"nn", "models"},
-    "data": BASE | {"data"},
+    "data": BASE | {"files", "data"},
     "viz": BASE,
 }
 #: Modules that serve every network and data set: they name none.
-GENERIC = {"train", "evaluate", "checkpoint", "optim", "history", "report", "scores"}
+GENERIC = {"train", "net", "evaluate", "checkpoint", "optim", "history", "report", "scores"}
 #: Packages that only some modules may know.
 GUARDED = {
     "torch": set(),
@@ -38,6 +39,7 @@ GUARDED = {
         "port",
         "inference",
         "checkpoint",
+        "net",
         "train",
         "evaluate",
         "overfit",

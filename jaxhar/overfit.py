@@ -175,13 +175,14 @@ def learn(
 
     from jaxhar import train, zoo
     from jaxhar.inference import infer
+    from jaxhar.net import Net
 
     config = experiment.model
     if config.num_joints != len(samples.skeleton):
         raise Problem(f"the network has {config.num_joints} joints, but the samples have {len(samples.skeleton)}")
     dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
     model = zoo.create(config, rngs=nnx.Rngs(seed), dtype=dtype)
-    net = train.Net(nnx.with_attributes(model, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.0))
+    net = Net(nnx.with_attributes(model, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.0))
     recipe = dataclasses.replace(
         experiment.optimizer, schedule=optax.cosine_decay_schedule, schedule_options={"decay_steps": steps}
     )
@@ -271,8 +272,7 @@ def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) ->
     import cv2
     from PIL import Image, ImageDraw, ImageFont
 
-    from jaxhar import viz
-    from jaxhar.scores import write_atomic
+    from jaxhar import files, viz
 
     crops = []
     middle = samples.batch["frames"].shape[1] // 2
@@ -290,7 +290,7 @@ def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) ->
             crops.append(np.asarray(crop))
     buffer = io.BytesIO()
     Image.fromarray(viz.contact_sheet(crops, columns=2 if len(samples.names) < 4 else 4)).save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
+    files.write(path, buffer.getvalue())
     return path
 
 

@@ -3,7 +3,6 @@
 matplotlib is used through its objects, without pyplot and its global state, and imported where it is used.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from io import BytesIO
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxhar.errors import Problem
+from jaxhar import history
 from jaxhar.scores import ActionResult
 
 _LINES = ("#3b82c4", "#e07b39", "#4aa564", "#a05fb4", "#c7a52f", "#4fb3bf", "#c75b7a", "#8c8c8c")
@@ -23,25 +22,13 @@ _NOT_CURVES = {"step", "time", "epoch"}
 def read_history(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> (steps, values) from a metrics.jsonl; empty if there is no such file.
 
-    A step written twice, by a run that was resumed, counts as it was written last. A last line cut short, by a run
-    that was killed, is left out; any other damaged line is a Problem.
+    A step written twice, by a run that was resumed, counts as it was written last. Damage is as in `history.read`.
     """
-    path = Path(path)
-    if not path.is_file():
-        return {}
     series: dict[str, dict[int, float]] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            step = int(record["step"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise Problem(f"line {number} of {path} is not a record of metrics; remove the line") from error
-        for key, value in record.items():
+    for row in history.read(Path(path)):
+        for key, value in row.items():
             if key not in _NOT_CURVES and isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(key, {})[step] = float(value)
+                series.setdefault(key, {})[int(row["step"])] = float(value)
     return {k: (np.array(sorted(v)), np.array([v[step] for step in sorted(v)])) for k, v in series.items()}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxhar import coco, geometry
+from jaxhar import coco, files, geometry
 from jaxhar.errors import Problem, Usage
 
 COCO = "coco.json"
@@ -31,16 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar predict` on files or on a data set."""
     from jaxhar import predict
-    from jaxhar.scores import write_atomic
 
     if args.data is None:
         predict.main(args)
         if args.format == "coco":
             found = coco.from_poses(args.out / "poses.json")
-            write_atomic(args.out / COCO, json.dumps(found).encode())
+            files.write(args.out / COCO, json.dumps(found).encode())
             print(f"for COCO's tools: {args.out / COCO}")
         return
-    files = run(
+    written = run(
         args.data,
         args.source,
         args.weights,
@@ -52,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
         skip_broken=args.skip_broken,
         progress=not args.no_progress,
     )
-    print(f"written: {', '.join(str(path) for path in files)}")
+    print(f"written: {', '.join(str(path) for path in written)}")
 
 
 def run(
@@ -85,7 +84,6 @@ def run(
     from jaxhar import checkpoint, evaluate
     from jaxhar.data import sets
     from jaxhar.data.mpii import MPII
-    from jaxhar.scores import write_atomic
 
     model, meta = checkpoint.load_model(weights)
     settings = sets.get(name).settings
@@ -110,12 +108,12 @@ def run(
     prepared = settings.prepare(out)
     pairs = evaluate.predictions(model, prepared, split, protocol, batch, progress)
     found = list(_found(pairs, prepared, split, persons))
-    files = [out / COCO]
-    write_atomic(files[0], json.dumps(coco.document(found, meta.skeleton)).encode())
+    files.write(out / COCO, json.dumps(coco.document(found, meta.skeleton)).encode())
+    written = [out / COCO]
     if persons is not None and persons.submits:
         names = prepared.sequence_names(split)
-        files.append(persons.submit(out, dict(zip(names, (f.joints for f in found), strict=True)), meta.skeleton))
-    return files
+        written.append(persons.submit(out, dict(zip(names, (f.joints for f in found), strict=True)), meta.skeleton))
+    return written
 
 
 def _found(pairs: Iterator, prepared: Any, split: str, persons: "_Persons | None") -> Iterator[coco.Found]:

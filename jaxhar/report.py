@@ -11,9 +11,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxhar import plots, viz
+from jaxhar import files, plots, viz
 from jaxhar.metrics import State, by_group
-from jaxhar.scores import ActionResult, PoseResult, Results, Sample, write_atomic
+from jaxhar.scores import ActionResult, PoseResult, Results, Sample
 from jaxhar.skeleton import Skeleton
 
 TRUTH: viz.Colour = (245, 245, 245)
@@ -51,18 +51,18 @@ def write(
     if curves:
         figure = plots.curves_figure(curves)
         svg = plots.inline_svg(figure)
-        write_atomic(pictures / "curves.png", plots.rendered(figure, "png"))
+        files.write(pictures / "curves.png", plots.rendered(figure, "png"))
     for result in results.action:
         figure = plots.confusion_figure(result, results.classes)
-        write_atomic(pictures / f"confusion_{result.protocol}.png", plots.rendered(figure, "png"))
+        files.write(pictures / f"confusion_{result.protocol}.png", plots.rendered(figure, "png"))
     drawn = _labelled_joints(results)
     images = [_picture(sample, results.skeleton, drawn) for sample in results.samples]
     for old in sorted(pictures.glob("sample_*.png"))[len(images) :]:
         old.unlink()  # of an earlier report with more frames
     for n, image in enumerate(images):
-        write_atomic(pictures / f"sample_{n + 1:02d}.png", _encoded(image, ".png"))
+        files.write(pictures / f"sample_{n + 1:02d}.png", _encoded(image, ".png"))
     page = workdir / "report.html"
-    write_atomic(page, _page(results, title, published, svg, images).encode())
+    files.write(page, _page(results, title, published, svg, images).encode())
     return page
 
 

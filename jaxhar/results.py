@@ -16,8 +16,9 @@ from PIL import Image
 
 from jaxhar import viz
 from jaxhar.errors import Problem, Usage
+from jaxhar.files import atomic
 from jaxhar.skeleton import Skeleton
-from jaxhar.video import Frame, Images, Video, VideoWriter, atomic
+from jaxhar.video import Frame, Images, Video, VideoWriter
 
 #: Seconds of video that the curves of the overlay show.
 HISTORY = 4.0

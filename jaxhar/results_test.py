@@ -36,7 +36,7 @@ def test_nothing_has_its_name_before_the_end(tmp_path: Path):
         outputs.begin([0.0, 0.1])
         for i in range(2):
             outputs.add(frame(i, source.path), result(i, 0.8))
-            assert all(p.name.endswith(".part") for p in out.iterdir())
+            assert all(p.name.endswith(".tmp") for p in out.iterdir())
         outputs.finish()
     assert sorted(outputs.files) == sorted(out.iterdir())
     assert sorted(p.name for p in outputs.files) == ["actions.csv", "overlay.mp4", "poses.json"]

@@ -1,13 +1,12 @@
 """The outcome of an evaluation as data: sums, derived figures, frames to look at; to JSON and back."""
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from jaxhar import files
 from jaxhar.errors import Problem
 from jaxhar.metrics import State, by_group
 from jaxhar.skeleton import Skeleton
@@ -169,7 +168,7 @@ class Results:
                 for a in self.action
             ],
         }
-        write_atomic(Path(path), json.dumps(tree, indent=1, allow_nan=False).encode())
+        files.write(Path(path), json.dumps(tree, indent=1, allow_nan=False).encode())
 
     @classmethod
     def load(cls, path: Path) -> "Results":
@@ -213,25 +212,6 @@ def _dump(state: State) -> dict[str, list]:
 
 def _parse(tree: dict[str, list]) -> State:
     return State(np.array(tree["total"]), np.array(tree["count"], np.int64))
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename; Problem if the folder does not take it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise Problem(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another folder"
-        ) from error
 
 
 def head_names(num_heads: int) -> tuple[str, ...]:

@@ -20,12 +20,12 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxhar import checkpoint, config, history, port, process
+from jaxhar import checkpoint, config, files, history, port, process
 from jaxhar.batch import Batch
 from jaxhar.config import Experiment
 from jaxhar.errors import Problem
+from jaxhar.net import Flat, Net, leaves
 
-Flat = dict[str, jax.Array]
 Batches = Mapping[str, Batch]
 Losses = Callable[[Any, Batch], dict[str, jax.Array]]
 
@@ -46,45 +46,6 @@ class TrainState:
     stats: Flat
     opt: Any
     step: jax.Array
-
-
-class Net:
-    """A network taken apart once: what is static, and the place of every array in it."""
-
-    def __init__(self, model: nnx.Module):
-        self.graphdef: Any
-        self.graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
-        params, random, rest = states
-        self.params, self.stats = _flat(params), _flat(rest) | _flat(random)
-        self._random = set(_flat(random))
-        self._places = {".".join(map(str, path)): path for state in states for path, _ in nnx.to_flat_state(state)}
-
-    def merge(self, params: Flat, stats: Flat) -> nnx.Module:
-        """The network around these arrays; a copy, so that it may be traced and changed."""
-        state = nnx.from_flat_state({self._places[n]: a for n, a in (params | stats).items()})
-        return nnx.merge(self.graphdef, state, copy=True)
-
-    def load(self, arrays: Mapping[str, np.ndarray], source: str, partial: bool = False) -> list[str]:
-        """Takes over weights and running statistics by dotted path, not the state of random number generators.
-
-        Problem unless names and shapes are exactly the network's; with `partial` they may be those of its pose part
-        alone. Returns the names that keep their values.
-        """
-        arrays = port.as_part(arrays, self._places) if partial else arrays
-        arrays = {name: array for name, array in arrays.items() if name not in self._random}
-        own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
-        fresh = [name for name in own if partial and name not in arrays]
-        wanted = {name: array.shape for name, array in own.items() if name not in fresh}
-        complaints = port.compare({n: a.shape for n, a in arrays.items()}, wanted)
-        if complaints:
-            raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
-        for name, array in arrays.items():
-            (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, own[name].dtype)
-        return fresh
-
-
-def _flat(state: nnx.State) -> Flat:
-    return {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}
 
 
 def make_step(
@@ -110,7 +71,7 @@ def make_step(
             terms = {k: jnp.where(mask, v, 0).sum() / jnp.maximum(mask.sum(), 1) for k, v in terms.items()}
         else:
             terms = {k: v.mean() for k, v in terms.items()}
-        changed = _flat(nnx.state(model, nnx.Not(nnx.Param)))
+        changed = leaves(nnx.state(model, nnx.Not(nnx.Param)))
         return jnp.asarray(sum(terms.values()), jnp.float32), (changed, terms)
 
     def step(state: TrainState, batches: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -399,12 +360,9 @@ def _settings(experiment: Experiment) -> dict[str, str]:
 
 def _save_batch(path: Path, batches: Batches) -> Path:
     arrays = {f"{stream}.{key}": np.asarray(a) for stream, batch in batches.items() for key, a in batch.items()}
-    temporary = path.with_name(f".{path.name}")
     try:
-        with open(temporary, "wb") as file:
+        with files.atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise Problem(f"the loss is not finite, and its batch cannot be saved to {path}: {error.strerror}") from error
     return path

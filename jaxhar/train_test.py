@@ -22,6 +22,7 @@ from jaxhar import train
 from jaxhar.config import Experiment, Train
 from jaxhar.errors import Problem
 from jaxhar.losses import Multitask
+from jaxhar.net import Net
 from jaxhar.optim import Optimizer
 from jaxhar.skeleton import Skeleton
 
@@ -218,7 +219,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, whole, crash):
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
     again = run(tmp_path)
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
-    jax.tree.map(np.testing.assert_array_equal, train.Net(model).params, train.Net(again).params)
+    jax.tree.map(np.testing.assert_array_equal, Net(model).params, train.Net(again).params)
 
 
 def test_kill_9_at_a_random_moment(tmp_path):
@@ -340,7 +341,7 @@ def test_devices_must_exist_and_divide_the_batch(tmp_path):
 
 
 def test_the_step_updates_statistics_once_per_stream_and_masks_padding():
-    net = train.Net(Tiny(TinyConfig(dropout=0.0)))
+    net = Net(Tiny(TinyConfig(dropout=0.0)))
     optimizer = Optimizer(optax.sgd, learning_rate=0.1).build(net.params, 1)
     step = train.make_step(net, Multitask(), optimizer)
     batches = next(Stream(0, 4))
@@ -363,8 +364,8 @@ def test_the_step_updates_statistics_once_per_stream_and_masks_padding():
 def test_frozen_modules_keep_their_statistics(tmp_path):
     table = ((r"(conv|norm)\..*", 0.0), (".*", 1.0))
     optimizer = Optimizer(optax.adam, learning_rate=1e-2, table=table)
-    before = train.Net(Tiny())
-    after = train.Net(run(tmp_path, experiment(2, optimizer=optimizer)))
+    before = Net(Tiny())
+    after = Net(run(tmp_path, experiment(2, optimizer=optimizer)))
     for name, array in (before.params | before.stats).items():
         same = np.array_equal(jax.device_get(_plain(array)), jax.device_get(_plain((after.params | after.stats)[name])))
         assert same == name.startswith(("conv", "norm", "dropout.rngs.key")), name
@@ -378,52 +379,6 @@ def test_one_run_at_a_time_in_a_folder(tmp_path):
     with pytest.raises(Problem, match="another process is training in"):
         run(tmp_path, evaluate=again)
     run(tmp_path)
-
-
-def test_a_run_starts_from_another_ones_weights(tmp_path):
-    first = train.Net(run(tmp_path / "first", experiment(3)))
-    begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))
-    second = train.Net(run(tmp_path / "second", begin, model=Tiny(seed=5)))
-    jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
-    np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["norm.mean"])
-    with pytest.raises(Problem, match=r"first does not fit the network: wrong shape: action.bias is \(4,\), .*\(7,\)"):
-        run(tmp_path / "third", begin, model=Tiny(TinyConfig(classes=7)))
-
-
-def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, capsys):
-    class Pose(Tiny):
-        def __init__(self, seed=0):
-            super().__init__(seed=seed)
-            del self.action
-
-        def __call__(self, frames, action=False):
-            return super().__call__(frames, action=False)
-
-    class Whole(nnx.Module):
-        def __init__(self):
-            self.config, self.pose, self.action = TinyConfig(), Pose(seed=5), nnx.Linear(3, 4, rngs=nnx.Rngs(1))
-
-        def __call__(self, frames, action=True):
-            preds = self.pose(frames)
-            return preds | ({"action": self.action(frames.mean((1, 2, 3)))[None]} if action else {})
-
-    class Stills(Stream):
-        def __next__(self):
-            return {"stills": super().__next__()["stills"]}
-
-    class StillData(Data):
-        actions = ()
-
-        def train_stream(self, seed):
-            return Stills(seed, self.size)
-
-    first = train.Net(run(tmp_path / "first", experiment(1, StillData()), model=Pose()))
-    begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))
-    second = train.Net(run(tmp_path / "second", begin, model=Whole()))
-    for name in ("conv.kernel", "pose.0.bias"):
-        np.testing.assert_array_equal(first.params[name], second.params[f"pose.{name}"])
-    np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["pose.norm.mean"])
-    assert "first has the pose part; at their initial values stay action (2 leaves)" in capsys.readouterr().out
 
 
 def _plain(array):

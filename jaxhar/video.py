@@ -1,7 +1,6 @@
 """Pictures and videos in and out. Everything is a stream of RGB frames: a whole video is never held in memory."""
 
 import contextlib
-import os
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -226,17 +225,6 @@ class VideoWriter:
                 self._container.mux(self._stream.encode())
         finally:
             self._container.close()
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; renamed to `path` when the block ends well, removed when it does not."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:

@@ -189,17 +189,6 @@ def test_a_cut_video_is_reported_or_read_as_far_as_it_goes(tmp_path: Path):
     assert len(counts) == 1 and 10 < counts.pop() < 60
 
 
-def test_atomic_leaves_all_or_nothing(tmp_path: Path):
-    with video.atomic(tmp_path / "x.txt") as part:
-        part.write_text("done")
-        assert not (tmp_path / "x.txt").exists()
-    assert (tmp_path / "x.txt").read_text() == "done"
-    with pytest.raises(KeyError), video.atomic(tmp_path / "y.txt") as part:
-        part.write_text("half")
-        raise KeyError
-    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
-
-
 def test_ahead_keeps_order_and_never_runs_further_than_its_depth():
     made = taken = 0
     most = 0

@@ -117,6 +117,11 @@ class View:
     scale: float
     eye: np.ndarray
 
+    @staticmethod
+    def of(joints: np.ndarray, face: np.ndarray, project: Callable, focal: float, eye: np.ndarray) -> "View":
+        """What a camera of focal length `focal` pixels sees."""
+        return View(joints, face, project, float(focal / np.linalg.norm(joints.mean(0) - eye)), eye)
+
     def __getitem__(self, joint: str) -> np.ndarray:
         """(3,) a joint by name."""
         return self.joints[_J[joint]]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxhar.camera import Camera
-from jaxhar.data import h36m_folder, pipeline, records, sequences, synthetic, synthetic_h36m, transforms
+from jaxhar.data import h36m_folder, pipeline, presets, records, sequences, synthetic, synthetic_h36m, transforms
 from jaxhar.skeleton import PA17, PA21, Skeleton
 
 _ROOT = PA21.index("pelvis")
@@ -28,8 +28,8 @@ class H36M(sequences.DataSet):
 
     skeleton: Skeleton = PA17
     dims: int = 3
-    augment: transforms.Augment = transforms.HUMAN36M_CVPR
-    augment_stills: transforms.Augment = transforms.HUMAN36M_CVPR
+    augment: transforms.Augment = presets.HUMAN36M_CVPR
+    augment_stills: transforms.Augment = presets.HUMAN36M_CVPR
     clip_frames: int = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 24

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxhar import actions, evaluate, geometry
 from jaxhar.camera import Camera
-from jaxhar.data import synthetic_h36m, transforms
+from jaxhar.data import presets, synthetic_h36m, transforms
 from jaxhar.data.h36m import H36M
 from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Problem, Usage
@@ -175,9 +175,9 @@ def test_missing_photos_stop_or_are_left_out(generated, tmp_path, capsys):
 
 def test_the_occluder_is_an_option():
     rng = np.random.default_rng
-    assert transforms.HUMAN36M.occluder == () and transforms.HUMAN36M.draw(rng(0)).occluder is None
-    augment = dataclasses.replace(transforms.HUMAN36M, occluder=transforms.OCCLUDER_SIDES)
-    plain, covered = transforms.HUMAN36M.draw(rng(0)), augment.draw(rng(0))
+    assert presets.HUMAN36M.occluder == () and presets.HUMAN36M.draw(rng(0)).occluder is None
+    augment = dataclasses.replace(presets.HUMAN36M, occluder=presets.OCCLUDER_SIDES)
+    plain, covered = presets.HUMAN36M.draw(rng(0)), augment.draw(rng(0))
     assert dataclasses.replace(covered, occluder=None) == plain and covered.occluder is not None
     x, y, width, height = covered.occluder
     assert 0 <= x <= 1 and 0 <= y <= 1 and 20 <= min(width, height) <= max(width, height) < 90

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxhar.data import mpii_folder, pipeline, records, sequences, synthetic, synthetic_mpii, transforms
+from jaxhar.data import mpii_folder, pipeline, presets, records, sequences, synthetic, synthetic_mpii, transforms
 from jaxhar.data.mpii_folder import Person, read
 from jaxhar.skeleton import PA16
 
@@ -31,8 +31,8 @@ class MPII(sequences.DataSet):
         the centred one and its mirror image.
     """
 
-    augment: transforms.Augment = transforms.MPII
-    augment_stills: transforms.Augment = transforms.MPII
+    augment: transforms.Augment = presets.MPII
+    augment_stills: transforms.Augment = presets.MPII
     clip_frames: int = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 24

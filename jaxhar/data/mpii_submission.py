@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhar import files
 from jaxhar.data import matfile
 from jaxhar.data.matfile import mat_bytes, structs
 from jaxhar.errors import Problem
@@ -54,8 +55,5 @@ def write(path: Path, official: Path, poses: Mapping[tuple[int, int], np.ndarray
             rects[r] = {"annopoints": {"point": structs(points, ("x", "y", "id"))}}
             written += 1
         rows.append({"image": {"name": photo.image.name}, "annorect": structs(rects, ("annopoints",))})
-    try:
-        path.write_bytes(mat_bytes({"pred": structs(rows, ("image", "annorect"))}))
-    except OSError as error:
-        raise Problem(f"{path} cannot be written ({error.strerror})") from error
+    files.write(path, mat_bytes({"pred": structs(rows, ("image", "annorect"))}))
     return written

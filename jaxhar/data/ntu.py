@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxhar.data import ntu_folder, pipeline, records, sequences, synthetic, synthetic_ntu, transforms
+from jaxhar.data import ntu_folder, pipeline, presets, records, sequences, synthetic, synthetic_ntu, transforms
 from jaxhar.skeleton import NTU as LAYOUT
 from jaxhar.skeleton import PA20, Skeleton
 
@@ -38,8 +38,8 @@ class NTU(sequences.DataSet):
 
     skeleton: Skeleton = PA20
     dims: int = 3
-    augment: transforms.Augment = transforms.NTU_CLIPS
-    augment_stills: transforms.Augment = transforms.NTU_STILLS
+    augment: transforms.Augment = presets.NTU_CLIPS
+    augment_stills: transforms.Augment = presets.NTU_STILLS
     clip_frames: int = 20
     num_actions: int = 60
     division: Division = Division.CROSS_SUBJECT

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxhar.data import own_folder, pipeline, records, sequences, synthetic, synthetic_own, transforms
+from jaxhar.data import own_folder, pipeline, presets, records, sequences, synthetic, synthetic_own, transforms
 from jaxhar.skeleton import PA16
 
 
@@ -20,7 +20,7 @@ class Own(sequences.DataSet):
       side: pixels of width or height to which larger pictures are shrunk.
     """
 
-    augment: transforms.Augment = transforms.PENN_CLIPS
+    augment: transforms.Augment = presets.PENN_CLIPS
     side: int = 640
 
     title: ClassVar[str] = "own data"

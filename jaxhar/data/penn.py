@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from jaxhar.data import penn_authors, penn_boxes, penn_folder, pipeline, records, sequences, synthetic, transforms
+from jaxhar.data import (
+    penn_authors,
+    penn_boxes,
+    penn_folder,
+    pipeline,
+    presets,
+    records,
+    sequences,
+    synthetic,
+    transforms,
+)
 from jaxhar.errors import Problem
 from jaxhar.skeleton import PENN
 
@@ -24,8 +34,8 @@ class Penn(sequences.DataSet):
       joint_order: of annotations.mat, see `penn_authors.scan`.
     """
 
-    augment: transforms.Augment = transforms.PENN_CLIPS
-    augment_stills: transforms.Augment = transforms.PENN_STILLS
+    augment: transforms.Augment = presets.PENN_CLIPS
+    augment_stills: transforms.Augment = presets.PENN_STILLS
     boxes: str | None = None
     joint_order: Literal["names", "authors"] = "names"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar import files
 from jaxhar.data.transforms import Box
 from jaxhar.errors import Problem
 
@@ -82,7 +83,4 @@ def write(path: Path, boxes: Mapping[str, Mapping[tuple[int, int], Box]]) -> Non
         {f"{s}.{f}": np.round(box).astype(int).tolist() for (s, f), box in boxes.get(split, {}).items()}
         for split in _SPLITS
     ]
-    try:
-        Path(path).write_text(json.dumps(tables))
-    except OSError as error:
-        raise Problem(f"the box file {path} cannot be written ({error.strerror})") from error
+    files.write(Path(path), json.dumps(tables).encode())

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 
 from jaxhar import actions, geometry
-from jaxhar.data import penn_folder, records, sequences, transforms
+from jaxhar.data import penn_folder, presets, records, sequences, transforms
 from jaxhar.data.penn import Penn
 from jaxhar.data.sequences import Prepared
 from jaxhar.data.synthetic import Synth
@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> Path:
 
 def small(root: Path, **settings) -> Penn:
     values = dict(
-        augment=transforms.PENN_CLIPS, clip_frames=4, image_size=32, clips_per_batch=2, stills_per_batch=3, prefetch=1
+        augment=presets.PENN_CLIPS, clip_frames=4, image_size=32, clips_per_batch=2, stills_per_batch=3, prefetch=1
     )
     return Penn(root=str(root), **{**values, **settings})
 

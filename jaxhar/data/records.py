@@ -219,9 +219,9 @@ def as_read(record: Record, index: int = 0) -> dict:
     }
 
 
-def encode(image: np.ndarray) -> bytes:
+def encode(image: np.ndarray, quality: int = 92) -> bytes:
     """BGR uint8 (H, W, 3), as OpenCV reads videos, to JPEG bytes."""
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:

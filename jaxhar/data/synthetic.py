@@ -28,10 +28,12 @@ from jaxhar.data import scenery
 from jaxhar.data.body import SKELETON, Body, Performance, mirror, perform, turn, viewpoint_yaw
 from jaxhar.data.figure import Clothes, View, draw_figure
 from jaxhar.data.motions import MOTIONS
+from jaxhar.data.records import encode
 from jaxhar.errors import Problem
 
 #: Raised whenever the pictures of the same `Synth` change.
 VERSION = 2
+QUALITY = 90  # of JPEG files
 _MARKER, _UNFINISHED, _PARTIAL = "synthetic.json", "synthetic.unfinished.json", ".partial"
 _PENN = skeleton.mapping(SKELETON, skeleton.PENN)
 
@@ -128,6 +130,15 @@ def stage(action: str, person: Performer, frames: int, rng: np.random.Generator)
     return turn(performance, viewpoint_yaw(view) + rng.uniform(-25, 25)), view
 
 
+def facing(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Axes (3, 3) right, down, forward of a level camera at `eye` that looks at `target`, both (3,)."""
+    forward = target - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0, 0, 1])
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera that pans and zooms: axes (3, 3) right, down, forward; focal (T,), centre (T, 2) in pixels."""
@@ -211,6 +222,15 @@ def film(
     return Footage(joints, visible, _paint(action, person, performance, camera, size, front, rng, clutter))
 
 
+def shoot(synth: Synth, sequence: Sequence) -> tuple[Footage, str]:
+    """A planned video, and its viewpoint by name."""
+    rng = np.random.default_rng([synth.seed, sequence.number])
+    count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
+    person = performer(synth.seed, sequence.performer)
+    performance, viewpoint = stage(sequence.action, person, count, rng)
+    return film(sequence.action, person, performance, synth.size, rng, synth.clutter), viewpoint
+
+
 def _paint(
     action: str,
     person: Performer,
@@ -232,8 +252,7 @@ def _paint(
     for t, (joints, face) in enumerate(zip(performance.joints, performance.face, strict=True)):
         x, y = np.clip(np.round(border - (camera.centre[t] - camera.centre[0])), 0, 2 * border).astype(int)
         image = canvas[y : y + height, x : x + width].copy()
-        scale = camera.focal[t] / np.linalg.norm(joints.mean(0) - camera.eye)
-        view = View(joints, face, partial(camera.project, frame=t), float(scale), camera.eye)
+        view = View.of(joints, face, partial(camera.project, frame=t), camera.focal[t], camera.eye)
         things = scenery.props(action, view, style, t) if has_props else []
         draw_figure(image, view, person.body, person.clothes, things, light)
         if front is not None:
@@ -254,11 +273,9 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
     Raises:
       Problem: `out` holds something else or cannot be written to, or the settings make no videos.
     """
-    synth.check()
     out = Path(out)
-    settings = json.loads(json.dumps({"version": VERSION, **asdict(synth)}))
-    try:
-        if _begin(out, settings):
+    with filling(out, synth) as finished:
+        if finished:
             return
         todo = [s for s in plan(synth) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
         with mapper(len(todo)) as run:
@@ -266,9 +283,6 @@ def write_penn(out: Path, synth: Synth, progress: bool = True) -> None:
             for _ in tqdm(done, total=len(todo), desc="generating videos", unit="video", disable=not progress):
                 pass
         shutil.rmtree(out / _PARTIAL, ignore_errors=True)
-        os.replace(out / _UNFINISHED, out / _MARKER)
-    except OSError as error:
-        raise Problem(f"cannot write generated videos to {out}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -281,6 +295,26 @@ def mapper(jobs: int) -> Iterator[Callable]:
     # Spawned, not forked: JAX may have threads already.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield partial(pool.map, chunksize=4)
+
+
+@contextlib.contextmanager
+def filling(out: Path, synth: Synth, layout: str | None = None) -> Iterator[bool]:
+    """Around the writing of a data set into `out`: yields True if it is there already, marks it finished at the end.
+
+    Penn Action, the first layout, goes without a name in the settings.
+
+    Raises:
+      Problem: `out` holds something else or cannot be written to, or the settings make no data.
+    """
+    synth.check()
+    settings = json.loads(json.dumps({"version": VERSION, **({"layout": layout} if layout else {}), **asdict(synth)}))
+    try:
+        finished = _begin(out, settings)
+        yield finished
+        if not finished:
+            os.replace(out / _UNFINISHED, out / _MARKER)
+    except OSError as error:
+        raise Problem(f"cannot write generated data to {out}: {error.strerror or error}") from error
 
 
 def _begin(out: Path, settings: dict) -> bool:
@@ -310,17 +344,13 @@ def _begin(out: Path, settings: dict) -> bool:
 
 def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
     """One video and its labels; the label file appears last, so its presence says that the video is complete."""
-    rng = np.random.default_rng([synth.seed, sequence.number])
-    count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
-    person = performer(synth.seed, sequence.performer)
-    performance, viewpoint = stage(sequence.action, person, count, rng)
-    footage = film(sequence.action, person, performance, synth.size, rng, synth.clutter)
+    footage, viewpoint = shoot(synth, sequence)
     name = f"{sequence.number:04d}"
     folder = out / _PARTIAL / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for t, image in enumerate(footage.frames, 1):
-        (folder / f"{t:06d}.jpg").write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+        (folder / f"{t:06d}.jpg").write_bytes(encode(image, QUALITY))
     for part in ("frames", "labels"):
         (out / part).mkdir(exist_ok=True)
     if (out / "frames" / name).exists():  # a crash came between the two renames
@@ -356,21 +386,3 @@ def _label(sequence: Sequence, footage: Footage, viewpoint: str, size: tuple[int
     savemat(file, fields, do_compression=True)
     # the first 116 bytes are free text, where scipy writes the time of day
     return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]
-
-
-@contextlib.contextmanager
-def filling(out: Path, synth: Synth, layout: str) -> Iterator[bool]:
-    """Around the writing of a data set into `out`: yields True if it is there already, marks it finished at the end.
-
-    Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no data.
-    """
-    synth.check()
-    settings = json.loads(json.dumps({"version": VERSION, "layout": layout, **asdict(synth)}))
-    try:
-        finished = _begin(out, settings)
-        yield finished
-        if not finished:
-            os.replace(out / _UNFINISHED, out / _MARKER)
-    except OSError as error:
-        raise Problem(f"cannot write generated data to {out}: {error.strerror or error}") from error

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from jaxhar.camera import Camera
 from jaxhar.data import h36m_folder, matfile, scenery, synthetic
 from jaxhar.data.body import SKELETON, Performance, turn
 from jaxhar.data.figure import View, draw_figure
+from jaxhar.data.records import encode
 from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Problem
 from jaxhar.skeleton import H36M
@@ -84,13 +84,10 @@ def cameras(subject: int, size: tuple[int, int]) -> list[Camera]:
     found = []
     for place in _PLACES:
         eye = np.array(place, float) + rng.normal(0, 40, 3)
-        forward = np.array([0.0, 0.0, 900.0]) + rng.normal(0, 100, 3) - eye
-        forward /= np.linalg.norm(forward)
-        right = np.cross(forward, [0, 0, 1])
-        right /= np.linalg.norm(right)
+        target = np.array([0.0, 0.0, 900.0]) + rng.normal(0, 100, 3)
         found.append(
             Camera(
-                R=np.stack([right, np.cross(forward, right), forward]),
+                R=synthetic.facing(eye, target),
                 t=eye,
                 f=rng.normal(1146, 2, 2) * scale,
                 c=np.array(size) / 2 + rng.uniform(4, 16, 2) * scale,
@@ -151,8 +148,7 @@ def _paint(synth: Synth, take: Take, view: int, camera: Camera, performance: Per
     eye = camera.t / 1000
     for joints, face in zip(performance.joints, performance.face, strict=True):
         image = background.copy()
-        scale = float(camera.f.mean() / np.linalg.norm(joints.mean(0) - eye))
-        draw_figure(image, View(joints, face, project, scale, eye), person.body, person.clothes, [], light)
+        draw_figure(image, View.of(joints, face, project, camera.f.mean(), eye), person.body, person.clothes, [], light)
         noise = grain.normal(0, 3 * synth.clutter, image.shape)
         yield np.clip(image + noise, 0, 255).astype(np.uint8)
 
@@ -197,7 +193,7 @@ def _write_photos(out: Path, shot: Shot) -> None:
     for path in (authors, toolbox):
         path.mkdir(parents=True, exist_ok=True)
     for number, photo in zip(shot.numbers, shot.photos, strict=True):
-        jpeg = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+        jpeg = encode(photo, synthetic.QUALITY)
         (authors / f"{number:05d}.jpg").write_bytes(jpeg)
         (toolbox / f"{other}_{number:06d}.jpg").write_bytes(jpeg)
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from jaxhar.data import scenery, synthetic
 from jaxhar.data.body import SKELETON, Performance
 from jaxhar.data.figure import View, draw_figure
 from jaxhar.data.matfile import cells, mat_bytes, structs
+from jaxhar.data.records import encode
 from jaxhar.data.synthetic import Synth
 
 OFFICIAL, AUTHORS = "mpii_human_pose_v1_u12_1.mat", "annotations.mat"
@@ -109,9 +109,8 @@ def _paint(
     light, style = rng.uniform(0.7, 1.15), rng.uniform(size=8)
     far_first = sorted(range(len(people)), key=lambda i: -performances[i].joints[..., 1].mean())
     for i in far_first:
-        joints = performances[i].joints[0]
-        scale = camera.focal[0] / np.linalg.norm(joints.mean(0) - camera.eye)
-        view = View(joints, performances[i].face[0], partial(camera.project, frame=0), float(scale), camera.eye)
+        joints, face = performances[i].joints[0], performances[i].face[0]
+        view = View.of(joints, face, partial(camera.project, frame=0), camera.focal[0], camera.eye)
         things = scenery.props(acts[i], view, style, 0) if len(people) == 1 else []
         draw_figure(image, view, people[i].body, people[i].clothes, things, light)
     noise = rng.normal(0, 4 * synth.clutter, image.shape)
@@ -160,8 +159,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
         for number, split in tqdm(plan(synth), desc="generating photos", unit="photo", disable=not progress):
             photo = take(synth, number, split)
             assert photo.image is not None
-            jpeg = cv2.imencode(".jpg", photo.image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-            (out / "images" / photo.name).write_bytes(jpeg)
+            (out / "images" / photo.name).write_bytes(encode(photo.image, synthetic.QUALITY))
             photos.append(photo)
         (out / OFFICIAL).write_bytes(official(photos))
         for folder in ("annot", "authors"):

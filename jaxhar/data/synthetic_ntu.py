@@ -95,11 +95,7 @@ def kinects(setup: int, size: tuple[int, int]) -> list[Kinect]:
     found = []
     for angle in np.deg2rad([-135, -90, -45]):
         eye = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-        forward = np.array([0, 0, 1.05]) - eye
-        forward /= np.linalg.norm(forward)
-        right = np.cross(forward, [0, 0, 1])
-        right /= np.linalg.norm(right)
-        found.append(Kinect(eye, np.stack([right, np.cross(forward, right), forward]), size))
+        found.append(Kinect(eye, synthetic.facing(eye, np.array([0, 0, 1.05])), size))
     return found
 
 
@@ -192,10 +188,9 @@ def _paint(synth: Synth, take: Take, view: int, camera: Kinect, cast: list[_Acto
     for t in range(len(cast[0].performance.joints)):
         image = background.copy()
         for actor in far_first:
-            joints = actor.performance.joints[t]
-            scale = _FOCAL * synth.size[1] / np.linalg.norm(joints.mean(0) - camera.eye)
-            view_of = View(joints, actor.performance.face[t], camera.project, float(scale), camera.eye)
-            draw_figure(image, view_of, actor.person.body, actor.person.clothes, [], light)
+            joints, face = actor.performance.joints[t], actor.performance.face[t]
+            seen = View.of(joints, face, camera.project, _FOCAL * synth.size[1], camera.eye)
+            draw_figure(image, seen, actor.person.body, actor.person.clothes, [], light)
         dx, dy = grain.integers(16, size=2)
         yield cv2.add(image, noise[dy : dy + synth.size[1], dx : dx + synth.size[0]], dtype=cv2.CV_8U)
 

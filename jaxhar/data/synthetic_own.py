@@ -29,11 +29,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
             return
         rows = []
         for sequence in tqdm(synthetic.plan(synth), desc="generating videos", unit="video", disable=not progress):
-            rng = np.random.default_rng([synth.seed, sequence.number])
-            count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
-            person = synthetic.performer(synth.seed, sequence.performer)
-            performance, _ = synthetic.stage(sequence.action, person, count, rng)
-            footage = synthetic.film(sequence.action, person, performance, synth.size, rng, synth.clutter)
+            footage, _ = synthetic.shoot(synth, sequence)
             file = Path(sequence.action) / f"{sequence.number:04d}.mp4"
             (out / sequence.action).mkdir(exist_ok=True)
             writer = cv2.VideoWriter(str(out / file), cv2.VideoWriter.fourcc(*"mp4v"), 25, synth.size)

@@ -127,7 +127,7 @@ def test_foreign_folders_are_refused(small, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_a_problem(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(Problem, match="cannot write generated videos"):
+    with pytest.raises(Problem, match="cannot write generated data"):
         write_penn(tmp_path / "file" / "penn", SMALL, progress=False)
 
 

@@ -17,14 +17,6 @@ from jaxhar import geometry
 Box = np.ndarray
 
 
-def _steps(limit: float, step: float) -> tuple[float, ...]:
-    return tuple(np.arange(-limit, limit + step / 2, step).tolist())
-
-
-#: Exponents drawn per colour channel.
-CHANNEL_POWERS = tuple((np.arange(90, 111, 2) / 100).tolist())
-
-
 @dataclass(frozen=True)
 class Draw:
     """One draw of the augmentation; the defaults are the evaluation values."""
@@ -85,102 +77,6 @@ class Augment:
 
 
 NONE = Augment()
-#: The authors' "mpii": photos, for pose.
-MPII = Augment(
-    angles=_steps(40, 5),
-    scales=(0.7, 1.0, 1.3),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-)
-#: The authors' "pennaction_ar": action clips of Penn Action.
-PENN_CLIPS = Augment(
-    angles=_steps(30, 5),
-    scales=(0.7, 1.0, 1.3),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(40, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-    subsampling=(1, 2, 3),
-    fixed_subsampling=2,
-)
-#: The authors' "pennaction" (CVPR'18): single frames of Penn Action, for pose.
-PENN_STILLS = Augment(
-    angles=_steps(30, 5),
-    scales=(0.7, 1.0, 1.3, 2.5),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(40, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-    subsampling=(1, 2),
-    fixed_subsampling=1,
-)
-#: The authors' "pennaction_pe" (TPAMI'20): single frames of Penn Action, for pose.
-PENN_STILLS_TPAMI = Augment(
-    angles=_steps(40, 5),
-    scales=(0.7, 1.0, 1.3, 2.0),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(10, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-)
-#: The authors' "ntu_ar" (CVPR'18): action clips of NTU RGB+D, of all frames.
-NTU_CLIPS = Augment(
-    scales=(0.7, 1.0, 1.3),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(40, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-    subsampling=(1, 2, 3),
-    fixed_subsampling=2,
-)
-#: The authors' "ntu_pe" (CVPR'18): single frames of NTU RGB+D, for pose.
-NTU_STILLS = Augment(
-    angles=_steps(15, 5),
-    scales=(0.8, 1.0, 1.2, 2.0),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(10, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-    subsampling=(1, 2, 4),
-)
-#: The authors' "ntu" (TPAMI'20): action clips of NTU RGB+D, of every second frame.
-NTU_CLIPS_TPAMI = Augment(
-    scales=(0.7, 1.0, 1.3),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(10, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-    subsampling=(3, 4, 5),
-    fixed_subsampling=4,
-)
-#: The authors' "ntu_pe" (TPAMI'20): single frames of NTU RGB+D, for pose.
-NTU_STILLS_TPAMI = Augment(
-    angles=_steps(10, 5),
-    scales=(0.7, 1.0, 1.3, 2.0),
-    trans_x=_steps(40, 5),
-    trans_y=_steps(10, 5),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-)
-
-#: The authors' "human36m" (CVPR'18), for pose.
-HUMAN36M_CVPR = Augment(
-    angles=_steps(10, 5),
-    scales=(0.8, 1.0, 1.2),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-)
-#: The authors' "human36m" (TPAMI'20), for pose.
-HUMAN36M = Augment(
-    angles=_steps(10, 5),
-    scales=(0.8, 1.0, 1.2),
-    trans_x=_steps(20, 5),
-    trans_y=_steps(4, 1),
-    hflip=(False, True),
-    channel_power=CHANNEL_POWERS,
-)
-#: Sides of the rectangles that the authors draw for Human3.6M and never put into a picture; for `Augment.occluder`.
-OCCLUDER_SIDES = tuple(range(20, 90))
 
 MIN_SIDE = 32  # of a window, in pixels
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jaxhar import geometry
-from jaxhar.data import transforms
+from jaxhar.data import presets, transforms
 from jaxhar.data.transforms import Draw
 from jaxhar.skeleton import PA16
 
@@ -211,27 +211,27 @@ def test_random_clips_reach_every_start():
 
 
 def test_augmentations_are_the_published_ones():
-    clips = transforms.PENN_CLIPS
+    clips = presets.PENN_CLIPS
     assert clips.angles == tuple(range(-30, 31, 5)) and clips.scales == (0.7, 1.0, 1.3)
     assert clips.trans_x == clips.trans_y == tuple(range(-40, 41, 5))
     assert clips.subsampling == (1, 2, 3) and clips.fixed_subsampling == 2
     assert clips.channel_power == (0.9, 0.92, 0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08, 1.1)
-    assert transforms.PENN_STILLS.scales == (0.7, 1.0, 1.3, 2.5)
-    assert transforms.PENN_STILLS_TPAMI.angles == tuple(range(-40, 41, 5))
-    ntu, stills = transforms.NTU_CLIPS_TPAMI, transforms.NTU_STILLS_TPAMI
+    assert presets.PENN_STILLS.scales == (0.7, 1.0, 1.3, 2.5)
+    assert presets.PENN_STILLS_TPAMI.angles == tuple(range(-40, 41, 5))
+    ntu, stills = presets.NTU_CLIPS_TPAMI, presets.NTU_STILLS_TPAMI
     assert ntu.angles == (0.0,) and ntu.scales == (0.7, 1.0, 1.3) and ntu.trans_y == tuple(range(-10, 11, 5))
     assert ntu.trans_x == tuple(range(-40, 41, 5)) and (ntu.subsampling, ntu.fixed_subsampling) == ((3, 4, 5), 4)
     assert stills.angles == (-10, -5, 0, 5, 10) and stills.scales == (0.7, 1.0, 1.3, 2.0) and stills.subsampling == (1,)
-    assert (transforms.NTU_CLIPS.subsampling, transforms.NTU_CLIPS.fixed_subsampling) == ((1, 2, 3), 2)
-    assert transforms.NTU_CLIPS.trans_y == tuple(range(-40, 41, 5))
-    assert transforms.NTU_STILLS.angles == tuple(range(-15, 16, 5))
-    assert transforms.NTU_STILLS.scales == (0.8, 1.0, 1.2, 2.0)
+    assert (presets.NTU_CLIPS.subsampling, presets.NTU_CLIPS.fixed_subsampling) == ((1, 2, 3), 2)
+    assert presets.NTU_CLIPS.trans_y == tuple(range(-40, 41, 5))
+    assert presets.NTU_STILLS.angles == tuple(range(-15, 16, 5))
+    assert presets.NTU_STILLS.scales == (0.8, 1.0, 1.2, 2.0)
     assert transforms.NONE.draw(np.random.default_rng(0)) == Draw() == transforms.NONE.fixed()
 
 
 def test_draws_are_seeded_and_reach_every_value():
-    draws = [transforms.PENN_CLIPS.draw(np.random.default_rng(i)) for i in range(300)]
-    assert draws[:3] == [transforms.PENN_CLIPS.draw(np.random.default_rng(i)) for i in range(3)]
-    assert {d.angle for d in draws} == set(transforms.PENN_CLIPS.angles)
+    draws = [presets.PENN_CLIPS.draw(np.random.default_rng(i)) for i in range(300)]
+    assert draws[:3] == [presets.PENN_CLIPS.draw(np.random.default_rng(i)) for i in range(3)]
+    assert {d.angle for d in draws} == set(presets.PENN_CLIPS.angles)
     assert {d.flip for d in draws} == {False, True} and {d.subsampling for d in draws} == {1, 2, 3}
     assert any(len(set(d.power)) == 3 for d in draws)
