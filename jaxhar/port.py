@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -37,9 +38,9 @@ def to_flat(model: nnx.Module) -> Flat:
 
 
 @cache
-def _abstract(config) -> tuple[nnx.GraphDef, nnx.State]:
+def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
     """A network without its numbers, which takes half a second to make."""
-    return nnx.split(nnx.eval_shape(lambda: zoo.create(config)))
+    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)))
 
 
 def shapes(config) -> dict[str, tuple[int, ...]]:
@@ -47,7 +48,9 @@ def shapes(config) -> dict[str, tuple[int, ...]]:
     return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[1])).items()}
 
 
-def from_flat(flat: Flat, config, source: str = "the weights", complaints: Sequence[str] = ()) -> nnx.Module:
+def from_flat(
+    flat: Flat, config, source: str = "the weights", complaints: Sequence[str] = (), dtype=jnp.float32
+) -> nnx.Module:
     """A network with given weights, in evaluation mode.
 
     Args:
@@ -55,6 +58,7 @@ def from_flat(flat: Flat, config, source: str = "the weights", complaints: Seque
       config: its settings.
       source: what to call the weights in an error.
       complaints: what the reader of the weights found amiss; any is an error.
+      dtype: type of the arithmetic; the weights keep theirs.
 
     Raises:
       Problem: leaves are missing, left over or of another shape; the message lists them.
@@ -62,11 +66,11 @@ def from_flat(flat: Flat, config, source: str = "the weights", complaints: Seque
     complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
     if complaints:
         raise Problem(_misfit(source, complaints))
-    graphdef, state = _abstract(config)
+    graphdef, state = _abstract(config, dtype)
     state = jax.tree.map(lambda leaf: leaf, state)  # a copy
     abstract = nnx.to_pure_dict(state)
     tree = jax.tree.structure(abstract)
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jax.numpy.asarray(flat[n]) for n in _by_path(abstract)]))
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jnp.asarray(flat[n]) for n in _by_path(abstract)]))
     model = nnx.merge(graphdef, state)
     model.eval()
     return model

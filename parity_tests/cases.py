@@ -102,13 +102,18 @@ def write_h5(groups: list[tuple[str, list[tuple[str, np.ndarray]]]], path: Path,
 
 
 def frames(case: str) -> np.ndarray:
-    """The input of a case: noise over a coarse mosaic, in [-1, 1]."""
+    """The input of a case."""
     meta = _meta(case)
-    shape, rng = tuple(meta["input_shape"]), np.random.RandomState(meta["seed"] + 12345)
-    mosaic = rng.uniform(-1, 1, (*shape[:-3], 16, 16, 3))
+    return mosaic(tuple(meta["input_shape"]), meta["seed"] + 12345)
+
+
+def mosaic(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Frames (..., H, W, 3): noise over a coarse mosaic, in [-1, 1]."""
+    rng = np.random.RandomState(seed)
+    tiles = rng.uniform(-1, 1, (*shape[:-3], 16, 16, 3))
     side = shape[-2] // 16
-    mosaic = mosaic.repeat(side, axis=-3).repeat(side, axis=-2)
-    return np.clip(mosaic + 0.1 * rng.standard_normal(shape), -1, 1).astype(np.float32)
+    tiles = tiles.repeat(side, axis=-3).repeat(side, axis=-2)
+    return np.clip(tiles + 0.1 * rng.standard_normal(shape), -1, 1).astype(np.float32)
 
 
 def expected(case: str) -> dict[str, np.ndarray]:

@@ -1,12 +1,14 @@
 """The authors' outputs, reproduced by the JAX networks and by the PyTorch twin from the authors' weight files."""
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 
 import torch_ref
 from jaxhar import infer, port
 from parity_tests import cases
-from parity_tests.tolerances import GOLDEN, OUTPUTS, distance
+from parity_tests.tolerances import GOLDEN, HALF, OUTPUTS, distance
 
 
 @pytest.mark.parametrize("case", cases.CASES)
@@ -26,3 +28,14 @@ def test_both_reproduce_the_authors_outputs(case, tmp_path):
     for key, value in expected.items():
         assert distance(twins[key], value) < GOLDEN[case], key
         assert distance(ours[key], twins[key]) < max(OUTPUTS, GOLDEN[case]), key
+
+
+@pytest.mark.parametrize("case", ["pe3d_small", "ar_penn_small", "sp_penn_small"])
+def test_bfloat16_gives_the_same_action_and_nearly_the_same_pose(case, tmp_path):
+    config, expected = cases.config(case), cases.expected(case)
+    flat, _ = port.read_keras(cases.write_h5(cases.groups(case), tmp_path / "weights.h5"), config)
+    half = infer(port.from_flat(flat, config, dtype=jnp.bfloat16), cases.frames(case))
+    assert half["pose"].dtype == np.float32
+    assert np.abs(half["pose"] - expected["pose"]).max() < HALF
+    if "action" in expected:
+        np.testing.assert_array_equal(half["action"].argmax(-1), expected["action"].argmax(-1))
