@@ -18,7 +18,7 @@ import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache as cache
 
-from jaxhar import train
+from jaxhar import train, zoo
 from jaxhar.config import Experiment, Train
 from jaxhar.errors import Problem
 from jaxhar.losses import Multitask
@@ -32,6 +32,9 @@ class TinyConfig:
     joints: int = 3
     classes: int = 4
     dropout: float = 0.1
+
+
+zoo.FAMILIES["tiny"] = TinyConfig  # by this name its checkpoints know it
 
 
 class Tiny(nnx.Module):
