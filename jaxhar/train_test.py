@@ -222,7 +222,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, whole, crash):
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
     again = run(tmp_path)
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
-    jax.tree.map(np.testing.assert_array_equal, Net(model).params, train.Net(again).params)
+    jax.tree.map(np.testing.assert_array_equal, Net(model).params, Net(again).params)
 
 
 def test_kill_9_at_a_random_moment(tmp_path):
