@@ -1,12 +1,30 @@
-"""Writing a file so that its name always stands for a whole one."""
+"""Reading a file or saying why not; writing one so that its name always stands for a whole one."""
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jaxhar.errors import Problem
+
+
+def read(path: Path, what: str) -> bytes:
+    """All of a file; Problem, which calls it `what`, if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Problem(f"the {what} {path} cannot be read ({error.strerror})") from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """What a JSON file holds; Problem as of `read`, and if it is none."""
+    try:
+        return json.loads(read(path, what).decode())
+    except ValueError as error:
+        raise Problem(f"the {what} {path} is not JSON ({error}); restore it") from error
 
 
 @contextmanager

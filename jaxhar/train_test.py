@@ -18,7 +18,7 @@ import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache as cache
 
-from jaxhar import train
+from jaxhar import train, zoo
 from jaxhar.config import Experiment, Train
 from jaxhar.errors import Problem
 from jaxhar.losses import Multitask
@@ -32,6 +32,9 @@ class TinyConfig:
     joints: int = 3
     classes: int = 4
     dropout: float = 0.1
+
+
+zoo.FAMILIES["tiny"] = TinyConfig  # by this name its checkpoints know it
 
 
 class Tiny(nnx.Module):
@@ -219,7 +222,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, whole, crash):
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
     again = run(tmp_path)
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
-    jax.tree.map(np.testing.assert_array_equal, Net(model).params, train.Net(again).params)
+    jax.tree.map(np.testing.assert_array_equal, Net(model).params, Net(again).params)
 
 
 def test_kill_9_at_a_random_moment(tmp_path):

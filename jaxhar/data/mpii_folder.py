@@ -12,7 +12,6 @@ Andriluka, Pishchulin, Gehler and Schiele, "2D Human Pose Estimation", CVPR 2014
 All numbers are image pixels and used as the files give them.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhar import files
 from jaxhar.data import matfile, mpii_mat
 from jaxhar.data.mpii_mat import HEAD_SHARE, Person, Photos, to_person
 from jaxhar.data.records import Folder, Record, Skipped, read_frames
@@ -260,12 +260,7 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
 
 
 def _entries(path: Path) -> list:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Problem(f"the annotation file {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise Problem(f"the annotation file {path} is not JSON ({error}); restore it") from error
+    entries = files.read_json(path, "annotation file")
     if not isinstance(entries, list) or not entries:
         raise Problem(f"the annotation file {path} holds no list of persons; expected MPII in the common JSON form")
     return entries

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar import files
 from jaxhar.errors import Problem
 from jaxhar.skeleton import NTU
 
@@ -57,10 +58,7 @@ def read_bodies(path: Path) -> tuple[int, list[Body]]:
     Raises:
       Problem: the file cannot be read, is cut off or does not follow the form; it names the line.
     """
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").split("\n")
-    except OSError as error:
-        raise Problem(f"the skeleton file {path} cannot be read ({error.strerror})") from error
+    lines = files.read(path, "skeleton file").decode("ascii", "replace").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
     at, total, frame = 0, 0, -1

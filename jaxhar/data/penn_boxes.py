@@ -55,12 +55,7 @@ def read(path: str | Path) -> Boxes:
         named).
     """
     path = Path(path).expanduser()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Problem(f"the box file {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise Problem(f"the box file {path} is not JSON ({error}); restore it") from error
+    content = files.read_json(path, "box file")
     clips = isinstance(content, dict)
     tables = [content] if clips else content if isinstance(content, list) else []
     if not tables or not all(isinstance(table, dict) or not table for table in tables):

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from jaxhar import files
 from jaxhar.errors import Problem
 
 _FORM = 2  # raised whenever the packed form changes
@@ -226,10 +227,7 @@ def encode(image: np.ndarray, quality: int = 92) -> bytes:
 
 def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:
     """The bytes of a JPEG file and its (width, height), after decoding it once; Problem if it is none or cut off."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Problem(f"the frame {path} cannot be read ({error.strerror})") from error
+    data = files.read(path, "frame")
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind, size = image.format, image.size
