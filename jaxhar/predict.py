@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import time as clock
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ def run(
     from jaxhar.inference import infer
 
     model, meta = checkpoint.load_model(weights)
+    if meta.actions and isinstance(meta.actions[0], tuple):  # of several sets of labels, the first is shown
+        meta = replace(meta, actions=meta.actions[0])
     return predict_source(
         opened,
         partial(infer, model),
@@ -253,7 +255,10 @@ def _run(
     full = full.reshape(*shape, *crops.shape[-3:])
     preds = infer(transforms.power_table()[0, :, 0][full])
     pose, confidence = preds["pose"][-1], preds["visible"][-1]
-    action = preds["action"][-1] if "action" in preds else None
+    heads = preds.get("action")
+    if isinstance(heads, tuple):  # one array for each set of labels
+        heads = heads[0]
+    action = None if heads is None else heads[-1]
     if not all(np.isfinite(array).all() for array in (pose, confidence, action) if array is not None):
         raise Problem(
             "the network gives numbers that are not finite; its weights are damaged, or its training diverged"

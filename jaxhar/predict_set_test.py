@@ -1,15 +1,16 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from jaxhar import checkpoint, cli, geometry, inference, port
+from jaxhar import checkpoint, cli, geometry, inference, port, zoo
 from jaxhar.data import mpii, mpii_submission, synthetic, synthetic_mpii
 from jaxhar.data.synthetic import Synth
 from jaxhar.models.reception import Config
-from jaxhar.skeleton import MPII, PA16
+from jaxhar.skeleton import MPII, PA16, PA17
 
 CONFIG = Config.tiny()
 
@@ -87,3 +88,13 @@ def test_coco_beside_the_usual_files(weights, tmp_path):
     keypoints = np.reshape(found["annotations"][1]["keypoints"], (17, 3))
     ankle = found["categories"][0]["keypoints"].index("right_ankle")
     assert keypoints[ankle, :2].tolist() == [poses["r_ankle"]["x"], poses["r_ankle"]["y"]]
+
+
+def test_of_several_sets_of_labels_the_first_is_shown(tmp_path):
+    net = zoo.create(replace(zoo.tiny("spnet-ntu"), num_levels=2, num_frames=2, num_actions=(2, 3)))
+    checkpoint.save_model(tmp_path / "net", net, PA17, (("run", "jump"), ("sit", "lie", "stand")))
+    Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    words = ("--weights", tmp_path / "net", "--no-progress", "--out", tmp_path / "out")
+    assert run("predict", tmp_path / "a.png", *words) == 0
+    header = (tmp_path / "out" / "actions.csv").read_text().splitlines()[0]
+    assert header.endswith("run,jump")
