@@ -11,7 +11,7 @@ import torch
 import torch_ref
 from jaxhar import infer, port, zoo
 from parity_tests import cases
-from parity_tests.tolerances import DOUBLE, HALF, HALF_PYRAMIDS, LATE, OUTPUTS, distance
+from parity_tests.tolerances import DOUBLE, HALF, LATE, OUTPUTS, distance
 from torch_ref.layers import Norm
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_bfloat16_gives_nearly_the_same_pose(network):
     half = infer(port.from_flat(network.weights, network.config, dtype=jnp.bfloat16), network.frames)
     far = np.abs(half["pose"] - network.ours["pose"]).max()
     print(network.name, "in bfloat16", far)
-    assert far < (HALF_PYRAMIDS if network.name.startswith("spnet") else HALF)
+    assert far < HALF
 
 
 def test_spnet_in_double_precision():

@@ -21,9 +21,6 @@ OUTPUTS = 1e-5
 LATE = {"spnet-penn": 2e-3, "spnet-pose": 2e-4}
 #: Poses in bfloat16 against float32, in units of the crop.
 HALF = 0.01
-#: Of SPNets with random weights. The noise grows from prediction to prediction, and it is that of the products' inputs:
-#: with all sums and depthwise convolutions in float32 it is a third as large, still beyond HALF.
-HALF_PYRAMIDS = 0.1
 LOSSES = 1e-6
 #: Both sides in float64.
 DOUBLE = 1e-8
