@@ -84,7 +84,7 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
         dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
         model = zoo.create(experiment.model, rngs=nnx.Rngs(experiment.train.seed), dtype=dtype)
         model = train.run(experiment, workdir, model, prepared, figures)
-    if mode == "eval" or (experiment.train.best and experiment.train.steps):
+    if mode == "eval" or (experiment.train.best and experiment.steps):
         model, _ = checkpoint.load_model(workdir)
     results = evaluate.run(model, prepared, protocols=experiment.protocols, **options)
     results.save(workdir / "results.json")
