@@ -90,6 +90,13 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
     results.save(workdir / "results.json")
     page = report.write(workdir, results, title=experiment.name, published=experiment.published)
     print(f"report: {page}\npictures: {workdir / 'pictures'}")
+    for name, also in experiment.also.items():
+        options["metrics"] = also.metrics
+        results = evaluate.run(model, prepared.parts[name], protocols=also.protocols, **options)
+        (workdir / name).mkdir(exist_ok=True)
+        results.save(workdir / name / "results.json")
+        page = report.write(workdir / name, results, title=f"{experiment.name} on {name}", published=also.published)
+        print(f"report: {page}")
 
 
 def main(argv: list[str]) -> int:

@@ -131,22 +131,24 @@ def run(
     loop = None
     try:
         net = Net(model)
+        settings = model.config  # type: ignore[attr-defined]
+        actions = data.actions if getattr(settings, "num_actions", True) else ()
         parts = stages.parts(experiment)
         for part in parts:  # a mistake in the last one must not wait for its turn
             part.optimizer(net)
         mesh = _mesh(train.devices)
         store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
-        settings = stages.settings(experiment)
+        fixed = stages.settings(experiment)
         state = TrainState(net.params, net.stats, (), jnp.int32(0))
         saved = store.restore()
         if saved is not None:
-            config.check_same(saved.record["settings"], settings, str(workdir))
+            config.check_same(saved.record["settings"], fixed, str(workdir))
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved.arrays, state)
         elif experiment.init_from is not None:
             arrays, saved_model = checkpoint.load_flat(Path(experiment.init_from))
-            pose_only = bool(data.actions) and not saved_model["actions"]
+            pose_only = bool(actions) and not saved_model["actions"]
             fresh = net.load(arrays, experiment.init_from, partial=pose_only)
             if fresh:
                 fresh = port.by_module(fresh, net.params | net.stats)
@@ -155,8 +157,8 @@ def run(
         # The copy keeps the arrays of `model` out of the donated buffers.
         state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
         if int(state.step) < parts[-1].last:
-            description = checkpoint.describe(model.config, data.skeleton, data.actions)  # type: ignore[attr-defined]
-            loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, settings, description)
+            description = checkpoint.describe(settings, data.skeleton, actions)
+            loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, fixed, description)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
         if loop is not None:
