@@ -10,9 +10,10 @@ import difflib
 import enum
 import importlib.util
 import inspect
+import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,28 @@ def load(spec: str) -> Experiment:
     if arg and not inspect.signature(get_config).parameters:
         raise Usage(f"{path} takes no argument, but got {arg!r} after the colon")
     return get_config(arg) if arg else get_config()
+
+
+def pick(which: str, homes: Sequence[str], **variants: Callable[[], Experiment]) -> Experiment:
+    """One of a config file's experiments by the word after its colon.
+
+    Without a word it is "paper" if all folders `homes` are in $JAXHAR_DATA, else "demo", which says so first. Usage
+    for another word.
+    """
+    home = os.environ.get("JAXHAR_DATA")
+    found = bool(home) and all((Path(str(home)) / name).is_dir() for name in homes)
+    which = which or ("paper" if found else "demo")
+    if which not in variants:
+        raise Usage(f"there is no experiment :{which}; there are only {' and '.join(f':{name}' for name in variants)}")
+    experiment = variants[which]()
+    if which != "demo":
+        return experiment
+    names = ", ".join(homes)
+    banner = (
+        "EMBEDDED DEMO: a narrow network learns from generated data.\n"
+        f"For the paper's experiment put {names} into one folder, name it in JAXHAR_DATA, and choose :paper.\n"
+    )
+    return dataclasses.replace(experiment, banner=banner)
 
 
 def override(experiment: Any, changes: Mapping[str, str]) -> Any:
