@@ -38,6 +38,9 @@ class _Command(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         if self.learn is not None:
             self.learn(self)
+        args = list(sys.argv[1:] if args is None else args)
+        if "--beam" in args[:-1]:  # what follows looks like an option of ours
+            args[(i := args.index("--beam")) : i + 2] = [f"--beam={args[i + 1]}"]
         return super().parse_known_args(args, namespace)
 
 

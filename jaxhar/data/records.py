@@ -10,7 +10,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -114,22 +113,27 @@ class Index(TypedDict):
     skipped: list[list[str]]
 
 
+@dataclass(frozen=True)
+class Means:
+    """How a set is packed; the result does not depend on it.
+
+    Attributes:
+      workers: processes; 0 packs in threads of this one.
+      beam: options of an Apache Beam pipeline, as "--runner=DirectRunner", in place of that; it needs `open`, which
+        gives the folder on another machine.
+    """
+
+    workers: int = 0
+    beam: str | None = None
+    open: Callable[[], Folder] | None = None
+
+
 def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path, Index]:
     """Where under `cache` the records of a folder are, and their index; packed first if they are not there.
 
-    One process packs, others wait. A killed one leaves nothing that is taken for whole: the next starts again.
-
-    Raises:
-      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, no room for the records.
+    What was left out is listed on stderr. Problem as of `pack`.
     """
-    digest = hashlib.sha256(f"{_FORM} {skip_broken}\n".encode())
-    for line in folder.fingerprint():
-        digest.update(f"{line}\n".encode())
-    path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
-    if not (path / "index.json").exists():
-        with locked(path.with_suffix(".lock")):
-            if not (path / "index.json").exists():
-                _pack(folder, path, skip_broken)
+    path = pack(folder, cache, skip_broken)
     index: Index = json.loads((path / "index.json").read_text())
     if index["skipped"]:
         print(f"left out {len(index['skipped'])} unusable files of {folder.root}:", file=sys.stderr)
@@ -140,23 +144,43 @@ def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path
     return path, index
 
 
-def _pack(folder: Folder, path: Path, skip_broken: bool) -> None:
-    from jaxhar.data import builder
+def pack(folder: Folder, cache: Path, skip_broken: bool = False, means: Means = Means()) -> Path:
+    """Pack the records of a folder under `cache`, unless they are there; returns where.
 
-    temporary = path.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run: the lock is ours now
+    One process packs, others wait. A killed one leaves finished parts in a folder "*.parts" of its own, from which the
+    next goes on; nothing half-written is taken for whole.
+
+    Raises:
+      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, no room for the records.
+    """
+    digest, shared = hashlib.sha256(f"{_FORM} {skip_broken}\n".encode()), hashlib.sha256(f"{_FORM}\n".encode())
+    for line in folder.fingerprint():
+        digest.update(f"{line}\n".encode())
+        shared.update(f"{line}\n".encode())
+    path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
+    # parts without broken files serve with and without skip_broken
+    work = cache / f"{folder.slug}-{shared.hexdigest()[:16]}.parts"
+    if not (path / "index.json").exists():
+        with locked(work.with_suffix(".lock")):
+            if not (path / "index.json").exists():
+                _pack(folder, path, work, skip_broken, means)
+    return path
+
+
+def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means) -> None:
+    from jaxhar.data import packing
+
+    others = [str(other) for other in path.parent.glob(f"{folder.slug}-*.parts") if other != work]
+    if others:
+        print(
+            f"unfinished, of other files or settings, and perhaps to be deleted: {', '.join(others)}", file=sys.stderr
+        )
+    for leftover in (path, path.with_suffix(".tmp")):  # without an index: of a version that did not keep parts
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        index = builder.build(folder, temporary, skip_broken)
-        if not index["sequences"]:
-            raise Problem(
-                f"{folder.root} holds no usable sequence; {len(index['skipped'])} unusable files were left out"
-            )
-        (temporary / "index.json").write_text(json.dumps(index))
-        os.replace(temporary, path)
+        packing.pack(folder, path, work, skip_broken, means)
     except OSError as error:
         raise Problem(f"packing {folder.root} into {path} failed: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
