@@ -40,7 +40,8 @@ class _Command(argparse.ArgumentParser):
             self.learn(self)
         args = list(sys.argv[1:] if args is None else args)
         if "--beam" in args[:-1]:  # what follows looks like an option of ours
-            args[(i := args.index("--beam")) : i + 2] = [f"--beam={args[i + 1]}"]
+            at = args.index("--beam")
+            args[at : at + 2] = [f"--beam={args[at + 1]}"]
         return super().parse_known_args(args, namespace)
 
 
