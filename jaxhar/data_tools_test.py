@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import pytest
 
@@ -123,20 +125,16 @@ def test_preparing_once(roots, here, capsys):
     assert "has no 'separated'" in capsys.readouterr().err
 
 
-def test_preparing_again_after_it_was_killed(roots, here, monkeypatch):
-    from jaxhar.data import builder
-
-    def killed(*args):
-        (args[1] / "half").mkdir(parents=True)
-        raise KeyboardInterrupt
-
-    words = ("data", "prepare", "folder", "--root", roots / "folder", "--cache", here / "cache")
-    with monkeypatch.context() as patch:
-        patch.setattr(builder, "build", killed)
-        assert run(*words) == 130
-    assert not list(here.glob("cache/*/index.json"))
-    assert run(*words) == 0
-    assert len(list(here.glob("cache/*/index.json"))) == 1
+def test_preparing_in_processes_or_on_beam(roots, here, capsys, monkeypatch):
+    words = ("data", "prepare", "folder", "--root", roots / "folder", "--cache")
+    assert run(*words, here / "one") == run(*words, here / "two", "--workers", 1) == 0
+    one, two = (sorted(p for p in (here / name).rglob("*") if p.is_file()) for name in ("one", "two"))
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    assert run(*words, here / "one", "--workers", -1) == 2
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    capsys.readouterr()
+    assert run(*words, here / "three", "--beam", "--runner=DirectRunner") == 1
+    assert "pip install 'jaxhar[beam]'" in capsys.readouterr().err
 
 
 def test_skip_broken_leaves_files_out(roots, here, capsys):

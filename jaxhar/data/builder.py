@@ -49,7 +49,7 @@ def _template(folder: Path) -> naming.ShardedFileTemplate:
 
 
 def write_shard(path: Path, form: Any, records: Iterable[Record]) -> None:
-    """Write records, as they come, to a file; `form` is what `features` gives. What a record lacks is an error."""
+    """Write records, as they come, to a file; `form` is what `features` gives. OSError if there is no room."""
     serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
 
     def serialized() -> Iterator[tuple[int, bytes]]:
@@ -57,7 +57,10 @@ def write_shard(path: Path, form: Any, records: Iterable[Record]) -> None:
             example = serializer.get_tf_example(form.encode_example(_example(record)))
             yield i, example.SerializeToString(deterministic=True)  # else the order of the fields is left to chance
 
-    file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(path, serialized())
+    try:
+        file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(path, serialized())
+    except RuntimeError as error:  # so does array_record tell of a full disk
+        raise OSError(str(error)) from error
 
 
 def _example(record: Record) -> dict[str, Any]:

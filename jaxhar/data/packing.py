@@ -78,29 +78,43 @@ def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means
       Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder. What is finished is kept.
     """
     items, left_out = folder.scan(skip_broken)
+    if not items:
+        raise _nothing(folder, len(left_out))
     job, ranges = _job(folder, work, skip_broken, items, left_out)
     for stale in (*job.shard(0).parent.glob(".*.tmp"), *job.note(0).parent.glob(".*.tmp")):
         stale.unlink()
     job.shard(0).parent.mkdir(parents=True, exist_ok=True)
     job.note(0).parent.mkdir(exist_ok=True)
-    with tqdm(total=len(items), desc=f"packing {folder.title}", unit="sequence") as bar:
-        missing = []
-        for number, within in enumerate(ranges):
-            if _finished(job, number):
-                bar.update(len(within))
-            else:
-                missing.append(number)
-        some = {number: [items[i] for i in ranges[number]] for number in missing}
-        if means.beam is not None and missing:
-            _on_beam(job, {number: len(some[number]) for number in missing}, means, bar)
-        elif means.workers and missing:
-            _in_processes(job, some, means.workers, bar)
+    try:
+        with tqdm(total=len(items), desc=f"packing {folder.title}", unit="sequence") as bar:
+            _make(job, {number: [items[i] for i in within] for number, within in enumerate(ranges)}, means, bar)
+        _finish(job, folder, left_out)
+        os.replace(work / _SET, path)
+        shutil.rmtree(work)
+    finally:
+        if not any(job.note(0).parent.glob("*.json")):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _nothing(folder: Folder, skipped: int) -> Problem:
+    return Problem(f"{folder.root} holds no usable sequence; {skipped} unusable files were left out")
+
+
+def _make(job: Job, parts: dict[int, list], means: Means, bar: tqdm) -> None:
+    """Make those parts that are not finished, given the sequences of all."""
+    missing: dict[int, list] = {}
+    for number, items in parts.items():
+        if _finished(job, number):
+            bar.update(len(items))
         else:
-            for number in missing:
-                write_part(job, number, some[number], _THREADS, bar.update)
-    _finish(job, folder, left_out)
-    os.replace(work / _SET, path)
-    shutil.rmtree(work)
+            missing[number] = items
+    if means.beam is not None and missing:
+        _on_beam(job, {number: len(items) for number, items in missing.items()}, means, bar)
+    elif means.workers and missing:
+        _in_processes(job, missing, means.workers, bar)
+    else:
+        for number, items in missing.items():
+            write_part(job, number, items, _THREADS, bar.update)
 
 
 def _job(
@@ -196,7 +210,7 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
         "skipped": [[s.path, s.reason] for s in left_out] + [pair for note in notes for pair in note["skipped"]],
     }
     if not index["sequences"]:
-        raise Problem(f"{folder.root} holds no usable sequence; {len(index['skipped'])} unusable files were left out")
+        raise _nothing(folder, len(index["skipped"]))
     whole = {job.shard(number) for number in range(job.parts)}
     for path in set(job.shard(0).parent.iterdir()) - whole:  # of an earlier division into parts
         path.unlink()
