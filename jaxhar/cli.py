@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     check = data.add_parser("check", help="read a whole data set and say what is in it, and what is wrong with it")
     prepare = data.add_parser("prepare", help="pack a data set once, ready to train on")
     check.learn, prepare.learn = partial(_learn_data, "check"), partial(_learn_data, "prepare")
+    boxes = data.add_parser("boxes", help="predict the persons' boxes of a data set with a pose network")
+    boxes.learn = partial(_learn, "data_boxes")
     return parser
 
 

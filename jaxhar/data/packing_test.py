@@ -122,16 +122,26 @@ def test_workers_end_with_a_killed_parent(root, tmp_path, whole):
     for number in range(COUNT):
         (root / f"slow{number}").touch()
     parent = killed(root, tmp_path / "c", workers=2)
-    deadline = time.monotonic() + 60
-    while not (root / "log").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: (root / "log").exists())
     children = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
     parent.kill()
     parent.wait()
     assert len(children) >= 2
-    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+    wait_for(lambda: not any(alive(pid) for pid in children))
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no note", "half a note"])
