@@ -93,10 +93,12 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
 
 def _loaded(folder: "Folder", items: list) -> "Iterator[tuple[Record | None, list[Skipped]]]":
     """Records in order, read in threads a few sequences ahead."""
+    from jaxhar.data import records
+
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for item in items:
-            waiting.append(pool.submit(folder.load, item, True))
+            waiting.append(pool.submit(records.load, folder.load, folder.root, item, True))
             if len(waiting) > 2 * _THREADS:
                 yield waiting.popleft().result()
         while waiting:

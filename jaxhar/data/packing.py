@@ -27,7 +27,7 @@ from typing import Any
 from tqdm import tqdm
 
 from jaxhar import files
-from jaxhar.data import builder
+from jaxhar.data import builder, records
 from jaxhar.data.records import Folder, Index, Means, Record, Skipped
 from jaxhar.errors import Problem
 
@@ -124,7 +124,8 @@ def _job(
     ranges = [range(i, min(i + size, len(items))) for i in range(0, len(items), size)]
     what = json.dumps([len(items), size, sorted(s.path for s in left_out)])
     stamp = hashlib.sha256(what.encode()).hexdigest()[:16]
-    fields = folder.load, folder.joints, folder.dims, dict(folder.extras)
+    load = functools.partial(records.load, folder.load, folder.root)
+    fields = load, folder.joints, folder.dims, dict(folder.extras)
     return Job(work, len(ranges), stamp, skip_broken, *fields), ranges
 
 
@@ -135,7 +136,7 @@ def write_part(
     entries: list[dict] = []
     skipped: list[list[str]] = []
 
-    def records() -> Iterator[Record]:
+    def read() -> Iterator[Record]:
         with contextlib.closing(_loaded(job, items, threads)) as loaded:
             for record, without in loaded:
                 progress()
@@ -155,7 +156,7 @@ def write_part(
                 yield dataclasses.replace(record, extras={k: record.extras[k] for k in job.extras})
 
     with files.atomic(job.shard(number)) as temporary:
-        builder.write_shard(temporary, job.form, records())
+        builder.write_shard(temporary, job.form, read())
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
     note = {

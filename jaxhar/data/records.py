@@ -26,6 +26,7 @@ from jaxhar.errors import Problem
 
 _FORM = 2  # raised whenever the packed form changes
 _IN_MEMORY = 1 << 29  # bytes of a packed set
+FAR = 10  # what lies further off than this many frame sizes is a damaged number
 _LISTED = 20  # files that are named when some were left out
 
 
@@ -207,7 +208,9 @@ class Records:
         from jaxhar.data import builder
 
         self._made = folder, numbers, keep
-        self._source, self._numbers = builder.source(folder), numbers
+        self._folder, self._numbers = folder, numbers
+        with self._damage():
+            self._source = builder.source(folder)
         small = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < _IN_MEMORY
         self._read = functools.lru_cache(None if small else keep)(self._source.__getitem__)
 
@@ -218,7 +221,43 @@ class Records:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict:
-        return {**self._read(self._numbers[index]), "index": index}
+        with self._damage():
+            record = self._read(self._numbers[index])
+            if record["points"] is None:  # what array_record gives of a file that was cut off
+                raise ValueError("a record is empty")
+        return {**record, "index": index}
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of array_record, of protobuf, of TFDS
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise Problem(
+                f"the packed records in {self._folder} are damaged ({reason}); delete that folder, to pack them again"
+            ) from error
+
+
+def load(
+    folder_load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]],
+    root: Path,
+    sequence: Any,
+    skip_broken: bool,
+) -> tuple[Record | None, list[Skipped]]:
+    """What `Folder.load` gives; a record with impossible labels is a Problem, or left out with `skip_broken`."""
+    record, skipped = folder_load(sequence, skip_broken)
+    if record is None or not record.labelled.any():
+        return record, skipped
+    where, points = f"sequence {record.name} of {root}", record.points[record.labelled]
+    wrong = None
+    if not np.isfinite(points).all():
+        wrong = f"{where} has a joint at NaN or infinity that is called labelled; repair its labels"
+    elif np.abs(points[:, :2]).max() > FAR * max(record.size):
+        far, (width, height) = np.abs(points[:, :2]).max(), record.size
+        wrong = f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"
+    if wrong and not skip_broken:
+        raise Problem(wrong)
+    return (None, [*skipped, Skipped(record.name, wrong)]) if wrong else (record, skipped)
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
