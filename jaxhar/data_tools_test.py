@@ -4,7 +4,7 @@ import cv2
 import pytest
 
 from jaxhar import cli, data_tools
-from jaxhar.data import sets, synthetic, synthetic_mpii, synthetic_own
+from jaxhar.data import ntu_folder, sets, synthetic, synthetic_mpii, synthetic_ntu, synthetic_own
 from jaxhar.data.mpii import MPII
 from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Usage
@@ -47,7 +47,7 @@ def test_a_whole_set_passes(roots, here, capsys, name):
     if name == "mpii":
         assert "24,987 !" in out and "photos of the benchmark" in out
     if name == "penn":
-        assert "2,326 !" in out
+        assert "2,326 !" in out and "1,258 !" in out and "1,068 !" in out
 
 
 def test_counts_and_joints_outside(roots):
@@ -162,3 +162,15 @@ def test_generated_layouts_pass_the_check(here, capsys, layout, name):
         assert run("data", "synth", "--layout", layout, "--out", here / "set", *size) == 0
     assert run("data", "check", name, "--root", here / "set") == 0
     assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_the_counts_of_ntu(here, capsys):
+    synthetic_ntu.write(here / "ntu", Synth(3, 2, 2, 1, frames=(3, 4), size=(64, 36)), progress=False)
+    names = sorted(path.stem for path in here.rglob("*.skeleton"))
+    (here / "ntu" / "samples_with_missing_skeletons.txt").write_text(f"missing\n{names[0]}\n{names[3]}\n")
+    folder = sets.get("ntu").settings.open(here / "ntu")
+    assert len(folder.scan(False)[0]) == len(names) - 2
+    train = sum(int(name[9:12]) in ntu_folder.TRAIN_SUBJECTS for name in names)
+    views = sum(name[5:8] in ("002", "003") for name in names)
+    assert tuple(folder.counts.values()) == (len(names), 2, train, views) and 0 < train < len(names)
+    assert folder.published["training, cross-view"] == 37_920 == 2 * 56_880 // 3

@@ -33,6 +33,17 @@ TRAIN_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 
 )
 #: Cameras of the training split, cross-view.
 TRAIN_VIEWS = (2, 3)
+#: Published sizes by number of actions: of all label files, and of those that the lists call without skeletons. The
+#: divisions of the 60 are those of CVPR 2016, section 4.
+PUBLISHED = {
+    60: {
+        "label files": 56_880,
+        "called missing": 302,
+        "training, cross-subject": 40_320,
+        "training, cross-view": 37_920,
+    },
+    120: {"label files": 114_480, "called missing": 535},
+}
 #: A video may lack this many frames at its end; what is labelled there is left out.
 TAIL = 2
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -104,14 +115,24 @@ def check_root(root: str | Path) -> Path:
     return root
 
 
-def scan(root: Path, num_actions: int, skip_broken: bool) -> tuple[list[Sequence], list[Skipped]]:
+def scan(
+    root: Path, num_actions: int, skip_broken: bool, counts: dict[str, int] | None = None
+) -> tuple[list[Sequence], list[Skipped]]:
     """The labelled videos of the first `num_actions` actions, in the order of their names, and those left out.
 
     Left out without `skip_broken` too are the ones that a list in the folder (a .txt with "missing" in its name)
     calls without skeletons. Labels without a video are a Problem; videos without labels are not looked at, since both
-    the published set and the authors' form lack some labels.
+    the published set and the authors' form lack some labels. `counts` is filled with what `PUBLISHED` has.
     """
     found = _look(root)
+    known = [name for name in found.labels if number(name, "A") <= num_actions]
+    counts = {} if counts is None else counts
+    counts |= {
+        "label files": len(known),
+        "called missing": sum(name in found.missing for name in known),
+        "training, cross-subject": sum(number(name, "P") in TRAIN_SUBJECTS for name in known),
+        "training, cross-view": sum(number(name, "C") in TRAIN_VIEWS for name in known),
+    }
     sequences, skipped = [], []
     for name, labels in sorted(found.labels.items()):
         action = number(name, "A")
@@ -258,6 +279,7 @@ def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: i
       num_actions: 60, or 120 with those of NTU RGB+D 120.
       keep_every: frames between two that are kept. frame_side: pixels to which larger videos are shrunk.
     """
+    counts: dict[str, int] = {}
     return Folder(
         title="NTU RGB+D",
         slug=f"ntu{num_actions}",
@@ -265,7 +287,9 @@ def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: i
         joints=len(NTU),
         dims=3,
         fingerprint=partial(_fingerprint, root, num_actions, keep_every, frame_side),
-        scan=partial(scan, root, num_actions),
+        scan=lambda skip_broken: scan(root, num_actions, skip_broken, counts),
         load=partial(_load, keep_every, frame_side),
         actions=actions.NTU120[:num_actions],
+        published=PUBLISHED.get(num_actions, {}),
+        counts=counts,
     )
