@@ -287,7 +287,7 @@ def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: i
         joints=len(NTU),
         dims=3,
         fingerprint=partial(_fingerprint, root, num_actions, keep_every, frame_side),
-        scan=lambda skip_broken: scan(root, num_actions, skip_broken, counts),
+        scan=partial(scan, root, num_actions, counts=counts),
         load=partial(_load, keep_every, frame_side),
         actions=actions.NTU120[:num_actions],
         published=PUBLISHED.get(num_actions, {}),
