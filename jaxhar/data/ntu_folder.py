@@ -10,6 +10,7 @@ All of them may lie in the root or in any folder of it, under whatever names tho
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,8 @@ PUBLISHED = {
 }
 #: A video may lack this many frames at its end; what is labelled there is left out.
 TAIL = 2
+#: numpy parses the head of a file by `ast`, which in several threads fails now and then on Python 3.11 (gh-106905).
+_HEADERS = threading.Lock()
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _EXPECTED = "expected S001C001P001R001A001.skeleton (or .npy) and S001C001P001R001A001_rgb.avi (or folders of .jpg)"
 
@@ -166,7 +169,8 @@ def _fingerprint(root: Path, num_actions: int, keep_every: int, frame_side: int)
 def read_npy(path: Path) -> Labels:
     """The authors' form of labels; Problem names the file."""
     try:
-        table = np.load(path, allow_pickle=False)
+        with _HEADERS:
+            table = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise Problem(f"the label file {path} cannot be read as a numpy array ({error}); restore it") from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] != 151 or table.dtype.kind not in "iuf":
