@@ -38,6 +38,10 @@ class _Command(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         if self.learn is not None:
             self.learn(self)
+        args = list(sys.argv[1:] if args is None else args)
+        if "--beam" in args[:-1]:  # what follows looks like an option of ours
+            at = args.index("--beam")
+            args[at : at + 2] = [f"--beam={args[at + 1]}"]
         return super().parse_known_args(args, namespace)
 
 
@@ -69,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     check = data.add_parser("check", help="read a whole data set and say what is in it, and what is wrong with it")
     prepare = data.add_parser("prepare", help="pack a data set once, ready to train on")
     check.learn, prepare.learn = partial(_learn_data, "check"), partial(_learn_data, "prepare")
+    boxes = data.add_parser("boxes", help="predict the persons' boxes of a data set with a pose network")
+    boxes.learn = partial(_learn, "data_boxes")
     return parser
 
 

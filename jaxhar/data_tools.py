@@ -7,13 +7,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxhar.errors import Problem
+from jaxhar.errors import Usage
 
 if TYPE_CHECKING:
     from jaxhar.data.records import Folder, Record, Skipped
@@ -92,10 +93,12 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
 
 def _loaded(folder: "Folder", items: list) -> "Iterator[tuple[Record | None, list[Skipped]]]":
     """Records in order, read in threads a few sequences ahead."""
+    from jaxhar.data import records
+
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for item in items:
-            waiting.append(pool.submit(folder.load, item, True))
+            waiting.append(pool.submit(records.load, folder.load, folder.root, item, True))
             if len(waiting) > 2 * _THREADS:
                 yield waiting.popleft().result()
         while waiting:
@@ -132,6 +135,12 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     else:
         parser.add_argument("--cache", type=Path, required=True, help="folder for the packed records: data.cache")
         parser.add_argument("--skip-broken", action="store_true", help="leave out broken files, with a list")
+        parser.add_argument(
+            "--workers", type=int, default=0, metavar="N", help="processes that pack (default: threads of this one)"
+        )
+        parser.add_argument(
+            "--beam", metavar="OPTIONS", help='pack by an Apache Beam pipeline, e.g. --beam="--runner=DirectRunner"'
+        )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
 
 
@@ -189,12 +198,17 @@ def check(args: argparse.Namespace) -> int:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Run `jaxhar data prepare`; a second call finds the work done, a killed one is begun again by the next."""
+    """Run `jaxhar data prepare`; a second call finds the work done, after a killed one it goes on."""
+    from jaxhar.data import records
+
+    if args.workers < 0:
+        raise Usage("--workers must be 0 or more")
+    root = args.root.expanduser()
     settings, _ = _settings(args, cache=str(args.cache), skip_broken=args.skip_broken)
+    means = records.Means(args.workers, args.beam, partial(settings.open, root))
+    records.pack(settings.open(root), args.cache.expanduser(), args.skip_broken, means)
     prepared = settings.prepare(args.cache)
     entries = prepared.index["sequences"]
-    if not entries:
-        raise Problem(f"{args.root} holds no usable sequence")
     splits = Counter(settings.split_of(entry) for entry in entries)
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
     print(f"{len(entries):,} sequences ({counts}), {sum(e['frames'] for e in entries):,} frames: {prepared.folder}")

@@ -1,8 +1,10 @@
+import sys
+
 import cv2
 import pytest
 
 from jaxhar import cli, data_tools
-from jaxhar.data import sets, synthetic, synthetic_mpii, synthetic_own
+from jaxhar.data import ntu_folder, sets, synthetic, synthetic_mpii, synthetic_ntu, synthetic_own
 from jaxhar.data.mpii import MPII
 from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Usage
@@ -45,7 +47,7 @@ def test_a_whole_set_passes(roots, here, capsys, name):
     if name == "mpii":
         assert "24,987 !" in out and "photos of the benchmark" in out
     if name == "penn":
-        assert "2,326 !" in out
+        assert "2,326 !" in out and "1,258 !" in out and "1,068 !" in out
 
 
 def test_counts_and_joints_outside(roots):
@@ -71,7 +73,7 @@ class Shifted(MPII):
         def moved(person, skip_broken):
             record, skipped = load(person, skip_broken)
             if person.index == 3:
-                record.points[..., 0] += 1000
+                record.points[..., 0] += 500
             return record, skipped
 
         object.__setattr__(folder, "load", moved)
@@ -123,20 +125,16 @@ def test_preparing_once(roots, here, capsys):
     assert "has no 'separated'" in capsys.readouterr().err
 
 
-def test_preparing_again_after_it_was_killed(roots, here, monkeypatch):
-    from jaxhar.data import builder
-
-    def killed(*args):
-        (args[1] / "half").mkdir(parents=True)
-        raise KeyboardInterrupt
-
-    words = ("data", "prepare", "folder", "--root", roots / "folder", "--cache", here / "cache")
-    with monkeypatch.context() as patch:
-        patch.setattr(builder, "build", killed)
-        assert run(*words) == 130
-    assert not list(here.glob("cache/*/index.json"))
-    assert run(*words) == 0
-    assert len(list(here.glob("cache/*/index.json"))) == 1
+def test_preparing_in_processes_or_on_beam(roots, here, capsys, monkeypatch):
+    words = ("data", "prepare", "folder", "--root", roots / "folder", "--cache")
+    assert run(*words, here / "one") == run(*words, here / "two", "--workers", 1) == 0
+    one, two = (sorted(p for p in (here / name).rglob("*") if p.is_file()) for name in ("one", "two"))
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    assert run(*words, here / "one", "--workers", -1) == 2
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    capsys.readouterr()
+    assert run(*words, here / "three", "--beam", "--runner=DirectRunner") == 1
+    assert "pip install 'jaxhar[beam]'" in capsys.readouterr().err
 
 
 def test_skip_broken_leaves_files_out(roots, here, capsys):
@@ -164,3 +162,15 @@ def test_generated_layouts_pass_the_check(here, capsys, layout, name):
         assert run("data", "synth", "--layout", layout, "--out", here / "set", *size) == 0
     assert run("data", "check", name, "--root", here / "set") == 0
     assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_the_counts_of_ntu(here, capsys):
+    synthetic_ntu.write(here / "ntu", Synth(3, 2, 2, 1, frames=(3, 4), size=(64, 36)), progress=False)
+    names = sorted(path.stem for path in here.rglob("*.skeleton"))
+    (here / "ntu" / "samples_with_missing_skeletons.txt").write_text(f"missing\n{names[0]}\n{names[3]}\n")
+    folder = sets.get("ntu").settings.open(here / "ntu")
+    assert len(folder.scan(False)[0]) == len(names) - 2
+    train = sum(int(name[9:12]) in ntu_folder.TRAIN_SUBJECTS for name in names)
+    views = sum(name[5:8] in ("002", "003") for name in names)
+    assert tuple(folder.counts.values()) == (len(names), 2, train, views) and 0 < train < len(names)
+    assert folder.published["training, cross-view"] == 37_920 == 2 * 56_880 // 3

@@ -8,7 +8,7 @@ a video of any length; what grows with it is four numbers for the box and one fo
 import argparse
 import contextlib
 import time as clock
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -131,7 +131,9 @@ def predict_source(
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
     with Outputs(out, source, name, meta) as outputs:
         with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
-            times, boxes = _survey(bar(crops, desc="looking", total=source.total), infer, (batch, length))
+            times, boxes = survey(
+                bar(crops, desc="looking", total=source.total), infer, (batch, length), stills=fps is None
+            )
         if not times:
             raise Problem(f"{name}: there is no picture in it that can be read")
         if bbox:
@@ -179,33 +181,43 @@ def _square(box: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Whole:
+class Whole:
     """One frame as the box search sees it; no crop where it is not asked about this frame."""
 
     time: float
     whole: np.ndarray | None
     crop: np.ndarray | None
 
+    @classmethod
+    def of(cls, time: float, image: np.ndarray, size: int) -> "Whole":
+        """A frame (H, W, 3) that is asked about, by a crop of side `size`."""
+        shape = image.shape[1::-1]
+        whole = transforms.centred_bbox(shape)
+        return cls(time, whole, transforms.crop_image(image, transforms.plan_crop(whole, shape, size)))
 
-def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: int) -> Iterator[_Whole]:
+
+def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: int) -> Iterator[Whole]:
     # With a box given, one picture is still looked at: the box must lie in it.
     for frame in source.frames(every or 10**9):
         if frame.image is None:
-            yield _Whole(frame.time, None, None)
+            yield Whole(frame.time, None, None)
             continue
         height, width = frame.image.shape[:2]
         if bbox:
             if bbox[0] >= width or bbox[1] >= height or bbox[2] <= 0 or bbox[3] <= 0:
                 raise Usage(f"--bbox {_words(bbox)} lies outside of {frame.path}, which has {width}x{height} pixels")
-            yield _Whole(frame.time, None, None)
+            yield Whole(frame.time, None, None)
             continue
-        whole = transforms.centred_bbox((width, height))
-        plan = transforms.plan_crop(whole, (width, height), size)
-        yield _Whole(frame.time, whole, transforms.crop_image(frame.image, plan))
+        yield Whole.of(frame.time, frame.image, size)
 
 
-def _survey(frames: Iterator[_Whole], infer: Infer, shape: tuple[int, int]) -> tuple[list[float], np.ndarray]:
-    """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image."""
+def survey(
+    frames: Iterable[Whole], infer: Infer, shape: tuple[int, int], stills: bool = False
+) -> tuple[list[float], np.ndarray]:
+    """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image.
+
+    `shape` is (B, T) of one run of the network; `stills` have nothing to do with each other.
+    """
     times: list[float] = []
     wholes: list[np.ndarray] = []
     asked: list[int] = []
@@ -230,7 +242,7 @@ def _survey(frames: Iterator[_Whole], infer: Infer, shape: tuple[int, int]) -> t
                 look()
     if waiting:
         look()
-    if len(asked) == len(times) or not found:  # stills, or nothing to interpolate between
+    if stills or not found:
         return times, np.array([found.get(i, whole) for i, whole in enumerate(wholes)])
     known = sorted(found)
     each = np.stack([found[i] for i in known])

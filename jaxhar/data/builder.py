@@ -1,137 +1,100 @@
-"""Any `Folder` as a TFDS data set of array_record files; imported only where one is packed or read.
+"""Records in the form of a TFDS data set of array_record files; imported only where some are packed or read.
 
-Records keep the order of the folder's scan. JPEG bytes are stored as they are.
+JPEG bytes are stored as they are. A shard may be written anywhere: the description of the set is added at the end.
 """
 
 import contextlib
 import io
-import os
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
+from tensorflow_datasets.core import example_serializer, file_adapters, naming
 
-from jaxhar.data.records import Folder, Index, Record, Skipped
-from jaxhar.errors import Problem
+from jaxhar.data.records import Record
 
-_THREADS = min(8, os.cpu_count() or 1)
-
-
-class PackedSequences(tfds.core.GeneratorBasedBuilder):
-    """One record a sequence, with the fields of `jaxhar.data.records.Record`."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the root of the folder"
-
-    def __init__(self, *, folder: Folder, sequences: list[Any], skip_broken: bool = False, **kwargs: Any):
-        self.folder = folder
-        super().__init__(**kwargs)
-        self.sequences = sequences
-        self.skip_broken = skip_broken
-        self.index: Index = {"actions": list(folder.actions), "sequences": [], "skipped": []}
-        self.problem: Problem | None = None
-        self.nothing = False
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features, folder = tfds.features, self.folder
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=features.FeaturesDict(
-                {
-                    "name": features.Text(),
-                    "frames": features.Sequence(features.Image(shape=(None, None, 3), encoding_format="jpeg")),
-                    "size": features.Tensor(shape=(2,), dtype=np.int32),
-                    "points": features.Tensor(shape=(None, folder.joints, folder.dims), dtype=np.float32),
-                    "labelled": features.Tensor(shape=(None, folder.joints), dtype=np.bool_),
-                    "action": features.Scalar(np.int32),
-                    "subject": features.Scalar(np.int32),
-                    "view": features.Scalar(np.int32),
-                    **{k: features.Tensor(shape=s, dtype=np.float32) for k, s in folder.extras.items()},
-                }
-            ),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
-        return {"sequences": self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
-        entries = self.index["sequences"]
-        bar = tqdm(total=len(self.sequences), desc=f"packing {self.folder.title}", unit="sequence")
-        with bar, contextlib.closing(self._load()) as loaded:
-            for record, skipped in loaded:
-                bar.update()
-                self.index["skipped"] += [[s.path, s.reason] for s in skipped]
-                if record is None:
-                    continue
-                entries.append(
-                    {
-                        "name": record.name,
-                        "split": record.split,
-                        "frames": len(record.frames),
-                        "action": int(record.action),
-                        "subject": int(record.subject),
-                        "view": int(record.view),
-                    }
-                )
-                yield (
-                    len(entries) - 1,
-                    {
-                        "name": record.name,
-                        "frames": record.frames,
-                        "size": np.array(record.size, np.int32),
-                        "points": np.asarray(record.points, np.float32),
-                        "labelled": np.asarray(record.labelled, np.bool_),
-                        "action": record.action,
-                        "subject": record.subject,
-                        "view": record.view,
-                        **{k: np.asarray(record.extras[k], np.float32) for k in self.folder.extras},
-                    },
-                )
-        self.nothing = not entries
-
-    def _load(self) -> Generator[tuple[Record | None, list[Skipped]], None, None]:
-        """Records in order, read in threads a few sequences ahead."""
-        waiting: deque[Future] = deque()
-        pool = ThreadPoolExecutor(_THREADS)
-        try:
-            for sequence in self.sequences:
-                waiting.append(pool.submit(self.folder.load, sequence, self.skip_broken))
-                if len(waiting) > 2 * _THREADS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except Problem as problem:
-            self.problem = problem  # TFDS wraps what a generator raises
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+_NAME, _VERSION, _SPLIT = "packed_sequences", "1.0.0", "sequences"
+_FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
 
-def build(folder: Folder, data_dir: Path, skip_broken: bool) -> Index:
-    """Write the records of a folder under `data_dir` and return their index, an empty one if nothing is usable."""
-    sequences, skipped = folder.scan(skip_broken)
-    builder = PackedSequences(
-        folder=folder, sequences=sequences, skip_broken=skip_broken, data_dir=data_dir, file_format="array_record"
+def features(joints: int, dims: int, extras: Mapping[str, tuple[int | None, ...]]) -> Any:
+    """The fields of `jaxhar.data.records.Record`, see `jaxhar.data.records.Folder`."""
+    f = tfds.features
+    return f.FeaturesDict(
+        {
+            "name": f.Text(),
+            "frames": f.Sequence(f.Image(shape=(None, None, 3), encoding_format="jpeg")),
+            "size": f.Tensor(shape=(2,), dtype=np.int32),
+            "points": f.Tensor(shape=(None, joints, dims), dtype=np.float32),
+            "labelled": f.Tensor(shape=(None, joints), dtype=np.bool_),
+            "action": f.Scalar(np.int32),
+            "subject": f.Scalar(np.int32),
+            "view": f.Scalar(np.int32),
+            **{k: f.Tensor(shape=s, dtype=np.float32) for k, s in extras.items()},
+        }
     )
-    builder.index["skipped"] += [[s.path, s.reason] for s in skipped]
-    tfds.disable_progress_bar()
-    config = tfds.download.DownloadConfig(manual_dir=folder.root)
+
+
+def shard(folder: Path, number: int, count: int) -> Path:
+    """The file of a shard under the folder of a set of `count` shards."""
+    return Path(_template(folder).sharded_filepath(shard_index=number, num_shards=count))
+
+
+def _template(folder: Path) -> naming.ShardedFileTemplate:
+    return naming.ShardedFileTemplate(
+        data_dir=folder / _NAME / _VERSION, dataset_name=_NAME, split=_SPLIT, filetype_suffix=_FORMAT.file_suffix
+    )
+
+
+def write_shard(path: Path, form: Any, records: Iterable[Record]) -> None:
+    """Write records, as they come, to a file; `form` is what `features` gives. OSError if there is no room."""
+    serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
+
+    def serialized() -> Iterator[tuple[int, bytes]]:
+        for i, record in enumerate(records):
+            example = serializer.get_tf_example(form.encode_example(_example(record)))
+            yield i, example.SerializeToString(deterministic=True)  # else the order of the fields is left to chance
+
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_config=config)
-    except Exception:
-        if builder.problem:
-            raise builder.problem from None
-        if builder.nothing:  # TFDS refuses to write an empty data set
-            return builder.index
-        raise
-    return builder.index
+        file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(path, serialized())
+    except RuntimeError as error:  # so does array_record tell of a full disk
+        raise OSError(str(error)) from error
+
+
+def _example(record: Record) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "frames": record.frames,
+        "size": np.array(record.size, np.int32),
+        "points": np.asarray(record.points, np.float32),
+        "labelled": np.asarray(record.labelled, np.bool_),
+        "action": record.action,
+        "subject": record.subject,
+        "view": record.view,
+        **{k: np.asarray(v, np.float32) for k, v in record.extras.items()},
+    }
+
+
+def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
+    """Add to a folder of shards what makes it a data set of TFDS.
+
+    Args:
+      form: what `features` gives. lengths: records in each shard, which may be 0.
+    """
+    template = _template(folder)
+    files = [Path(template.sharded_filepath(shard_index=i, num_shards=len(lengths))) for i in range(len(lengths))]
+    size = sum(path.stat().st_size for path in files)
+    split = tfds.core.SplitInfo(name=_SPLIT, shard_lengths=list(lengths), num_bytes=size, filename_template=template)
+    with contextlib.redirect_stdout(io.StringIO()):
+        tfds.folder_dataset.write_metadata(
+            data_dir=template.data_dir,
+            features=form,
+            split_infos=[split],
+            filename_template=template,
+            check_data=False,  # it would need TensorFlow
+        )
 
 
 class _Encoded(tfds.decode.SkipDecoding):
@@ -141,7 +104,7 @@ class _Encoded(tfds.decode.SkipDecoding):
         return example
 
 
-def source(data_dir: Path) -> Any:
+def source(folder: Path) -> Any:
     """Random access to the records, frames as an array of JPEG bytes."""
-    builder = tfds.builder_from_directory(data_dir / PackedSequences.name / str(PackedSequences.VERSION))
-    return builder.as_data_source(split="sequences", decoders={"frames": _Encoded()})
+    builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
+    return builder.as_data_source(split=_SPLIT, decoders={"frames": _Encoded()})

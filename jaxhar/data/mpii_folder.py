@@ -24,7 +24,7 @@ import numpy as np
 from jaxhar import files
 from jaxhar.data import matfile, mpii_mat
 from jaxhar.data.mpii_mat import HEAD_SHARE, Person, Photos, to_person
-from jaxhar.data.records import Folder, Record, Skipped, read_frames
+from jaxhar.data.records import FAR, Folder, Record, Skipped, read_frames
 from jaxhar.errors import Problem
 from jaxhar.skeleton import MPII, PA16
 
@@ -247,6 +247,14 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
     frames, _, size, skipped = read_frames([person.image], skip_broken)
     if not frames:
         return None, skipped
+    if max(200 * person.scale, *np.abs(person.center)) > FAR * max(size):
+        wrong = (
+            f"person {person.index} of {person.image} has center {person.center.tolist()} and scale {person.scale:g} "
+            f"in a photo of {size[0]}x{size[1]}; repair the annotation"
+        )
+        if not skip_broken:
+            raise Problem(wrong)
+        return None, [Skipped(str(person.image), wrong)]
     record = Record(
         name=name_of(person),
         split=person.split,

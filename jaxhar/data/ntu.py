@@ -7,7 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxhar.data import ntu_folder, pipeline, presets, records, sequences, synthetic, synthetic_ntu, transforms
+from jaxhar.data import (
+    ntu_folder,
+    penn_boxes,
+    pipeline,
+    presets,
+    records,
+    sequences,
+    synthetic,
+    synthetic_ntu,
+    transforms,
+)
 from jaxhar.skeleton import NTU as LAYOUT
 from jaxhar.skeleton import PA20, Skeleton
 
@@ -31,6 +41,8 @@ class NTU(sequences.DataSet):
       division: into training and test.
       keep_every: frames between two that are packed; the authors' TPAMI'20 networks see every second one.
       frame_side: pixels of width or height to which larger videos are shrunk when packed.
+      boxes: a JSON file of predicted boxes to evaluate with (see `penn_boxes`), of the frames as packed; where it has
+        none for a clip, the crop is the square around the whole image.
 
     Crops lie around the labelled joints. Depth is measured from the pelvis, by its mean over a clip, in a range of
     2000 mm times the scale of the crop. The reference length is the torso, left shoulder to right hip.
@@ -45,6 +57,7 @@ class NTU(sequences.DataSet):
     division: Division = Division.CROSS_SUBJECT
     keep_every: int = 1
     frame_side: int = 960
+    boxes: str | None = None
 
     title: ClassVar[str] = "NTU RGB+D"
     home: ClassVar[str] = "nturgb+d"
@@ -54,6 +67,13 @@ class NTU(sequences.DataSet):
 
     def generate(self, out: Path, synth: synthetic.Synth) -> None:
         synthetic_ntu.write(out, synth)
+
+    def prepare(self, workdir: Path) -> sequences.Prepared:
+        """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
+        prepared = super().prepare(workdir)
+        if self.boxes:
+            penn_boxes.check(self.boxes, self.skip_broken, prepared.index)
+        return prepared
 
     def split_of(self, entry: records.Entry) -> str:
         """By person, camera or setup."""
@@ -69,11 +89,16 @@ class NTU(sequences.DataSet):
     ) -> pipeline.Example:
         points, labelled = record["points"][frames], record["labelled"][frames]
         root = root_depth(points, labelled)
+        if self.boxes and "split" in record:
+            step = self.augment.fixed_subsampling
+            box = penn_boxes.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
+        else:
+            box = transforms.gt_bbox(points[..., :2], labelled, record["size"].tolist(), draw.scale)
         return sequences.to_example(
             record,
             frames,
             draw,
-            box=transforms.gt_bbox(points[..., :2], labelled, record["size"].tolist(), draw.scale),
+            box=box,
             norm=sequences.torso(points, labelled, LAYOUT),
             layout=LAYOUT,
             skeleton=self.skeleton,

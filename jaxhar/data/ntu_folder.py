@@ -10,6 +10,7 @@ All of them may lie in the root or in any folder of it, under whatever names tho
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +34,21 @@ TRAIN_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 
 )
 #: Cameras of the training split, cross-view.
 TRAIN_VIEWS = (2, 3)
+#: Published sizes by number of actions: of all label files, and of those that the lists call without skeletons. The
+#: divisions of the 60 are those of CVPR 2016, section 4.
+PUBLISHED = {
+    60: {
+        "label files": 56_880,
+        "called missing": 302,
+        "training, cross-subject": 40_320,
+        "training, cross-view": 37_920,
+    },
+    120: {"label files": 114_480, "called missing": 535},
+}
 #: A video may lack this many frames at its end; what is labelled there is left out.
 TAIL = 2
+#: numpy parses the head of a file by `ast`, which in several threads fails now and then on Python 3.11 (gh-106905).
+_HEADERS = threading.Lock()
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _EXPECTED = "expected S001C001P001R001A001.skeleton (or .npy) and S001C001P001R001A001_rgb.avi (or folders of .jpg)"
 
@@ -104,14 +118,24 @@ def check_root(root: str | Path) -> Path:
     return root
 
 
-def scan(root: Path, num_actions: int, skip_broken: bool) -> tuple[list[Sequence], list[Skipped]]:
+def scan(
+    root: Path, num_actions: int, skip_broken: bool, counts: dict[str, int] | None = None
+) -> tuple[list[Sequence], list[Skipped]]:
     """The labelled videos of the first `num_actions` actions, in the order of their names, and those left out.
 
     Left out without `skip_broken` too are the ones that a list in the folder (a .txt with "missing" in its name)
     calls without skeletons. Labels without a video are a Problem; videos without labels are not looked at, since both
-    the published set and the authors' form lack some labels.
+    the published set and the authors' form lack some labels. `counts` is filled with what `PUBLISHED` has.
     """
     found = _look(root)
+    known = [name for name in found.labels if number(name, "A") <= num_actions]
+    counts = {} if counts is None else counts
+    counts |= {
+        "label files": len(known),
+        "called missing": sum(name in found.missing for name in known),
+        "training, cross-subject": sum(number(name, "P") in TRAIN_SUBJECTS for name in known),
+        "training, cross-view": sum(number(name, "C") in TRAIN_VIEWS for name in known),
+    }
     sequences, skipped = [], []
     for name, labels in sorted(found.labels.items()):
         action = number(name, "A")
@@ -145,7 +169,8 @@ def _fingerprint(root: Path, num_actions: int, keep_every: int, frame_side: int)
 def read_npy(path: Path) -> Labels:
     """The authors' form of labels; Problem names the file."""
     try:
-        table = np.load(path, allow_pickle=False)
+        with _HEADERS:
+            table = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise Problem(f"the label file {path} cannot be read as a numpy array ({error}); restore it") from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] != 151 or table.dtype.kind not in "iuf":
@@ -258,6 +283,7 @@ def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: i
       num_actions: 60, or 120 with those of NTU RGB+D 120.
       keep_every: frames between two that are kept. frame_side: pixels to which larger videos are shrunk.
     """
+    counts: dict[str, int] = {}
     return Folder(
         title="NTU RGB+D",
         slug=f"ntu{num_actions}",
@@ -265,7 +291,9 @@ def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: i
         joints=len(NTU),
         dims=3,
         fingerprint=partial(_fingerprint, root, num_actions, keep_every, frame_side),
-        scan=partial(scan, root, num_actions),
+        scan=partial(scan, root, num_actions, counts=counts),
         load=partial(_load, keep_every, frame_side),
         actions=actions.NTU120[:num_actions],
+        published=PUBLISHED.get(num_actions, {}),
+        counts=counts,
     )

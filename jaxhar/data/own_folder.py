@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from jaxhar.data.records import Folder, Record, Skipped, encode, read_jpeg
+from jaxhar.data.records import FAR, Folder, Record, Skipped, encode, read_jpeg
 from jaxhar.errors import Problem
 from jaxhar.skeleton import PA16
 
@@ -69,7 +69,7 @@ def folder(root: str | Path, side: int = 640) -> Folder:
     classes = tuple(sorted({item.label for item in items}))
     if len(classes) < 2:
         raise Problem(f"{root} has {len(classes)} class ({', '.join(classes)}); actions are told apart from two on")
-    items = _divided(items)
+    items = _divided(items, root)
 
     def scan(skip_broken: bool) -> tuple[list[Item], list[Skipped]]:
         if broken and not skip_broken:
@@ -179,7 +179,7 @@ def _of_row(table: Path, row: dict[str, str], where: str) -> Item:
     return Item(path, row["label"], row.get("person") or _source(path), split, box, where)
 
 
-def _divided(items: list[Item]) -> list[Item]:
+def _divided(items: list[Item], root: Path) -> list[Item]:
     """The items with a split each: the given one, else whole persons of every class, always the same ones.
 
     Raises:
@@ -201,8 +201,8 @@ def _divided(items: list[Item]) -> list[Item]:
             splits[person] = "test" if i < wanted - tests else "train"
     if "test" not in splits.values():
         raise Problem(
-            f"nobody is left to test on: every class has one person or source video, as {items[0].person}; name the "
-            "person of each file in a CSV file, or give splits"
+            f"nobody in {root} is left to test on: every class has one person or source video, as {items[0].person}; "
+            "name the person of each file in a CSV file, or give splits"
         )
     return [Item(i.path, i.label, i.person, i.split or splits[i.person], i.box, i.where) for i in items]
 
@@ -223,6 +223,8 @@ def _load(classes: tuple[str, ...], side: int, item: Item, skip_broken: bool) ->
         box = whole if item.box is None else tuple(v * shrink for v in item.box)
         if box[0] >= size[0] or box[1] >= size[1] or box[2] <= 0 or box[3] <= 0:
             raise Problem(f"{item.where} has a box outside of the picture, which is {size[0]}x{size[1]} pixels large")
+        if max(box[2] - box[0], box[3] - box[1]) > FAR * max(size):
+            raise Problem(f"{item.where} has a box far larger than the picture of {size[0]}x{size[1]} pixels")
     except Problem as problem:
         if not skip_broken:
             raise

@@ -1,6 +1,5 @@
 """Penn Action, generated or real: from a folder to training and evaluation batches."""
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -16,10 +15,7 @@ from jaxhar.data import (
     synthetic,
     transforms,
 )
-from jaxhar.errors import Problem
 from jaxhar.skeleton import PENN
-
-_boxes = functools.lru_cache(maxsize=4)(penn_boxes.read)
 
 
 @dataclass(frozen=True)
@@ -52,14 +48,9 @@ class Penn(sequences.DataSet):
 
     def prepare(self, workdir: Path) -> sequences.Prepared:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
-        if self.boxes:
-            _boxes.cache_clear()  # the file may be another one now
-            _boxes(self.boxes)
         prepared = super().prepare(workdir)
-        if self.boxes and prepared.index["skipped"]:
-            raise Problem(
-                f"{self.boxes} counts the sequences of the whole set, but some were left out as broken; restore them"
-            )
+        if self.boxes:
+            penn_boxes.check(self.boxes, self.skip_broken, prepared.index)
         return prepared
 
     def example(
@@ -68,9 +59,8 @@ class Penn(sequences.DataSet):
         points, labelled = record["points"][frames], record["labelled"][frames]
         size = record["size"].tolist()
         if self.boxes and "split" in record:
-            box = self._predicted(record, frames, draw.flip)
-            if box is None:
-                box = transforms.centred_bbox(size, draw.scale)
+            step = self.augment.fixed_subsampling
+            box = penn_boxes.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
         else:
             box = transforms.gt_bbox(points, labelled, size, draw.scale)
         return sequences.to_example(
@@ -85,10 +75,3 @@ class Penn(sequences.DataSet):
             size=self.image_size,
             keep_outside=keep_outside,
         )
-
-    def _predicted(self, record: dict, frames: list[int], flip: bool) -> transforms.Box | None:
-        assert self.boxes
-        step = self.augment.fixed_subsampling
-        clips = transforms.multi_clips(len(record["points"]), step, self.clip_frames)
-        number = clips.index(frames) if frames in clips else 0
-        return _boxes(self.boxes).clip(record["split"], record["index"], frames, step, number, flip)

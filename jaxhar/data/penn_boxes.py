@@ -1,4 +1,4 @@
-"""Predicted boxes of Penn Action in the deephar authors' two JSON forms.
+"""Predicted boxes of Penn Action, and of NTU RGB+D, in the deephar authors' two JSON forms.
 
 Frame boxes: a list of three dicts, for test, train and validation, "sequence.frame" -> [x1, y1, x2, y2]; the box of a
 clip is the union over its frames. Clip boxes (penn_pred_bboxes_16f.json, CVPR'18): one dict of the test split,
@@ -6,6 +6,7 @@ clip is the union over its frames. Clip boxes (penn_pred_bboxes_16f.json, CVPR'1
 from 0 in the order of their split.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxhar import files
+from jaxhar.data import records, transforms
 from jaxhar.data.transforms import Box
 from jaxhar.errors import Problem
 
@@ -70,6 +72,29 @@ def read(path: str | Path) -> Boxes:
             if key.count(".") != dots or not key.replace(".", "").isdigit():
                 raise Problem(f"key {key!r} ({split}) in {path} does not name a {'clip' if clips else 'frame'}")
     return Boxes(splits, clips)
+
+
+_kept = functools.lru_cache(maxsize=4)(read)
+
+
+def check(path: str, skip_broken: bool, index: records.Index) -> None:
+    """Read a box file anew; Problem as of `read`, and if sequences were left out, for it counts them by their order."""
+    _kept.cache_clear()  # the file may be another one now
+    _kept(path)
+    if skip_broken and index["skipped"]:
+        raise Problem(f"{path} counts the sequences of the whole set, but some were left out as broken; restore them")
+
+
+def of_record(path: str, record: dict, frames: list[int], step: int, scale: float, flip: bool) -> Box:
+    """(4,) box of a clip of a record in evaluation: the predicted one, else the square around the whole image.
+
+    Args:
+      step: between the frames. scale: of that square. flip: whether the clip is mirrored.
+    """
+    clips = transforms.multi_clips(len(record["points"]), step, len(frames))
+    number = clips.index(frames) if frames in clips else 0
+    box = _kept(path).clip(record["split"], record["index"], frames, step, number, flip)
+    return transforms.centred_bbox(record["size"].tolist(), scale) if box is None else box
 
 
 def write(path: Path, boxes: Mapping[str, Mapping[tuple[int, int], Box]]) -> None:

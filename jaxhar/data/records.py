@@ -10,7 +10,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from jaxhar.errors import Problem
 
 _FORM = 2  # raised whenever the packed form changes
 _IN_MEMORY = 1 << 29  # bytes of a packed set
+FAR = 10  # what lies further off than this many frame sizes is a damaged number
 _LISTED = 20  # files that are named when some were left out
 
 
@@ -114,22 +114,27 @@ class Index(TypedDict):
     skipped: list[list[str]]
 
 
+@dataclass(frozen=True)
+class Means:
+    """How a set is packed; the result does not depend on it.
+
+    Attributes:
+      workers: processes; 0 packs in threads of this one.
+      beam: options of an Apache Beam pipeline, as "--runner=DirectRunner", in place of that; it needs `open`, which
+        gives the folder on another machine.
+    """
+
+    workers: int = 0
+    beam: str | None = None
+    open: Callable[[], Folder] | None = None
+
+
 def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path, Index]:
     """Where under `cache` the records of a folder are, and their index; packed first if they are not there.
 
-    One process packs, others wait. A killed one leaves nothing that is taken for whole: the next starts again.
-
-    Raises:
-      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, no room for the records.
+    What was left out is listed on stderr. Problem as of `pack`.
     """
-    digest = hashlib.sha256(f"{_FORM} {skip_broken}\n".encode())
-    for line in folder.fingerprint():
-        digest.update(f"{line}\n".encode())
-    path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
-    if not (path / "index.json").exists():
-        with locked(path.with_suffix(".lock")):
-            if not (path / "index.json").exists():
-                _pack(folder, path, skip_broken)
+    path = pack(folder, cache, skip_broken)
     index: Index = json.loads((path / "index.json").read_text())
     if index["skipped"]:
         print(f"left out {len(index['skipped'])} unusable files of {folder.root}:", file=sys.stderr)
@@ -140,23 +145,43 @@ def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path
     return path, index
 
 
-def _pack(folder: Folder, path: Path, skip_broken: bool) -> None:
-    from jaxhar.data import builder
+def pack(folder: Folder, cache: Path, skip_broken: bool = False, means: Means = Means()) -> Path:
+    """Pack the records of a folder under `cache`, unless they are there; returns where.
 
-    temporary = path.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run: the lock is ours now
+    One process packs, others wait. A killed one leaves finished parts in a folder "*.parts" of its own, from which the
+    next goes on; nothing half-written is taken for whole.
+
+    Raises:
+      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, no room for the records.
+    """
+    digest, shared = hashlib.sha256(f"{_FORM} {skip_broken}\n".encode()), hashlib.sha256(f"{_FORM}\n".encode())
+    for line in folder.fingerprint():
+        digest.update(f"{line}\n".encode())
+        shared.update(f"{line}\n".encode())
+    path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
+    # parts without broken files serve with and without skip_broken
+    work = cache / f"{folder.slug}-{shared.hexdigest()[:16]}.parts"
+    if not (path / "index.json").exists():
+        with locked(work.with_suffix(".lock")):
+            if not (path / "index.json").exists():
+                _pack(folder, path, work, skip_broken, means)
+    return path
+
+
+def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means) -> None:
+    from jaxhar.data import packing
+
+    others = [str(other) for other in path.parent.glob(f"{folder.slug}-*.parts") if other != work]
+    if others:
+        print(
+            f"unfinished, of other files or settings, and perhaps to be deleted: {', '.join(others)}", file=sys.stderr
+        )
+    for leftover in (path, path.with_suffix(".tmp")):  # without an index: of a version that did not keep parts
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        index = builder.build(folder, temporary, skip_broken)
-        if not index["sequences"]:
-            raise Problem(
-                f"{folder.root} holds no usable sequence; {len(index['skipped'])} unusable files were left out"
-            )
-        (temporary / "index.json").write_text(json.dumps(index))
-        os.replace(temporary, path)
+        packing.pack(folder, path, work, skip_broken, means)
     except OSError as error:
         raise Problem(f"packing {folder.root} into {path} failed: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -183,7 +208,9 @@ class Records:
         from jaxhar.data import builder
 
         self._made = folder, numbers, keep
-        self._source, self._numbers = builder.source(folder), numbers
+        self._folder, self._numbers = folder, numbers
+        with self._damage():
+            self._source = builder.source(folder)
         small = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < _IN_MEMORY
         self._read = functools.lru_cache(None if small else keep)(self._source.__getitem__)
 
@@ -194,7 +221,43 @@ class Records:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict:
-        return {**self._read(self._numbers[index]), "index": index}
+        with self._damage():
+            record = self._read(self._numbers[index])
+            if record["points"] is None:  # what array_record gives of a file that was cut off
+                raise ValueError("a record is empty")
+        return {**record, "index": index}
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of array_record, of protobuf, of TFDS
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise Problem(
+                f"the packed records in {self._folder} are damaged ({reason}); delete that folder, to pack them again"
+            ) from error
+
+
+def load(
+    folder_load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]],
+    root: Path,
+    sequence: Any,
+    skip_broken: bool,
+) -> tuple[Record | None, list[Skipped]]:
+    """What `Folder.load` gives; a record with impossible labels is a Problem, or left out with `skip_broken`."""
+    record, skipped = folder_load(sequence, skip_broken)
+    if record is None or not record.labelled.any():
+        return record, skipped
+    where, points = f"sequence {record.name} of {root}", record.points[record.labelled]
+    wrong = None
+    if not np.isfinite(points).all():
+        wrong = f"{where} has a joint at NaN or infinity that is called labelled; repair its labels"
+    elif np.abs(points[:, :2]).max() > FAR * max(record.size):
+        far, (width, height) = np.abs(points[:, :2]).max(), record.size
+        wrong = f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"
+    if wrong and not skip_broken:
+        raise Problem(wrong)
+    return (None, [*skipped, Skipped(record.name, wrong)]) if wrong else (record, skipped)
 
 
 def decode(data: bytes, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ A data set of its own is a reader (`NAME_folder.py`, giving a `jaxhar.data.recor
 `DataSet` (`NAME.py`) that says where to crop, how deep the scene is, and how long a reference length.
 """
 
+import abc
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ FREE = {"free": True}
 
 
 @dataclass(frozen=True)
-class DataSet:
+class DataSet(abc.ABC):
     """The settings that every data set has; an experiment holds one of a subclass.
 
     Attributes:
@@ -64,14 +65,15 @@ class DataSet:
     #: Records are single pictures: a training clip is made of `clip_frames` different ones.
     stacks: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def open(self, root: Path) -> records.Folder:
         """The folder under `root`, after a look at its layout; Problem if it is laid out otherwise."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def generate(self, out: Path, synth: synthetic.Synth) -> None:
         """Write generated data in the layout of this set."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def example(
         self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
@@ -79,7 +81,6 @@ class DataSet:
 
         In evaluation the record has "split" too, and "index" counts in that split.
         """
-        raise NotImplementedError
 
     def split_of(self, entry: records.Entry) -> str:
         """The split that a record belongs to; one that is not in `splits` is never read."""

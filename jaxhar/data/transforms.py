@@ -79,6 +79,7 @@ class Augment:
 NONE = Augment()
 
 MIN_SIDE = 32  # of a window, in pixels
+_LARGEST = 10_000  # pixels of a crop that is cut before it is shrunk; a larger one comes of a damaged label
 
 
 def valid_bbox(points: np.ndarray, rel: float = 1.5) -> Box:
@@ -184,6 +185,10 @@ def crop_image(image: np.ndarray, crop: Crop) -> np.ndarray:
     Resized with PIL's antialiased bilinear filter. Only the needed region is turned, at the image's own resolution.
     """
     w, h = crop.cut_size
+    if max(w, h) > _LARGEST:
+        shrink = geometry.scaling(crop.size / w, crop.size / h) @ crop.cut
+        cut = cv2.warpAffine(image, shrink[:2], (crop.size, crop.size))
+        return cv2.flip(cut, 1) if crop.flip else cut
     if crop.turned:
         # cv2 puts pixel centres at integers, the affine maps here at half integers.
         centres = geometry.translation(-0.5, -0.5) @ crop.cut @ geometry.translation(0.5, 0.5)

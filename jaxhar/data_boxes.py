@@ -1,0 +1,132 @@
+"""`jaxhar data boxes`: the person boxes of a whole data set as a pose network sees them, in the authors' JSON form.
+
+Luvizon et al., TPAMI 2020: a network of single frames looks at the square around the whole frame, and the box is the
+square about its sure joints, 1.5 times their extent. A data set evaluates with the file by its setting `boxes`.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar import files
+from jaxhar.errors import Problem, Usage
+from jaxhar.predict import Infer, Whole, survey
+
+#: Sets whose settings take a file of boxes.
+NAMES = ("penn", "ntu", "ntu120")
+_SPLITS = ("test", "train")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar data boxes`."""
+    parser.add_argument("name", choices=NAMES, help="which data set")
+    parser.add_argument("--root", type=Path, required=True, help="its folder")
+    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write: data.boxes")
+    parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
+    parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar data boxes`; a killed one goes on where it was."""
+    from jaxhar import checkpoint
+    from jaxhar.config import override
+    from jaxhar.convert import setting
+    from jaxhar.data import sets
+    from jaxhar.inference import infer
+
+    if args.batch < 1:
+        raise Usage("--batch must be 1 or more")
+    model, meta = checkpoint.load_model(args.weights)
+    settings: Any = override(sets.get(args.name).settings, dict(setting(text) for text in args.set))
+    cache = None if args.cache is None else str(args.cache)
+    prepared = dataclasses.replace(settings, root=str(args.root.expanduser()), cache=cache).prepare(args.out.parent)
+    length = meta.config.num_frames or 1
+    shape = max(1, args.batch // length), length
+    found = predict(prepared, partial(infer, model), meta.config.image_size, shape, args.out, _digest(model))
+    print(f"boxes of {found:,} frames: {args.out}")
+    print(f"evaluate with them by --config.data.boxes={args.out}")
+
+
+def _digest(model: Any) -> str:
+    """Tells networks apart by their numbers, wherever the weights lie."""
+    from jaxhar import port
+
+    digest = hashlib.sha256()
+    for name, array in sorted(port.to_flat(model).items()):
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def predict(
+    prepared: Any, infer: Infer, size: int, shape: tuple[int, int], out: Path, whose: str, progress: bool = True
+) -> int:
+    """Predict the boxes of all frames of a prepared set and write them; returns how many.
+
+    Args:
+      size: side of the network's crops. shape: B and T of its runs.
+      out: the file; what is finished of it is kept in OUT.unfinished until all is.
+      whose: names the network, to tell whether an unfinished file is of this one.
+
+    Raises:
+      Problem: nothing to predict, or `out` cannot be written.
+    """
+    from jaxhar.data import penn_boxes
+
+    jobs = [(split, i) for split in _SPLITS for i in range(len(prepared.entries(split)))]
+    if not jobs:
+        raise Problem(f"the folder behind {prepared.folder} has no sequence")
+    journal = _Journal(out.with_name(f"{out.name}.unfinished"), f"{prepared.folder.name} {size} {whose}")
+    sources = {split: prepared.records(split) for split in _SPLITS if prepared.entries(split)}
+    boxes: dict[str, dict[tuple[int, int], np.ndarray]] = {split: {} for split in _SPLITS}
+    for split, i in tqdm(jobs, desc="looking", unit="sequence", disable=not progress):
+        key = f"{split} {i}"
+        if key not in journal.known:
+            _, found = survey(_frames(sources[split][i], size), infer, shape)
+            journal.add(key, np.round(found).astype(int).tolist())
+        boxes[split] |= {(i, t): np.array(box) for t, box in enumerate(journal.known[key])}
+    penn_boxes.write(out, boxes)
+    journal.path.unlink()
+    return sum(len(table) for table in boxes.values())
+
+
+def _frames(record: dict, size: int) -> Iterator[Whole]:
+    from jaxhar.data.records import decode
+
+    for t, data in enumerate(record["frames"]):
+        yield Whole.of(float(t), decode(data, record["name"].decode()), size)
+
+
+class _Journal:
+    """Lines of JSON that are added one by one, and read back if the first says that they belong to the same work."""
+
+    def __init__(self, path: Path, identity: str):
+        self.path = path
+        self.known: dict[str, list] = {}
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        if lines and lines[0] == json.dumps(identity):
+            for line in lines[1:]:
+                try:
+                    key, value = json.loads(line)
+                except ValueError:  # cut off by a kill
+                    break
+                self.known[key] = value
+        whole = [json.dumps(identity), *(json.dumps(pair) for pair in self.known.items())]
+        files.write(path, ("\n".join(whole) + "\n").encode())
+
+    def add(self, key: str, value: list) -> None:
+        self.known[key] = value
+        try:
+            with open(self.path, "a") as file:
+                file.write(json.dumps([key, value]) + "\n")
+        except OSError as error:
+            raise files.cannot_write(self.path, error) from error
