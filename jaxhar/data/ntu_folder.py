@@ -140,7 +140,7 @@ def scan(
     for name, labels in sorted(found.labels.items()):
         action = number(name, "A")
         if name in found.missing:
-            skipped.append(Skipped(str(labels), f"has no usable skeleton, says {found.missing[name]}"))
+            skipped.append(Skipped(str(labels), f"has no usable skeleton, says {found.missing[name]}", True))
             continue
         wrong = None
         if not 1 <= action <= len(actions.NTU120):

@@ -32,10 +32,11 @@ _LISTED = 20  # files that are named when some were left out
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file left out, and why."""
+    """A file left out, and why; `expected` where the data set itself says so."""
 
     path: str
     reason: str
+    expected: bool = False
 
 
 @dataclass(frozen=True)
