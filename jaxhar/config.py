@@ -67,7 +67,7 @@ class Experiment:
       eval_batch: clips per evaluation batch.
       init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's also starts
         the pose part of an action network; what then stays at its initial values is printed.
-      published: the figures to compare with, a sentence each; printed in the report.
+      published: the figures to compare with, printed in the report: `jaxhar.scores.Published`, or a sentence each.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -81,7 +81,7 @@ class Experiment:
     protocols: tuple[str, ...] = ("single",)
     eval_batch: int = 8
     init_from: str | None = None
-    published: tuple[str, ...] = ()
+    published: tuple[Any, ...] = ()
     banner: str = ""
 
 
