@@ -25,8 +25,8 @@ def rows(results: Results, published: tuple[str | Published, ...]) -> list[tuple
     second = [key.removesuffix(f"/{AUTHORS}") for key in figures if key.endswith(f"/{AUTHORS}")]
     found = []
     for key in dict.fromkeys([*(p.key for p in known), *second]):
-        theirs = [p for p in known if p.key == key]
-        unit = theirs[0].unit if theirs else units.get(key, "%")
+        theirs: list[Published | None] = [p for p in known if p.key == key]
+        unit = next((p.unit for p in known if p.key == key), units.get(key, "%"))
         own = [number(figures.get(name, np.nan), unit) for name in (key, f"{key}/{AUTHORS}")]
         for figure in theirs or [None]:
             said = (number(figure.value, unit), figure.protocol) if figure else ("", "")
