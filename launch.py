@@ -74,6 +74,8 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
 
     prepared = experiment.data.prepare(workdir)
     options: dict[str, Any] = {"metrics": experiment.metrics, "batch": experiment.eval_batch}
+    if getattr(experiment.model, "num_actions", None):
+        options["actions"] = tuple(prepared.actions)
 
     def figures(model: nnx.Module) -> dict[str, float]:
         # The first protocol only: the multi-clip one takes a hundred times as long.
@@ -84,12 +86,19 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
         dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
         model = zoo.create(experiment.model, rngs=nnx.Rngs(experiment.train.seed), dtype=dtype)
         model = train.run(experiment, workdir, model, prepared, figures)
-    if mode == "eval" or (experiment.train.best and experiment.train.steps):
+    if mode == "eval" or (experiment.train.best and experiment.steps):
         model, _ = checkpoint.load_model(workdir)
     results = evaluate.run(model, prepared, protocols=experiment.protocols, **options)
     results.save(workdir / "results.json")
     page = report.write(workdir, results, title=experiment.name, published=experiment.published)
     print(f"report: {page}\npictures: {workdir / 'pictures'}")
+    for name, also in experiment.also.items():
+        options["metrics"] = also.metrics
+        results = evaluate.run(model, prepared.parts[name], protocols=also.protocols, **options)
+        (workdir / name).mkdir(exist_ok=True)
+        results.save(workdir / name / "results.json")
+        page = report.write(workdir / name, results, title=f"{experiment.name} on {name}", published=also.published)
+        print(f"report: {page}")
 
 
 def main(argv: list[str]) -> int:

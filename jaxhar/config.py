@@ -10,9 +10,10 @@ import difflib
 import enum
 import importlib.util
 import inspect
+import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Train:
     """How long and how to train.
 
     Attributes:
-      steps: optimizer steps in all.
+      steps: optimizer steps in all. With stages, at most so many of theirs; None for all.
       seed: of the initial weights and of the data order.
       log_every: steps averaged into one line of metrics.jsonl.
       eval_every: steps between evaluations, each followed by a checkpoint; 0 for none.
@@ -35,7 +36,7 @@ class Train:
       devices: local devices to spread each batch over, 0 for all of them.
     """
 
-    steps: int = 1000
+    steps: int | None = 1000
     seed: int = 0
     log_every: int = 10
     eval_every: int = 0
@@ -47,8 +48,40 @@ class Train:
 
     def __post_init__(self) -> None:
         for name, low in {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1}.items():
-            if getattr(self, name) < low:
-                raise Usage(f"train.{name} is {getattr(self, name)}; it must be at least {low}")
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise Usage(f"train.{name} is {value}; it must be at least {low}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a run. What it leaves open is the experiment's.
+
+    Attributes:
+      steps: its length.
+      optimizer: begins anew with the stage, as does its schedule; its table says what is frozen.
+      losses: in place of the experiment's.
+      data: fields of the experiment's data that differ, those that say what a batch is made of, e.g.
+        {"clips_per_batch": 0, "stills_per_batch": 24}.
+    """
+
+    steps: int
+    optimizer: Any = None
+    losses: Any = None
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise Usage(f"the steps of a stage are {self.steps}; they must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a further data set is evaluated; fields as those of `Experiment`."""
+
+    metrics: tuple[Any, ...] = ()
+    protocols: tuple[str, ...] = ("single",)
+    published: tuple[Any, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +95,14 @@ class Experiment:
       losses: callable (preds, batch) -> dict of (B,) terms, e.g. `jaxhar.losses.Multitask`.
       optimizer: `jaxhar.optim.Optimizer`.
       train: schedule of the loop.
+      stages: name -> `Stage`, one after the other; none for one stage of `train.steps`.
       metrics: metric objects for `jaxhar.evaluate`.
       protocols: names of the evaluation protocols to run at the end, "single" and "multi".
       eval_batch: clips per evaluation batch.
       init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's also starts
         the pose part of an action network; what then stays at its initial values is printed.
       published: the figures to compare with, printed in the report: `jaxhar.scores.Published`, or a sentence each.
+      also: name of another set of a `jaxhar.data.mixed.Mixed` -> how it is evaluated at the end, into its own folder.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -77,12 +112,37 @@ class Experiment:
     losses: Any
     optimizer: Any
     train: Train = Train()
+    stages: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
     metrics: tuple[Any, ...] = ()
     protocols: tuple[str, ...] = ("single",)
     eval_batch: int = 8
     init_from: str | None = None
     published: tuple[Any, ...] = ()
+    also: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     banner: str = ""
+
+    @property
+    def plan(self) -> dict[str, Stage]:
+        """The stages with nothing left open; "" is the name of a single one.
+
+        Usage if `train.steps` is missing, or more than they have.
+        """
+        stages = self.stages or {"": Stage(self.train.steps or 1)}
+        total = sum(stage.steps for stage in stages.values())
+        if self.train.steps is None and not self.stages:
+            raise Usage("train.steps is None: without stages it must say how long to train")
+        if self.stages and (self.train.steps or 0) > total:
+            raise Usage(f"train.steps is {self.train.steps}, but the stages have {total}; set their own steps")
+        return {
+            name: dataclasses.replace(s, optimizer=s.optimizer or self.optimizer, losses=s.losses or self.losses)
+            for name, s in stages.items()
+        }
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        own = self.train.steps
+        return own if own is not None else sum(stage.steps for stage in self.plan.values())
 
 
 def load(spec: str) -> Experiment:
@@ -107,6 +167,28 @@ def load(spec: str) -> Experiment:
     if arg and not inspect.signature(get_config).parameters:
         raise Usage(f"{path} takes no argument, but got {arg!r} after the colon")
     return get_config(arg) if arg else get_config()
+
+
+def pick(which: str, homes: Sequence[str], **variants: Callable[[], Experiment]) -> Experiment:
+    """One of a config file's experiments by the word after its colon.
+
+    Without a word it is "paper" if all folders `homes` are in $JAXHAR_DATA, else "demo", which says so first. Usage
+    for another word.
+    """
+    home = os.environ.get("JAXHAR_DATA")
+    found = bool(home) and all((Path(str(home)) / name).is_dir() for name in homes)
+    which = which or ("paper" if found else "demo")
+    if which not in variants:
+        raise Usage(f"there is no experiment :{which}; there are only {' and '.join(f':{name}' for name in variants)}")
+    experiment = variants[which]()
+    if which != "demo":
+        return experiment
+    names = ", ".join(homes)
+    banner = (
+        "EMBEDDED DEMO: a narrow network learns from generated data.\n"
+        f"For the paper's experiment put {names} into one folder, name it in JAXHAR_DATA, and choose :paper.\n"
+    )
+    return dataclasses.replace(experiment, banner=banner)
 
 
 def override(experiment: Any, changes: Mapping[str, str]) -> Any:
@@ -164,6 +246,11 @@ def _replace(owner: Any, names: list[str], text: str, key: str) -> Any:
     name, rest = names[0], names[1:]
     where = ".".join(key.split(".")[: -len(names)]) or "the experiment"
     if isinstance(owner, Mapping):
+        nested = {n: item for n, item in owner.items() if dataclasses.is_dataclass(item) or isinstance(item, Mapping)}
+        if name in nested and rest:
+            return {**owner, name: _replace(nested[name], rest, text, key)}
+        if nested:
+            raise Usage(f"--config.{key}: {where} has {', '.join(nested)}; name one of them and a setting of it")
         if rest:
             raise Usage(f"--config.{key}: {where} has no nested settings")
         return {**owner, name: _literal(text)}

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxhar import config
-from jaxhar.config import Experiment, Train
+from jaxhar.config import Experiment, Stage, Train
 from jaxhar.errors import Problem, Usage
 from jaxhar.optim import Optimizer
 
@@ -81,6 +81,31 @@ def test_override_changes_nothing_else():
     assert changed.optimizer.options == {"decay": 0.5}
     assert dataclasses.replace(changed, train=Train(), optimizer=Optimizer()) == EXPERIMENT
     assert EXPERIMENT.train.steps == 1000
+
+
+def test_settings_of_stages():
+    stages = {"pose": Stage(3), "heads": Stage(2, Optimizer(learning_rate=0.5))}
+    experiment = dataclasses.replace(EXPERIMENT, stages=stages, train=Train(steps=None))
+    assert experiment.steps == 5 and dataclasses.replace(experiment, train=Train(steps=4)).steps == 4
+    assert [stage.optimizer.learning_rate for stage in experiment.plan.values()] == [
+        EXPERIMENT.optimizer.learning_rate,
+        0.5,
+    ]
+    changed = config.override(experiment, {"stages.heads.optimizer.learning_rate": "0.1", "stages.pose.steps": "7"})
+    assert changed.plan["heads"].optimizer.learning_rate == 0.1 and changed.steps == 9
+    assert changed.stages["heads"].steps == 2 and config.override(experiment, {"train.steps": "None"}) == experiment
+    for key, message in {
+        "stages.haeds.steps": "stages has pose, heads; name one of them",
+        "stages.pose": "stages has pose, heads; name one of them",
+        "stages.pose.stepps": "stages.pose has no 'stepps'; did you mean 'steps'",
+        "stages.heads.steps": "must be at least 1",
+    }.items():
+        with pytest.raises(Usage, match=message):
+            config.override(experiment, {key: "0"})
+    with pytest.raises(Usage, match="train.steps is None: without stages"):
+        assert dataclasses.replace(EXPERIMENT, train=Train(steps=None)).steps
+    with pytest.raises(Usage, match="train.steps is 6, but the stages have 5"):
+        assert dataclasses.replace(experiment, train=Train(steps=6)).plan
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ authors' scripts (docs/quirks.md).
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import geometry
+from jaxhar.batch import Batch, Preds
 from jaxhar.camera import Camera
 from jaxhar.comparison import AUTHORS
 from jaxhar.errors import Problem
@@ -39,8 +40,12 @@ def _forward(graphdef: Any, state: Any, frames: jax.Array) -> dict[str, jax.Arra
     return dict(nnx.merge(graphdef, state)(frames))
 
 
+#: A network, or any function from a batch to predictions, actions as logits.
+Predictor = nnx.Module | Callable[[Batch], Preds]
+
+
 def run(
-    model: nnx.Module,
+    model: Predictor,
     prepared: Any,
     *,
     metrics: Sequence[PoseMetric] = (PCK(0.2),),
@@ -54,7 +59,8 @@ def run(
     """Evaluate a network on a split.
 
     Args:
-      model: called on frames (B, T, H, W, 3) in evaluation mode; the object itself is left as it is.
+      model: a network, called on frames (B, T, H, W, 3) in evaluation mode and itself left as it is, or a function
+        that is called on whole batches.
       prepared: the data: `eval_stream` and `eval_length` of (split, protocol, batch), `sequence_names(split)`,
         `skeleton`, `actions`, and perhaps `crop_protocols`, by which the consecutive crops of one sequence are views
         of the same picture; `too_short(split)`, the sequences that have no whole clip; `notes`, sentences for the
@@ -135,7 +141,7 @@ def _choose_actions(preds: dict, known: tuple, classes: tuple[str, ...]) -> str:
 
 
 def predictions(
-    model: nnx.Module, prepared: Any, split: str, protocol: str, batch: int = 8, progress: bool = True
+    model: Predictor, prepared: Any, split: str, protocol: str, batch: int = 8, progress: bool = True
 ) -> Iterator[tuple[dict, dict]]:
     """What a network says of every example of a split, in order; arguments as `run`.
 
@@ -143,16 +149,23 @@ def predictions(
       An example and its predictions, both without the batch axis, action as logits. Crops of one picture are averaged,
       see `average_crops`.
     """
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    predict = model
+    if isinstance(model, nnx.Module):
+        view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
+        graphdef, state = nnx.split(view)
+
+        def predict(batch: Batch) -> Any:
+            return _forward(graphdef, state, batch["frames"])
+
     stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
     length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
     bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
-    pairs = _examples(graphdef, state, bar)
+    pairs = _examples(predict, bar)
     averaged = protocol in getattr(prepared, "crop_protocols", ())
     return average_crops(pairs, prepared.skeleton.flip) if averaged else pairs
 
 
-def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, dict]]:
+def _examples(predict: Callable[[Batch], Any], batches: Any) -> Iterator[tuple[dict, dict]]:
     """Pairs of one example and its predictions, without the batch axis; padding is left out."""
 
     def unpack(batch, preds):
@@ -163,7 +176,7 @@ def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, d
     waiting = None
     for batch in batches:
         # The device works on this batch while the host scores the one before.
-        preds = _forward(graphdef, state, batch["frames"])
+        preds = predict(batch)
         if waiting:
             yield from unpack(*waiting)
         waiting = batch, preds

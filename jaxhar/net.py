@@ -1,6 +1,6 @@
 """A network as flat dicts of arrays, the form in which training handles it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -29,6 +29,14 @@ class Net:
         """The network around these arrays; a copy, so that it may be traced and changed."""
         state = nnx.from_flat_state({self._places[n]: a for n, a in (params | stats).items()})
         return nnx.merge(self.graphdef, state, copy=True)
+
+    def frozen(self, keep: Callable[[str], bool]) -> "Net":
+        """The same network, with normalisation by the running statistics wherever `keep(their dotted path)`."""
+        model = self.merge(self.params, self.stats)
+        for path, module in nnx.iter_modules(model):
+            if isinstance(module, nnx.BatchNorm) and keep(".".join(map(str, (*path, "mean")))):
+                module.use_running_average = True
+        return Net(model)
 
     def load(self, arrays: Mapping[str, np.ndarray], source: str, partial: bool = False) -> list[str]:
         """Takes over weights and running statistics by dotted path, not the state of random number generators.

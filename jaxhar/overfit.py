@@ -261,8 +261,8 @@ def score(preds: dict[str, np.ndarray], samples: Samples, steps: int = 0, second
         example = {name: values[b] for name, values in batch.items()}
         pred, true = preds["pose"][-1:, b].astype(np.float64), example["pose"].astype(np.float64)
         to_image = geometry.invert(example["affine"])
-        image = [geometry.apply(to_image, pose[..., :2]) for pose in (pred, true)]
-        states.append(metric.get(*image, example["valid"][..., :2].all(-1), example["norm"], samples.skeleton))
+        seen, shown = geometry.apply(to_image, pred[..., :2]), geometry.apply(to_image, true[..., :2])
+        states.append(metric.get(seen, shown, example["valid"][..., :2].all(-1), example["norm"], samples.skeleton))
         if deep:
             world = in_world(example, pred), in_world(example, true)
             spaces.append(MPJPE().get(*world, example["valid"].all(-1), None, samples.skeleton))
@@ -335,7 +335,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar overfit`."""
     parser.add_argument("config", nargs="?", default=CONFIG, help="the experiment (default: %(default)s)")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="MPII photos: a folder with a .json and images/")
-    parser.add_argument("--samples", type=int, metavar="N", help="how many (default: all photos, or 2 of the experiment)")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="how many (default: all photos, or 2 of the experiment)"
+    )
     parser.add_argument("--steps", type=int, default=1000, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")

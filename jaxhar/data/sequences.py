@@ -7,9 +7,9 @@ A data set of its own is a reader (`NAME_folder.py`, giving a `jaxhar.data.recor
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -240,6 +240,10 @@ class Prepared:
     config: DataSet
     folder: Path
     index: records.Index = field(repr=False)
+
+    def changed(self, **fields: Any) -> "Prepared":
+        """The same records with other settings, of those that say what a batch is made of."""
+        return replace(self, config=replace(self.config, **fields))
 
     @property
     def eval_split(self) -> str:

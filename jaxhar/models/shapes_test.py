@@ -12,7 +12,7 @@ from flax import nnx
 from jaxhar import losses, zoo
 from parity_tests.cases import QUICKLY
 
-TIMES, JOINTS, SIDES = (1, 2, 3, 5, 10, 17), (13, 16, 17, 20, 21), (64, 128, 200)
+TIMES, JOINTS, SIDES = (1, 2, 3, 5, 10, 17), (13, 16, 17, 20, 21), (64, 128, 200, 256)
 #: Every value once, odd ones with odd and with even ones.
 COVERING = [
     ("reception-ntu", 1, 17, 128),
