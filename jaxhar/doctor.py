@@ -7,6 +7,7 @@ examples themselves. Nothing is trained.
 """
 
 import argparse
+import functools
 import io
 import itertools
 from collections.abc import Iterator
@@ -123,7 +124,9 @@ def scores(prepared: Any, metrics: tuple, protocols: tuple[str, ...], count: int
     for metric in results.pose:
         mean = float(metric.state.pooled()[-1])
         bound = AUTHORS_LENS if "authors" in f"{metric.key} {metric.name}" else EXACT
-        right = mean == 1 if metric.unit == "%" else mean <= bound
+        # of an area under a curve, the first threshold is 0: averaged crops miss it by rounding
+        whole = 1 if metric.terms == 1 else 1 - 1 / metric.terms
+        right = mean >= whole if metric.unit == "%" else mean <= bound
         if np.isnan(mean):
             right = not labelled
         figure = f"{mean:.2%}" if metric.unit == "%" else f"{mean:.4f} {metric.unit}"
@@ -215,16 +218,15 @@ def network(config: Any, batch: "Batch", joints: int) -> Finding:
     import jax
     from flax import nnx
 
-    from jaxhar import zoo
-
     frames = jax.ShapeDtypeStruct(np.shape(batch["frames"]), np.float32)
     pose = np.shape(batch["pose"])
+    graphdef, state = _abstract(config)
 
-    def forward(frames: jax.Array) -> Any:
-        return zoo.create(config, rngs=nnx.Rngs(0))(frames, action="action" in batch)
+    def forward(state: Any, frames: jax.Array) -> Any:
+        return dict(nnx.merge(graphdef, state)(frames, action="action" in batch))
 
     try:
-        shapes = jax.tree.map(lambda leaf: leaf.shape, dict(jax.eval_shape(forward, frames)))
+        shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(forward, state, frames))
     except (ValueError, TypeError) as error:
         return Finding("network", f"it does not take frames of {frames.shape}: {str(error).splitlines()[0]}", False)
     wrong = []
@@ -241,6 +243,16 @@ def network(config: Any, batch: "Batch", joints: int) -> Finding:
             wrong.append(f"it knows {heads[-1]} actions, and there is a label {known}")
     words = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     return Finding("network", "; ".join(wrong) or words, not wrong)
+
+
+@functools.lru_cache(maxsize=1)
+def _abstract(config: Any) -> tuple[Any, Any]:
+    """A network without numbers in it, taken apart."""
+    from flax import nnx
+
+    from jaxhar import zoo
+
+    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, rngs=nnx.Rngs(0))))
 
 
 def settings(experiment: "Experiment", prepared: Any) -> Finding:
@@ -284,7 +296,9 @@ def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
         corners = scale * geometry.apply(geometry.invert(case.example["affine"]), corners)
         frame = cv2.polylines(frame, [np.round(corners).astype(int)], True, (255, 200, 0), 1, cv2.LINE_AA)
-        frame = viz.draw_skeleton(frame, np.where(valid, found_again(case)[middle] * scale, np.nan), prepared.skeleton)
+        back = np.where(valid, found_again(case)[middle] * scale, np.nan)
+        sides = prepared.skeleton.flip if case.draw.flip else slice(None)
+        frame = viz.draw_skeleton(frame, back[sides], prepared.skeleton)
         crop = np.clip((case.example["frames"][middle] + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
         crop = cv2.resize(crop, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
         pose = np.where(valid, case.example["pose"][middle, :, :2].astype(np.float64) * _TILE, np.nan)

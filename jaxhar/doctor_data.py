@@ -114,7 +114,7 @@ def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) ->
         lambda: crops(training, layout, prepared.skeleton, "training crops", inside_only=True),
         lambda: crops(evaluation, layout, prepared.skeleton, "evaluation crops", inside_only=False),
         lambda: pixels(cases),
-        lambda: mirror(evaluation[: max(2, count // 4)], prepared),
+        lambda: mirror(evaluation[:8], prepared),
         lambda: in_sight(evaluation),
         lambda: space(cases, layout, prepared.skeleton),
         lambda: streamed(prepared),
