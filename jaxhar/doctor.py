@@ -53,7 +53,7 @@ def examine(
         trained = own and bool(getattr(experiment.model, "num_actions", None))
         found, cases = look(part, count, seed, trained)
         if also is not None:
-            found.append(scores(part, also.metrics, also.protocols, count, bool(found_joints(cases))))
+            found.append(scores(part, also.metrics, also.protocols, count, found_joints(cases) > 0, trained))
         if out is not None and cases:
             sheet(out / f"doctor_{name}.png", cases, part)
         findings += [(name, finding) for finding in found]
@@ -74,15 +74,11 @@ def found_joints(cases: list[Case]) -> int:
     return sum(int(case.example["valid"].any(-1).sum()) for case in cases)
 
 
-def perfect(batch: "Batch", blocks: int = 2, classes: int | None = None) -> "Preds":
-    """The truth of a batch in the form of a network's output, the same in every block and head."""
-    preds: dict[str, Any] = {
-        "pose": np.repeat(np.asarray(batch["pose"])[None], blocks, 0),
-        "visible": np.repeat(np.asarray(batch["visible"])[None], blocks, 0),
-    }
-    if "action" in batch:
-        actions = np.asarray(batch["action"])
-        logits = _SURE * np.eye(classes or int(actions.max(initial=0)) + 1, dtype=np.float32)[actions]
+def perfect(batch: "Batch", classes: int | None) -> "Preds":
+    """The truth of a batch in the form of the output of a network of 2 blocks and, with classes, 3 heads."""
+    preds: dict[str, Any] = {name: np.repeat(np.asarray(batch[name])[None], 2, 0) for name in ("pose", "visible")}  # type: ignore[literal-required]
+    if "action" in batch and classes:
+        logits = _SURE * np.eye(classes, dtype=np.float32)[np.asarray(batch["action"])]
         preds["action"] = np.repeat(logits[None], 3, 0)
     return preds  # type: ignore[return-value]
 
@@ -103,16 +99,22 @@ class _Some:
         return min(self._batches, self._prepared.eval_length(**which))
 
 
-def scores(prepared: Any, metrics: tuple, protocols: tuple[str, ...], count: int, labelled: bool) -> Finding:
-    """The experiment's own metrics and protocols, on the truth."""
+def scores(
+    prepared: Any, metrics: tuple, protocols: tuple[str, ...], count: int, labelled: bool, actions: bool
+) -> Finding:
+    """The experiment's own metrics and protocols, on the truth.
+
+    Args:
+      labelled: whether there are joints to score. actions: whether the network recognises actions.
+    """
     from jaxhar import evaluate
     from jaxhar.metrics import PixelError
 
     batch = 8
     some = _Some(prepared, max(1, count // batch))
-    classes = len(prepared.actions)
+    classes = len(prepared.actions) if actions else None
     results = evaluate.run(
-        lambda examples: perfect(examples, classes=classes),
+        lambda examples: perfect(examples, classes),
         some,
         metrics=(*metrics, PixelError("error of the truth")),
         protocols=protocols,
@@ -156,7 +158,8 @@ def training(losses: Any, batch: "Batch") -> list[Finding]:
         Finding("batch", "; ".join(words) or f"{shape}, {valid[..., 0].mean():.0%} of the joints labelled", not words)
     ]
 
-    preds = jax.tree.map(jnp.asarray, perfect(batch))
+    classes = int(np.max(batch["action"])) + 2 if "action" in batch else None
+    preds = jax.tree.map(jnp.asarray, perfect(batch, classes))
     rng = np.random.default_rng(0)
 
     def total(preds: Any, batch: Any) -> jax.Array:

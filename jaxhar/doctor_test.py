@@ -285,9 +285,9 @@ class Mirrored(PCK):
 
 
 def test_a_metric_that_misses_the_truth_is_found(prepared):
-    finding = doctor.scores(prepared["penn"], (PCK(0.2), Mirrored(0.2, name="odd")), ("single",), 8, True)
+    finding = doctor.scores(prepared["penn"], (PCK(0.2), Mirrored(0.2, name="odd")), ("single",), 8, True, True)
     assert not finding.passed and "odd" in finding.found and "pck@0.2" not in finding.found
-    empty = doctor.scores(prepared["penn"], (PCK(0.2, exclude=PA17.joints),), ("single",), 8, True)
+    empty = doctor.scores(prepared["penn"], (PCK(0.2, exclude=PA17.joints),), ("single",), 8, True, True)
     assert not empty.passed and "nan" in empty.found
 
 
