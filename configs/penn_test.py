@@ -27,7 +27,13 @@ SMALL = {
     "data.synth.test_performers": 2,
     "data.synth.frames": (10, 12),
     "data.synth.size": (96, 72),
-    "train.steps": 4,
+    "stages.pose.steps": 2,
+    "stages.pose.data.stills_per_batch": 2,
+    "stages.heads.steps": 2,
+    "stages.heads.data.clips_per_batch": 2,
+    "stages.heads.optimizer.schedule_options.warmup_steps": 1,
+    "stages.all.steps": 2,
+    "stages.all.optimizer.schedule_options.warmup_steps": 1,
 }
 
 
@@ -43,7 +49,7 @@ def test_demo_end_to_end(tmp_path):
     assert done.returncode == 1 and "schedule_options" in done.stderr  # what the demo's own schedule was given
     done = launch(*words, "--config.optimizer.schedule_options.warmup_steps=1", workdir=workdir)
     assert done.returncode == 0, done.stderr
-    assert "EMBEDDED DEMO" in done.stdout and "--config.data.root=" in done.stdout
+    assert "EMBEDDED DEMO" in done.stdout and "JAXHAR_DATA" in done.stdout
     assert "pushup" in done.stdout and "r wrist" in done.stdout
     for name in ("report.html", "results.json", "metrics.jsonl", "pictures/confusion_single.png"):
         assert (workdir / name).stat().st_size > 0
@@ -58,16 +64,16 @@ def test_demo_end_to_end(tmp_path):
 
 
 def test_which_experiment(monkeypatch, tmp_path):
-    monkeypatch.delenv("JAXHAR_DATA", raising=False)
-    assert config.load(str(CONFIG)).name == "penn-demo"
     monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
-    assert config.load(str(CONFIG)).name == "penn-demo"
     (tmp_path / "Penn_Action").mkdir()
+    assert config.load(str(CONFIG)).name == "penn-demo"
+    (tmp_path / "MPII").mkdir()
     assert config.load(str(CONFIG)).name == "penn"
     assert config.load(f"{CONFIG}:demo").name == "penn-demo"
-    paper = config.load(f"{CONFIG}:paper")
-    assert (paper.model.num_blocks, paper.model.num_frames, paper.model.image_size) == (4, 16, 256)
-    with pytest.raises(Usage, match="only :demo and :paper"):
+    alone = config.load(f"{CONFIG}:alone")
+    assert (alone.model.num_blocks, alone.model.num_frames, alone.model.image_size) == (4, 16, 256)
+    assert list(config.load(f"{CONFIG}:paper").stages) == ["pose", "heads", "all"]
+    with pytest.raises(Usage, match="only :demo, :paper, :alone"):
         config.load(f"{CONFIG}:penn")
 
 
@@ -77,7 +83,7 @@ def test_which_experiment(monkeypatch, tmp_path):
         (["--config=configs/pen.py"], 2, "no config file at configs/pen.py"),
         (["--config=configs/penn.py:demo", "--config.train.step=3"], 2, "did you mean 'steps'?"),
         (["--config=configs/penn.py:demo", "--config.train.steps=many"], 2, "expected int"),
-        (["--config=configs/penn.py:paper", "--config.data.root=configs"], 1, "expected"),
+        (["--config=configs/penn.py:alone", "--config.data.root=configs"], 1, "expected"),
     ],
 )
 def test_mistakes_are_one_sentence(words, code, sentence, tmp_path):

@@ -19,6 +19,10 @@ COUNTED = {
 }
 
 
+#: Columns of the screen that the tables need.
+WIDTH = 120
+
+
 def counts(name: str) -> tuple[int, int]:
     """Weights (running statistics included) and multiply-adds of a network of the zoo."""
     if name in COUNTED:
@@ -48,7 +52,9 @@ def main(args: argparse.Namespace) -> None:
 
     from jaxhar import zoo
 
-    console = Console(highlight=False)
+    terminal = Console(highlight=False)
+    # Narrower, names and sums would be cut; a pipe or a file has no width.
+    console = terminal if terminal.width >= WIDTH else Console(highlight=False, width=WIDTH)
     if args.name:
         console.print(_page(args.name, zoo.entry(args.name)))
         return
@@ -58,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _tables(entries: "dict[str, Entry]"):
-    """Two tables of 100 columns: the networks, and their files."""
+    """Two tables: the networks, and their files."""
     from rich.table import Table
 
     networks = Table("network", "joints", "actions", "frames", "parameters", "multiply-adds", "published")

@@ -179,7 +179,7 @@ def pick(which: str, homes: Sequence[str], **variants: Callable[[], Experiment])
     found = bool(home) and all((Path(str(home)) / name).is_dir() for name in homes)
     which = which or ("paper" if found else "demo")
     if which not in variants:
-        raise Usage(f"there is no experiment :{which}; there are only {' and '.join(f':{name}' for name in variants)}")
+        raise Usage(f"there is no experiment :{which}; there are only {', '.join(f':{name}' for name in variants)}")
     experiment = variants[which]()
     if which != "demo":
         return experiment
@@ -246,11 +246,10 @@ def _replace(owner: Any, names: list[str], text: str, key: str) -> Any:
     name, rest = names[0], names[1:]
     where = ".".join(key.split(".")[: -len(names)]) or "the experiment"
     if isinstance(owner, Mapping):
-        nested = {n: item for n, item in owner.items() if dataclasses.is_dataclass(item) or isinstance(item, Mapping)}
-        if name in nested and rest:
-            return {**owner, name: _replace(nested[name], rest, text, key)}
-        if nested:
-            raise Usage(f"--config.{key}: {where} has {', '.join(nested)}; name one of them and a setting of it")
+        if rest and name in owner:
+            return {**owner, name: _replace(owner[name], rest, text, key)}
+        if any(dataclasses.is_dataclass(item) for item in owner.values()):
+            raise Usage(f"--config.{key}: {where} has {', '.join(owner)}; name one of them and a setting of it")
         if rest:
             raise Usage(f"--config.{key}: {where} has no nested settings")
         return {**owner, name: _literal(text)}

@@ -65,7 +65,7 @@ def examine(
             where = f"{name} {kind}".strip()
             findings += [(where, finding) for finding in training(stage.losses, batch)]
             findings.append((where, network(experiment.model, batch, len(prepared.skeleton))))
-    findings.append(("settings", settings(experiment, prepared)))
+    findings.append(("settings", names(experiment, prepared.actions)))
     return findings
 
 
@@ -258,15 +258,15 @@ def _abstract(config: Any) -> tuple[Any, Any]:
     return nnx.split(nnx.eval_shape(lambda: zoo.create(config, rngs=nnx.Rngs(0))))
 
 
-def settings(experiment: "Experiment", prepared: Any) -> Finding:
-    """The classes are as many as the network's, and the figures that are to be kept or compared with exist."""
+def names(experiment: "Experiment", actions: tuple[str, ...] | None = None) -> Finding:
+    """The figures that are to be kept or compared with exist; the data's classes are as many as the network's."""
     from jaxhar.scores import Published
 
     wrong = []
     counts = getattr(experiment.model, "num_actions", None)
     counts = counts if isinstance(counts, tuple) else (counts,)
-    if counts[0] and len(prepared.actions) not in counts:
-        wrong.append(f"the network has {counts[0]} actions, and the data {len(prepared.actions)}")
+    if counts[0] and actions is not None and len(actions) not in counts:
+        wrong.append(f"the network has {counts[0]} actions, and the data {len(actions)}")
     figures = {m.name.lower() for m in experiment.metrics} | {f"accuracy/{p}" for p in experiment.protocols}
     figures |= {f"{m.name.lower()}/{p}" for m in experiment.metrics for p in experiment.protocols}
     named = [("train.best", experiment.train.best)] if experiment.train.best else []

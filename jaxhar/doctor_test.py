@@ -7,7 +7,7 @@ import optax
 import pytest
 from PIL import Image
 
-from jaxhar import doctor, doctor_data, losses, zoo
+from jaxhar import config, doctor, doctor_data, losses, zoo
 from jaxhar.config import Evaluation, Experiment, Train
 from jaxhar.data import transforms
 from jaxhar.data.h36m import H36M
@@ -25,6 +25,7 @@ from jaxhar.optim import Optimizer
 from jaxhar.scores import Published
 from jaxhar.skeleton import PA17, PA20
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = reception.Config.tiny(image_size=48, num_blocks=1)
 CLIPS = dataclasses.replace(
     transforms.NONE,
@@ -328,14 +329,14 @@ def test_a_network_of_another_shape_is_found(prepared):
     stream = prepared["penn"].train_stream(0)
     batch = next(stream)["clips"]
     stream.close()
-    config = EXPERIMENTS["penn"].model
-    assert doctor.network(config, batch, 16).passed
+    model = EXPERIMENTS["penn"].model
+    assert doctor.network(model, batch, 16).passed
     for changes, words in (
         ({"num_joints": 13}, "the labels are (2, 4, 16, 2)"),
         ({"num_actions": 1}, "it knows 1 actions"),
         ({"num_actions": None}, "no head"),
     ):
-        finding = doctor.network(dataclasses.replace(config, **changes), batch, 16)
+        finding = doctor.network(dataclasses.replace(model, **changes), batch, 16)
         assert not finding.passed and words in finding.found
     assert doctor.network(zoo.tiny("spnet-penn"), batch, 16).passed
 
@@ -343,24 +344,33 @@ def test_a_network_of_another_shape_is_found(prepared):
 def test_names_of_figures_are_compared(prepared):
     chosen = EXPERIMENTS["penn"]
     part = prepared["penn"]
-    assert doctor.settings(chosen, part).passed
+    assert doctor.names(chosen, part.actions).passed
     best = dataclasses.replace(chosen, train=Train(best="PCK@0.2"))
-    assert "train.best is 'PCK@0.2'" in doctor.settings(best, part).found
+    assert "train.best is 'PCK@0.2'" in doctor.names(best).found
     other = dataclasses.replace(chosen, published=(Published("mpjpe", 55.1, ""),))
-    assert not doctor.settings(other, part).passed
+    assert not doctor.names(other).passed
     heads = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, num_actions=60))
-    assert "the network has 60 actions, and the data 15" in doctor.settings(heads, part).found
+    assert "the network has 60 actions, and the data 15" in doctor.names(heads, part.actions).found
+
+
+@pytest.mark.parametrize("path", sorted(p.name for p in CONFIGS.glob("*.py") if not p.name.endswith("_test.py")))
+def test_every_config_names_its_figures_right(path):
+    for which in ("paper", "demo"):
+        if path == "finetune.py":  # takes a folder
+            continue
+        finding = doctor.names(config.load(f"{CONFIGS / path}:{which}"))
+        assert finding.passed, finding.found
 
 
 @pytest.mark.parametrize(("best", "code"), [("accuracy/single", 0), ("acuracy/single", 1)])
 def test_the_command_ends_with_a_verdict(tmp_path, capsys, best, code):
-    config = tmp_path / "config.py"
-    config.write_text(
+    file = tmp_path / "config.py"
+    file.write_text(
         "from jaxhar.doctor_test import EXPERIMENTS\n\n\ndef get_config():\n    return EXPERIMENTS['penn']\n"
     )
     parser = argparse.ArgumentParser()
     doctor.add_arguments(parser)
-    words = [str(config), "--examples", "4", "--workdir", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    words = [str(file), "--examples", "4", "--workdir", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
     assert doctor.main(parser.parse_args([*words, "--set", f"train.best={best}"])) == code
     printed = capsys.readouterr().out
     assert ("all 20 checks passed" in printed) == (code == 0) and ("1 failed" in printed) == (code == 1)

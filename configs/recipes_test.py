@@ -1,0 +1,83 @@
+"""Every experiment's demo with all its stages, end to end on data in the forms of the real sets; only smaller."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import launch
+from jaxhar import config
+from jaxhar.data.mixed import Mixed
+from jaxhar.errors import Usage
+
+CONFIGS = Path(__file__).parent
+NARROW = {"model.num_blocks": 1, "model.width": 24, "model.stem_width": 4}
+STREAMS = {"model.pose_stream_width": 16, "model.visual_stream_width": 16}
+PYRAMIDS = {"model.growth": 8}
+FEATURES = {"model.num_pose_features": 16, "model.num_visual_features": 16}
+PLAIN = {"train.steps": 2}
+SMALL = {
+    "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "protocols": ("single",)},
+    "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "protocols": ("single",)},
+    "ntu": NARROW
+    | STREAMS
+    | {"stages.pose.data.stills": {"ntu": 1, "mpii": 1, "h36m": 1}, "data.clips.ntu": 2, "stages.pose.steps": 2}
+    | {"stages.heads.steps": 2, "stages.all.steps": 2},
+    "spnet_pose": PYRAMIDS
+    | PLAIN
+    | {"data.stills": {"mpii": 1, "h36m": 1, "penn": 1, "ntu": 1}, "protocols": ("single",)},
+    "spnet_penn": PYRAMIDS
+    | FEATURES
+    | {"data.stills.mpii": 2, "data.clips.penn": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
+    "spnet_ntu": PYRAMIDS
+    | FEATURES
+    | {"data.stills_per_batch": 2, "data.clips_per_batch": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
+}
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.endswith("_test"))
+
+
+def small(name):
+    """The demo of a config, its network and its data cut down."""
+    experiment = config.load(f"{CONFIGS / name}.py:demo")
+    changes = dict(SMALL[name])
+    sets = experiment.data.sets if isinstance(experiment.data, Mixed) else {"": experiment.data}
+    for key, data in sets.items():
+        prefix = f"data.sets.{key}.synth" if key else "data.synth"
+        changes[f"{prefix}.train_sequences"] = 4
+        changes[f"{prefix}.test_sequences"] = 2
+        changes[f"{prefix}.frames"] = (min(8, data.synth.frames[0]), 8)
+    for stage in ("", *(f"stages.{name}." for name, s in experiment.stages.items() if s.optimizer)):
+        changes[f"{stage}optimizer.schedule_options.warmup_steps"] = 1
+    return config.override(experiment, {key: str(value) for key, value in changes.items()})
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_demo_end_to_end(name, tmp_path, capsys):
+    experiment = small(name)
+    launch.run(experiment, tmp_path, "train")
+    for out in (tmp_path, *(tmp_path / also for also in experiment.also)):
+        results = json.loads((out / "results.json").read_text())
+        assert results["examples"] and all(math.isfinite(v) for v in results["scalars"].values() if v is not None)
+        assert (out / "report.html").stat().st_size > 10_000
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows if "loss" in row]
+    assert steps == list(range(2, experiment.steps + 1, 2))  # a row for every stage
+    assert bool(experiment.model.num_actions) == any("clips/action" in row for row in rows)
+    assert "report:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_paper_is_the_default_where_its_data_is(name, tmp_path, monkeypatch):
+    path = str(CONFIGS / f"{name}.py")
+    monkeypatch.delenv("JAXHAR_DATA", raising=False)
+    demo = config.load(path)
+    assert demo.name.endswith("-demo") and "EMBEDDED DEMO" in demo.banner
+    for folder in ("Penn_Action", "MPII", "Human3.6M", "nturgb+d"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
+    paper = config.load(path)
+    assert paper.name == demo.name.removesuffix("-demo") and not paper.banner and paper.published
+    assert paper.model.image_size == 256 and paper.steps > 10_000
+    with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo, :paper"):
+        config.load(f"{path}:papre")
