@@ -74,6 +74,8 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
 
     prepared = experiment.data.prepare(workdir)
     options: dict[str, Any] = {"metrics": experiment.metrics, "batch": experiment.eval_batch}
+    if getattr(experiment.model, "num_actions", None):
+        options["actions"] = tuple(prepared.actions)
 
     def figures(model: nnx.Module) -> dict[str, float]:
         # The first protocol only: the multi-clip one takes a hundred times as long.

@@ -17,6 +17,7 @@ _COMMANDS = {
     "port": ("convert", "convert weights between Keras .h5, our checkpoints and PyTorch"),
     "export": ("export", "write a network that runs without this package"),
     "overfit": ("overfit", "learn a few samples by heart: does the whole chain work?"),
+    "doctor": ("doctor", "put the truth of an experiment through its whole chain: does it score 100 %%?"),
 }
 
 #: Layouts of `jaxhar data synth`: the module and function that write one, and whose it is.

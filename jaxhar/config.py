@@ -81,7 +81,7 @@ class Evaluation:
 
     metrics: tuple[Any, ...] = ()
     protocols: tuple[str, ...] = ("single",)
-    published: tuple[str, ...] = ()
+    published: tuple[Any, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Experiment:
       eval_batch: clips per evaluation batch.
       init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's also starts
         the pose part of an action network; what then stays at its initial values is printed.
-      published: the figures to compare with, a sentence each; printed in the report.
+      published: the figures to compare with, printed in the report: `jaxhar.scores.Published`, or a sentence each.
       also: name of another set of a `jaxhar.data.mixed.Mixed` -> how it is evaluated at the end, into its own folder.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
@@ -117,7 +117,7 @@ class Experiment:
     protocols: tuple[str, ...] = ("single",)
     eval_batch: int = 8
     init_from: str | None = None
-    published: tuple[str, ...] = ()
+    published: tuple[Any, ...] = ()
     also: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     banner: str = ""
 

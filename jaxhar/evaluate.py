@@ -6,11 +6,15 @@ Pose is scored for every prediction block on the single-clip protocol. Action is
 protocols (Luvizon et al., CVPR 2018, section 4): "single", one centred clip per sequence, and "multi", the product of
 the class probabilities over all clips of a sequence and their mirror images. Where the data says so, several crops of
 one photo count as one example: their predictions are averaged in the image ("flip" and "multi" on MPII).
+
+"authors" is no look at the data of its own: what the other protocols see is counted a second time by the rules of the
+authors' scripts (docs/quirks.md).
 """
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +23,9 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import geometry
+from jaxhar.batch import Batch, Preds
 from jaxhar.camera import Camera
+from jaxhar.comparison import AUTHORS
 from jaxhar.errors import Problem
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
 from jaxhar.metrics3d import MPJPE
@@ -34,32 +40,39 @@ def _forward(graphdef: Any, state: Any, frames: jax.Array) -> dict[str, jax.Arra
     return dict(nnx.merge(graphdef, state)(frames))
 
 
+#: A network, or any function from a batch to predictions, actions as logits.
+Predictor = nnx.Module | Callable[[Batch], Preds]
+
+
 def run(
-    model: nnx.Module,
+    model: Predictor,
     prepared: Any,
     *,
     metrics: Sequence[PoseMetric] = (PCK(0.2),),
     protocols: Sequence[str] = ("single",),
     split: str | None = None,
+    actions: tuple = (),
     batch: int = 8,
-    only_inside: bool = False,
     progress: bool = True,
     samples: int = 12,
 ) -> Results:
     """Evaluate a network on a split.
 
     Args:
-      model: called on frames (B, T, H, W, 3) in evaluation mode; the object itself is left as it is.
+      model: a network, called on frames (B, T, H, W, 3) in evaluation mode and itself left as it is, or a function
+        that is called on whole batches.
       prepared: the data: `eval_stream` and `eval_length` of (split, protocol, batch), `sequence_names(split)`,
         `skeleton`, `actions`, and perhaps `crop_protocols`, by which the consecutive crops of one sequence are views
-        of the same picture.
+        of the same picture; `too_short(split)`, the sequences that have no whole clip; `notes`, sentences for the
+        report.
       metrics: pose metrics, taken on the first protocol except "multi", which serves actions only, and on all of the
         data's `crop_protocols`.
-      protocols: of those that the data knows.
+      protocols: of those that the data knows, and "authors": joints outside of the crop are not counted, an `MPJPE`
+        undoes the lens as the authors do. Otherwise every labelled joint counts, and the lens is undone exactly.
       split: a name that the data knows; None for its `eval_split`, "test" if it names none.
+      actions: names of the network's classes, a tuple of such tuples with several sets of labels; () if it knows those
+        of the data. A network of other classes is not asked for actions, which a note says.
       batch: clips at a time, a matter of speed and memory only.
-      only_inside: the authors' rule for pose in the image, joints outside of the crop are not counted; by default
-        every labelled one is, as always in the world.
       progress: whether to show a bar.
       samples: how many frames to keep to look at, drawn evenly and always the same ones.
 
@@ -67,40 +80,68 @@ def run(
       Results; pose or action is empty where the data or the network has none.
 
     Raises:
-      Problem: nothing to evaluate, or the network and the data disagree on joints or classes.
+      Problem: nothing to evaluate, or the network and the data disagree on joints.
     """
+    passes = tuple(p for p in protocols if p != AUTHORS) or ("single",)
+    rules = (False, True) if AUTHORS in protocols else (False,)
     split = split or str(getattr(prepared, "eval_split", "test"))
     names = tuple(prepared.sequence_names(split))
     classes = tuple(prepared.actions)
     examples: dict[str, int] = {}
     pose: tuple[PoseResult, ...] = ()
     crop_protocols = getattr(prepared, "crop_protocols", ())
-    actions = []
+    action: list[ActionResult] = []
+    notes = dict.fromkeys(getattr(prepared, "notes", ()))
     kept = _Reservoir(samples)
-    for protocol in protocols:
+    for protocol in passes:
         averaged = protocol in crop_protocols
         scored = averaged or (protocol != "multi" and not pose)
-        sums = _PoseSums(tuple(metrics), prepared.skeleton, classes, only_inside) if scored else None
-        scores = _ActionScores(protocol, names, classes)
+        sums = [_PoseSums(tuple(metrics), prepared.skeleton, classes, rule) for rule in rules if scored]
+        clips = protocol == "multi" and not averaged
+        short = prepared.too_short(split) if clips and hasattr(prepared, "too_short") else None
+        scores = _ActionScores(protocol, names, classes, short)
         count = 0
         for example, preds in predictions(model, prepared, split, protocol, batch, progress):
             count += 1
-            if sums:
-                sums.add(example, preds)
+            note = _choose_actions(preds, actions, classes)
+            if note and "action" in example:
+                notes[note] = None
+            for one in sums:
+                one.add(example, preds)
             scores.add(example, preds)
-            if protocol == protocols[0]:
+            if protocol == passes[0]:
                 kept.offer(functools.partial(_sample, example, preds, names))
         if not count:
             raise Problem(f"the {split} split has nothing to evaluate by the {protocol} protocol; check the data set")
         examples[protocol] = count
-        if sums:
-            pose += sums.results(protocol if pose else "")
-        actions += scores.results()
-    return Results(split, prepared.skeleton, classes, examples, pose, tuple(actions), kept.items())
+        name = (protocol,) if pose else ()
+        for one, rule in zip(sums, rules, strict=False):
+            pose += one.results("/".join((*name, AUTHORS) if rule else name))
+        action += scores.results()
+    return Results(split, prepared.skeleton, classes, examples, pose, tuple(action), kept.items(), tuple(notes))
+
+
+def _choose_actions(preds: dict, known: tuple, classes: tuple[str, ...]) -> str:
+    """Keep the action scores of the set of labels that is the data's; without one, drop them and return why.
+
+    Args:
+      known, classes: the network's names and the data's, see `run`.
+    """
+    if "action" not in preds:
+        return ""
+    scores = preds.pop("action")
+    sets = scores if isinstance(scores, tuple) else (scores,)
+    names = known if known and isinstance(known[0], tuple) else (known,) * len(sets)
+    for one, own in zip(sets, names, strict=True):
+        if one.shape[-1] == len(classes) and own in ((), classes):
+            preds["action"] = one
+            return ""
+    counts = " + ".join(str(one.shape[-1]) for one in sets)
+    return f"Action is left out: the network's {counts} classes are not the {len(classes)} of this data."
 
 
 def predictions(
-    model: nnx.Module, prepared: Any, split: str, protocol: str, batch: int = 8, progress: bool = True
+    model: Predictor, prepared: Any, split: str, protocol: str, batch: int = 8, progress: bool = True
 ) -> Iterator[tuple[dict, dict]]:
     """What a network says of every example of a split, in order; arguments as `run`.
 
@@ -108,27 +149,34 @@ def predictions(
       An example and its predictions, both without the batch axis, action as logits. Crops of one picture are averaged,
       see `average_crops`.
     """
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    predict = model
+    if isinstance(model, nnx.Module):
+        view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
+        graphdef, state = nnx.split(view)
+
+        def predict(batch: Batch) -> Any:
+            return _forward(graphdef, state, batch["frames"])
+
     stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
     length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
     bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
-    pairs = _examples(graphdef, state, bar)
+    pairs = _examples(predict, bar)
     averaged = protocol in getattr(prepared, "crop_protocols", ())
     return average_crops(pairs, prepared.skeleton.flip) if averaged else pairs
 
 
-def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, dict]]:
+def _examples(predict: Callable[[Batch], Any], batches: Any) -> Iterator[tuple[dict, dict]]:
     """Pairs of one example and its predictions, without the batch axis; padding is left out."""
 
     def unpack(batch, preds):
-        preds = {key: np.asarray(value).astype(np.float64) for key, value in preds.items()}
+        preds = jax.tree.map(lambda value: np.asarray(value).astype(np.float64), preds)
         for i in np.flatnonzero(batch.get("mask", np.ones(len(batch["frames"]), bool))):
-            yield {k: np.asarray(v)[i] for k, v in batch.items()}, {k: v[:, i] for k, v in preds.items()}
+            yield {k: np.asarray(v)[i] for k, v in batch.items()}, jax.tree.map(lambda value, i=i: value[:, i], preds)
 
     waiting = None
     for batch in batches:
         # The device works on this batch while the host scores the one before.
-        preds = _forward(graphdef, state, batch["frames"])
+        preds = predict(batch)
         if waiting:
             yield from unpack(*waiting)
         waiting = batch, preds
@@ -175,12 +223,14 @@ def in_world(example: dict, pose: np.ndarray, authors: bool = False) -> np.ndarr
 
 
 class _PoseSums:
-    """Sums of the pose metrics, added clip by clip: float sums too come out the same for every batch size."""
+    """Sums of the pose metrics, added clip by clip, by the authors' rules if asked."""
 
-    def __init__(
-        self, metrics: tuple[PoseMetric, ...], skeleton: Skeleton, classes: tuple[str, ...], only_inside: bool
-    ):
-        self.metrics, self.skeleton, self.only_inside = metrics, skeleton, only_inside
+    def __init__(self, metrics: tuple[PoseMetric, ...], skeleton: Skeleton, classes: tuple[str, ...], authors: bool):
+        self.metrics = tuple(
+            dataclasses.replace(m, authors=True, name=m.name) if authors and isinstance(m, MPJPE) else m
+            for m in metrics
+        )
+        self.skeleton, self.authors = skeleton, authors
         self.states: list[State] = []
         self.actions: list[list[State | None]] = [[None] * len(classes) for _ in metrics]
 
@@ -197,7 +247,7 @@ class _PoseSums:
         crop = example["pose"][..., :2].astype(np.float64)
         true = geometry.apply(to_image, crop)
         valid = example["valid"][..., :2].all(-1)
-        if self.only_inside:
+        if self.authors:
             valid &= ((crop > 0) & (crop < 1)).all(-1)
         found = [
             self._world(m, example, preds)
@@ -248,8 +298,8 @@ class _PoseSums:
 class _ActionScores:
     """Log-probabilities (K', A) per clip, or summed per sequence for the multi-clip protocol."""
 
-    def __init__(self, protocol: str, names: tuple[str, ...], classes: tuple[str, ...]):
-        self.protocol, self.names, self.classes = protocol, names, classes
+    def __init__(self, protocol: str, names: tuple[str, ...], classes: tuple[str, ...], short: set[int] | None):
+        self.protocol, self.names, self.classes, self.short = protocol, names, classes, short
         self.sums: dict[int, np.ndarray] = {}
         self.clips: dict[int, int] = {}
         self.labels: dict[int, int] = {}
@@ -260,11 +310,6 @@ class _ActionScores:
             return
         label, logits = int(example["action"]), preds["action"]
         sequence = int(example.get("sequence", -1))
-        if logits.shape[-1] != len(self.classes):
-            raise Problem(
-                f"the network knows {logits.shape[-1]} actions and the data has {len(self.classes)}; "
-                "evaluate with a network made for these actions"
-            )
         if not 0 <= label < len(self.classes):
             raise Problem(f"sequence {_name(self.names, sequence)} has action number {label}, which is no class")
         if not np.isfinite(logits).all():
@@ -288,6 +333,7 @@ class _ActionScores:
             Prediction(_name(self.names, sequence), int(label), int(choice), float(mean[n, choice]))
             for n, (sequence, label, choice) in enumerate(zip(self.sequences.values(), labels, best, strict=True))
         )
+        few = np.array([sequence in (self.short or ()) for sequence in self.sequences.values()])
         known = set(self.sequences.values()) - {-1}
         missing = len(self.names) - len(known) if known else 0
         return [
@@ -298,6 +344,7 @@ class _ActionScores:
                 confusion=confusion(labels, best, len(self.classes)),
                 predictions=predictions,
                 missing=missing,
+                short=None if self.short is None else State(*accuracy(scores[:, few], labels[few])),
             )
         ]
 

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from jaxhar import evaluate, geometry, report
 from jaxhar.camera import H36M, Camera
 from jaxhar.errors import Problem
+from jaxhar.metrics import PCK
 from jaxhar.metrics3d import MPJPE, AbsoluteMPJPE, ProcrustesMPJPE
 from jaxhar.scores import Results
 from jaxhar.skeleton import PA17
@@ -135,6 +136,22 @@ def test_errors_come_out_in_millimetres_and_by_activity():
         for a, b in zip(results.pose, again.pose, strict=True):
             np.testing.assert_array_equal(a.state.total, b.state.total)
             np.testing.assert_array_equal(a.actions.total, b.actions.total)
+
+
+def test_the_authors_rules_are_a_protocol():
+    """Their camera, and their crop rule for points in the image, beside the same metric without them."""
+    world = World()
+    for example in world.examples["single"]:
+        example["norm"] = np.full(1, 100, np.float32)
+    world.examples["single"][0]["pose"][0, 3, 0] = 1.2
+    found = evaluate.run(
+        Answers(world.poses[None]), world, metrics=(MPJPE(), PCK(0.2)), protocols=("single", "authors"), progress=False
+    )
+    by_key = {metric.key: metric for metric in found.pose}
+    assert set(by_key) == {"mpjpe", "pck@0.2", "mpjpe/authors", "pck@0.2/authors"}
+    assert found.scalars()["mpjpe/authors"] > 1e-3
+    counts = [by_key[key].state.count.sum() for key in ("mpjpe", "mpjpe/authors", "pck@0.2", "pck@0.2/authors")]
+    assert counts[0] == counts[1] == counts[2] == counts[3] + 1
 
 
 def test_mirrored_crops_are_averaged_in_the_world():

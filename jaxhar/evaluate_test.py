@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from rich.console import Console
 
-from jaxhar import evaluate, geometry
+from jaxhar import evaluate, geometry, report
 from jaxhar.errors import Problem
 from jaxhar.metrics import AUC, PCK, PCKh, PixelError, State, by_group
 from jaxhar.scores import PoseResult, Results, head_names
@@ -227,12 +228,14 @@ def test_stills_without_action_or_sequence():
     assert results.samples[0].action is None
 
 
-def test_only_inside_leaves_out_what_the_crop_does_not_show():
+def test_the_authors_leave_out_what_the_crop_does_not_show():
     model, data = FakeModel(), FakeData()
     whole = data.protocols["single"]
     whole["pose"][:, :, 5, 0] = 1.2
     whole["pose"][:, :, 6, 1] = 0.0
-    both = [evaluated(model, data, only_inside=only).pose[0].state.count[-1] for only in (False, True)]
+    results = evaluated(model, data, protocols=("single", "authors"))
+    by_name = {metric.key: metric.state.count[-1] for metric in results.pose}
+    both = [by_name["pck@0.2"], by_name["pck@0.2/authors"]]
     assert both[0].tolist() == whole["valid"][..., 0].sum((0, 1)).tolist()
     assert both[1][5] == both[1][6] == 0 and both[0][5] > 0
     assert both[1][7:].tolist() == both[0][7:].tolist()
@@ -240,8 +243,6 @@ def test_only_inside_leaves_out_what_the_crop_does_not_show():
 
 def test_disagreements_are_problems():
     data = FakeData()
-    with pytest.raises(Problem, match="knows 4 actions and the data has 3"):
-        evaluated(FakeModel(num_classes=4), data, metrics=())
     with pytest.raises(Problem, match="predicts 13 joints and the data has 16"):
         evaluated(FakeModel(joints=13), data)
     data.protocols["single"]["action"][2] = 7
@@ -251,6 +252,79 @@ def test_disagreements_are_problems():
     broken.action[...] = broken.action[...] * np.nan
     with pytest.raises(Problem, match="not finite"):
         evaluated(broken, FakeData())
+
+
+def test_a_network_of_other_actions_is_scored_by_pose_alone(tmp_path):
+    results = evaluated(FakeModel(num_classes=4), FakeData(), protocols=("single", "multi"))
+    assert not results.action and results.pose[0].state.count.sum() > 0
+    assert results.notes == ("Action is left out: the network's 4 classes are not the 3 of this data.",)
+    assert all(sample.predicted is None for sample in results.samples)
+    # as many of another name are others, too
+    same, others = (evaluated(FakeModel(), FakeData(), actions=names) for names in (CLASSES, ("a", "b", "c")))
+    assert same.action and not same.notes
+    assert not others.action and "3 classes are not the 3" in others.notes[0]
+    data = FakeData()
+    data.actions = ()
+    for whole in data.protocols.values():
+        del whole["action"]
+    quiet = evaluated(FakeModel(), data)
+    assert not quiet.notes and quiet.samples[0].predicted is None
+    report.write(tmp_path, quiet, "stills", console=Console(quiet=True))
+
+
+def test_of_several_sets_of_actions_the_datas_is_scored():
+    model, data = FakeModel(), FakeData()
+
+    class Two(FakeModel):
+        def __call__(self, frames, action=True):
+            preds = super().__call__(frames)
+            return preds | {"action": (preds["action"][..., :2], preds["action"])}
+
+    (alone,), (both,) = evaluated(model, data).action, evaluated(Two(), data).action
+    assert both.predictions == alone.predictions
+    named = evaluated(Two(), data, actions=(("x", "y"), CLASSES))
+    assert named.action[0].predictions == alone.predictions
+    assert not evaluated(Two(), data, actions=(("x", "y"), ("a", "b", "c"))).action
+
+
+def test_too_short_sequences_are_counted_both_ways():
+    """By a network that is always wrong: the authors' rule finds it right wherever it had nothing to look at."""
+
+    class Short(FakeData):
+        def too_short(self, split):
+            return {1, 4, 7}
+
+    model, data = FakeModel(), Short()
+    multi = data.protocols["multi"]
+    logits = np.einsum("btc,kca->kba", multi["frames"][:, :, 0, 0], np.asarray(model.action[...]))[-1]
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    worst = np.stack([logs[multi["sequence"] == s].sum(0) for s in range(10)]).argmin(-1)
+    multi["action"] = worst[multi["sequence"]].astype(np.int32)
+    results = evaluated(model, data, metrics=(), protocols=("single", "multi"))
+    single, multi = results.action
+    assert single.short is None and multi.short.count.tolist() == [3, 3, 3]
+    assert multi.state.total[-1] == 0 and multi.authors.total[-1] == 3
+    assert results.scalars()["accuracy/multi"] == 0 and results.scalars()["accuracy/multi/authors"] == 0.3
+
+
+def test_sums_do_not_depend_on_order_or_on_who_counts():
+    """The set in another order, and dealt to three machines whose sums are merged."""
+    model = FakeModel()
+
+    def sums(indices):
+        data = FakeData(sequences=30)
+        data.protocols["single"] = {k: v[indices] for k, v in data.protocols["single"].items()}
+        results = evaluated(model, data, protocols=("single", "authors"), batch=4)
+        return [m.state for m in results.pose] + [results.action[0].state]
+
+    whole = sums(np.arange(30))
+    shuffled = sums(np.random.default_rng(5).permutation(30))
+    dealt = [sums(np.arange(30)[start::3]) for start in (2, 0, 1)]
+    merged = [a.merge(b).merge(c) for a, b, c in zip(*dealt, strict=True)]
+    for one, other, third in zip(whole, shuffled, merged, strict=True):
+        np.testing.assert_array_equal(one.total, other.total)
+        np.testing.assert_array_equal(one.total, third.total)
+        np.testing.assert_array_equal(one.count, third.count)
 
 
 def test_nothing_to_evaluate_is_a_problem():

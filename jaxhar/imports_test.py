@@ -43,6 +43,7 @@ GUARDED = {
         "train",
         "evaluate",
         "overfit",
+        "doctor",
         "export",
         "cost",
     },

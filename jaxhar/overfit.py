@@ -8,12 +8,16 @@ over labelled coordinates of |d| + d^2 in crop units, plus 0.01 times the joints
 lacks the cross-entropy on coordinates that training adds: that term does not vanish for a perfect prediction (it is
 the entropy of the label, up to 0.007 after its weight), so no mark could be set on it.
 
+Poses are scored in the image, by the experiment's first PCK; those with a depth and a camera by their error in the
+world as well.
+
 Batch normalisation runs with momentum 0: its running statistics are those of the fixed batch at the step before, in
 place of an average that takes hundreds of steps to settle.
 """
 
 import argparse
 import dataclasses
+import functools
 import io
 import time
 from pathlib import Path
@@ -26,11 +30,14 @@ from jaxhar.errors import Problem, Usage
 
 if TYPE_CHECKING:
     from jaxhar.config import Experiment
+    from jaxhar.metrics import PCK
     from jaxhar.skeleton import Skeleton
 
 CONFIG = "configs/penn.py:demo"
 #: Largest loss that counts as learned, for one sample and for more.
 MARK_ONE, MARK_MANY = 0.005, 0.03
+#: Largest MPJPE that counts as learned, in mm: the bound at which a joint is right in Mehta et al., 3DV 2017.
+MARK_MM = 150.0
 _PICTURE = 320  # side of the crops in the picture
 
 
@@ -43,12 +50,14 @@ class Samples:
       names: of the examples.
       pictures: (B, H, W, 3) uint8, the middle frame of each, to draw on.
       skeleton: of the batch.
+      metric: a `jaxhar.metrics.PCK`, for the pose in the image.
     """
 
     batch: dict[str, np.ndarray]
     names: tuple[str, ...]
     pictures: np.ndarray
     skeleton: "Skeleton"
+    metric: "PCK"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +65,11 @@ class Result:
     """How it ended.
 
     Attributes:
-      passed: whether loss, pck and accuracy all met their marks.
+      passed: whether loss, pck, accuracy and mpjpe all met their marks.
       loss: of the last block, see the module's text. mark: what it must not exceed.
       metric: name of the pose metric. pck: its value for the last block, a fraction of the labelled joints.
       accuracy: fraction of the clips whose action the last head names; None without actions.
+      mpjpe: of the last block in mm, relative to the root; None without depths or cameras.
       steps, seconds: taken, compilation included.
       picture: the file with truth and prediction, if one was asked for.
     """
@@ -73,6 +83,7 @@ class Result:
     steps: int
     seconds: float
     picture: Path | None
+    mpjpe: float | None = None
 
 
 def run(
@@ -94,8 +105,8 @@ def run(
 
     Args:
       photos: a folder of MPII in the common JSON form: pose alone, T = 1, scored by PCKh@0.5. None takes the
-        centred clips of the experiment's first training sequences: pose, by PCK@0.2, and action.
-      samples: how many; None for all photos, or two clips.
+        centred clips, or the photos, of the experiment's first training sequences: pose and, of clips, action.
+      samples: how many; None for all photos, or two of the experiment.
       every: steps between evaluations.
       seed: of the initial weights.
       out: folder for overfit.png; None for no picture.
@@ -126,6 +137,7 @@ def run(
 def from_photos(root: Path, samples: int | None, size: int) -> Samples:
     """The first `samples` persons of an MPII folder, in crops of side `size`."""
     from jaxhar.data import mpii, pipeline
+    from jaxhar.metrics import PCKh
     from jaxhar.skeleton import PA16
 
     persons = mpii.read(root)
@@ -136,21 +148,37 @@ def from_photos(root: Path, samples: int | None, size: int) -> Samples:
     large = [mpii.to_example(person, size=max(size, _PICTURE))["frames"][0] for person in persons]
     names = tuple(person.image.name for person in persons)
     batch["sequence"] = np.arange(len(persons), dtype=np.int32)
-    return Samples(batch, names, _to_uint8(np.stack(large)), PA16)
+    return Samples(batch, names, _to_uint8(np.stack(large)), PA16, PCKh(0.5))
 
 
 def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Samples:
-    """The centred clips of the first `samples` training sequences."""
+    """The centred clips, or the photos, of the first `samples` training sequences."""
+    from jaxhar.metrics import AUC, PCK
+
     prepared = experiment.data.prepare(workdir)
     names = prepared.sequence_names("train")
     if samples > len(names):
         raise Usage(f"{samples} samples are asked for, but the training split has {len(names)} sequences")
     batch = {k: np.array(v) for k, v in next(iter(prepared.eval_stream("train", "single", samples))).items()}
     inside = (batch["pose"] > 0) & (batch["pose"] < 1)
-    batch["valid"] = batch["valid"] & inside.all(-1, keepdims=True)
+    batch["valid"] = batch["valid"] & inside & inside[..., :2].all(-1, keepdims=True)
+    if not experiment.model.num_actions:
+        batch.pop("action", None)
+    if not batch["norm"].any():
+        batch["norm"] = _torsos(batch, prepared.skeleton)
     frames = batch["frames"]
     pictures = _to_uint8(frames[:, frames.shape[1] // 2])
-    return Samples(batch, tuple(names[:samples]), pictures, prepared.skeleton)
+    pck = (m for m in experiment.metrics if isinstance(m, PCK) and not isinstance(m, AUC))
+    return Samples(batch, tuple(names[:samples]), pictures, prepared.skeleton, next(pck, PCK(0.2)))
+
+
+def _torsos(batch: dict[str, np.ndarray], skeleton: "Skeleton") -> np.ndarray:
+    """(B, T) reference lengths in the image, for data that brings none."""
+    from jaxhar import geometry
+    from jaxhar.data.sequences import torso
+
+    points = geometry.apply(geometry.invert(batch["affine"])[:, None], batch["pose"][..., :2].astype(np.float64))
+    return np.stack([torso(p, v[..., :2].all(-1), skeleton) for p, v in zip(points, batch["valid"], strict=True)])
 
 
 def _to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -221,29 +249,34 @@ def learn(
 def score(preds: dict[str, np.ndarray], samples: Samples, steps: int = 0, seconds: float = 0.0) -> Result:
     """Judge the predictions, action as probabilities, for a batch."""
     from jaxhar import geometry
-    from jaxhar.metrics import PCK, PCKh, State, accuracy
+    from jaxhar.evaluate import in_world
+    from jaxhar.metrics import State, accuracy
+    from jaxhar.metrics3d import MPJPE
 
-    batch = samples.batch
-    clips = "action" in batch
-    metric = PCK(0.2) if clips else PCKh(0.5)
+    batch, metric = samples.batch, samples.metric
+    deep = "camera" in batch and "depth" in batch and preds["pose"].shape[-1] == 3
     states: list[State] = []
+    spaces: list[State] = []
     for b in range(len(samples.names)):
-        to_image = geometry.invert(batch["affine"][b])
-        pred = geometry.apply(to_image, preds["pose"][-1:, b].astype(np.float64))
-        true = geometry.apply(to_image, batch["pose"][b].astype(np.float64))
-        states.append(metric.get(pred, true, batch["valid"][b].all(-1), batch["norm"][b], samples.skeleton))
-    total = states[0]
-    for state in states[1:]:
-        total = total.merge(state)
+        example = {name: values[b] for name, values in batch.items()}
+        pred, true = preds["pose"][-1:, b].astype(np.float64), example["pose"].astype(np.float64)
+        to_image = geometry.invert(example["affine"])
+        seen, shown = geometry.apply(to_image, pred[..., :2]), geometry.apply(to_image, true[..., :2])
+        states.append(metric.get(seen, shown, example["valid"][..., :2].all(-1), example["norm"], samples.skeleton))
+        if deep:
+            world = in_world(example, pred), in_world(example, true)
+            spaces.append(MPJPE().get(*world, example["valid"].all(-1), None, samples.skeleton))
+    total = functools.reduce(State.merge, states)
     if not total.count.any():
         raise Problem(f"none of the samples has a labelled joint that {metric.name} can score; choose others")
     right = None
-    if clips and "action" in preds:
+    if "action" in batch and "action" in preds:
         right = float(State(*accuracy(preds["action"], batch["action"])).compute()[-1])
+    error = float(functools.reduce(State.merge, spaces).pooled()[-1]) if spaces else None
     pck, loss = float(total.pooled()[-1]), last_block_loss(preds, batch)
     mark = MARK_ONE if len(samples.names) == 1 else MARK_MANY
-    passed = loss <= mark and pck == 1 and right in (None, 1.0)
-    return Result(passed, loss, mark, metric.name, pck, right, steps, seconds, None)
+    passed = loss <= mark and pck == 1 and right in (None, 1.0) and (error is None or error <= MARK_MM)
+    return Result(passed, loss, mark, metric.name, pck, right, steps, seconds, None, error)
 
 
 def last_block_loss(preds: dict[str, np.ndarray], batch: dict[str, np.ndarray]) -> float:
@@ -258,11 +291,15 @@ def last_block_loss(preds: dict[str, np.ndarray], batch: dict[str, np.ndarray]) 
     return float((pose + 0.01 * visible).mean())
 
 
+def _others(result: Result, before: str) -> str:
+    action = "" if result.accuracy is None else f"{before}action {result.accuracy:.1%}"
+    return action + ("" if result.mpjpe is None else f"{before}MPJPE {result.mpjpe:.1f} mm")
+
+
 def _row(result: Result, terms: dict[str, float]) -> str:
     named = "  ".join(f"{name} {terms[name]:.4f}" for name in ("pose", "visible", "action") if name in terms)
-    action = "" if result.accuracy is None else f"  action {result.accuracy:.1%}"
     return (
-        f"step {result.steps:5d}  loss {result.loss:.4f}  {result.metric} {result.pck:.1%}{action}  "
+        f"step {result.steps:5d}  loss {result.loss:.4f}  {result.metric} {result.pck:.1%}{_others(result, '  ')}  "
         f"(training: {named})  {result.seconds:.0f} s"
     )
 
@@ -280,8 +317,8 @@ def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) ->
         side = max(len(picture), _PICTURE)
         if len(picture) < side:
             picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
-        true = np.where(samples.batch["valid"][b, middle], samples.batch["pose"][b, middle], np.nan)
-        pred = preds["pose"][-1, b, middle].astype(np.float64)
+        true = np.where(samples.batch["valid"][b, middle], samples.batch["pose"][b, middle], np.nan)[:, :2]
+        pred = preds["pose"][-1, b, middle, :, :2].astype(np.float64)
         sure = preds["visible"][-1, b, middle]
         for title, pose, confidence in (("truth", true, None), ("prediction", pred, sure)):
             crop = Image.fromarray(viz.draw_skeleton(picture, pose * side, samples.skeleton, confidence))
@@ -298,7 +335,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar overfit`."""
     parser.add_argument("config", nargs="?", default=CONFIG, help="the experiment (default: %(default)s)")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="MPII photos: a folder with a .json and images/")
-    parser.add_argument("--samples", type=int, metavar="N", help="how many (default: all photos, or 2 clips)")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="how many (default: all photos, or 2 of the experiment)"
+    )
     parser.add_argument("--steps", type=int, default=1000, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")
@@ -327,10 +366,9 @@ def main(args: argparse.Namespace) -> int:
         out=args.out,
         workdir=args.workdir,
     )
-    action = "" if result.accuracy is None else f", action {result.accuracy:.1%}"
     print(
         f"{'PASS' if result.passed else 'FAIL'}: loss {result.loss:.4f} (mark {result.mark}), "
-        f"{result.metric} {result.pck:.1%}{action} after {result.steps} steps, {result.seconds:.0f} s"
+        f"{result.metric} {result.pck:.1%}{_others(result, ', ')} after {result.steps} steps, {result.seconds:.0f} s"
     )
     print(f"picture: {result.picture}")
     return 0 if result.passed else 1

@@ -15,12 +15,20 @@ from PIL import Image
 from jaxhar import actions, losses, overfit, zoo
 from jaxhar.config import Experiment, Train
 from jaxhar.data import pipeline
+from jaxhar.data.h36m import H36M
+from jaxhar.data.mpii import MPII
+from jaxhar.data.ntu import NTU
+from jaxhar.data.synthetic import Synth
 from jaxhar.errors import Problem, Usage
+from jaxhar.metrics import PCK, AUCh, PCKh
+from jaxhar.metrics3d import MPJPE
 from jaxhar.models.reception import Config
 from jaxhar.optim import Optimizer
-from jaxhar.skeleton import MPII, PA16
+from jaxhar.skeleton import MPII as ORDER
+from jaxhar.skeleton import PA16, PA17
 
 TINY = Config.tiny(image_size=32, num_blocks=1, width=24, stem_width=2, kernel_size=3)
+ACTIONS = dataclasses.replace(TINY, num_frames=4, num_actions=15, pose_stream_width=14, visual_stream_width=16)
 
 
 def draw_photos(root: Path, count: int) -> Path:
@@ -31,15 +39,15 @@ def draw_photos(root: Path, count: int) -> Path:
     for i in range(count):
         image = rng.integers(0, 60, (200, 200, 3), np.uint8)
         joints = rng.uniform(45, 155, (16, 2)).round(1)
-        joints[MPII.index("head")] = joints[MPII.index("neck")] - [0, 32]
-        for n, (a, b) in enumerate(MPII.limbs):
+        joints[ORDER.index("head")] = joints[ORDER.index("neck")] - [0, 32]
+        for n, (a, b) in enumerate(ORDER.limbs):
             colour = tuple(int(c) for c in np.random.default_rng(n).integers(80, 255, 3))
             ends = [tuple(int(v) for v in joints[j]) for j in (a, b)]
             cv2.line(image, ends[0], ends[1], colour, 6)
         shown = np.ones(16, int)
         if i == count - 1:
             for name in ("r_ankle", "l_ankle"):
-                joints[MPII.index(name)], shown[MPII.index(name)] = -1, 0
+                joints[ORDER.index(name)], shown[ORDER.index(name)] = -1, 0
         Image.fromarray(image).save(root / "images" / f"{i}.jpg")
         entries.append(
             {
@@ -121,9 +129,8 @@ def test_drawn_photos_are_learned(tmp_path, capsys, monkeypatch):
 
 
 def test_clips_are_learned_with_their_actions(tmp_path):
-    model = dataclasses.replace(TINY, num_frames=4, num_actions=15, pose_stream_width=14, visual_stream_width=16)
     recipe = experiment(
-        model, losses=losses.Multitask(action=0.01), optimizer=Optimizer(optax.adam, learning_rate=0.01)
+        ACTIONS, losses=losses.Multitask(action=0.01), optimizer=Optimizer(optax.adam, learning_rate=0.01)
     )
     result = overfit.run(recipe, samples=2, steps=400, out=tmp_path, progress=False)
     assert result.passed
@@ -162,7 +169,7 @@ def truth(samples: overfit.Samples) -> dict[str, np.ndarray]:
 
 def test_the_truth_itself_scores_full_marks(tmp_path):
     photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, 32)
-    clips = overfit.from_experiment(experiment(), 2, tmp_path)
+    clips = overfit.from_experiment(experiment(ACTIONS), 2, tmp_path)
     for samples in (photos, clips):
         result = overfit.score(truth(samples), samples)
         assert result.passed and result.pck == 1 and result.loss < 1e-6
@@ -177,11 +184,56 @@ def test_one_wrong_joint_or_action_fails(tmp_path):
     result = overfit.score(wrong, photos)
     assert not result.passed and result.loss <= result.mark
     assert result.pck == pytest.approx(1 - 1 / photos.batch["valid"][:, 0, 2:, 0].sum())
-    clips = overfit.from_experiment(experiment(), 2, tmp_path)
+    clips = overfit.from_experiment(experiment(ACTIONS), 2, tmp_path)
     wrong = truth(clips)
     wrong["action"] = wrong["action"][:, ::-1]
     result = overfit.score(wrong, clips)
     assert not result.passed and result.accuracy == 0 and result.pck == 1
+
+
+SYNTH = Synth(4, 1, 2, 1, frames=(4, 5), size=(96, 72), clutter=0.2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "metrics", "metric"),
+    [
+        (MPII(synth=SYNTH, image_size=32), TINY, (AUCh(), PCKh(0.5), PCKh(0.2)), "PCKh@0.5"),
+        (H36M(synth=SYNTH, image_size=32), dataclasses.replace(TINY, num_joints=17), (MPJPE(),), "PCK@0.2"),
+        (
+            NTU(synth=SYNTH, image_size=32, clip_frames=4),
+            dataclasses.replace(ACTIONS, num_joints=20, num_actions=60),
+            (PCK(0.1),),
+            "PCK@0.1",
+        ),
+        (MPII(synth=SYNTH, image_size=32, dims=3, skeleton=PA17), TINY, (), "PCK@0.2"),
+    ],
+    ids=["mpii", "h36m", "ntu", "mpii-3d"],
+)
+def test_photos_and_depths_of_experiments_are_scored(tmp_path, data, model, metrics, metric):
+    recipe = experiment(model, data=data, metrics=metrics)
+    samples = overfit.from_experiment(recipe, 2, tmp_path)
+    assert ("action" in samples.batch) == bool(model.num_actions) and len(samples.names) == 2
+    assert samples.batch["valid"][..., :2].any()
+    right = truth(samples) | ({"action": np.eye(60)[samples.batch["action"]][None]} if model.num_actions else {})
+    result = overfit.score(right, samples)
+    assert result.passed and result.metric == metric and result.pck == 1 and result.loss < 1e-6
+    deep = isinstance(data, H36M)
+    assert (result.mpjpe is not None) == deep and (not deep or result.mpjpe < 1e-3)
+    assert result.accuracy == (1 if model.num_actions else None)
+    if samples.batch["pose"].shape[-1] == 3 and samples.batch["valid"][..., 2].any():
+        near = {**right, "pose": right["pose"] + [0, 0, 0.2]}  # 400 mm
+        result = overfit.score(near, samples)
+        assert not result.passed and result.pck == 1 and result.loss > 0.03
+    if deep:
+        turned = {**right, "pose": right["pose"] * [1, 1, -1] + [0, 0, 1]}  # depths mirrored
+        assert overfit.score(turned, samples).mpjpe > 30
+
+
+def test_a_photo_of_an_experiments_own_data_is_learned(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "create", Toy)
+    recipe = experiment(data=MPII(synth=SYNTH, image_size=32), metrics=(PCKh(0.5),))
+    result = overfit.run(recipe, samples=1, steps=300, out=tmp_path / "out", workdir=tmp_path, progress=False)
+    assert result.passed and result.metric == "PCKh@0.5" and result.mark == overfit.MARK_ONE
 
 
 def test_the_loss_is_that_of_the_last_block():

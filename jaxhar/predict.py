@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Summary:
       frames: pictures handled.
       files: what was written.
       action, probability: of a whole video, by the geometric mean over its clips (the class of the largest product);
-        None where the network knows no actions or the source is several images.
+        None where the network knows no actions, or knows those of clips and the source is images, or several images.
       broken: one sentence for each image that was skipped.
       seconds: wall time, compilation included.
     """
@@ -119,12 +120,16 @@ def predict_source(
     """`run` with an opened source and a network given as a function.
 
     Args:
-      meta: with `skeleton`, `actions` (names, empty for a pose network) and `config` (image_size, num_frames).
+      meta: with `skeleton`, `actions` (names, empty for a pose network) and `config` (image_size, num_frames). A
+        network of clips names no action in images.
       name: of the source, for the header of the results.
     """
     begun = clock.perf_counter()
     fps = float(source.fps) if isinstance(source, Video) else None
     length = meta.config.num_frames or 1 if fps else 1
+    if not fps and (meta.config.num_frames or 1) > 1:  # a still is no clip: nothing is said of its action
+        infer = partial(_without_action, infer)
+        meta = SimpleNamespace(skeleton=meta.skeleton, actions=(), config=meta.config)
     batch = max(1, min(batch, source.total or batch) // length)
     size = meta.config.image_size
     every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
@@ -162,6 +167,10 @@ def predict_source(
         broken=tuple(source.broken) if isinstance(source, Images) else (),
         seconds=clock.perf_counter() - begun,
     )
+
+
+def _without_action(infer: Infer, frames: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: value for name, value in infer(frames).items() if name != "action"}
 
 
 def _check(bbox: Box | None, batch: int, stride: int) -> None:

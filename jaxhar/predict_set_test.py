@@ -91,7 +91,7 @@ def test_coco_beside_the_usual_files(weights, tmp_path):
 
 
 def test_of_several_sets_of_labels_the_first_is_shown(tmp_path):
-    net = zoo.create(replace(zoo.tiny("spnet-ntu"), num_levels=2, num_frames=2, num_actions=(2, 3)))
+    net = zoo.create(replace(zoo.tiny("spnet-ntu"), num_levels=2, num_frames=1, num_actions=(2, 3)))
     checkpoint.save_model(tmp_path / "net", net, PA17, (("run", "jump"), ("sit", "lie", "stand")))
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(tmp_path / "a.png")
     words = ("--weights", tmp_path / "net", "--no-progress", "--out", tmp_path / "out")

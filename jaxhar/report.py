@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxhar import files, plots, viz
+from jaxhar import comparison, files, plots, viz
+from jaxhar.comparison import number
 from jaxhar.metrics import State, by_group
-from jaxhar.scores import ActionResult, PoseResult, Results, Sample
+from jaxhar.scores import ActionResult, PoseResult, Published, Results, Sample
 from jaxhar.skeleton import Skeleton
 
 TRUTH: viz.Colour = (245, 245, 245)
@@ -24,7 +25,7 @@ def write(
     results: Results,
     title: str,
     history: Path | None = None,
-    published: tuple[str, ...] = (),
+    published: tuple[str | Published, ...] = (),
     console: Console | None = None,
 ) -> Path:
     """Show the results on screen and write `report.html` (one file, nothing linked) and `pictures/*.png`.
@@ -34,7 +35,7 @@ def write(
       results: of `evaluate.run`.
       title: heading of the page.
       history: metrics.jsonl, a JSON object with "step" per line; `workdir`'s own if None. Absent: no curves.
-      published: lines to print beside the results, a published figure and its protocol each.
+      published: figures to print beside ours, each with its protocol; a sentence stands by itself.
       console: where the tables go, the terminal if None.
 
     Returns:
@@ -66,8 +67,9 @@ def write(
     return page
 
 
-def show(results: Results, published: tuple[str, ...] = (), console: Console | None = None) -> None:
-    """The tables of the report on the terminal: per joint (or MPII's columns) and mean, per action, per head."""
+def show(results: Results, published: tuple[str | Published, ...] = (), console: Console | None = None) -> None:
+    """The tables of the report on the terminal: per joint (or MPII's columns) and mean, per action, per head, and what
+    the authors' rules or a publication give in place of ours."""
     console = console or Console()
     for context in _pose_tables(results, short=True):
         table = Table(title=context["title"], title_justify="left")
@@ -99,11 +101,19 @@ def show(results: Results, published: tuple[str, ...] = (), console: Console | N
         console.print(table)
     if results.pose or results.action:
         console.print("* best block or head, chosen on this set; the last one is the network's answer", style="dim")
-    for line in published:
-        console.print(f"published: {line}", highlight=False)
+    rows = comparison.rows(results, published)
+    if rows:
+        table = Table(*comparison.COLUMNS, title="Beside the authors' figures", title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for line in (*(p for p in published if isinstance(p, str)), *comparison.notes(results)):
+        console.print(line, highlight=False)
 
 
-def _page(results: Results, title: str, published: tuple[str, ...], svg: str, images: Sequence[np.ndarray]) -> str:
+def _page(
+    results: Results, title: str, published: tuple[str | Published, ...], svg: str, images: Sequence[np.ndarray]
+) -> str:
     import jinja2
     from markupsafe import Markup
 
@@ -114,7 +124,10 @@ def _page(results: Results, title: str, published: tuple[str, ...], svg: str, im
         title=title,
         subtitle=f"{results.split} split · {counts}",
         tiles=_tiles(results),
-        published=published,
+        compared=comparison.rows(results, published),
+        compared_head=comparison.COLUMNS,
+        published=[line for line in published if isinstance(line, str)],
+        notes=comparison.notes(results),
         pose=_pose_tables(results),
         protocols=[result.protocol for result in results.action],
         protocol_note=_protocol_note(results.action),
@@ -135,35 +148,33 @@ def _page(results: Results, title: str, published: tuple[str, ...], svg: str, im
     )
 
 
-def _number(value: float, unit: str = "%", digits: int = 1) -> str:
-    """A fraction as a percentage, or a distance as it is; a dash where nothing was counted."""
-    if np.isnan(value):
-        return "–"
-    return f"{value * 100:.{digits}f}" if unit == "%" else f"{value:.{digits + 1}f}"
-
-
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
 def _tiles(results: Results) -> list[dict[str, str]]:
     tiles = []
-    for metric in results.pose:
+    for metric in _own(results):
         means, counts = metric.state.pooled(), metric.state.count[-1].sum() // metric.terms
-        note = f"{counts:,} joints pooled (micro); mean of joints {_number(metric.state.macro()[-1], metric.unit)}"
+        note = f"{counts:,} joints pooled (micro); mean of joints {number(metric.state.macro()[-1], metric.unit)}"
         if len(means) > 1:
-            best = _number(means[metric.best], metric.unit)
+            best = number(means[metric.best], metric.unit)
             note += f"; last block of {len(means)}, best block {metric.best + 1}: {best}"
         name = f"{metric.name}, {metric.protocol}" if metric.protocol else metric.name
-        tiles.append({"name": name, "value": f"{_number(means[-1], metric.unit)} {metric.unit}", "note": note})
+        tiles.append({"name": name, "value": f"{number(means[-1], metric.unit)} {metric.unit}", "note": note})
     for result in results.action:
         rates = result.state.compute()
         note = f"{result.state.total[-1]:,} of {result.state.count[-1]:,} right; head {result.heads[-1]}"
         if len(rates) > 1:
-            note += f", best head {result.heads[result.best]}: {_number(rates[result.best])}"
+            note += f", best head {result.heads[result.best]}: {number(rates[result.best])}"
         name = f"Action accuracy, {result.protocol} clip"
-        tiles.append({"name": name, "value": f"{_number(rates[-1])} %", "note": note})
+        tiles.append({"name": name, "value": f"{number(rates[-1])} %", "note": note})
     return tiles
+
+
+def _own(results: Results) -> list[PoseResult]:
+    """Those that are not counted by the authors' rules."""
+    return [metric for metric in results.pose if not metric.protocol.endswith(comparison.AUTHORS)]
 
 
 def _pose_tables(results: Results, short: bool = False) -> list[dict[str, Any]]:
@@ -172,7 +183,7 @@ def _pose_tables(results: Results, short: bool = False) -> list[dict[str, Any]]:
     `short` leaves the joints out where there are MPII's columns.
     """
     found = []
-    for metric in results.pose:
+    for metric in _own(results):
         table = _joint_table(metric, results.skeleton)
         found.append(table | {"rows": []} if short and metric.grouped else table)
         if metric.actions:
@@ -187,7 +198,7 @@ def _table(metric: PoseResult, head: str, rows: Sequence[tuple], means: Sequence
 
     def row(name: str, values: np.ndarray, count: str) -> dict[str, Any]:
         bar = 0.0 if np.isnan(values[-1]) else 100 * values[-1] / ceiling
-        return {"name": name, "count": count, "cells": [_number(v, metric.unit) for v in values], "bar": f"{bar:.1f}"}
+        return {"name": name, "count": count, "cells": [number(v, metric.unit) for v in values], "bar": f"{bar:.1f}"}
 
     blocks = len(metric.state.count)
     names = [f"block {n + 1}" for n in range(blocks)]
@@ -252,7 +263,7 @@ def _head_rows(action: Sequence[ActionResult]) -> list[dict[str, Any]]:
         {
             "name": name,
             "cells": [
-                {"text": _number(rates[n]), "best": len(rates) > 1 and n == result.best}
+                {"text": number(rates[n]), "best": len(rates) > 1 and n == result.best}
                 for result, rates in zip(action, columns, strict=True)
             ],
         }
@@ -267,7 +278,7 @@ def _class_rows(results: Results) -> list[dict[str, Any]]:
         rates = [result.per_class.compute()[n] for result in results.action]
         others = np.where(np.arange(len(last)) == n, 0, last[n])
         taken_for = f"{_words(results.classes[others.argmax()])} ({others.max()})" if others.any() else ""
-        cells = [{"text": _number(rate), "bar": f"{100 * np.nan_to_num(rate):.1f}"} for rate in rates]
+        cells = [{"text": number(rate), "bar": f"{100 * np.nan_to_num(rate):.1f}"} for rate in rates]
         rows.append({"name": _words(name), "count": f"{last[n].sum():,}", "cells": cells, "taken_for": taken_for})
     return rows
 

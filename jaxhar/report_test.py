@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxhar import actions, plots, report
+from jaxhar import actions, comparison, plots, report
 from jaxhar.errors import Problem
 from jaxhar.metrics import State, confusion
-from jaxhar.scores import ActionResult, PoseResult, Prediction, Results, Sample, head_names
+from jaxhar.scores import ActionResult, PoseResult, Prediction, Published, Results, Sample, head_names
 from jaxhar.skeleton import PA16
 
 
@@ -137,11 +137,55 @@ def test_joints_that_are_never_labelled_are_not_drawn():
     assert (report._picture(sample, PA16, np.arange(16)) != report._picture(moved, PA16, np.arange(16))).any()
 
 
+def test_figures_stand_beside_the_published_and_the_authors(tmp_path, quiet):
+    results = made_up()
+    pck, error = results.pose
+    strict = replace(pck, protocol="authors", state=State(pck.state.total // 2, pck.state.count))
+    single, multi = results.action
+    multi = replace(multi, short=State(np.full(9, 3), np.full(9, 10)))
+    results = replace(results, pose=(pck, error, strict), action=(single, multi), notes=("Boxes are made up.",))
+    published = (
+        Published("accuracy/multi", 0.986, "CVPR'18, pose trained on MPII too"),
+        Published("mpjpe", 55.1, "single crop", "mm"),
+        "a sentence",
+    )
+    scalars = results.scalars()
+    right = multi.state.total[-1]
+    assert scalars["accuracy/multi/authors"] == (right - 3 + 10) / 120 and scalars["accuracy/multi"] == right / 120
+    assert "accuracy/single/authors" not in scalars
+    rows = comparison.rows(results, published)
+    assert rows == [
+        (
+            "accuracy/multi, %", f"{right / 1.2:.1f}", f"{(right + 7) / 1.2:.1f}", "98.6",
+            "CVPR'18, pose trained on MPII too",
+        ),
+        ("mpjpe, mm", "–", "–", "55.10", "single crop"),
+        ("pck@0.2, %", f"{100 * scalars['pck@0.2']:.1f}", f"{100 * scalars['pck@0.2/authors']:.1f}", "", ""),
+    ]  # fmt: skip
+    assert scalars["pck@0.2/authors"] < scalars["pck@0.2"]
+    console = Console(file=io.StringIO(), width=200)
+    page = report.write(tmp_path, results, "x", published=published, console=console).read_text()
+    screen = console.file.getvalue()
+    for text in (page.replace("&#39;", "'"), screen):
+        for words in (
+            "Boxes are made up.",
+            "10 sequences are too short",
+            "by the authors' rules",
+            "98.6",
+            "a sentence",
+        ):
+            assert words in text, words
+    assert screen.count("PCK@0.2, %") == 1
+    results.save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json").scalars() == scalars
+    assert Results.load(tmp_path / "results.json").notes == results.notes
+
+
 def test_screen_tables(capsys):
     results = made_up()
     report.show(results, ("89.1 PCKh",), Console(width=120))
     text = capsys.readouterr().out
-    assert "PCK@0.2, %" in text and "r wrist" in text and "golf swing" in text and "published: 89.1 PCKh" in text
+    assert "PCK@0.2, %" in text and "r wrist" in text and "golf swing" in text and "89.1 PCKh" in text
     assert f"{results.scalars()['pck@0.2'] * 100:.1f}" in text
     assert re.search(r"\bm\b.*\d\d\.\d", text)
 

@@ -18,7 +18,8 @@ class PoseResult:
 
     Attributes:
       unit: "%" where more is better, else that of a distance.
-      protocol: by which it was taken; "" for the evaluation's first.
+      protocol: by which it was taken; "" for the evaluation's first. "authors" or "flip/authors": counted by the rules
+        of the authors' scripts.
       grouped: whether MPII's columns are shown.
       actions: sums (A, K, J) by class, where the metric is reported so.
       terms: counted for each joint, so many for the thresholds of an area under a curve.
@@ -65,6 +66,8 @@ class ActionResult:
       confusion: (A, A) counts of the last head; the row is the true class.
       predictions: the last head's answers in the order of the split.
       missing: sequences of the split that no clip came from, hence are not counted.
+      short: sums (K',) over the sequences too short for a clip of the "multi" protocol, which are scored by a centred
+        one; None where that has no meaning.
     """
 
     protocol: str
@@ -73,6 +76,14 @@ class ActionResult:
     confusion: np.ndarray
     predictions: tuple[Prediction, ...]
     missing: int = 0
+    short: State | None = None
+
+    @property
+    def authors(self) -> State | None:
+        """Sums (K',) as the authors' scripts count: what is too short for a clip is recognised by every head."""
+        if self.short is None:
+            return None
+        return State(self.state.total - self.short.total + self.short.count, self.state.count)
 
     @property
     def best(self) -> int:
@@ -110,8 +121,27 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A figure to compare with.
+
+    Attributes:
+      key: of ours in `Results.scalars`.
+      value: a fraction, or a distance in `unit`.
+      protocol: how it was taken, and where it is given.
+    """
+
+    key: str
+    value: float
+    protocol: str
+    unit: str = "%"
+
+
+@dataclass(frozen=True)
 class Results:
-    """Everything that one evaluation found. `samples` hold images and are not saved."""
+    """Everything that one evaluation found. `samples` hold images and are not saved.
+
+    `notes` are sentences on how it was taken, beside what the protocols say.
+    """
 
     split: str
     skeleton: Skeleton
@@ -120,14 +150,16 @@ class Results:
     pose: tuple[PoseResult, ...] = ()
     action: tuple[ActionResult, ...] = ()
     samples: tuple[Sample, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = ()
 
     def scalars(self) -> dict[str, float]:
         """Figures by name, fractions in [0, 1] and distances in their unit.
 
         "pck@0.2" is the last block's micro mean (hits over counts of all joints together), "pck@0.2/macro" its mean
         over joints, "accuracy/single" the last head's. "pck@0.2/best" and "accuracy/single/best" are the best block's
-        and head's, where there are several. On MPII "pckh@0.5/head" and so on are the last block's columns; on
-        Human3.6M "mpjpe/walking" and so on are the last block's by activity.
+        and head's, where there are several; "accuracy/multi/authors" is that of `ActionResult.authors`. On MPII
+        "pckh@0.5/head" and so on are the last block's columns; on Human3.6M "mpjpe/walking" and so on are the last
+        block's by activity.
         """
         found = {}
         for metric in self.pose:
@@ -147,6 +179,8 @@ class Results:
             found[key] = float(rates[-1])
             if len(rates) > 1:
                 found[f"{key}/best"] = float(rates[result.best])
+            if result.authors is not None:
+                found[f"{key}/authors"] = float(result.authors.compute()[-1])
         return found
 
     def save(self, path: Path) -> None:
@@ -157,6 +191,7 @@ class Results:
             "examples": self.examples,
             "skeleton": {"name": self.skeleton.name, "joints": self.skeleton.joints},
             "classes": self.classes,
+            "notes": self.notes,
             "pose": [
                 vars(m) | {"state": _dump(m.state), "actions": _dump(m.actions) if m.actions else None}
                 for m in self.pose
@@ -164,7 +199,7 @@ class Results:
             "action": [
                 vars(a)
                 | {"state": _dump(a.state), "confusion": a.confusion.tolist()}
-                | {"predictions": [vars(p) for p in a.predictions]}
+                | {"predictions": [vars(p) for p in a.predictions], "short": _dump(a.short) if a.short else None}
                 for a in self.action
             ],
         }
@@ -194,9 +229,11 @@ class Results:
                         confusion=np.array(a["confusion"], np.int64),
                         predictions=tuple(Prediction(**p) for p in a["predictions"]),
                         missing=a["missing"],
+                        short=_parse(a["short"]) if a["short"] else None,
                     )
                     for a in tree["action"]
                 ),
+                notes=tuple(tree["notes"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Problem(f"{path} is not a results file of an evaluation ({error}); evaluate again") from error

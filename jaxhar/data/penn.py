@@ -46,6 +46,11 @@ class Penn(sequences.DataSet):
     def generate(self, out: Path, synth: synthetic.Synth) -> None:
         synthetic.write_penn(out, synth)
 
+    def notes(self) -> tuple[str, ...]:
+        boxes = "the labels" if self.boxes is None else f"{self.boxes}, the whole image where it has none"
+        order = ("Joints are in stored order, as the authors take them.",) if self.joint_order == "authors" else ()
+        return (f"Boxes are those of {boxes}.", *order)
+
     def prepare(self, workdir: Path) -> sequences.Prepared:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
         prepared = super().prepare(workdir)

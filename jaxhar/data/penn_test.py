@@ -164,6 +164,15 @@ def test_multi_protocol_covers_all_clips_and_flips(prepared):
     np.testing.assert_allclose(pose[:, shoulder, 0], 1 - flipped[:, shoulder[::-1], 0], atol=1e-6)
 
 
+def test_sequences_too_short_for_a_clip_are_known(prepared):
+    """Those whose only clip is the centred one: a clip takes 4 times 2 frames."""
+    assert prepared.config.augment.fixed_subsampling == 2
+    assert prepared.too_short("test") == {1} and prepared.too_short("train") == {1}
+    assert prepared.notes == ("Boxes are those of the labels.",)
+    odd = dataclasses.replace(prepared.config, boxes="b.json", joint_order="authors").notes()
+    assert "b.json" in odd[0] and "stored order" in odd[1]
+
+
 def test_processes_share_the_items(prepared):
     seen = []
     for process in range(2):

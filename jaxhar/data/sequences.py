@@ -90,6 +90,10 @@ class DataSet(abc.ABC):
         """Evaluation protocols that look at each centred clip by several crops, whose poses are to be averaged."""
         return {}
 
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the report on settings by which figures are not those of other protocols."""
+        return ()
+
     def prepare(self, workdir: Path) -> "Prepared":
         """Check the folder, generating it first if asked, and pack its records unless that was done before.
 
@@ -261,6 +265,16 @@ class Prepared:
     def crop_protocols(self) -> tuple[str, ...]:
         """Protocols by which consecutive crops of one sequence are views of the same picture."""
         return tuple(self.config.crop_protocols())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `DataSet.notes`."""
+        return self.config.notes()
+
+    def too_short(self, split: str = "test") -> set[int]:
+        """Numbers of the sequences of a split that have too few frames for a clip of the "multi" protocol."""
+        span = self.config.clip_frames * self.config.augment.fixed_subsampling
+        return {i for i, entry in enumerate(self.entries(split)) if entry["frames"] < span}
 
     def _numbers(self, split: str) -> list[int]:
         if split not in self.config.splits:
