@@ -21,13 +21,15 @@ from tqdm import tqdm
 from jaxhar import geometry
 from jaxhar.camera import Camera
 from jaxhar.errors import Problem
+from jaxhar.inference import prepare
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
 from jaxhar.metrics3d import MPJPE
+from jaxhar.nn import platform
 from jaxhar.scores import ActionResult, PoseResult, Prediction, Results, Sample, head_names
 from jaxhar.skeleton import Skeleton
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(platform.jit, static_argnums=0)
 def _forward(graphdef: Any, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.
@@ -108,7 +110,7 @@ def predictions(
       An example and its predictions, both without the batch axis, action as logits. Crops of one picture are averaged,
       see `average_crops`.
     """
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False))
+    graphdef, state = prepare(model)
     stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
     length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
     bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)

@@ -1,14 +1,23 @@
 """One call from frames to numbers."""
 
+from collections.abc import Iterator
 from functools import partial
+from operator import is_
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
 from flax import nnx
 
+from jaxhar.nn import platform
+from jaxhar.nn.layers import ready_kernels
 
-@partial(jax.jit, static_argnums=0)
+#: Of a network: what was in it when it was last prepared, and what came of it.
+_prepared: WeakKeyDictionary[nnx.Module, tuple[list[Any], Any]] = WeakKeyDictionary()
+
+
+@partial(platform.jit, static_argnums=0)
 def _forward(graphdef: nnx.GraphDef, state: nnx.State, frames: jax.Array) -> dict[str, Any]:
     preds = dict(nnx.merge(graphdef, state)(frames))
     if "action" in preds:
@@ -37,5 +46,28 @@ def infer(model: nnx.Module, frames: np.ndarray) -> dict[str, Any]:
         frames = frames[:, None]
     if frames.ndim != 5 or frames.shape[-1] != 3:
         raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
-    return jax.tree.map(np.asarray, _forward(graphdef, state, frames))
+    return jax.tree.map(np.asarray, _forward(*prepare(model), frames))
+
+
+def prepare(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
+    """A network in evaluation mode as `nnx.split` gives it, its kernels in the type of the arithmetic.
+
+    As that takes as long as running the network on an image, it is done anew only if something in the network is
+    another object than last time.
+    """
+    contents = [*_contents(model)]
+    before, parts = _prepared.get(model, ([], None))
+    if parts is None or len(contents) != len(before) or not all(map(is_, contents, before)):
+        view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
+        parts = nnx.split(ready_kernels(view))
+        _prepared[model] = contents, parts
+    return parts
+
+
+def _contents(module: nnx.Module) -> Iterator[Any]:
+    """Every array and setting in a network."""
+    for value in vars(module).values():
+        if isinstance(value, nnx.Module):
+            yield from _contents(value)
+        else:
+            yield value.get_raw_value() if isinstance(value, nnx.Variable) else value
