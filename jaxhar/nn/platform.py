@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, wraps
+from functools import cache
 from typing import Any
 
 import jax
@@ -55,14 +55,17 @@ def wide(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32) if forms().only_products else dtype
 
 
-def jit(function: Callable, **settings: Any) -> Callable:
+class jit:
     """`jax.jit` with the compiler options of the platform, which is asked for at the first call."""
 
-    @cache
-    def compiled() -> Callable:
-        return jax.jit(function, compiler_options=_understood(), **settings)
+    def __init__(self, function: Callable, **settings: Any):
+        self._make = cache(lambda: jax.jit(function, compiler_options=_understood(), **settings))
 
-    return wraps(function)(lambda *args: compiled()(*args))
+    def __call__(self, *args: Any) -> Any:
+        return self._make()(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
 
 
 @cache
