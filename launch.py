@@ -68,9 +68,10 @@ def run(experiment: config.Experiment, workdir: Path, mode: str) -> None:
     import jax.numpy as jnp
     from flax import nnx
 
-    from jaxhar import checkpoint, evaluate, process, report, train, zoo
+    from jaxhar import checkpoint, compiled, evaluate, process, report, train, zoo
 
     process.keep_freed_memory()
+    compiled.keep()
 
     prepared = experiment.data.prepare(workdir)
     options: dict[str, Any] = {"metrics": experiment.metrics, "batch": experiment.eval_batch}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.common import Contenders, jitted, random
+from jaxhar.nn import platform
 from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.layers import max_pool
 
@@ -26,9 +27,23 @@ def convolution(x, kernel, groups=1):
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=groups)
 
 
+def chosen(function: Callable, *args) -> Callable[[], object]:
+    """As `jitted`, with the compiler options of the platform."""
+    compiled = platform.jit(function)
+    return lambda: jax.block_until_ready(compiled(*args))
+
+
+def product(x, kernel):
+    """Of bfloat16 operands, summed and given in float32."""
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
 def rows() -> dict[str, Callable[[], Contenders]]:
     x, k, small = random(2, 32, 32, 576), random(5, 5, 576, 1), random(64, 8, 8, 192)
     point, stem = random(192, 192), random(64, 32, 32, 24)
+    image, full = random(1, 128, 128, 32), random(3, 3, 32, 64)
+    wide, square = random(1024, 576), random(576, 576)
+    halves = wide.astype(jnp.bfloat16), square.astype(jnp.bfloat16)
 
     def grouped(x, k):
         return convolution(x, k.reshape(5, 5, 1, -1), groups=k.shape[2])
@@ -49,5 +64,15 @@ def rows() -> dict[str, Callable[[], Contenders]]:
         "max-pool 3x3/2, 64x32x32x24, with gradients": lambda: {
             "ours": with_gradient(lambda x: max_pool(x, 3), stem),
             "reduce_window": with_gradient(windowed, stem),
+        },
+        "3x3, 1x128x128x32 to 64": lambda: {
+            "ours, with the platform's options": chosen(convolution, image, full),
+            "without": jitted(convolution, image, full),
+            "without, in bfloat16": jitted(convolution, image.astype(jnp.bfloat16), full.astype(jnp.bfloat16)),
+        },
+        "1x1, 1x32x32x576, bfloat16": lambda: {
+            "ours, float32 out": chosen(product, *halves),
+            "bfloat16 out": chosen(jnp.matmul, *halves),
+            "float32 in and out": chosen(jnp.matmul, wide, square),
         },
     }

@@ -21,7 +21,7 @@ _BY_HAND = "fetch it by hand and name it with --from"
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: $JAXHAR_CACHE, else the user's cache folder (~/.cache/jaxhar on Linux)."""
+    """Where files are kept: $JAXHAR_CACHE, else the user's cache folder (~/.cache/jaxhar on Linux)."""
     return Path(os.environ.get("JAXHAR_CACHE") or user_cache_dir("jaxhar"))
 
 

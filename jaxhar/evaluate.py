@@ -27,13 +27,15 @@ from jaxhar.batch import Batch, Preds
 from jaxhar.camera import Camera
 from jaxhar.comparison import AUTHORS
 from jaxhar.errors import Problem
+from jaxhar.inference import prepare
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
 from jaxhar.metrics3d import MPJPE
+from jaxhar.nn import platform
 from jaxhar.scores import ActionResult, PoseResult, Prediction, Results, Sample, head_names
 from jaxhar.skeleton import Skeleton
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(platform.jit, static_argnums=0)
 def _forward(graphdef: Any, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.
@@ -151,8 +153,7 @@ def predictions(
     """
     predict = model
     if isinstance(model, nnx.Module):
-        view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
-        graphdef, state = nnx.split(view)
+        graphdef, state = prepare(model)
 
         def predict(batch: Batch) -> Any:
             return _forward(graphdef, state, batch["frames"])

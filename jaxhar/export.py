@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxhar import files
+from jaxhar import compiled, files
 from jaxhar.errors import Problem
 from jaxhar.nn.layers import SeparableConv
 
@@ -165,6 +165,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar export` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    compiled.keep()
     apart = run(args.weights, args.out, args.format)
     size = args.out.stat().st_size / 1e6
     print(f"{args.weights} -> {args.out}: {size:.1f} MB")

@@ -1,14 +1,26 @@
 """One call from frames to numbers."""
 
+import math
+from collections.abc import Callable, Iterator
 from functools import partial
+from operator import is_
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
 from flax import nnx
 
+from jaxhar.nn import platform
+from jaxhar.nn.layers import ready_kernels
 
-@partial(jax.jit, static_argnums=0)
+#: Frames that go through the network at once, where it can choose: what bounds the memory for any number of them.
+CHUNK = 64
+#: Of a network: what was in it when it was last prepared, and what came of it.
+_prepared: WeakKeyDictionary[nnx.Module, tuple[list[Any], Any]] = WeakKeyDictionary()
+
+
+@partial(platform.jit, static_argnums=0)
 def _forward(graphdef: nnx.GraphDef, state: nnx.State, frames: jax.Array) -> dict[str, Any]:
     preds = dict(nnx.merge(graphdef, state)(frames))
     if "action" in preds:
@@ -16,12 +28,14 @@ def _forward(graphdef: nnx.GraphDef, state: nnx.State, frames: jax.Array) -> dic
     return preds
 
 
-def infer(model: nnx.Module, frames: np.ndarray) -> dict[str, Any]:
+def infer(model: nnx.Module, frames: np.ndarray, chunk: int = CHUNK) -> dict[str, Any]:
     """Run a network on frames; compiled once for every network structure and shape.
 
     Args:
       model: any network of the zoo; it is run in evaluation mode and left as it is.
       frames: (B, H, W, 3) stills or (B, T, H, W, 3) clips, RGB in [-1, 1].
+      chunk: frames at a time. More are cut, clips of a pose network anywhere and clips of an action network between
+        two of them, into pieces of the same size.
 
     Returns:
       pose (K, B, T, J, D) in units of the crop, visible (K, B, T, J), and, for action networks, action (K', B, A)
@@ -32,10 +46,52 @@ def infer(model: nnx.Module, frames: np.ndarray) -> dict[str, Any]:
     Raises:
       ValueError: frames of another rank, or not three channels.
     """
-    frames = np.asarray(frames, np.float32)
+    frames = np.asarray(frames)
     if frames.ndim == 4:
         frames = frames[:, None]
     if frames.ndim != 5 or frames.shape[-1] != 3:
         raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
-    return jax.tree.map(np.asarray, _forward(graphdef, state, frames))
+    run = partial(_forward, *prepare(model))
+    batch, time = frames.shape[:2]
+    if batch * time <= chunk:
+        return jax.tree.map(np.asarray, run(frames.astype(np.float32)))
+    if getattr(model.config, "num_actions", None) is None:  # type: ignore[attr-defined]
+        # without an action head no frame knows of another
+        preds = _in_pieces(run, frames.reshape(batch * time, 1, *frames.shape[2:]), chunk)
+        return {key: value.reshape(len(value), batch, time, *value.shape[3:]) for key, value in preds.items()}
+    return _in_pieces(run, frames, max(1, chunk // time))
+
+
+def _in_pieces(run: Callable[[np.ndarray], dict[str, Any]], clips: np.ndarray, most: int) -> dict[str, Any]:
+    """`run` on at most that many clips at a time; the last piece is filled up, so that there is one shape."""
+    size = math.ceil(len(clips) / math.ceil(len(clips) / most))
+    found = []
+    for start in range(0, len(clips), size):
+        piece = clips[start : start + size].astype(np.float32)
+        full = np.concatenate([piece, np.zeros((size - len(piece), *piece.shape[1:]), np.float32)])
+        found.append(jax.tree.map(np.asarray, run(full)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(clips)], *found)
+
+
+def prepare(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
+    """A network in evaluation mode as `nnx.split` gives it, its kernels in the type of the arithmetic.
+
+    As that takes as long as running the network on an image, it is done anew only if something in the network is
+    another object than last time.
+    """
+    contents = [*_contents(model)]
+    before, parts = _prepared.get(model, ([], None))
+    if parts is None or len(contents) != len(before) or not all(map(is_, contents, before)):
+        view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
+        parts = nnx.split(ready_kernels(view))
+        _prepared[model] = contents, parts
+    return parts
+
+
+def _contents(module: nnx.Module) -> Iterator[Any]:
+    """Every array and setting in a network."""
+    for value in vars(module).values():
+        if isinstance(value, nnx.Module):
+            yield from _contents(value)
+        else:
+            yield value.get_raw_value() if isinstance(value, nnx.Variable) else value

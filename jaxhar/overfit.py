@@ -347,8 +347,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar overfit` with the arguments of `add_arguments`; the exit code is 0 for PASS and 1 for FAIL."""
+    from jaxhar import compiled
     from jaxhar.config import load, override
 
+    compiled.keep()
     changes = {}
     for text in args.set:
         name, equals, value = text.partition("=")

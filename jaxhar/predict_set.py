@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar predict` on files or on a data set."""
-    from jaxhar import predict
+    from jaxhar import compiled, predict
 
+    compiled.keep()
     if args.data is None:
         predict.main(args)
         if args.format == "coco":

@@ -161,7 +161,7 @@ class ActionNet(nnx.Module):
         }
         if action:
             pose, visible = blocks[-1]
-            by_pose = self.pose_stream(pose.astype(self.dtype), visible.astype(self.dtype))
+            by_pose = self.pose_stream(pose, visible)
             by_sight = self.visual_stream(appearance)
             merged = self.merge(by_pose[-1], by_sight[-1])
             logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])

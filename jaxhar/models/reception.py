@@ -225,7 +225,7 @@ class Reception(nnx.Module):
 
     def trunk(self, images: Array) -> tuple[list[Array], Array]:
         """Images (N, H, W, 3) -> maps of every block (N, h, w, M), and the first block's features (N, h, w, S)."""
-        x = self.stem(images.astype(self.dtype))
+        x = self.stem(images)
         all_maps, all_features = [], []
         for block in self.blocks:
             x, maps, features = block(x)

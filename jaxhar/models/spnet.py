@@ -300,7 +300,7 @@ class PoseNet(nnx.Module):
 
     def __call__(self, images: Array, with_maps: bool = False) -> tuple[list[tuple[Array, Array]], list[Sight]]:
         """Images (N, H, W, 3) -> pose (N, J, D) and visible (N, J) of every prediction; sights of the action blocks."""
-        x = self.entry(images.astype(self.dtype))
+        x = self.entry(images)
         lateral = {0: x}  # the latest features of every level
         appearance = {0: x}  # the first ones of every level, before any prediction
         joints, sights = [], []

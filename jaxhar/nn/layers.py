@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxhar.nn.depthwise import depthwise
+from jaxhar.nn.platform import wide
 
 Array = jax.Array
 Size = int | tuple[int, int]
@@ -63,12 +64,22 @@ class Conv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Array) -> Array:
-        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        kernel, rest = self.kernel[...], wide(self.dtype)
         if kernel.shape[:2] == (1, 1) and self.stride == 1:
             # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, which is slower.
-            return x @ kernel[0, 0]
-        strides = (self.stride, self.stride)
+            x, kernel = x.astype(self.dtype), kernel[0, 0].astype(self.dtype)
+            return jnp.matmul(x, kernel, preferred_element_type=rest)
+        x, kernel, strides = x.astype(rest), kernel.astype(rest), (self.stride, self.stride)
         return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def ready_kernels(model: nnx.Module) -> nnx.Module:
+    """A copy whose 1x1 kernels have the type of the arithmetic, so that no call has to convert them."""
+    model = nnx.clone(model)
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, Conv) and module.kernel.shape[:2] == (1, 1):
+            module.kernel = nnx.Param(module.kernel[...].astype(module.dtype))
+    return model
 
 
 class ConvTranspose(nnx.Module):
@@ -80,7 +91,8 @@ class ConvTranspose(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         n, height, width, _ = x.shape
-        y = jnp.einsum("nhwi,rcoi->nhrwco", x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        y = jnp.einsum("nhwi,rcoi->nhrwco", x, kernel, preferred_element_type=wide(self.dtype))
         return y.reshape(n, 2 * height, 2 * width, -1)
 
 
@@ -93,7 +105,8 @@ class Depthwise(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Array) -> Array:
-        y = depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        rest = wide(self.dtype)
+        y = depthwise(x.astype(rest), self.kernel[...].astype(rest))
         if self.stride == 1:
             return y
         # At a stride Keras pads less before the first pixel: its windows are every second one of these, from here on.

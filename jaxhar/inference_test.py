@@ -1,0 +1,90 @@
+"""Many frames go in pieces; a network is taken apart once, and again when it changes."""
+
+import gc
+import weakref
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxhar import infer, inference, zoo
+from jaxhar.inference import prepare
+from jaxhar.nn.layers import Conv, SeparableNorm
+
+
+@pytest.mark.parametrize("name, batch, time", [("reception-mpii", 3, 3), ("reception-penn", 3, 4), ("spnet-ntu", 3, 4)])
+def test_many_frames_go_in_pieces_of_one_shape(name, batch, time):
+    config = zoo.tiny(name)
+    config = replace(config, num_frames=time) if config.num_frames else config
+    model = zoo.create(config)
+    frames = np.random.default_rng(0).uniform(-1, 1, (batch, time, 64, 64, 3)).astype(np.float32)
+    whole = infer(model, frames)
+    before = inference._forward._cache_size()
+    cut = infer(model, frames, chunk=5)
+    assert inference._forward._cache_size() == before + 1, "one shape, one compilation"
+    assert jax.tree.structure(whole) == jax.tree.structure(cut)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, cut)
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 2\)"):
+        infer(zoo.create(zoo.tiny("reception-mpii")), np.zeros((2, 2)))
+
+
+class Net(nnx.Module):
+    def __init__(self, dtype):
+        self.first = SeparableNorm(3, 4, 3, dtype=dtype, rngs=nnx.Rngs(0))
+        self.rest = nnx.List([Conv(4, 2, dtype=dtype, rngs=nnx.Rngs(1))])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_only_the_kernels_of_products_change_their_type(dtype):
+    net = Net(dtype)
+    _, state = prepare(net)
+    types = {".".join(map(str, path)): variable[...].dtype for path, variable in nnx.to_flat_state(state)}
+    assert {name for name, found in types.items() if found == jnp.bfloat16} == (
+        {"first.conv.pointwise.kernel", "rest.0.kernel"} if dtype == jnp.bfloat16 else set()
+    )
+    assert all(leaf.dtype == jnp.float32 for leaf in (net.rest[0].kernel[...], net.first.conv.pointwise.kernel[...]))
+    assert not net.first.norm.use_running_average
+
+
+def change_a_value(net):
+    net.first.norm.bias[...] = jnp.ones(4)
+
+
+def change_a_variable(net):
+    net.rest[0].kernel = nnx.Param(jnp.ones((1, 1, 4, 2)))
+
+
+def change_a_setting(net):
+    net.rest[0].stride = 2
+
+
+def change_the_structure(net):
+    net.rest.append(Conv(2, 2, rngs=nnx.Rngs(2)))
+
+
+@pytest.mark.parametrize("change", [change_a_value, change_a_variable, change_a_setting, change_the_structure])
+def test_prepared_anew_only_after_a_change(change):
+    net = Net(jnp.float32)
+    first = prepare(net)
+    assert prepare(net) is first
+    change(net)
+    graphdef, state = prepare(net)
+    expected, leaves = nnx.split(nnx.view(net, use_running_average=True))
+    assert graphdef == expected
+    for a, b in zip(nnx.to_flat_state(state), nnx.to_flat_state(leaves), strict=True):
+        np.testing.assert_array_equal(a[1][...], b[1][...])
+
+
+def test_a_prepared_network_can_go():
+    model = zoo.create(zoo.tiny("reception-mpii"))
+    prepare(model)
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None
