@@ -27,7 +27,7 @@ def clips() -> Measured:
         clips_per_batch=BATCH,
         augment=presets.PENN_CLIPS,
         threads=THREADS,
-        prefetch=1,
+        prefetch=THREADS,
     )
     values: dict[str, list[float]] = {"decoding alone": [], "clips with augmentation": []}
     with tempfile.TemporaryDirectory() as folder:
