@@ -1,14 +1,35 @@
 """What the rows are made of."""
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: Who takes part in a row; the first is ours.
+#: Who takes part in a row that is timed; the first is ours.
 Contenders = dict[str, Callable[[], object]]
 _rng = np.random.default_rng(0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a row that takes its own measurements found.
+
+    Attributes:
+      unit: of the values, e.g. "s". values: contender -> a number for each round.
+    """
+
+    unit: str
+    values: dict[str, list[float]]
+
+
+Row = Callable[[], Contenders | Measured]
 
 
 def random(*shape: int) -> jax.Array:
@@ -18,3 +39,28 @@ def random(*shape: int) -> jax.Array:
 def jitted(function: Callable, *args) -> Callable[[], object]:
     compiled = jax.jit(function)
     return lambda: jax.block_until_ready(compiled(*args))
+
+
+def take_turns(contenders: Contenders, seconds: float = 40.0) -> Measured:
+    """Milliseconds of 3 to 9 rounds, as many as fit into that time, contenders in alternating order."""
+    for run in contenders.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    begun, rounds = time.perf_counter(), 0
+    while rounds < 3 or (rounds < 9 and (time.perf_counter() - begun) * (rounds + 1) / rounds < seconds):
+        for name, run in list(contenders.items())[:: 1 if rounds % 2 else -1]:
+            time.sleep(0.05)  # the threads of the one before stop spinning
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+        rounds += 1
+    return Measured("ms", times)
+
+
+def alone(job: str, *args: Any, **environment: str) -> dict[str, float]:
+    """What `benchmarks.child` prints for a job, in a process of its own."""
+    import os
+
+    words = [sys.executable, "-m", "benchmarks.child", job, *map(str, args)]
+    done = subprocess.run(words, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])

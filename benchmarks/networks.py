@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from torch import nn
 
 import torch_ref
 import torch_ref.losses
-from benchmarks.common import Contenders, jitted, random
-from jaxhar import export, losses, port, zoo
+from benchmarks.common import Contenders, Row, random
+from jaxhar import export, infer, losses, port, zoo
 from jaxhar.train import Net, TrainState, make_step
 
 NAMES = ("reception-mpii", "reception-penn", "spnet-penn")
+WEIGHTS = {"pose": 1.0, "visible": 0.01, "action": 1.0}
 
 
 def twin(name: str, model: nnx.Module) -> nn.Module:
-    net = torch_ref.create(name)
+    """The same network with the same weights in PyTorch, in evaluation mode."""
+    net = torch_ref.create(name, **asdict(model.config))  # type: ignore[attr-defined]
     net.load_state_dict({key: torch.from_numpy(np.array(a)) for key, a in port.to_torch(port.to_flat(model)).items()})
     return net.eval()
 
@@ -39,37 +42,56 @@ def last(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, images.shape[:2])
 
 
-def inference(name: str, dtype: Any) -> Contenders:
-    """One image, or one clip of the network's own length."""
+def one_by_one(net: Callable, images: torch.Tensor) -> list:
+    """A pose network on the frames of a clip, one at a time."""
+    return [net(images[:, t : t + 1]) for t in range(images.shape[1])]
+
+
+def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Callable[[], Callable[[], object]]]:
+    """Contender -> what builds it. Everybody is given frames in memory and gives arrays."""
     config = zoo.config(name)
+    if config.num_frames:
+        config = replace(config, num_frames=frames or config.num_frames)
     model = zoo.create(config, dtype=dtype)
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
-    frames = random(1, config.num_frames or 1, config.image_size, config.image_size, 3)
-    images = torch.from_numpy(np.array(frames)).permute(0, 1, 4, 2, 3)
+    clip = np.array(random(1, config.num_frames or frames or 1, config.image_size, config.image_size, 3))
+    images = torch.from_numpy(clip).permute(0, 1, 4, 2, 3)
     mixed = dtype == jnp.bfloat16
 
     def run(net: Callable, images: torch.Tensor) -> object:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             return net(images)
 
-    torch._inductor.config.freezing = True
-    contenders: Contenders = {
-        "ours": jitted(lambda state, frames: nnx.merge(graphdef, state)(frames), state, frames),
-        "torch eager": partial(run, twin(name, model), images),
-        "torch eager, channels last": partial(run, channels_last(twin(name, model)), last(images)),
-        "torch.compile, frozen": partial(run, torch.compile(channels_last(twin(name, model))), last(images)),
-    }
-    if not mixed:
+    def frozen() -> Callable:
+        torch._inductor.config.freezing = True
+        return torch.compile(channels_last(twin(name, model)))
+
+    def onnx() -> Callable[[], object]:
         with tempfile.TemporaryDirectory() as folder:
-            onnx = export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
-        given = np.array(frames) if config.num_frames else np.array(frames)[:, 0]
-        contenders["ONNX Runtime"] = lambda: onnx(given)
-    return contenders
+            run = export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
+        if config.num_frames:
+            return lambda: run(clip)
+        return lambda: run(clip[0])
+
+    builders: dict[str, Callable[[], Callable[[], object]]] = {
+        "ours": lambda: lambda: infer(model, clip),
+        "torch eager": lambda: partial(run, twin(name, model), images),
+        "torch eager, channels last": lambda: partial(run, channels_last(twin(name, model)), last(images)),
+        "torch.compile, frozen": lambda: partial(run, frozen(), last(images)),
+    }
+    if not config.num_frames and frames:
+        builders["torch.compile, frame by frame"] = lambda: partial(run, partial(one_by_one, frozen()), last(images))
+    if not mixed:
+        builders["ONNX Runtime"] = onnx
+    return builders
 
 
-def training(name: str, clips: int, frames: int) -> Contenders:
-    """A step of RMSprop: loss, gradients, new weights and statistics."""
-    config = zoo.tiny(name)
+def inference(name: str, dtype: Any, frames: int | None = None) -> Contenders:
+    """One image, or one clip of the network's own length or of another."""
+    return {who: build() for who, build in inference_runs(name, dtype, frames).items()}
+
+
+def training_batch(config: Any, clips: int, frames: int) -> dict[str, np.ndarray]:
+    """Random clips with random labels."""
     side, joints, dims = config.image_size, config.num_joints, config.dims
     rng = np.random.default_rng(0)
     batch = {
@@ -80,45 +102,89 @@ def training(name: str, clips: int, frames: int) -> Contenders:
     }
     if config.num_actions is not None:
         batch["action"] = rng.integers(2, size=clips).astype(np.int32)
-    model = zoo.create(config)
-    parts, optimizer = Net(model), optax.rmsprop(1e-3)
-    step = make_step(parts, losses.Multitask(), optimizer)
+    return batch
+
+
+def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]], rate: float = 1e-3) -> Callable[[], jax.Array]:
+    """A step of RMSprop on the next of the batches at each call; gives the loss, which may still be computed."""
+    parts, optimizer = Net(model), optax.rmsprop(rate, decay=0.99, eps_in_sqrt=False)
+    step = make_step(parts, losses.Multitask(**WEIGHTS), optimizer)
     state = TrainState(parts.params, parts.stats, optimizer.init(parts.params), jnp.int32(0))
-    held = [jax.tree.map(jnp.copy, state)]
-    ready = jax.device_put({"clips": batch})
+    held = [jax.device_put(jax.tree.map(jnp.copy, state))]
+    ready = [jax.device_put({"clips": batch}) for batch in batches]
+    turn = iter(range(10**9))
 
-    def ours() -> object:
-        held[0], metrics = step(held[0], ready)
-        return jax.block_until_ready(metrics)
+    def run() -> jax.Array:
+        with jax.transfer_guard("disallow"):
+            held[0], metrics = step(held[0], ready[next(turn) % len(ready)])
+        return metrics["loss"]
 
-    tensors = {key: torch.from_numpy(value) for key, value in batch.items()}
-    tensors["frames"] = last(tensors["frames"].permute(0, 1, 4, 2, 3))
-
-    def theirs(compiled: bool) -> Callable[[], object]:
-        net = torch_ref.create(name, **config.TINY)
-        net.load_state_dict({k: torch.from_numpy(np.array(a)) for k, a in port.to_torch(port.to_flat(model)).items()})
-        rule = torch.optim.RMSprop(channels_last(net).train().parameters(), 1e-3)
-        call: Any = torch.compile(net) if compiled else net
-
-        def step() -> object:
-            rule.zero_grad()
-            terms = torch_ref.losses.multitask(
-                call(tensors["frames"]), tensors, {"pose": 1.0, "visible": 0.01, "action": 1.0}
-            )
-            sum(term.mean() for term in terms.values()).backward()
-            rule.step()
-            return terms
-
-        return step
-
-    return {"ours": ours, "torch eager, channels last": theirs(False), "torch.compile": theirs(True)}
+    return run
 
 
-def rows() -> dict[str, Callable[[], Contenders]]:
-    found: dict[str, Callable[[], Contenders]] = {}
+def their_step(
+    name: str, model: nnx.Module, batches: list[dict[str, np.ndarray]], compiled: bool, mixed: bool, rate: float = 1e-3
+) -> Callable[[], torch.Tensor]:
+    """The same step of the twin, on the GPU if there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = channels_last(twin(name, model).to(device)).train()
+    rule = torch.optim.RMSprop(net.parameters(), rate, foreach=True)
+    call: Any = torch.compile(net) if compiled else net
+    ready = []
+    for batch in batches:
+        tensors = {key: torch.from_numpy(value).to(device) for key, value in batch.items()}
+        ready.append({**tensors, "frames": last(tensors["frames"].permute(0, 1, 4, 2, 3))})
+    turn = iter(range(10**9))
+
+    def run() -> torch.Tensor:
+        tensors = ready[next(turn) % len(ready)]
+        rule.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            terms = torch_ref.losses.multitask(call(tensors["frames"]), tensors, WEIGHTS)
+        loss = torch.stack([term.mean() for term in terms.values()]).sum()
+        loss.backward()
+        rule.step()
+        return loss.detach()
+
+    return run
+
+
+def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, Callable[[], Callable[[], object]]]:
+    """Contender -> what builds it."""
+    batches = [training_batch(config, clips, frames)]
+    model = zoo.create(config)
+
+    def ours() -> Callable[[], object]:
+        step = our_step(model, batches)
+        return lambda: jax.block_until_ready(step())
+
+    return {
+        "ours": ours,
+        "torch eager, channels last": lambda: their_step(name, model, batches, False, False),
+        "torch.compile": lambda: their_step(name, model, batches, True, False),
+    }
+
+
+def training(name: str, config: Any, clips: int, frames: int) -> Contenders:
+    """A step of RMSprop: loss, gradients, new weights and statistics."""
+    return {who: build() for who, build in training_runs(name, config, clips, frames).items()}
+
+
+def rows() -> dict[str, Row]:
+    found: dict[str, Row] = {}
     for name in NAMES:
-        found[f"{name}, inference, float32"] = partial(inference, name, jnp.float32)
-        found[f"{name}, inference, bfloat16"] = partial(inference, name, jnp.bfloat16)
+        for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
+            own = zoo.config(name).num_frames
+            if own != 16:
+                what = f"{own}-frame clip" if own else "one image"
+                found[f"{name}, inference, {what}, {kind}"] = partial(inference, name, dtype)
+            found[f"{name}, inference, 16-frame clip, {kind}"] = partial(inference, name, dtype, 16)
     for name, clips, frames in (("reception-mpii", 16, 1), ("reception-penn", 2, 8), ("spnet-penn", 2, 8)):
-        found[f"{name}, tiny, training step, {clips}x{frames} frames"] = partial(training, name, clips, frames)
+        row = f"{name}, tiny, training step, {clips}x{frames} frames"
+        found[row] = partial(training, name, zoo.tiny(name), clips, frames)
+    block = replace(zoo.config("reception-mpii"), num_blocks=1)
+    found["reception-mpii, one block, training step, 4x1 frames"] = partial(training, "reception-mpii", block, 4, 1)
+    for name, clips, frames in (("reception-mpii", 4, 1), ("reception-penn", 1, 16), ("spnet-penn", 1, 8)):
+        row = f"{name}, full, training step, {clips}x{frames} frames"
+        found[row] = partial(training, name, zoo.config(name), clips, frames)
     return found

@@ -1,0 +1,65 @@
+"""Jobs that need a process of their own; prints one line of JSON. Run by `benchmarks.common.alone`."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+
+def peak() -> float:
+    """The most memory that this process has held, in MB; 0 where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    return next(float(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
+    """Seconds from the first call of a function until it has run: tracing, compiling, or reading what was compiled."""
+    import jax
+    import jax.numpy as jnp
+
+    from benchmarks import networks
+    from jaxhar import compiled, zoo
+
+    compiled.keep()
+    config = zoo.config(name)
+    config = replace(config, num_blocks=int(blocks)) if int(blocks) else config
+    if kind == "inference":
+        run: Any = networks.inference_runs(name, jnp.float32, None)["ours"]()
+    else:
+        step = networks.our_step(zoo.create(config), [networks.training_batch(config, 1, config.num_frames or 1)])
+        run = lambda: jax.block_until_ready(step())  # noqa: E731
+    start = time.perf_counter()
+    run()
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    run()
+    return {"seconds": first - (time.perf_counter() - start)}
+
+
+def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float]:
+    """MB at most, imports included, of three calls of one contender."""
+    import jax.numpy as jnp
+
+    from benchmarks import networks
+    from jaxhar import zoo
+
+    if kind == "inference":
+        builders = networks.inference_runs(name, jnp.float32, int(frames))
+    else:
+        builders = networks.training_runs(name, zoo.config(name), 1, int(frames))
+    run = builders[contender]()
+    for _ in range(3):
+        run()
+    return {"megabytes": peak()}
+
+
+JOBS: dict[str, Callable[..., dict[str, float]]] = {"compiling": compiling, "memory": memory}
+
+if __name__ == "__main__":
+    print(json.dumps(JOBS[sys.argv[1]](*sys.argv[2:])))

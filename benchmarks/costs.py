@@ -1,0 +1,67 @@
+"""What a network costs besides its speed: compile times, memory, and how both time and memory grow."""
+
+import tempfile
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.common import Contenders, Measured, Row, alone, random, take_turns
+from benchmarks.networks import NAMES, inference_runs, training_runs
+from jaxhar import infer, zoo
+
+LENGTHS = (1, 4, 16, 64)
+
+
+def compiling(kind: str, name: str, blocks: int = 0) -> Measured:
+    """Seconds until a function can run: in a new process with nothing cached, and in the next ones."""
+    with tempfile.TemporaryDirectory() as cache:
+        times = [alone("compiling", kind, name, blocks, JAXHAR_CACHE=cache)["seconds"] for _ in range(3)]
+    return Measured("s", {"cold": times[:1], "from the cache": times[1:]})
+
+
+def memory(kind: str, name: str, frames: int) -> Measured:
+    """MB that each contender holds at most, in a process of its own, everything it imports included."""
+    if kind == "inference":
+        who = list(inference_runs(name, jnp.float32, frames))
+    else:
+        who = list(training_runs(name, zoo.tiny(name), 1, 1))
+    return Measured("MB", {w: [alone("memory", kind, name, frames, w)["megabytes"]] for w in who})
+
+
+def growth(name: str, stills: bool) -> Measured:
+    """Milliseconds per frame for more and more frames in one call: stills, or one clip of a pose network."""
+    model = zoo.create(zoo.config(name))
+    side = zoo.config(name).image_size
+
+    def call(count: int):
+        shape = (count, 1) if stills else (1, count)
+        frames = np.array(random(*shape, side, side, 3))
+        return lambda: infer(model, frames)
+
+    found: Contenders = {str(count): call(count) for count in LENGTHS}
+    times = take_turns(found).values
+    return Measured("ms/frame", {f"{n} frames": [t / int(n) for t in values] for n, values in times.items()})
+
+
+def memory_growth(name: str) -> Measured:
+    """MB at most for one clip of that many frames."""
+    counts = (1, 16, 64, 256)
+    return Measured("MB", {f"{n} frames": [alone("memory", "inference", name, n, "ours")["megabytes"]] for n in counts})
+
+
+def rows() -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for name in NAMES:
+        found[f"{name}, compile time, inference"] = partial(compiling, "inference", name)
+        found[f"{name}, compile time, training step"] = partial(compiling, "training", name)
+        found[f"{name}, peak memory, inference, 16-frame clip"] = partial(memory, "inference", name, 16)
+        frames = zoo.config(name).num_frames or 1
+        found[f"{name}, peak memory, training step, 1x{frames} frames"] = partial(memory, "training", name, frames)
+    found["reception-mpii, one block, compile time, training step"] = partial(
+        compiling, "training", "reception-mpii", 1
+    )
+    found["reception-mpii, growth, stills in a batch"] = partial(growth, "reception-mpii", True)
+    found["reception-mpii, growth, frames of a clip"] = partial(growth, "reception-mpii", False)
+    found["reception-mpii, growth, memory, frames of a clip"] = partial(memory_growth, "reception-mpii")
+    return found

@@ -1,0 +1,214 @@
+"""`python -m benchmarks gpu`: every network on a GPU against its twin under torch.compile, and against the chip.
+
+The floor of a network is the larger of two times: its multiply-adds at the rate of a large matrix product, and the
+bytes that its convolutions and products read and write, each once, at the rate of a large copy; both rates are
+measured on the spot. What lies between two products is taken to cost nothing, so that no form can beat the floor but
+by fusing products. A training step counts as three forward passes.
+"""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+from jax.extend.core import jaxprs_in_params
+
+from benchmarks import networks
+from benchmarks.common import Contenders, Measured, Row, jitted, random, take_turns
+from benchmarks.layers import convolution, with_gradient
+from jaxhar import cost, zoo
+from jaxhar.data.penn import Penn
+from jaxhar.data.synthetic import Synth
+from jaxhar.nn.depthwise import depthwise
+
+KINDS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+#: The loss that counts, as a part of that of the first step, and the steps after which to give up.
+MARK, MOST = 0.5, 2000
+
+
+def unfit(tiny: bool) -> str | None:
+    """Why this cannot run here, in one sentence."""
+    if tiny or jax.default_backend() == "gpu":
+        return None
+    return "there is no GPU that JAX sees (pip install 'jaxhar[cuda]'); --tiny tries the run out on this machine"
+
+
+def bytes_moved(function: Callable, *args: Any) -> int:
+    """Bytes that the convolutions and matrix products of a function read and write, each operand once."""
+
+    def of_program(program: Any) -> int:
+        return sum(map(of_equation, program.eqns))
+
+    def of_equation(equation: Any) -> int:
+        name, params = equation.primitive.name, equation.params
+        shapes = [variable.aval.shape for variable in equation.invars]
+        depthwise_call = name == "custom_vjp_call" and [len(s) for s in shapes] == [4, 4]
+        if name in ("conv_general_dilated", "dot_general") or depthwise_call:
+            avals = [variable.aval for variable in (*equation.invars, *equation.outvars)]
+            return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in avals)
+        inner = sum(of_program(program) for program in jaxprs_in_params(params))
+        return inner * (params["length"] if name == "scan" else 1)
+
+    return of_program(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _seconds(run: Callable[[], object], calls: int = 5) -> float:
+    run()
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def ceilings(kind: str, tiny: bool) -> tuple[float, float]:
+    """Multiply-adds a second of a large product, bytes a second of a large copy."""
+    side = 512 if tiny else 8192
+    square = random(side, side).astype(KINDS[kind])
+    rate = side**3 / _seconds(jitted(lambda a: a @ a, square))
+    large = jnp.zeros((1 << 22) if tiny else (1 << 29), jnp.float32)
+    return rate, 2 * large.nbytes / _seconds(jitted(lambda a: a + 1, large))
+
+
+def _given(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]:
+    config = zoo.tiny(name) if tiny else zoo.config(name)
+    frames = (4 if tiny else config.num_frames) if config.num_frames else 1
+    clips = 1 if tiny else max(1, 64 // frames)
+    return config, zoo.create(config, dtype=KINDS[kind]), clips, frames
+
+
+def _floor(name: str, kind: str, tiny: bool) -> float:
+    """Milliseconds of one forward pass."""
+    config, model, clips, frames = _given(name, kind, tiny)
+    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
+    shape = jax.ShapeDtypeStruct((clips, frames, config.image_size, config.image_size, 3), jnp.float32)
+    forward = lambda state, frames: nnx.merge(graphdef, state)(frames)  # noqa: E731
+    operations, moved = cost.count(forward, state, shape), bytes_moved(forward, state, shape)
+    rate, width = ceilings(kind, tiny)
+    return 1e3 * max(operations / rate, moved / width)
+
+
+def _synchronised(run: Callable[[], Any]) -> Callable[[], object]:
+    def both() -> object:
+        out = run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return jax.block_until_ready(out)
+
+    return both
+
+
+def _with_floor(contenders: Contenders, floor: float, calls: int) -> Measured:
+    """Milliseconds a call, the floor, and our part of the chip's limit in %."""
+    many: Contenders = {who: partial(_repeat, run, calls) for who, run in contenders.items()}
+    values = {who: [t / calls for t in times] for who, times in take_turns(many).values.items()}
+    ours = values["ours"]
+    shares = {"floor of the chip": [floor] * len(ours), "% of its limit": [100 * floor / t for t in ours]}
+    return Measured("ms, %", values | shares)
+
+
+def _repeat(run: Callable[[], object], calls: int) -> None:
+    for _ in range(calls):
+        run()
+
+
+def forward(name: str, kind: str, tiny: bool) -> Measured:
+    """Predictions of 64 frames, left on the device."""
+    config, model, clips, frames = _given(name, kind, tiny)
+    given = random(clips, frames, config.image_size, config.image_size, 3)
+    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = torch.compile(networks.channels_last(networks.twin(name, model).to(device)))
+    images = networks.last(torch.from_numpy(np.array(given)).to(device).permute(0, 1, 4, 2, 3))
+
+    def theirs() -> object:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=kind == "bfloat16"):
+            return net(images)
+
+    contenders = {
+        "ours": jitted(lambda state, frames: nnx.merge(graphdef, state)(frames), state, given),
+        "torch.compile": _synchronised(theirs),
+    }
+    return _with_floor(contenders, _floor(name, kind, tiny), 1 if tiny else 20)
+
+
+def training(name: str, kind: str, tiny: bool) -> Measured:
+    """Steps on 64 frames that are on the device already."""
+    config, model, clips, frames = _given(name, kind, tiny)
+    batches = [networks.training_batch(config, clips, frames)]
+    contenders = {
+        "ours": _synchronised(networks.our_step(model, batches)),
+        "torch.compile": _synchronised(networks.their_step(name, model, batches, True, kind == "bfloat16")),
+    }
+    return _with_floor(contenders, 3 * _floor(name, kind, tiny), 1 if tiny else 10)
+
+
+def depthwise_forms(shape: tuple[int, ...], kind: str, size: int, gradients: bool) -> Contenders:
+    """Our form of the depthwise convolution against XLA's grouped one and PyTorch's."""
+    x, kernel = random(*shape).astype(KINDS[kind]), random(size, size, shape[-1], 1).astype(KINDS[kind])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = torch.from_numpy(np.array(x, np.float32)).permute(0, 3, 1, 2).to(device, getattr(torch, kind))
+    taps = torch.from_numpy(np.array(kernel, np.float32)).permute(2, 3, 0, 1).to(device, getattr(torch, kind))
+    images, taps = images.requires_grad_(gradients), taps.contiguous().requires_grad_(gradients)
+
+    def theirs() -> object:
+        y = torch.nn.functional.conv2d(images, taps, padding=size // 2, groups=shape[-1])
+        return torch.autograd.grad(y, (images, taps), y) if gradients else y
+
+    def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolution(x, kernel.reshape(size, size, 1, -1), groups=shape[-1])
+
+    make = with_gradient if gradients else jitted
+    return {"ours": make(depthwise, x, kernel), "grouped": make(grouped, x, kernel), "torch": _synchronised(theirs)}
+
+
+def same_loss(name: str, tiny: bool) -> Measured:
+    """Seconds of training, compilation left out, until 4 batches in turn have half of their first loss."""
+    config = zoo.tiny(name)
+    frames, clips = (4, 2) if tiny else (config.num_frames, 16)
+    settings = Penn(
+        synth=Synth(16, 1, 4, 1), clip_frames=frames, image_size=config.image_size, clips_per_batch=clips, threads=1
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        stream = settings.prepare(Path(folder)).train_stream(0)
+        drawn: list[Any] = [next(stream)["clips"] for _ in range(4)]
+        stream.close()
+    batches = [{key: batch[key] for key in ("frames", "pose", "valid", "visible", "action")} for batch in drawn]
+    model = zoo.create(config)
+    ours = networks.our_step(model, batches)
+    theirs = networks.their_step(name, model, batches, True, False)
+    return Measured("s", {"ours": _until(ours), "torch.compile": _until(theirs)})
+
+
+def _until(step: Callable[[], Any]) -> list[float]:
+    mark = MARK * np.mean([float(step()) for _ in range(4)])
+    start = time.perf_counter()
+    for _ in range(MOST // 4):
+        if np.mean([float(step()) for _ in range(4)]) <= mark:
+            return [time.perf_counter() - start]
+    return [math.inf]
+
+
+def rows(tiny: bool) -> dict[str, Row]:
+    what = "gpu, tiny" if tiny else "gpu"
+    found: dict[str, Row] = {}
+    for name in zoo.names():
+        for kind in KINDS:
+            found[f"{what}, {name}, forward, {kind}"] = partial(forward, name, kind, tiny)
+            found[f"{what}, {name}, training step, {kind}"] = partial(training, name, kind, tiny)
+    frames = 2 if tiny else 64
+    for side, channels in ((32, 576), (16, 288), (8, 192), (32, 384)):
+        for gradients in (False, True):
+            shape = (frames, side, side, channels)
+            row = f"{what}, depthwise 5x5, {'x'.join(map(str, shape))}, bfloat16" + (", gradients" if gradients else "")
+            found[row] = partial(depthwise_forms, shape, "bfloat16", 5, gradients)
+    for name in ("reception-penn", "spnet-penn"):
+        found[f"{what}, {name}, time to the same loss"] = partial(same_loss, name, tiny)
+    return found

@@ -1,0 +1,47 @@
+"""The authors' own Keras model, where TensorFlow and their code are at hand."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import Contenders, Row, random
+from jaxhar import infer, zoo
+
+
+def _theirs(folder: Path):
+    """Their 8-block pose network, through tf.function; SystemExit, in one sentence, if it cannot be had."""
+    if not (folder / "deephar" / "models").is_dir():
+        sys.exit(f"--keras {folder}: there is no deephar/models in it; give the folder of the authors' code")
+    try:
+        import tensorflow as tf
+        import tf_keras
+    except ImportError as error:
+        sys.exit(f"--keras needs TensorFlow and tf_keras (Keras 2): pip install tensorflow tf_keras ({error})")
+    # their code imports "keras", by which they mean Keras 2
+    sys.modules["keras"] = tf_keras
+    for name in [n for n in sys.modules if n.startswith("tf_keras.")]:
+        sys.modules[name.removeprefix("tf_")] = sys.modules[name]
+    sys.path.insert(0, str(folder))
+    from deephar.models import reception
+
+    model = reception.build((256, 256, 3), 16, dim=2, num_blocks=8, num_context_per_joint=2, ksize=(5, 5))
+    return model, tf.function(lambda images: model(images, training=False))
+
+
+def image(folder: Path) -> Contenders:
+    """One image in float32, fresh weights on both sides."""
+    model, function = _theirs(folder)
+    ours = zoo.create(zoo.config("reception-mpii"))
+    frames = np.array(random(1, 256, 256, 3))
+    return {
+        "ours": lambda: infer(ours, frames),
+        "authors' Keras, tf.function": lambda: [np.asarray(y) for y in function(frames)],
+        "authors' Keras, predict_on_batch": lambda: model.predict_on_batch(frames),
+    }
+
+
+def rows(folder: Path | None) -> dict[str, Row]:
+    """No row without the folder."""
+    return {} if folder is None else {"reception-mpii, inference, one image, authors' Keras": partial(image, folder)}

@@ -1,0 +1,68 @@
+"""`jaxhar predict` on a video from end to end: how much of the wall time is the network's."""
+
+import tempfile
+import time
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Measured, Row
+from jaxhar import infer, predict, zoo
+from jaxhar.data import synthetic
+from jaxhar.video import VideoWriter, open_source
+
+FRAMES = 96
+
+
+def write(path: Path, frames: int, size: tuple[int, int] = (640, 480)) -> Path:
+    """A generated video, 25 frames a second."""
+    plan = synthetic.Synth(1, 1, 1, 1, frames=(frames, frames), size=size)
+    footage, _ = synthetic.shoot(plan, synthetic.plan(plan)[0])
+    with VideoWriter(path, Fraction(25), *size) as writer:
+        for i, image in enumerate(footage.frames):
+            writer.write(image[..., ::-1], i / 25)
+    return path
+
+
+def whole(name: str) -> Measured:
+    """Three runs. The network's share is what its calls take alone, in a run of their own, of the whole wall time."""
+    config, entry = zoo.config(name), zoo.entry(name)
+    model = zoo.create(config)
+    meta = SimpleNamespace(skeleton=entry.skeleton, actions=entry.actions, config=config)
+    given: list[np.ndarray] = []
+    inside = [0.0]
+
+    def timed(frames: np.ndarray) -> Any:
+        given.append(frames)
+        start = time.perf_counter()
+        preds = infer(model, frames)
+        inside[0] += time.perf_counter() - start
+        return preds
+
+    values: dict[str, list[float]] = {"frames a second": [], "network, alone": [], "network, as it runs": []}
+    with tempfile.TemporaryDirectory() as folder:
+        source = write(Path(folder) / "video.mp4", FRAMES)
+        for n in range(4):
+            given.clear()
+            inside[0] = 0.0
+            out = Path(folder) / str(n)
+            opened = open_source(source)
+            summary = predict.predict_source(opened, timed, meta, out, name=source, progress=False)
+            start = time.perf_counter()
+            for frames in given:
+                infer(model, frames)
+            alone = time.perf_counter() - start
+            if n:  # the first one compiles
+                values["frames a second"].append(summary.frames / summary.seconds)
+                values["network, alone"].append(100 * alone / summary.seconds)
+                values["network, as it runs"].append(100 * inside[0] / summary.seconds)
+    return Measured("1/s, % of wall time", values)
+
+
+def rows() -> dict[str, Row]:
+    names = ("reception-mpii", "reception-penn")
+    return {f"{name}, predict, {FRAMES} frames of 640x480": partial(whole, name) for name in names}
