@@ -43,10 +43,13 @@ GUARDED = {
         "train",
         "evaluate",
         "overfit",
+        "finetune",
+        "frozen",
         "export",
         "cost",
     },
     "onnxruntime": {"export"},
+    "sklearn": {"baseline", "folds"},
     "requests": {"download"},
     "absl": {"data"},  # Grain's worker processes read its flags
 }
