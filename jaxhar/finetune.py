@@ -46,7 +46,7 @@ class Settings:
     """
 
     folds: int = 5
-    steps: int = 300
+    steps: int = 200
     batch: int = 16
     copies: int = 6
     unfreeze: tuple[str, ...] | None = None
@@ -118,6 +118,8 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
 
 def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(), progress: bool = True) -> "Results":
     """Train and test; write the report, predictions.csv, results.json and the model, weights.safetensors, into `out`.
+
+    `out` keeps what the trunk saw in seen/, which a finished run needs only to write its report again.
 
     Returns: the answers of all folds together; the baseline's come first.
 
