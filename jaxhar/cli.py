@@ -16,6 +16,7 @@ _COMMANDS = {
     "weights": ("weights", "fetch the authors' weights of a network and port them"),
     "port": ("convert", "convert weights between Keras .h5, our checkpoints and PyTorch"),
     "export": ("export", "write a network that runs without this package"),
+    "finetune": ("finetune", "train action heads on a folder of your own, and say how good they are"),
     "overfit": ("overfit", "learn a few samples by heart: does the whole chain work?"),
     "doctor": ("doctor", "put the truth of an experiment through its whole chain: does it score 100 %%?"),
 }

@@ -99,8 +99,8 @@ class Experiment:
       metrics: metric objects for `jaxhar.evaluate`.
       protocols: names of the evaluation protocols to run at the end, "single" and "multi".
       eval_batch: clips per evaluation batch.
-      init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's also starts
-        the pose part of an action network; what then stays at its initial values is printed.
+      init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's, or that of
+        an action network with other classes, starts what it can; what then stays at its initial values is printed.
       published: the figures to compare with, printed in the report: `jaxhar.scores.Published`, or a sentence each.
       also: name of another set of a `jaxhar.data.mixed.Mixed` -> how it is evaluated at the end, into its own folder.
       banner: printed first; for a demo, what it is and how to run the real thing.
@@ -219,15 +219,15 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def check_same(saved: Mapping[str, str], now: Mapping[str, str], workdir: str) -> None:
-    """Raises Problem with the differences between two `flatten`ed configurations of one run."""
+def check_same(saved: Mapping[str, str], now: Mapping[str, str], workdir: str, option: str = "--workdir") -> None:
+    """Raises Problem with the differences between two `flatten`ed configurations of one run in `workdir`."""
     names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
     if names:
         changes = "; ".join(f"{n} was {saved.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
         more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
         raise Problem(
             f"{workdir} holds a run with other settings ({changes}{more}); use the same ones to go on, "
-            "or another --workdir"
+            f"or another {option}"
         )
 
 

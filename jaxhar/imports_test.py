@@ -44,10 +44,13 @@ GUARDED = {
         "evaluate",
         "overfit",
         "doctor",
+        "finetune",
+        "frozen",
         "export",
         "cost",
     },
     "onnxruntime": {"export"},
+    "sklearn": {"baseline", "folds"},
     "requests": {"download"},
     "absl": {"data"},  # Grain's worker processes read its flags
 }

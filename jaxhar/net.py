@@ -41,13 +41,16 @@ class Net:
     def load(self, arrays: Mapping[str, np.ndarray], source: str, partial: bool = False) -> list[str]:
         """Takes over weights and running statistics by dotted path, not the state of random number generators.
 
-        Problem unless names and shapes are exactly the network's; with `partial` they may be those of its pose part
-        alone. Returns the names that keep their values.
+        Problem unless names and shapes are exactly the network's; with `partial` only those of its pose part must be,
+        and of the rest is taken what fits. Returns the names that keep their values.
         """
         arrays = port.as_part(arrays, self._places) if partial else arrays
         arrays = {name: array for name, array in arrays.items() if name not in self._random}
         own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
-        fresh = [name for name in own if partial and name not in arrays]
+        if partial:
+            shapes = {name: array.shape for name, array in own.items()}
+            arrays = {n: a for n, a in arrays.items() if n.startswith("pose.") or shapes.get(n) == a.shape}
+        fresh = [name for name in own if partial and name not in arrays and not name.startswith("pose.")]
         wanted = {name: array.shape for name, array in own.items() if name not in fresh}
         complaints = port.compare({n: a.shape for n, a in arrays.items()}, wanted)
         if complaints:

@@ -164,10 +164,14 @@ def _tiles(results: Results) -> list[dict[str, str]]:
         tiles.append({"name": name, "value": f"{number(means[-1], metric.unit)} {metric.unit}", "note": note})
     for result in results.action:
         rates = result.state.compute()
-        note = f"{result.state.total[-1]:,} of {result.state.count[-1]:,} right; head {result.heads[-1]}"
+        low, high = (number(bound) for bound in result.interval)
+        note = (
+            f"{result.state.total[-1]:,} of {result.state.count[-1]:,} right, 95 % interval (Wilson) {low} to {high}; "
+        )
+        note += f"mean of classes {number(result.balanced)}; head {result.heads[-1]}"
         if len(rates) > 1:
             note += f", best head {result.heads[result.best]}: {number(rates[result.best])}"
-        name = f"Action accuracy, {result.protocol} clip"
+        name = f"Action accuracy, {_of_protocol(result.protocol)}"
         tiles.append({"name": name, "value": f"{number(rates[-1])} %", "note": note})
     return tiles
 
@@ -247,6 +251,8 @@ def _protocol_note(action: Sequence[ActionResult]) -> str:
     kinds = {
         "single": "“single” takes one centred clip per sequence.",
         "multi": "“multi” multiplies the probabilities of all clips of a sequence and of their mirror images.",
+        "network": "“network” takes one centred clip per sequence, of people or videos that it was not trained on.",
+        "baseline": "“baseline” is a logistic regression on the normalised joints that the same pose network finds.",
     }
     words = [kinds[result.protocol] for result in action if result.protocol in kinds]
     for result in action:
@@ -256,19 +262,25 @@ def _protocol_note(action: Sequence[ActionResult]) -> str:
 
 
 def _head_rows(action: Sequence[ActionResult]) -> list[dict[str, Any]]:
+    """Results of fewer heads have their last ones."""
     if not action:
         return []
-    columns = [result.state.compute() for result in action]
-    return [
-        {
-            "name": name,
-            "cells": [
-                {"text": number(rates[n]), "best": len(rates) > 1 and n == result.best}
-                for result, rates in zip(action, columns, strict=True)
-            ],
-        }
-        for n, name in enumerate(action[0].heads)
-    ]
+    names = max((result.heads for result in action), key=len)
+    rows = []
+    for n, name in enumerate(names, -len(names)):
+        rates = [result.state.compute() if -n <= len(result.heads) else None for result in action]
+        cells = [
+            {"text": "", "best": False}
+            if rate is None
+            else {"text": number(rate[n]), "best": len(rate) > 1 and n + len(rate) == result.best}
+            for result, rate in zip(action, rates, strict=True)
+        ]
+        rows.append({"name": name, "cells": cells})
+    return rows
+
+
+def _of_protocol(protocol: str) -> str:
+    return f"{protocol} clip" if protocol in ("single", "multi") else protocol
 
 
 def _class_rows(results: Results) -> list[dict[str, Any]]:
@@ -286,7 +298,7 @@ def _class_rows(results: Results) -> list[dict[str, Any]]:
 def _confusion_table(result: ActionResult, classes: tuple[str, ...]) -> dict[str, Any]:
     shares = np.nan_to_num(result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1))
     return {
-        "title": f"{result.protocol} clip, head {result.heads[-1]}",
+        "title": f"{_of_protocol(result.protocol)}, head {result.heads[-1]}",
         "rows": [
             {
                 "name": _words(name),

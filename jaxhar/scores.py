@@ -91,6 +91,20 @@ class ActionResult:
         return _last_largest(self.state.compute())
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the last head's accuracy, as if every answer stood for itself."""
+        from scipy.stats import binomtest
+
+        found = binomtest(int(self.state.total[-1]), int(self.state.count[-1]))
+        low, high = found.proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
+
+    @property
+    def balanced(self) -> float:
+        """The last head's balanced accuracy: the mean of the classes' accuracies."""
+        return float(self.per_class.macro())
+
+    @property
     def per_class(self) -> State:
         """Sums (A,) of the last head; a class that does not occur has count 0."""
         return State(np.diag(self.confusion), self.confusion.sum(1))
@@ -156,8 +170,9 @@ class Results:
         """Figures by name, fractions in [0, 1] and distances in their unit.
 
         "pck@0.2" is the last block's micro mean (hits over counts of all joints together), "pck@0.2/macro" its mean
-        over joints, "accuracy/single" the last head's. "pck@0.2/best" and "accuracy/single/best" are the best block's
-        and head's, where there are several; "accuracy/multi/authors" is that of `ActionResult.authors`. On MPII
+        over joints, "accuracy/single" the last head's, "accuracy/single/balanced" its mean over classes.
+        "pck@0.2/best" and "accuracy/single/best" are the best block's and head's, where there are several;
+        "accuracy/multi/authors" is that of `ActionResult.authors`. On MPII
         "pckh@0.5/head" and so on are the last block's columns; on Human3.6M "mpjpe/walking" and so on are the last
         block's by activity.
         """
@@ -177,6 +192,7 @@ class Results:
         for result in self.action:
             key, rates = f"accuracy/{result.protocol}", result.state.compute()
             found[key] = float(rates[-1])
+            found[f"{key}/balanced"] = result.balanced
             if len(rates) > 1:
                 found[f"{key}/best"] = float(rates[result.best])
             if result.authors is not None:

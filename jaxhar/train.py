@@ -148,8 +148,8 @@ def run(
             state = _unpack(saved.arrays, state)
         elif experiment.init_from is not None:
             arrays, saved_model = checkpoint.load_flat(Path(experiment.init_from))
-            pose_only = bool(actions) and not saved_model["actions"]
-            fresh = net.load(arrays, experiment.init_from, partial=pose_only)
+            other_actions = bool(actions) and saved_model["actions"] != list(actions)
+            fresh = net.load(arrays, experiment.init_from, partial=other_actions)
             if fresh:
                 fresh = port.by_module(fresh, net.params | net.stats)
                 print(f"{experiment.init_from} has the pose part; at their initial values stay {', '.join(fresh)}")

@@ -70,6 +70,7 @@ def folder(root: str | Path, side: int = 640) -> Folder:
     if len(classes) < 2:
         raise Problem(f"{root} has {len(classes)} class ({', '.join(classes)}); actions are told apart from two on")
     items = _divided(items, root)
+    people = {person: n for n, person in enumerate(sorted({item.person for item in items}))}
 
     def scan(skip_broken: bool) -> tuple[list[Item], list[Skipped]]:
         if broken and not skip_broken:
@@ -84,7 +85,7 @@ def folder(root: str | Path, side: int = 640) -> Folder:
         dims=2,
         fingerprint=partial(_fingerprint, root, items, side),
         scan=scan,
-        load=partial(_load, classes, side),
+        load=partial(_load, root if root.is_dir() else root.parent, classes, people, side),
         actions=classes,
         extras={"box": (4,)},
     )
@@ -208,14 +209,16 @@ def _divided(items: list[Item], root: Path) -> list[Item]:
 
 
 def _fingerprint(root: Path, items: list[Item], side: int) -> Iterator[str]:
-    yield f"{root.resolve()} {side}"
+    yield f"{root.resolve()} {side} named by path, with persons"
     for item in items:
         stat = os.stat(item.path)
         yield f"{item.path} {stat.st_size} {stat.st_mtime_ns} {item.label} {item.person} {item.split} {item.box}"
 
 
-def _load(classes: tuple[str, ...], side: int, item: Item, skip_broken: bool) -> tuple[Record | None, list[Skipped]]:
-    """The record of one file."""
+def _load(
+    home: Path, classes: tuple[str, ...], people: dict[str, int], side: int, item: Item, skip_broken: bool
+) -> tuple[Record | None, list[Skipped]]:
+    """The record of one file; its name is the path below `home`, and its subject the number of the person."""
     try:
         still = item.path.suffix.lower() in IMAGES
         frames, size, shrink = _read_image(item.path, side) if still else _read_video(item.path, side)
@@ -230,16 +233,21 @@ def _load(classes: tuple[str, ...], side: int, item: Item, skip_broken: bool) ->
             raise
         return None, [Skipped(str(item.path), str(problem))]
     record = Record(
-        name=f"{item.label}/{item.path.stem}" + ("" if item.box is None else f" {item.where.split(' of ')[0]}"),
+        name=_below(home, item.path) + ("" if item.box is None else f" {item.where.split(' of ')[0]}"),
         split=item.split,
         frames=frames,
         size=size,
         points=np.zeros((len(frames), len(PA16), 2)),
         labelled=np.zeros((len(frames), len(PA16)), bool),
         action=classes.index(item.label),
+        subject=people[item.person],
         extras={"box": np.array(box)},
     )
     return record, []
+
+
+def _below(home: Path, path: Path) -> str:
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
 
 
 def _shrunk(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:

@@ -46,7 +46,9 @@ def test_generated_videos_are_read_back(videos, tmp_path):
         rows = {Path(row["file"]).stem: row for row in csv.DictReader(file)}
     for split in ("train", "test"):
         for entry in prepared.entries(split):
-            row = rows[entry["name"].split("/")[1].split()[0]]
+            row = rows[Path(entry["name"].split()[0]).stem]
+            assert entry["name"].split(" line ")[0] == row["file"]
+            assert sorted({r["person"] for r in rows.values()})[entry["subject"]] == row["person"]
             assert prepared.actions[entry["action"]] == row["label"] and row["split"] == split
             assert 4 <= entry["frames"] <= 6
     (batch,) = prepared.eval_stream("test", "single", batch=16)

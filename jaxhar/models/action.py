@@ -136,16 +136,10 @@ class ActionNet(nnx.Module):
             by_pose, by_sight = self.pose_weight(by_pose), self.visual_weight(by_sight)
         return by_pose + by_sight
 
-    def __call__(self, frames: Array, action: bool = True) -> Preds:
-        """Pose of every frame, and the action of every clip.
+    def look(self, frames: Array) -> tuple[Preds, tuple[Array, Array, Array]]:
+        """The pose function: frames (B, T, H, W, 3) -> pose and visible as from a call, and what `recognise` takes.
 
-        Args:
-          frames: (B, T, H, W, 3) in [-1, 1], any T >= 1.
-          action: whether to run the action heads; without them their running statistics stay as they are.
-
-        Returns:
-          pose (K, B, T, J, D) and visible (K, B, T, J), of every block in training, of the last alone (K = 1) in
-          evaluation; with `action`, logits (9, B, A) of the heads p1..p4, v1..v4, m.
+        That is pose (B, T, J, D) and visible (B, T, J) of the last block, and the features at the joints (B, T, J, S).
         """
 
         def still(net: Any, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
@@ -159,11 +153,29 @@ class ActionNet(nnx.Module):
             "pose": jnp.stack([pose for pose, _ in shown]),
             "visible": jnp.stack([visible for _, visible in shown]),
         }
+        return preds, (*blocks[-1], appearance)
+
+    def recognise(self, seen: tuple[Array, Array, Array]) -> Array:
+        """The action function: what `look` saw -> logits (9, B, A)."""
+        pose, visible, appearance = seen
+        by_pose = self.pose_stream(pose, visible)
+        by_sight = self.visual_stream(appearance)
+        merged = self.merge(by_pose[-1], by_sight[-1])
+        logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])
+        return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+
+    def __call__(self, frames: Array, action: bool = True) -> Preds:
+        """Pose of every frame, and the action of every clip.
+
+        Args:
+          frames: (B, T, H, W, 3) in [-1, 1], any T >= 1.
+          action: whether to run the action heads; without them their running statistics stay as they are.
+
+        Returns:
+          pose (K, B, T, J, D) and visible (K, B, T, J), of every block in training, of the last alone (K = 1) in
+          evaluation; with `action`, logits (9, B, A) of the heads p1..p4, v1..v4, m.
+        """
+        preds, seen = self.look(frames)
         if action:
-            pose, visible = blocks[-1]
-            by_pose = self.pose_stream(pose, visible)
-            by_sight = self.visual_stream(appearance)
-            merged = self.merge(by_pose[-1], by_sight[-1])
-            logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])
-            preds["action"] = logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+            preds["action"] = self.recognise(seen)
         return preds
