@@ -68,6 +68,9 @@ class NTU(sequences.DataSet):
     def generate(self, out: Path, synth: synthetic.Synth) -> None:
         synthetic_ntu.write(out, synth)
 
+    def notes(self) -> tuple[str, ...]:
+        return () if self.boxes is None else (f"Boxes are those of {self.boxes}, the whole image where it has none.",)
+
     def prepare(self, workdir: Path) -> sequences.Prepared:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
         prepared = super().prepare(workdir)
