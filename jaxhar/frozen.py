@@ -137,10 +137,6 @@ class Clips(sequences.Prepared):
         numbers, source = self._known(split), super().records(split, keep)
         return source if self.boxes is None else _Boxed(source, self.boxes[numbers])
 
-    def changed(self, **fields: Any) -> "Clips":
-        """The same ones by other settings of the data set."""
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, **fields))
-
 
 @dataclasses.dataclass(frozen=True)
 class _Boxed:
