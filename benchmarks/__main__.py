@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--keras", type=Path, metavar="FOLDER", help="the authors' code, to compare with their model")
     parser.add_argument("--tiny", action="store_true", help="gpu: narrow networks, on any device")
     parser.add_argument("--seconds", type=float, default=40.0, help="of rounds in a row (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
 
     if "gpu" in args.words:
         args.words.remove("gpu")
