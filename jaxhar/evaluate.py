@@ -21,7 +21,7 @@ from tqdm import tqdm
 from jaxhar import geometry
 from jaxhar.camera import Camera
 from jaxhar.errors import Problem
-from jaxhar.inference import prepare
+from jaxhar.inference import Structure, prepare
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
 from jaxhar.metrics3d import MPJPE
 from jaxhar.nn import platform
@@ -30,10 +30,10 @@ from jaxhar.skeleton import Skeleton
 
 
 @functools.partial(platform.jit, static_argnums=0)
-def _forward(graphdef: Any, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
+def _forward(structure: Structure, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.
-    return dict(nnx.merge(graphdef, state)(frames))
+    return dict(structure.merge(state)(frames))
 
 
 def run(
@@ -110,16 +110,16 @@ def predictions(
       An example and its predictions, both without the batch axis, action as logits. Crops of one picture are averaged,
       see `average_crops`.
     """
-    graphdef, state = prepare(model)
+    structure, state = prepare(model)
     stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
     length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
     bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
-    pairs = _examples(graphdef, state, bar)
+    pairs = _examples(structure, state, bar)
     averaged = protocol in getattr(prepared, "crop_protocols", ())
     return average_crops(pairs, prepared.skeleton.flip) if averaged else pairs
 
 
-def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, dict]]:
+def _examples(structure: Structure, state: Any, batches: Any) -> Iterator[tuple[dict, dict]]:
     """Pairs of one example and its predictions, without the batch axis; padding is left out."""
 
     def unpack(batch, preds):
@@ -130,7 +130,7 @@ def _examples(graphdef: Any, state: Any, batches: Any) -> Iterator[tuple[dict, d
     waiting = None
     for batch in batches:
         # The device works on this batch while the host scores the one before.
-        preds = _forward(graphdef, state, batch["frames"])
+        preds = _forward(structure, state, batch["frames"])
         if waiting:
             yield from unpack(*waiting)
         waiting = batch, preds
