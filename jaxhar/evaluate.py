@@ -27,7 +27,7 @@ from jaxhar.batch import Batch, Preds
 from jaxhar.camera import Camera
 from jaxhar.comparison import AUTHORS
 from jaxhar.errors import Problem
-from jaxhar.inference import prepare
+from jaxhar.inference import Structure, prepare
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
 from jaxhar.metrics3d import MPJPE
 from jaxhar.nn import platform
@@ -36,10 +36,10 @@ from jaxhar.skeleton import Skeleton
 
 
 @functools.partial(platform.jit, static_argnums=0)
-def _forward(graphdef: Any, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
+def _forward(structure: Structure, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.
-    return dict(nnx.merge(graphdef, state)(frames))
+    return dict(structure.merge(state)(frames))
 
 
 #: A network, or any function from a batch to predictions, actions as logits.
@@ -153,10 +153,10 @@ def predictions(
     """
     predict = model
     if isinstance(model, nnx.Module):
-        graphdef, state = prepare(model)
+        structure, state = prepare(model)
 
         def predict(batch: Batch) -> Any:
-            return _forward(graphdef, state, batch["frames"])
+            return _forward(structure, state, batch["frames"])
 
     stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
     length = prepared.eval_length(protocol=protocol, split=split, batch=batch)

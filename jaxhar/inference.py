@@ -16,13 +16,31 @@ from jaxhar.nn.layers import ready_kernels
 
 #: Frames that go through the network at once, where it can choose: what bounds the memory for any number of them.
 CHUNK = 64
+
+
+class Structure:
+    """What is static in a network. Its hash is taken once: that of a `GraphDef` takes milliseconds at each call."""
+
+    def __init__(self, graphdef: nnx.GraphDef):
+        self._graphdef, self._hash = graphdef, hash(graphdef)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or isinstance(other, Structure) and self._graphdef == other._graphdef
+
+    def merge(self, state: nnx.State) -> Any:
+        return nnx.merge(self._graphdef, state)
+
+
 #: Of a network: what was in it when it was last prepared, and what came of it.
 _prepared: WeakKeyDictionary[nnx.Module, tuple[list[Any], Any]] = WeakKeyDictionary()
 
 
 @partial(platform.jit, static_argnums=0)
-def _forward(graphdef: nnx.GraphDef, state: nnx.State, frames: jax.Array) -> dict[str, Any]:
-    preds = dict(nnx.merge(graphdef, state)(frames))
+def _forward(structure: Structure, state: nnx.State, frames: jax.Array) -> dict[str, Any]:
+    preds = dict(structure.merge(state)(frames))
     if "action" in preds:
         preds["action"] = jax.tree.map(jax.nn.softmax, preds["action"])
     return preds
@@ -73,8 +91,8 @@ def _in_pieces(run: Callable[[np.ndarray], dict[str, Any]], clips: np.ndarray, m
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(clips)], *found)
 
 
-def prepare(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
-    """A network in evaluation mode as `nnx.split` gives it, its kernels in the type of the arithmetic.
+def prepare(model: nnx.Module) -> tuple[Structure, nnx.State]:
+    """A network in evaluation mode, taken apart, its kernels in the type of the arithmetic.
 
     As that takes as long as running the network on an image, it is done anew only if something in the network is
     another object than last time.
@@ -83,7 +101,8 @@ def prepare(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
     before, parts = _prepared.get(model, ([], None))
     if parts is None or len(contents) != len(before) or not all(map(is_, contents, before)):
         view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
-        parts = nnx.split(ready_kernels(view))
+        graphdef, state = nnx.split(ready_kernels(view))
+        parts = Structure(graphdef), state
         _prepared[model] = contents, parts
     return parts
 
