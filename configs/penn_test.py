@@ -1,6 +1,7 @@
 """The whole way, as the README tells it: generate, train, evaluate, look, predict; only smaller."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from configs.recipes_test import QUICKLY
 from jaxhar import cli, config
 from jaxhar.errors import Usage
 
@@ -17,6 +19,7 @@ SMALL = {
     "model.num_blocks": 1,
     "model.width": 24,
     "model.stem_width": 4,
+    "model.kernel_size": 1,
     "model.num_frames": 4,
     "data.clip_frames": 4,
     "data.clips_per_batch": 2,
@@ -39,7 +42,7 @@ SMALL = {
 
 def launch(*words, workdir):
     command = [sys.executable, ROOT / "launch.py", f"--workdir={workdir}", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **QUICKLY})
 
 
 def test_demo_end_to_end(tmp_path):
