@@ -6,7 +6,7 @@ one loop. Its automatic derivative would be k*k separate reductions, so the deri
 The oracle is XLA's grouped convolution, in the test beside this file.
 """
 
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import jax
@@ -36,6 +36,7 @@ def _pad(x: Array, kh: int, kw: int) -> Array:
     return jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
 
 
+@jax.jit  # traced once for each shape: writing out the taps of every layer took longer than reading the program back
 def _forward(x: Array, kernel: Array) -> Array:
     kh, kw, channels, _ = kernel.shape
     height, width = x.shape[1:3]
@@ -57,6 +58,7 @@ def _forward(x: Array, kernel: Array) -> Array:
     return parts[0] if pieces == 1 else jnp.concatenate(parts, axis=-1)
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def _kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
     """(kh, kw, C, 1): sum over images and positions of input times output gradient, one image row at a time.
 
