@@ -1,5 +1,6 @@
 """The data pipeline alone: clips from JPEG with every augmentation, against the decoding of the same pictures."""
 
+import functools
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,14 @@ from jaxhar.data.penn import Penn
 from jaxhar.data.synthetic import Synth
 
 CLIPS, BATCH, LENGTH, THREADS = 24, 4, 16, 2
-#: The pictures of Penn Action are about so large.
-SIZE = (480, 270)
+#: Pictures of Penn Action, of webcams, and of MPII.
+SIZES = ((480, 270), (640, 480), (1280, 720))
 
 
-def clips() -> Measured:
-    """Clips a second, 16x256x256x3 float32 in batches of 4, read by two threads."""
+def clips(size: tuple[int, int]) -> Measured:
+    """Clips a second, 16x256x256x3 in batches of 4, read by two threads."""
     settings = Penn(
-        synth=Synth(8, 1, 4, 1, frames=(48, 64), size=SIZE),
+        synth=Synth(8, 1, 4, 1, frames=(48, 64), size=size),
         clip_frames=LENGTH,
         image_size=256,
         clips_per_batch=BATCH,
@@ -59,4 +60,7 @@ def clips() -> Measured:
 
 
 def rows() -> dict[str, Row]:
-    return {"data pipeline, 16x256x256x3 clips of 480x270 JPEG": clips}
+    return {
+        f"data pipeline, 16x256x256x3 clips of {width}x{height} JPEG": functools.partial(clips, (width, height))
+        for width, height in SIZES
+    }

@@ -9,13 +9,16 @@ Axis letters, used in every docstring of the project:
 
 from typing import Any, TypedDict
 
+import numpy as np
+
 Array = Any  # numpy on the host, jax.Array inside a jitted step
 
 
 class Batch(TypedDict, total=False):
     """One batch of clips. A key that a source lacks is absent, and its loss is off."""
 
-    frames: Array  # (B, T, H, W, 3) float32 in [-1, 1], RGB
+    frames: Array  # (B, T, H, W, 3) RGB, uint8 or what the network sees, see `network_input`
+    power: Array  # (B, T, 3) float32 exponents of the channels in [0, 1], with uint8 frames; none without
     pose: Array  # (B, T, J, D) float32, units of the crop: 0 is its left or top (near) edge, 1 its right or bottom
     visible: Array  # (B, T, J) float32, 1 inside the crop and annotated, else 0
     valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
@@ -36,3 +39,25 @@ class Preds(TypedDict, total=False):
     pose: Array  # (K, B, T, J, D) crop units, blocks first to last
     visible: Array  # (K, B, T, J) joint probability
     action: Array  # (K', B, A) logits of every head or block; a tuple of these with several sets of labels
+
+
+def network_input(batch: Batch) -> Array:
+    """What the network sees of a batch, (B, T, H, W, 3) in [-1, 1]: 2 ((v / 255) ^ power - 0.5) of uint8 frames.
+
+    Frames of another type are that already. Done inside of a jitted step, so that a quarter of the bytes is kept and
+    moved to the device.
+    """
+    frames = batch["frames"]
+    if frames.dtype != np.uint8:
+        return frames
+    unit = frames.astype(np.float32) / 255
+    if "power" in batch:
+        unit = unit ** batch["power"][:, :, None, None]
+    return 2 * (unit - 0.5)
+
+
+def picture(frame: np.ndarray) -> np.ndarray:
+    """uint8 of frames as in a batch, to look at."""
+    if frame.dtype == np.uint8:
+        return frame
+    return np.clip((frame.astype(np.float32) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)

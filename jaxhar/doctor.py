@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxhar.batch import network_input, picture
 from jaxhar.doctor_data import Case, Finding, found_again, look
 from jaxhar.errors import Problem, Usage
 
@@ -151,7 +152,7 @@ def training(losses: Any, batch: "Batch") -> list[Finding]:
     )
     bad = [k for k, v in batch.items() if np.asarray(v).dtype.kind == "f" and not np.isfinite(np.asarray(v)).all()]  # type: ignore[call-overload]
     words = [f"{', '.join(bad)} not finite"] if bad else []
-    words += ["frames outside of [-1, 1]"] if np.abs(frames).max() > 1 else []
+    words += ["frames outside of [-1, 1]"] if np.abs(network_input(batch)).max() > 1 else []
     words += [f"{int((~inside).sum())} supervised coordinates outside of the crop"] if not inside.all() else []
     shape = " x ".join(map(str, frames.shape))
     found = [
@@ -302,16 +303,15 @@ def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
         back = np.where(valid, found_again(case)[middle] * scale, np.nan)
         sides = prepared.skeleton.flip if case.draw.flip else slice(None)
         frame = viz.draw_skeleton(frame, back[sides], prepared.skeleton)
-        crop = np.clip((case.example["frames"][middle] + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
-        crop = cv2.resize(crop, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
+        crop = cv2.resize(picture(case.example["frames"][middle]), (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
         pose = np.where(valid, case.example["pose"][middle, :, :2].astype(np.float64) * _TILE, np.nan)
         crop = viz.draw_skeleton(crop, pose, prepared.skeleton)
         action = int(case.example.get("action", -1))
         title = f"{case.record.get('split', 'train')} {name} {prepared.actions[action] if action >= 0 else ''}"
-        picture = Image.fromarray(frame)
-        pen = ImageDraw.Draw(picture)
+        scene = Image.fromarray(frame)
+        pen = ImageDraw.Draw(scene)
         pen.text((4, 3), title, (255, 255, 255), ImageFont.load_default(11), stroke_width=2, stroke_fill=(0, 0, 0))
-        tiles += [np.asarray(picture), crop]
+        tiles += [np.asarray(scene), crop]
     buffer = io.BytesIO()
     Image.fromarray(viz.contact_sheet(tiles, columns=6)).save(buffer, "PNG")
     files.write(path, buffer.getvalue())

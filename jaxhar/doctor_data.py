@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from jaxhar import geometry
+from jaxhar.batch import Batch, network_input
 from jaxhar.camera import Camera
 from jaxhar.data import records, sets, transforms
 from jaxhar.data.sequences import DataSet, Prepared
@@ -174,7 +175,7 @@ def numbers(cases: list[Case], prepared: Prepared) -> Finding:
         for name, value in example.items():
             if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
                 wrong[f"{name} not finite"] += 1
-        frames = example["frames"]
+        frames = network_input(Batch(frames=example["frames"]))
         wrong["frames outside of [-1, 1]"] += frames.min() < -1 or frames.max() > 1
         wrong["blank frames"] += frames.std() < 1e-3
         shapes = {

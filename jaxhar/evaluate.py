@@ -23,7 +23,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import geometry
-from jaxhar.batch import Batch, Preds
+from jaxhar.batch import Batch, Preds, network_input, picture
 from jaxhar.camera import Camera
 from jaxhar.comparison import AUTHORS
 from jaxhar.errors import Problem
@@ -39,7 +39,7 @@ from jaxhar.skeleton import Skeleton
 def _forward(structure: Structure, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.
-    return dict(structure.merge(state)(frames))
+    return dict(structure.merge(state)(network_input(Batch(frames=frames))))
 
 
 #: A network, or any function from a batch to predictions, actions as logits.
@@ -384,8 +384,7 @@ def _sample(example: dict, preds: dict, names: tuple[str, ...]) -> Sample:
         probabilities = np.exp(log_softmax(preds["action"][-1]))
         found["predicted"] = int(probabilities.argmax())
         found["probability"] = float(probabilities.max())
-    frame = np.clip((example["frames"][middle].astype(np.float32) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
-    return Sample(frame, _name(names, int(example.get("sequence", -1))), **found)
+    return Sample(picture(example["frames"][middle]), _name(names, int(example.get("sequence", -1))), **found)
 
 
 def _name(names: tuple[str, ...], sequence: int) -> str:

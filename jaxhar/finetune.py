@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxhar.batch import picture
 from jaxhar.errors import Problem, Usage
 
 if TYPE_CHECKING:
@@ -302,9 +303,8 @@ class _Run:
         frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
         middle = len(frames) // 2
         pose, sure = trunk.pose(seen.get(number)[middle])
-        frame = np.clip((frames[middle] + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
         return Sample(
-            frame,
+            picture(frames[middle]),
             prediction.sequence,
             pred=pose[:, :2],
             confidence=sure,

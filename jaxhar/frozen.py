@@ -19,7 +19,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import files, tracking, train, zoo
-from jaxhar.batch import Batch
+from jaxhar.batch import Batch, network_input
 from jaxhar.data import pipeline, sequences, transforms
 from jaxhar.errors import Problem
 from jaxhar.net import Net
@@ -80,8 +80,8 @@ class Heads(nnx.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _look(graphdef: Any, state: Any, frames: Array) -> Array:
-    preds, seen = nnx.merge(graphdef, state).look(frames)
+def _look(graphdef: Any, state: Any, frames: Array, power: Array) -> Array:
+    preds, seen = nnx.merge(graphdef, state).look(network_input(Batch(frames=frames, power=power)))
     return Layout.pack((seen, preds["pose"][-1], preds["visible"][-1]))
 
 
@@ -101,9 +101,9 @@ class Trunk:
         clip = jax.ShapeDtypeStruct((1, frames, self.size, self.size, 3), jnp.float32)
         self.layout = Layout.of(nnx.eval_shape(lambda net, x: net.look(x)[1], view, clip))
 
-    def __call__(self, clip: np.ndarray) -> np.ndarray:
-        """Frames (T, H, W, 3) in [-1, 1] -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""
-        seen = np.asarray(_look(self._graphdef, self._state, clip[None]))[0]
+    def __call__(self, clip: Mapping[str, np.ndarray]) -> np.ndarray:
+        """An example -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""
+        seen = np.asarray(_look(self._graphdef, self._state, clip["frames"][None], clip["power"][None]))[0]
         if not np.isfinite(seen).all():
             raise Problem("the network gives numbers that are not finite; its weights are damaged")
         return seen
@@ -171,7 +171,7 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
             continue
         length = len(record["points"])
         chosen = np.linspace(0, length - 1, trunk.frames).round().astype(int).tolist()
-        pose, sure = trunk.pose(trunk(clips.config.example(record, chosen, transforms.Draw())["frames"]))
+        pose, sure = trunk.pose(trunk(clips.config.example(record, chosen, transforms.Draw())))
         whole = transforms.centred_bbox(size)
         looks = min(length, trunk.frames)  # a still is looked at once
         found = [tracking.person_box(p, s, whole) for p, s in zip(pose[:looks], sure[:looks], strict=True)]
@@ -200,7 +200,7 @@ def watch(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, prog
             for copy in range(copies):
                 draw = config.augment.fixed(flip=copy == 1) if copy < 2 else config.augment.draw(rng)
                 some = transforms.clip_frames(length, draw.subsampling, config.clip_frames, rng if copy > 1 else None)
-                views.append(trunk(config.example(record, some, draw)["frames"]))
+                views.append(trunk(config.example(record, some, draw)))
                 bar.update()
             with files.replacing(folder / f"{n}.npy") as temporary, open(temporary, "wb") as file:
                 np.save(file, np.stack(views))

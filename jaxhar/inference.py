@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxhar.batch import Batch, network_input
 from jaxhar.nn import platform
 from jaxhar.nn.layers import ready_kernels
 
@@ -40,7 +41,7 @@ _prepared: WeakKeyDictionary[nnx.Module, tuple[list[Any], Any]] = WeakKeyDiction
 
 @partial(platform.jit, static_argnums=0)
 def _forward(structure: Structure, state: nnx.State, frames: jax.Array) -> dict[str, Any]:
-    preds = dict(structure.merge(state)(frames))
+    preds = dict(structure.merge(state)(network_input(Batch(frames=frames))))
     if "action" in preds:
         preds["action"] = jax.tree.map(jax.nn.softmax, preds["action"])
     return preds
@@ -51,7 +52,7 @@ def infer(model: nnx.Module, frames: np.ndarray, chunk: int = CHUNK) -> dict[str
 
     Args:
       model: any network of the zoo; it is run in evaluation mode and left as it is.
-      frames: (B, H, W, 3) stills or (B, T, H, W, 3) clips, RGB in [-1, 1].
+      frames: (B, H, W, 3) stills or (B, T, H, W, 3) clips, RGB, uint8 or in [-1, 1].
       chunk: frames at a time. More are cut, clips of a pose network anywhere and clips of an action network between
         two of them, into pieces of the same size.
 
@@ -65,6 +66,7 @@ def infer(model: nnx.Module, frames: np.ndarray, chunk: int = CHUNK) -> dict[str
       ValueError: frames of another rank, or not three channels.
     """
     frames = np.asarray(frames)
+    frames = frames if frames.dtype == np.uint8 else frames.astype(np.float32)
     if frames.ndim == 4:
         frames = frames[:, None]
     if frames.ndim != 5 or frames.shape[-1] != 3:
@@ -72,7 +74,7 @@ def infer(model: nnx.Module, frames: np.ndarray, chunk: int = CHUNK) -> dict[str
     run = partial(_forward, *prepare(model))
     batch, time = frames.shape[:2]
     if batch * time <= chunk:
-        return jax.tree.map(np.asarray, run(frames.astype(np.float32)))
+        return jax.tree.map(np.asarray, run(frames))
     if getattr(model.config, "num_actions", None) is None:  # type: ignore[attr-defined]
         # without an action head no frame knows of another
         preds = _in_pieces(run, frames.reshape(batch * time, 1, *frames.shape[2:]), chunk)
@@ -85,8 +87,8 @@ def _in_pieces(run: Callable[[np.ndarray], dict[str, Any]], clips: np.ndarray, m
     size = math.ceil(len(clips) / math.ceil(len(clips) / most))
     found = []
     for start in range(0, len(clips), size):
-        piece = clips[start : start + size].astype(np.float32)
-        full = np.concatenate([piece, np.zeros((size - len(piece), *piece.shape[1:]), np.float32)])
+        piece = clips[start : start + size]
+        full = np.concatenate([piece, np.zeros((size - len(piece), *piece.shape[1:]), piece.dtype)])
         found.append(jax.tree.map(np.asarray, run(full)))
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(clips)], *found)
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from jaxhar.batch import picture
 from jaxhar.errors import Problem, Usage
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def from_photos(root: Path, samples: int | None, size: int) -> Samples:
     large = [mpii.to_example(person, size=max(size, _PICTURE))["frames"][0] for person in persons]
     names = tuple(person.image.name for person in persons)
     batch["sequence"] = np.arange(len(persons), dtype=np.int32)
-    return Samples(batch, names, _to_uint8(np.stack(large)), PA16, PCKh(0.5))
+    return Samples(batch, names, np.stack(large), PA16, PCKh(0.5))
 
 
 def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Samples:
@@ -167,7 +168,7 @@ def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Sa
     if not batch["norm"].any():
         batch["norm"] = _torsos(batch, prepared.skeleton)
     frames = batch["frames"]
-    pictures = _to_uint8(frames[:, frames.shape[1] // 2])
+    pictures = picture(frames[:, frames.shape[1] // 2])
     pck = (m for m in experiment.metrics if isinstance(m, PCK) and not isinstance(m, AUC))
     return Samples(batch, tuple(names[:samples]), pictures, prepared.skeleton, next(pck, PCK(0.2)))
 
@@ -179,10 +180,6 @@ def _torsos(batch: dict[str, np.ndarray], skeleton: "Skeleton") -> np.ndarray:
 
     points = geometry.apply(geometry.invert(batch["affine"])[:, None], batch["pose"][..., :2].astype(np.float64))
     return np.stack([torso(p, v[..., :2].all(-1), skeleton) for p, v in zip(points, batch["valid"], strict=True)])
-
-
-def _to_uint8(frames: np.ndarray) -> np.ndarray:
-    return np.clip((frames.astype(np.float32) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
 
 
 def learn(
@@ -313,18 +310,18 @@ def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) ->
 
     crops = []
     middle = samples.batch["frames"].shape[1] // 2
-    for b, picture in enumerate(samples.pictures):
-        side = max(len(picture), _PICTURE)
-        if len(picture) < side:
-            picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
+    for b, crop in enumerate(samples.pictures):
+        side = max(len(crop), _PICTURE)
+        if len(crop) < side:
+            crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
         true = np.where(samples.batch["valid"][b, middle], samples.batch["pose"][b, middle], np.nan)[:, :2]
         pred = preds["pose"][-1, b, middle, :, :2].astype(np.float64)
         sure = preds["visible"][-1, b, middle]
         for title, pose, confidence in (("truth", true, None), ("prediction", pred, sure)):
-            crop = Image.fromarray(viz.draw_skeleton(picture, pose * side, samples.skeleton, confidence))
-            pen = ImageDraw.Draw(crop)
+            drawn = Image.fromarray(viz.draw_skeleton(crop, pose * side, samples.skeleton, confidence))
+            pen = ImageDraw.Draw(drawn)
             pen.text((8, 6), title, (255, 255, 255), ImageFont.load_default(16), stroke_width=2, stroke_fill=(0, 0, 0))
-            crops.append(np.asarray(crop))
+            crops.append(np.asarray(drawn))
     buffer = io.BytesIO()
     Image.fromarray(viz.contact_sheet(crops, columns=2 if len(samples.names) < 4 else 4)).save(buffer, "PNG")
     files.write(path, buffer.getvalue())

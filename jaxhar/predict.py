@@ -274,7 +274,7 @@ def _run(
     full = np.zeros((shape[0] * (1 if as_clips else shape[1]), *crops.shape[1:]), np.uint8)
     full[: len(crops)] = crops
     full = full.reshape(*shape, *crops.shape[-3:])
-    preds = infer(transforms.power_table()[0, :, 0][full])
+    preds = infer(full)
     pose, confidence = preds["pose"][-1], preds["visible"][-1]
     heads = preds.get("action")
     if isinstance(heads, tuple):  # one array for each set of labels

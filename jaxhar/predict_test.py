@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxhar import actions, checkpoint, port, predict, video, zoo
+from jaxhar.batch import Batch, network_input
 from jaxhar.errors import Problem, Usage
 from jaxhar.models.reception import Config
 from jaxhar.skeleton import PA20, Skeleton
@@ -38,7 +39,8 @@ class FindsDots:
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        assert frames.dtype == np.float32 and frames.min() >= -1 and frames.max() <= 1
+        assert frames.dtype == np.uint8
+        frames = network_input(Batch(frames=frames))
         self.shapes.append(frames.shape)
         batch, time, side = frames.shape[:3]
         grid = (np.arange(side) + 0.5) / side

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from jaxhar import checkpoint, config, files, history, port, process, stages
-from jaxhar.batch import Batch
+from jaxhar.batch import Batch, network_input
 from jaxhar.config import Experiment
 from jaxhar.errors import Problem
 from jaxhar.net import Flat, Net, leaves
@@ -67,7 +67,7 @@ def make_step(
 
     def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[jax.Array, tuple[Flat, dict]]:
         model = net.merge(trained | kept, stats)
-        terms = losses(model(batch["frames"], action="action" in batch), batch)
+        terms = losses(model(network_input(batch), action="action" in batch), batch)
         if "mask" in batch:
             mask = batch["mask"]
             terms = {k: jnp.where(mask, v, 0).sum() / jnp.maximum(mask.sum(), 1) for k, v in terms.items()}

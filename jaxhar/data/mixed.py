@@ -14,7 +14,7 @@ from jaxhar.errors import Problem, Usage
 from jaxhar.skeleton import Skeleton
 
 #: What the losses read of an example; every set gives them in the same shapes.
-_KEPT = ("frames", "pose", "visible", "valid", "mask")
+_KEPT = ("frames", "power", "pose", "visible", "valid", "mask")
 
 
 @dataclass(frozen=True)

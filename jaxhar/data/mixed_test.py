@@ -105,7 +105,7 @@ def test_sets_that_do_not_fit_are_refused(prepared):
 def test_join_keeps_what_training_reads():
     one = {"frames": np.zeros((2, 1, 4, 4, 3)), "action": np.array([3, 4], np.int32), "affine": np.zeros((2, 3, 3))}
     one |= {"pose": np.zeros((2, 1, 5, 2)), "visible": np.zeros((2, 1, 5)), "valid": np.ones((2, 1, 5, 2), bool)}
-    one["mask"] = np.ones(2, bool)
+    one["mask"], one["power"] = np.ones(2, bool), np.ones((2, 1, 3))
     two = {key: value for key, value in one.items() if key != "action"}
     whole = join([two, one])
     assert whole["action"].tolist() == [-1, -1, 3, 4] and whole["frames"].shape[0] == 4 and "affine" not in whole

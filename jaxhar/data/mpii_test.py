@@ -76,8 +76,8 @@ def test_box_follows_the_authors_rule(tmp_path):
 def test_the_crop_shows_each_joint_where_the_pose_says(tmp_path, draw):
     (person,) = mpii.read(write(tmp_path, [entry()]))
     example = mpii.to_example(person, draw, size=128)
-    assert example["frames"].shape == (1, 128, 128, 3) and example["frames"].dtype == np.float32
-    light = np.maximum(example["frames"][0, ..., 0] + 0.4, 0)
+    assert example["frames"].shape == (1, 128, 128, 3) and example["frames"].dtype == np.uint8
+    light = np.maximum(example["frames"][0, ..., 0] - 76.0, 0)
     y, x = np.mgrid[:128, :128] + 0.5
     centre = np.array([(x * light).sum(), (y * light).sum()]) / light.sum() / 128
     np.testing.assert_allclose(example["pose"][0, PA16.index("head")], centre, atol=1.5 / 128)
@@ -258,4 +258,4 @@ def test_an_exif_tag_turns_no_photo(tmp_path):
         exif[0x0112] = 6
         picture.save(person.image, quality=95, exif=exif)
     after = mpii.to_example(person, size=32)["frames"]
-    np.testing.assert_allclose(after, before, atol=0.1)
+    np.testing.assert_allclose(after.astype(int), before, atol=12)

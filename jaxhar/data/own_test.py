@@ -73,11 +73,11 @@ def test_the_box_decides_the_crop(tmp_path):
         settings = Own(root=str(table(tmp_path, *rows)), image_size=32, clip_frames=1, side=side)
         prepared = settings.prepare(tmp_path / "run")
         (batch,) = prepared.eval_stream("test", "single", batch=2)
-        assert batch["frames"].mean() > 0.9
+        assert batch["frames"].mean() > 240
     shutil.copy(tmp_path / "list.csv", tmp_path / "keep.txt")
     (tmp_path / "list.csv").unlink()
     (batch,) = Own(root=str(tmp_path), image_size=32, clip_frames=1).prepare(tmp_path / "run").eval_stream(batch=2)
-    assert batch["frames"].mean() < -0.8
+    assert batch["frames"].mean() < 25
 
 
 def test_classes_are_folders_and_splits_are_whole_videos(tmp_path):

@@ -91,7 +91,7 @@ class Stacked(Stream):
     Luvizon et al. train pose on such clips of photos where the network takes clips only.
     """
 
-    _KEPT = ("frames", "pose", "visible", "valid", "norm")
+    _KEPT = ("frames", "power", "pose", "visible", "valid", "norm")
 
     def __init__(self, stream: Stream, frames: int):
         super().__init__(stream._iterator, {**stream._identity, "stacked": frames})

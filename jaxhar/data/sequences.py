@@ -154,7 +154,8 @@ def to_example(
     image_size = (int(record["size"][0]), int(record["size"][1]))
     crop = transforms.plan_crop(box, image_size, size, draw)
     name = record["name"].decode()
-    decoded = {i: records.decode(record["frames"][i], f"sequence {name}") for i in set(frames)}
+    shrink = crop.reduction
+    decoded = {i: records.decode(record["frames"][i], f"sequence {name}", shrink) for i in set(frames)}
     index = mapping(layout, skeleton)
     deep = dims == 3 and points.shape[-1] == 3
     pose, visible, valid = transforms.crop_pose(
@@ -168,7 +169,8 @@ def to_example(
     if pose.shape[-1] < dims:
         pose, valid = (np.pad(a, ((0, 0), (0, 0), (0, dims - a.shape[-1]))) for a in (pose, valid))
     example: pipeline.Example = {
-        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.power, draw.occluder),
+        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.occluder, shrink),
+        "power": np.tile(np.asarray(draw.power, np.float32), (len(frames), 1)),
         "pose": pose,
         "visible": visible,
         "valid": valid,

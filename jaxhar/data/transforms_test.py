@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from jaxhar import geometry
-from jaxhar.data import presets, transforms
+from jaxhar.batch import network_input
+from jaxhar.data import presets, records, transforms
 from jaxhar.data.transforms import Draw
 from jaxhar.skeleton import PA16
 
@@ -77,6 +78,19 @@ def test_a_dot_lands_where_the_affine_map_says():
         np.testing.assert_allclose(centre, expected, atol=0.5 / 256)
 
 
+@pytest.mark.parametrize(("side", "reduction"), [(500, 2), (900, 4), (2000, 8), (250, 1)])
+def test_a_reduced_image_gives_the_same_turned_crop(side, reduction):
+    image = smooth_image(1279, 721)
+    box = np.array([600 - side / 2, 350 - side / 2, 600 + side / 2, 350 + side / 2])
+    assert transforms.plan_crop(box, (1279, 721), 224).reduction == 1, "a straight crop is the authors'"
+    crop = transforms.plan_crop(box, (1279, 721), 224, Draw(angle=20, flip=True))
+    assert crop.reduction == reduction
+    data = records.encode(image[..., ::-1], 100)
+    whole = transforms.crop_image(records.decode(data, "a"), crop)
+    reduced = transforms.crop_image(records.decode(data, "a", reduction), crop, reduction)
+    assert np.abs(whole.astype(int) - reduced).mean() < 1.5
+
+
 def test_crop_sides_follow_truncation_toward_zero():
     far = transforms.plan_crop(np.array([100.0, 100.0, 300.9, 300.9]), (640, 480), 256)
     near = transforms.plan_crop(np.array([-50.45, -50.45, 150.45, 150.45]), (640, 480), 256)
@@ -100,8 +114,9 @@ def test_shift_is_multiplied_by_scale():
 def test_pixels_outside_are_black_and_powers_apply_per_channel():
     image = np.full((40, 40, 3), 128, np.uint8)
     crop = transforms.plan_crop(np.array([-40.0, 0, 40, 80]), (40, 40), 80)
-    out = transforms.crop_frames([image], crop, power=(0.9, 1.0, 1.1))
-    assert out.shape == (1, 80, 80, 3) and out.dtype == np.float32
+    frames = transforms.crop_frames([image], crop)[None]
+    assert frames.shape == (1, 1, 80, 80, 3) and frames.dtype == np.uint8
+    out = network_input({"frames": frames, "power": np.array([[[0.9, 1.0, 1.1]]], np.float32)})[0]
     assert (out[0, :, :39] == -1).all() and (out[0, 41:] == -1).all()
     expected = 2 * ((128 / 255) ** np.array([0.9, 1.0, 1.1]) - 0.5)
     np.testing.assert_allclose(out[0, 10, 60], expected, atol=1e-6)
