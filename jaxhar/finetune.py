@@ -343,6 +343,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar finetune` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    from jaxhar import compiled
+
+    compiled.keep()
     settings = Settings(
         folds=args.folds,
         steps=args.steps,
