@@ -40,9 +40,8 @@ class Mixed:
         for name in (self.evaluated, *self.stills, *self.clips):
             if name not in self.sets:
                 raise Usage(f"the data has no set {name!r}; it has {', '.join(self.sets)}")
-        shared = dict.fromkeys(("skeleton", "dims", "image_size"), tuple(self.sets)) | {
-            "clip_frames": tuple(self.clips)
-        }
+        every, clips = tuple(self.sets), tuple(self.clips)
+        shared = {"skeleton": every, "dims": every, "image_size": every, "clip_frames": clips}
         for setting, names in shared.items():
             found = {name: getattr(self.sets[name], setting) for name in names}
             if len({getattr(value, "name", value) for value in found.values()}) > 1:
