@@ -178,8 +178,7 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
         found = [tracking.person_box(p, s, whole) for p, s in zip(pose[:looks], sure[:looks], strict=True)]
         sound = [box for box in found if box is not None]
         if 2 * len(sound) >= looks:
-            steady = tracking.smooth(np.stack(sound), 1.0)
-            boxes[n] = [*steady[:, :2].min(0), *steady[:, 2:].max(0)]
+            boxes[n] = tracking.union(tracking.smooth(np.stack(sound), 1.0))
     with files.replacing(known) as temporary, open(temporary, "wb") as file:
         np.save(file, boxes)
     return boxes

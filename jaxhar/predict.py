@@ -22,7 +22,7 @@ from jaxhar import geometry
 from jaxhar.data import transforms
 from jaxhar.errors import Problem, Usage
 from jaxhar.results import Clip, FrameResult, Outputs, normalised
-from jaxhar.tracking import clips, person_box, smooth
+from jaxhar.tracking import clips, person_box, smooth, union
 from jaxhar.video import Images, Video, ahead, open_source
 
 Box = tuple[float, float, float, float]
@@ -142,7 +142,7 @@ def predict_source(
         if not times:
             raise Problem(f"{name}: there is no picture in it that can be read")
         if bbox:
-            boxes = np.tile(_square(np.array(bbox, float)), (len(times), 1))
+            boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
         elif fps:
             boxes = smooth(boxes, BOX_SMOOTHING * fps)
         windows = clips(len(times), length, stride)
@@ -182,11 +182,6 @@ def _check(bbox: Box | None, batch: int, stride: int) -> None:
 
 def _words(bbox: Box) -> str:
     return ",".join(f"{v:g}" for v in bbox)
-
-
-def _square(box: np.ndarray) -> np.ndarray:
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() / 2
-    return np.concatenate([centre - half, centre + half])
 
 
 @dataclass(frozen=True)
@@ -299,16 +294,10 @@ class _Job:
     shape: tuple[int, int]
 
 
-def _clip_box(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """One crop serves all frames of a clip: the union of their boxes, as in the authors' evaluation."""
-    inside = boxes[window]
-    return np.concatenate([inside[:, :2].min(axis=0), inside[:, 2:].max(axis=0)])
-
-
 def _batches(
     source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: int
 ) -> Iterator[_Job]:
-    """Cut every clip. A frame is cut at once for all clips that hold it, so that it need not be kept."""
+    """Cut every clip by the union of its boxes. A frame is cut at once for all clips that hold it, and not kept."""
     shape = (batch, len(windows[0]))
     waiting: list[tuple[np.ndarray, transforms.Crop, np.ndarray]] = []
     coming = 0
@@ -316,7 +305,7 @@ def _batches(
         assert frame.image is not None
         height, width = frame.image.shape[:2]
         while coming < len(windows) and windows[coming][0] <= frame.index:
-            plan = transforms.plan_crop(_clip_box(windows[coming], boxes), (width, height), size)
+            plan = transforms.plan_crop(union(boxes[windows[coming]]), (width, height), size)
             waiting.append((windows[coming], plan, np.zeros((shape[1], size, size, 3), np.uint8)))
             coming += 1
         for window, plan, crops in waiting:
