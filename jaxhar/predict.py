@@ -5,7 +5,6 @@ second one cuts the crops and runs the network, the third one draws. So no more 
 a video of any length; what grows with it is four numbers for the box and one for the time of each frame.
 """
 
-import argparse
 import contextlib
 import time as clock
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -356,51 +355,3 @@ def _results(
                 if i in votes:
                     result.action = normalised(np.mean(votes.pop(i), axis=0))
                 yield result
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `jaxhar predict`."""
-    parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
-    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
-    parser.add_argument(
-        "--bbox", metavar="X1,Y1,X2,Y2", help="the person's box in pixels, with some margin; else found by the network"
-    )
-    parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
-    parser.add_argument(
-        "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
-    )
-    parser.add_argument("--skip-broken", action="store_true", help="go on after a broken image or part of a video")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
-    summary = run(
-        args.source,
-        args.weights,
-        args.out,
-        bbox=parse_bbox(args.bbox),
-        batch=args.batch,
-        stride=args.stride,
-        skip_broken=args.skip_broken,
-        progress=not args.no_progress,
-    )
-    for sentence in summary.broken:
-        print(f"skipped: {sentence}")
-    if summary.action is not None:
-        print(f"action: {summary.action} ({summary.probability:.1%})")
-    written = ", ".join(str(path) for path in summary.files[:4])
-    more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
-    print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
-
-
-def parse_bbox(text: str | None) -> Box | None:
-    """Four numbers from "x1,y1,x2,y2"; Usage if it is anything else."""
-    if text is None:
-        return None
-    try:
-        x1, y1, x2, y2 = (float(part) for part in text.split(","))
-    except ValueError:
-        raise Usage(f"--bbox {text!r} is no box: give four numbers x1,y1,x2,y2 in pixels") from None
-    return x1, y1, x2, y2
