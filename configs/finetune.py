@@ -7,8 +7,8 @@ DIR holds CLASS/*.mp4, *.jpg or *.png, or a CSV file that lists them (`jaxhar.da
 network, a .safetensors file or a training run; without it the folder reception-penn, which `jaxhar weights
 reception-penn` leaves. A quarter of the people is tested on.
 
-`jaxhar finetune DIR --weights WEIGHTS` trains the same heads on the same trunk much faster, in folds, beside a
-baseline.
+`jaxhar finetune DIR --weights WEIGHTS` trains the same heads in folds, beside a baseline, and runs the trunk once for
+each clip in place of once in every step.
 """
 
 from pathlib import Path

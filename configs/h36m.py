@@ -25,7 +25,7 @@ from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import PCKh
 from jaxhar.metrics3d import MPJPE, AbsoluteMPJPE, ProcrustesMPJPE
-from jaxhar.optim import Optimizer, keras_rmsprop, muon
+from jaxhar.optim import QUICK, Optimizer, keras_rmsprop
 from jaxhar.scores import Published
 from jaxhar.skeleton import PA17
 
@@ -77,13 +77,7 @@ def demo() -> Experiment:
             stills={"h36m": 24, "mpii": 24},
         ),
         losses=Multitask(pose=1.0, visible=0.01),
-        optimizer=Optimizer(
-            rule=muon,
-            learning_rate=0.02,
-            schedule=optax.warmup_cosine_decay_schedule,
-            schedule_options={"warmup_steps": 20},
-            clip_norm=10.0,
-        ),
+        optimizer=QUICK,
         train=Train(steps=600, checkpoint_every=200),
         metrics=METRICS,
         protocols=("single", "flip"),

@@ -22,7 +22,7 @@ from jaxhar.data.mpii import MPII
 from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import AUCh, PCKh
-from jaxhar.optim import Optimizer, keras_rmsprop, muon
+from jaxhar.optim import QUICK, Optimizer, keras_rmsprop
 from jaxhar.scores import Published
 
 EPOCH = 22_246 // 24  # steps; persons of the training split in batches of 24
@@ -69,13 +69,7 @@ def demo() -> Experiment:
             stills_per_batch=48,
         ),
         losses=Multitask(pose=1.0, visible=0.01),
-        optimizer=Optimizer(
-            rule=muon,
-            learning_rate=0.02,
-            schedule=optax.warmup_cosine_decay_schedule,
-            schedule_options={"warmup_steps": 20},
-            clip_norm=10.0,
-        ),
+        optimizer=QUICK,
         train=Train(steps=600, checkpoint_every=200),
         metrics=(PCKh(0.5), PCKh(0.2), AUCh()),
         protocols=("single", "flip", "multi"),

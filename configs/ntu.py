@@ -26,12 +26,10 @@ from jaxhar.data.ntu import NTU
 from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import PCK
-from jaxhar.optim import Optimizer, keras_rmsprop, muon, nesterov
+from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
 from jaxhar.scores import Published
 from jaxhar.skeleton import PA20
 
-#: The pose network keeps its weights and running statistics.
-FROZEN = ((r"pose\..*", 0.0), (".*", 1.0))
 EPOCH = 40_091 // 2  # steps; clips of the training subjects, two a step
 
 
@@ -69,7 +67,9 @@ def paper() -> Experiment:
             "heads": Stage(
                 20 * EPOCH,
                 replace(
-                    sgd, table=FROZEN, schedule_options={"boundaries_and_scales": {10 * EPOCH: 0.2, 15 * EPOCH: 0.2}}
+                    sgd,
+                    table=TRUNK_FROZEN,
+                    schedule_options={"boundaries_and_scales": {10 * EPOCH: 0.2, 15 * EPOCH: 0.2}},
                 ),
                 Multitask(pose=0.0, visible=0.0, action=1.0),
             ),
@@ -96,13 +96,6 @@ def demo() -> Experiment:
     augment = replace(transforms.NONE, scales=(0.8, 0.9, 1.0), hflip=(False, True))
     clips = replace(augment, subsampling=(3,), fixed_subsampling=3)
     shape = {"skeleton": PA20, "dims": 3, "image_size": 64, "augment": clips, "augment_stills": augment}
-    quick = Optimizer(
-        muon,
-        learning_rate=0.02,
-        schedule=optax.warmup_cosine_decay_schedule,
-        schedule_options={"warmup_steps": 20},
-        clip_norm=10.0,
-    )
     return Experiment(
         name="ntu-demo",
         model=model,
@@ -120,12 +113,12 @@ def demo() -> Experiment:
             clips={"ntu": 8},
         ),
         losses=Multitask(pose=1.0, visible=0.01, action=0.01),
-        optimizer=quick,
+        optimizer=QUICK,
         train=Train(steps=None, checkpoint_every=200),
         stages={
             "pose": Stage(400, data={"stills": {"ntu": 16, "mpii": 16, "h36m": 16}, "clips": {}}),
-            "heads": Stage(200, replace(quick, table=FROZEN), Multitask(pose=0.0, visible=0.0, action=1.0)),
-            "all": Stage(40, replace(quick, learning_rate=2e-3, schedule_options={"warmup_steps": 5})),
+            "heads": Stage(200, replace(QUICK, table=TRUNK_FROZEN), Multitask(pose=0.0, visible=0.0, action=1.0)),
+            "all": Stage(40, replace(QUICK, learning_rate=2e-3, schedule_options={"warmup_steps": 5})),
         },
         metrics=(PCK(0.2),),
         protocols=("single", "multi"),

@@ -30,11 +30,9 @@ from jaxhar.data.penn import Penn
 from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import PCK
-from jaxhar.optim import Optimizer, keras_rmsprop, muon, nesterov
+from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
 from jaxhar.scores import Published
 
-#: The pose network keeps its weights and running statistics.
-FROZEN = ((r"pose\..*", 0.0), (".*", 1.0))
 PUBLISHED = (Published("accuracy/multi", 0.986, "multi-clip with flips, pose trained on MPII as well (CVPR'18)"),)
 EPOCH = 1258 // 2  # steps; training sequences, two clips a step
 
@@ -64,7 +62,7 @@ def paper() -> Experiment:
             "pose": Stage(150_000, data={"stills": {"mpii": 18, "penn": 6}, "clips": {}}),
             "heads": Stage(
                 75 * EPOCH,
-                replace(sgd, table=FROZEN, schedule_options=later),
+                replace(sgd, table=TRUNK_FROZEN, schedule_options=later),
                 Multitask(pose=0.0, visible=0.0, action=1.0),
             ),
             "all": Stage(5 * EPOCH, replace(sgd, learning_rate=2e-5)),
@@ -124,13 +122,7 @@ def demo() -> Experiment:
     )
     # The box of a clip holds its whole motion; in the box of a single frame the person would always fill the middle.
     shifts = (-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0)
-    quick = Optimizer(
-        muon,
-        learning_rate=0.02,
-        schedule=optax.warmup_cosine_decay_schedule,
-        schedule_options={"warmup_steps": 40},
-        clip_norm=10.0,
-    )
+    quick = replace(QUICK, schedule_options={"warmup_steps": 40})
     return Experiment(
         name="penn-demo",
         model=model,
@@ -158,7 +150,7 @@ def demo() -> Experiment:
             "pose": Stage(1200, data={"stills_per_batch": 72, "clips_per_batch": 0}),
             "heads": Stage(
                 300,
-                replace(quick, table=FROZEN),
+                replace(quick, table=TRUNK_FROZEN),
                 Multitask(pose=0.0, visible=0.0, action=1.0),
                 {"stills_per_batch": 0, "clips_per_batch": 8},
             ),

@@ -22,11 +22,9 @@ from jaxhar.data.ntu import NTU
 from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import PCK
-from jaxhar.optim import Optimizer, muon, nesterov
+from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, nesterov
 from jaxhar.skeleton import PA17
 
-#: The pose network keeps its weights and running statistics.
-FROZEN = ((r"pose\..*", 0.0), (".*", 1.0))
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.1)
 EPOCH = 40_091 // 4  # steps; clips of the training subjects, four a step
 
@@ -61,7 +59,7 @@ def paper() -> Experiment:
         stages={
             "heads": Stage(
                 20 * EPOCH,
-                Optimizer(nesterov, learning_rate=0.01, table=FROZEN),
+                Optimizer(nesterov, learning_rate=0.01, table=TRUNK_FROZEN),
                 ACTION_ONLY,
                 {"stills_per_batch": 0},
             ),
@@ -84,13 +82,6 @@ def demo() -> Experiment:
         num_visual_features=48,
     )
     augment = replace(transforms.NONE, scales=(0.8, 0.9, 1.0), hflip=(False, True))
-    quick = Optimizer(
-        muon,
-        learning_rate=0.02,
-        schedule=optax.warmup_cosine_decay_schedule,
-        schedule_options={"warmup_steps": 20},
-        clip_norm=10.0,
-    )
     return Experiment(
         name="spnet-ntu-demo",
         model=model,
@@ -105,10 +96,10 @@ def demo() -> Experiment:
             stills_per_batch=32,
         ),
         losses=Multitask(pose=1.0, visible=0.01, action=0.1),
-        optimizer=quick,
+        optimizer=QUICK,
         train=Train(steps=None, checkpoint_every=200),
         stages={
-            "heads": Stage(60, replace(quick, table=FROZEN), ACTION_ONLY, {"stills_per_batch": 0}),
+            "heads": Stage(60, replace(QUICK, table=TRUNK_FROZEN), ACTION_ONLY, {"stills_per_batch": 0}),
             "all": Stage(400),
         },
         metrics=(PCK(0.2),),

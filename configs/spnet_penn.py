@@ -26,10 +26,8 @@ from jaxhar.data.penn import Penn
 from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import PCK
-from jaxhar.optim import Optimizer, keras_rmsprop, muon
+from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop
 
-#: The pose network keeps its weights and running statistics; so do the action's own copies of its maps.
-FROZEN = ((r"pose\..*", 0.0), (".*", 1.0))
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.01)
 EPOCH = 22_246 // 6  # steps
 
@@ -59,7 +57,7 @@ def paper() -> Experiment:
         ),
         train=Train(steps=None, eval_every=EPOCH, checkpoint_every=500),
         stages={
-            "heads": Stage(2 * EPOCH, replace(rmsprop, table=FROZEN), ACTION_ONLY, {"stills": {}}),
+            "heads": Stage(2 * EPOCH, replace(rmsprop, table=TRUNK_FROZEN), ACTION_ONLY, {"stills": {}}),
             "all": Stage(28 * EPOCH),
         },
         metrics=(PCK(0.2),),
@@ -83,13 +81,6 @@ def demo() -> Experiment:
     augment = replace(transforms.NONE, scales=(0.75, 0.85, 1.0), fixed_scale=0.75, hflip=(False, True))
     clips = replace(augment, subsampling=(3,), fixed_subsampling=3)
     shape = {"image_size": 64, "augment": clips, "augment_stills": augment}
-    quick = Optimizer(
-        muon,
-        learning_rate=0.02,
-        schedule=optax.warmup_cosine_decay_schedule,
-        schedule_options={"warmup_steps": 20},
-        clip_norm=10.0,
-    )
     return Experiment(
         name="spnet-penn-demo",
         model=model,
@@ -107,10 +98,10 @@ def demo() -> Experiment:
             clips={"penn": 4},
         ),
         losses=Multitask(pose=1.0, visible=0.01, action=0.01),
-        optimizer=quick,
+        optimizer=QUICK,
         train=Train(steps=None, checkpoint_every=200),
         stages={
-            "heads": Stage(60, replace(quick, table=FROZEN), ACTION_ONLY, {"stills": {}}),
+            "heads": Stage(60, replace(QUICK, table=TRUNK_FROZEN), ACTION_ONLY, {"stills": {}}),
             "all": Stage(500),
         },
         metrics=(PCK(0.2),),

@@ -12,8 +12,6 @@ The demo: 2 pyramids of 3 levels, narrow, on generated data in the forms of the 
 
 from dataclasses import replace
 
-import optax
-
 from jaxhar import zoo
 from jaxhar.config import Evaluation, Experiment, Train, pick
 from jaxhar.data import presets, transforms
@@ -26,7 +24,7 @@ from jaxhar.data.synthetic import Synth
 from jaxhar.losses import Multitask
 from jaxhar.metrics import PCKh
 from jaxhar.metrics3d import MPJPE, ProcrustesMPJPE
-from jaxhar.optim import Optimizer, keras_rmsprop, muon
+from jaxhar.optim import QUICK, Optimizer, keras_rmsprop
 from jaxhar.skeleton import PA17
 
 EPOCH = 22_246 // 14  # steps; persons of MPII's training split, 14 a step
@@ -83,13 +81,7 @@ def demo() -> Experiment:
             stills={"mpii": 14, "h36m": 14, "penn": 2, "ntu": 2},
         ),
         losses=Multitask(pose=1.0, visible=0.01),
-        optimizer=Optimizer(
-            muon,
-            learning_rate=0.02,
-            schedule=optax.warmup_cosine_decay_schedule,
-            schedule_options={"warmup_steps": 20},
-            clip_norm=10.0,
-        ),
+        optimizer=QUICK,
         train=Train(steps=500, checkpoint_every=100),
         metrics=METRICS,
         protocols=("single", "flip"),

@@ -38,12 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar data boxes`; a killed one goes on where it was."""
-    from jaxhar import checkpoint
+    from jaxhar import checkpoint, compiled
     from jaxhar.config import override
     from jaxhar.convert import setting
     from jaxhar.data import sets
     from jaxhar.inference import infer
 
+    compiled.keep()
     if args.batch < 1:
         raise Usage("--batch must be 1 or more")
     model, meta = checkpoint.load_model(args.weights)

@@ -4,9 +4,7 @@ import argparse
 import dataclasses
 import io
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from tqdm import tqdm
 from jaxhar.errors import Usage
 
 if TYPE_CHECKING:
-    from jaxhar.data.records import Folder, Record, Skipped
+    from jaxhar.data.records import Record, Skipped
     from jaxhar.data.sequences import DataSet
     from jaxhar.skeleton import Skeleton
 
@@ -56,7 +54,7 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
     Raises:
       Problem: the folder as a whole cannot be read.
     """
-    from jaxhar.data.records import Skipped
+    from jaxhar.data import packing, records
 
     folder = settings.open(root)
     items, bad = folder.scan(True)
@@ -66,7 +64,9 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
     frames = 0
     names: set[str] = set()
     far = []
-    bar = tqdm(_loaded(folder, items), total=len(items), desc=f"reading {folder.title}", disable=not progress)
+    load = partial(records.load, folder.load, folder.root, skip_broken=True)
+    read = packing.loaded(load, items, _THREADS)
+    bar = tqdm(read, total=len(items), desc=f"reading {folder.title}", disable=not progress)
     for i, (record, skipped) in enumerate(bar):
         found.bad += skipped
         if record is None:
@@ -81,7 +81,7 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
         if outside:
             far.append((record.name, outside))
         if record.name in names:
-            found.bad.append(Skipped(record.name, "two sequences have this name"))
+            found.bad.append(records.Skipped(record.name, "two sequences have this name"))
         names.add(record.name)
         if i in chosen:
             found.pictures.append(_picture(record, layout))
@@ -89,20 +89,6 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
     found.counts = {"sequences": sum(splits.values()), **dict(sorted(splits.items())), "frames": frames}
     found.counts |= folder.counts
     return found
-
-
-def _loaded(folder: "Folder", items: list) -> "Iterator[tuple[Record | None, list[Skipped]]]":
-    """Records in order, read in threads a few sequences ahead."""
-    from jaxhar.data import records
-
-    waiting: deque[Future] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for item in items:
-            waiting.append(pool.submit(records.load, folder.load, folder.root, item, True))
-            if len(waiting) > 2 * _THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _picture(record: "Record", layout: "Skeleton", side: int = 240) -> np.ndarray:

@@ -146,10 +146,8 @@ def training(losses: Any, batch: "Batch") -> list[Finding]:
     import jax.numpy as jnp
 
     frames, valid = np.asarray(batch["frames"]), np.asarray(batch["valid"])
-    pose, inside = (
-        np.asarray(batch["pose"]),
-        ~valid | ((np.asarray(batch["pose"]) > 0) & (np.asarray(batch["pose"]) < 1)),
-    )
+    pose = np.asarray(batch["pose"])
+    inside = ~valid | ((pose > 0) & (pose < 1))
     bad = [k for k, v in batch.items() if np.asarray(v).dtype.kind == "f" and not np.isfinite(np.asarray(v)).all()]  # type: ignore[call-overload]
     words = [f"{', '.join(bad)} not finite"] if bad else []
     words += ["frames outside of [-1, 1]"] if np.abs(network_input(batch)).max() > 1 else []

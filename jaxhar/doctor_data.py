@@ -80,12 +80,14 @@ def layout_of(data: DataSet) -> Skeleton:
     return next(known.layout for known in sets.SETS.values() if isinstance(data, type(known.settings)))
 
 
+def other_side(joint: str) -> str:
+    """The name of a joint's partner; joints of the middle have themselves."""
+    return {"r_": "l_", "l_": "r_"}.get(joint[:2], joint[:2]) + joint[2:]
+
+
 def truth(case: Case, layout: Skeleton, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Where the joints of an example are by its record: points (T, J, D) in its frames, labelled (T, J)."""
-    other = {"r_": "l_", "l_": "r_"}
-    names = list(skeleton.joints)
-    if case.draw.flip:
-        names = [other.get(name[:2], name[:2]) + name[2:] for name in names]
+    names = [other_side(name) if case.draw.flip else name for name in skeleton.joints]
     points, labelled = case.record["points"][case.frames].astype(np.float64), case.record["labelled"][case.frames]
     known = np.array([name in layout.joints for name in names])
     index = [layout.joints.index(name) if name in layout.joints else 0 for name in names]
@@ -261,9 +263,9 @@ def pixels(cases: list[Case]) -> Finding:
 
 def mirror(cases: list[Case], prepared: Prepared) -> Finding:
     """Partners are the other side's joints, twice is nothing, and a mirrored example is the mirror image."""
-    skeleton, other = prepared.skeleton, {"r_": "l_", "l_": "r_"}
+    skeleton = prepared.skeleton
     for joint, partner in zip(skeleton.joints, (skeleton.joints[i] for i in skeleton.flip), strict=True):
-        if partner != other.get(joint[:2], joint[:2]) + joint[2:]:
+        if partner != other_side(joint):
             return Finding("mirror", f"the partner of {joint} is {partner}", False)
     if not np.array_equal(skeleton.flip[skeleton.flip], np.arange(len(skeleton))):
         return Finding("mirror", "mirroring twice is not nothing", False)

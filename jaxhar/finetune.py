@@ -110,7 +110,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
             schedule=optax.warmup_cosine_decay_schedule,
             schedule_options={"warmup_steps": min(20, settings.steps // 2)},
             clip_norm=10.0,
-            table=((r"pose\..*", 0.0), (".*", 1.0)),
+            table=optim.TRUNK_FROZEN,
         ),
         train=Train(steps=settings.steps, seed=settings.seed, checkpoint_every=100),
         init_from=str(weights),
@@ -343,6 +343,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar finetune` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    from jaxhar import compiled
+
+    compiled.keep()
     settings = Settings(
         folds=args.folds,
         steps=args.steps,

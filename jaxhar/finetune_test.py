@@ -92,7 +92,7 @@ def test_heads_alone_say_what_the_whole_network_says(settings):
     clips = np.random.default_rng(0).uniform(-1, 1, (2, 4, 32, 32, 3)).astype(np.float32)
     whole = jax.jit(lambda x: model(x))(clips)
     trunk = frozen.Trunk(model, 4)
-    seen = np.stack([trunk(clip) for clip in clips])
+    seen = np.stack([trunk({"frames": clip}) for clip in clips])
     heads = frozen.Heads(settings, trunk.layout, rngs=nnx.Rngs(2))
     net = frozen.Net(heads)
     net.load({f"net.{n}": a for n, a in port.to_flat(model).items() if not n.startswith("pose.")}, "the network")

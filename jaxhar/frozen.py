@@ -1,8 +1,8 @@
 """Action heads on a trunk that stays as it is: the trunk looks at every clip once, the heads learn from what it saw.
 
 What a frozen trunk gives for a clip is the same in every epoch and in every fold. So it is computed once for each clip
-and each of a few augmented copies, and kept on the disk; the heads then train a hundred times as fast as in a loop that
-runs the trunk again. Normalisation in the trunk uses its running statistics throughout.
+and each of a few augmented copies, and kept on the disk; training runs the heads alone. Normalisation in the trunk uses
+its running statistics throughout.
 """
 
 import dataclasses
@@ -22,7 +22,9 @@ from jaxhar import files, tracking, train, zoo
 from jaxhar.batch import Batch, network_input
 from jaxhar.data import pipeline, sequences, transforms
 from jaxhar.errors import Problem
+from jaxhar.inference import Structure, prepare
 from jaxhar.net import Net
+from jaxhar.nn import platform
 
 Array = jax.Array
 
@@ -79,9 +81,9 @@ class Heads(nnx.Module):
         return {"action": self.net.recognise(self.layout.unpack(frames))}
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _look(graphdef: Any, state: Any, frames: Array, power: Array) -> Array:
-    preds, seen = nnx.merge(graphdef, state).look(network_input(Batch(frames=frames, power=power)))
+@functools.partial(platform.jit, static_argnums=0)
+def _look(structure: Structure, state: Any, batch: Batch) -> Array:
+    preds, seen = structure.merge(state).look(network_input(batch))
     return Layout.pack((seen, preds["pose"][-1], preds["visible"][-1]))
 
 
@@ -94,16 +96,16 @@ class Trunk:
     """
 
     def __init__(self, model: Any, frames: int):
-        view = nnx.view(model, use_running_average=True, raise_if_not_found=False)
-        self._graphdef, self._state = nnx.split(view)
+        self._parts = structure, state = prepare(model)
         config = model.config
         self.size, self.frames, self.joints, self.dims = config.image_size, frames, config.num_joints, config.dims
         clip = jax.ShapeDtypeStruct((1, frames, self.size, self.size, 3), jnp.float32)
-        self.layout = Layout.of(nnx.eval_shape(lambda net, x: net.look(x)[1], view, clip))
+        self.layout = Layout.of(jax.eval_shape(lambda frames: structure.merge(state).look(frames)[1], clip))
 
-    def __call__(self, clip: Mapping[str, np.ndarray]) -> np.ndarray:
-        """An example -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""
-        seen = np.asarray(_look(self._graphdef, self._state, clip["frames"][None], clip["power"][None]))[0]
+    def __call__(self, example: Mapping[str, np.ndarray]) -> np.ndarray:
+        """A clip as an example -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""
+        batch = {key: example[key][None] for key in ("frames", "power") if key in example}
+        seen = np.asarray(_look(*self._parts, batch))[0]
         if not np.isfinite(seen).all():
             raise Problem("the network gives numbers that are not finite; its weights are damaged")
         return seen
@@ -177,8 +179,7 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
         found = [tracking.person_box(p, s, whole) for p, s in zip(pose[:looks], sure[:looks], strict=True)]
         sound = [box for box in found if box is not None]
         if 2 * len(sound) >= looks:
-            steady = tracking.smooth(np.stack(sound), 1.0)
-            boxes[n] = [*steady[:, :2].min(0), *steady[:, 2:].max(0)]
+            boxes[n] = tracking.union(tracking.smooth(np.stack(sound), 1.0))
     with files.replacing(known) as temporary, open(temporary, "wb") as file:
         np.save(file, boxes)
     return boxes

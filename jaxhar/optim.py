@@ -126,6 +126,19 @@ class Optimizer:
         return next((entry for entry in self.table if re.fullmatch(entry[0], path)), None)
 
 
+#: `Optimizer.table` by which the pose network, with the copies of its maps that action blocks see, keeps its weights
+#: and running statistics.
+TRUNK_FROZEN = ((r"pose\..*", 0.0), (".*", 1.0))
+#: Brings a narrow network far in a few hundred steps, as in the demos.
+QUICK = Optimizer(
+    muon,
+    learning_rate=0.02,
+    schedule=optax.warmup_cosine_decay_schedule,
+    schedule_options={"warmup_steps": 20},
+    clip_norm=10.0,
+)
+
+
 def _name(function: Callable) -> str:
     return getattr(function, "__name__", None) or _name(getattr(function, "func", type(function)))
 

@@ -346,15 +346,10 @@ def main(args: argparse.Namespace) -> int:
     """Run `jaxhar overfit` with the arguments of `add_arguments`; the exit code is 0 for PASS and 1 for FAIL."""
     from jaxhar import compiled
     from jaxhar.config import load, override
+    from jaxhar.convert import setting
 
     compiled.keep()
-    changes = {}
-    for text in args.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise Usage(f"--set {text}: give NAME=VALUE, e.g. optimizer.learning_rate=0.001")
-        changes[name] = value
-    experiment = override(load(args.config), changes)
+    experiment = override(load(args.config), dict(setting(text) for text in args.set))
     result = run(
         experiment,
         photos=args.photos,

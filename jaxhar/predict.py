@@ -5,7 +5,6 @@ second one cuts the crops and runs the network, the third one draws. So no more 
 a video of any length; what grows with it is four numbers for the box and one for the time of each frame.
 """
 
-import argparse
 import contextlib
 import time as clock
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,7 +21,7 @@ from jaxhar import geometry
 from jaxhar.data import transforms
 from jaxhar.errors import Problem, Usage
 from jaxhar.results import Clip, FrameResult, Outputs, normalised
-from jaxhar.tracking import clips, person_box, smooth
+from jaxhar.tracking import clips, person_box, smooth, union
 from jaxhar.video import Images, Video, ahead, open_source
 
 Box = tuple[float, float, float, float]
@@ -142,7 +141,7 @@ def predict_source(
         if not times:
             raise Problem(f"{name}: there is no picture in it that can be read")
         if bbox:
-            boxes = np.tile(_square(np.array(bbox, float)), (len(times), 1))
+            boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
         elif fps:
             boxes = smooth(boxes, BOX_SMOOTHING * fps)
         windows = clips(len(times), length, stride)
@@ -182,11 +181,6 @@ def _check(bbox: Box | None, batch: int, stride: int) -> None:
 
 def _words(bbox: Box) -> str:
     return ",".join(f"{v:g}" for v in bbox)
-
-
-def _square(box: np.ndarray) -> np.ndarray:
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() / 2
-    return np.concatenate([centre - half, centre + half])
 
 
 @dataclass(frozen=True)
@@ -299,16 +293,10 @@ class _Job:
     shape: tuple[int, int]
 
 
-def _clip_box(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """One crop serves all frames of a clip: the union of their boxes, as in the authors' evaluation."""
-    inside = boxes[window]
-    return np.concatenate([inside[:, :2].min(axis=0), inside[:, 2:].max(axis=0)])
-
-
 def _batches(
     source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: int
 ) -> Iterator[_Job]:
-    """Cut every clip. A frame is cut at once for all clips that hold it, so that it need not be kept."""
+    """Cut every clip by the union of its boxes. A frame is cut at once for all clips that hold it, and not kept."""
     shape = (batch, len(windows[0]))
     waiting: list[tuple[np.ndarray, transforms.Crop, np.ndarray]] = []
     coming = 0
@@ -316,7 +304,7 @@ def _batches(
         assert frame.image is not None
         height, width = frame.image.shape[:2]
         while coming < len(windows) and windows[coming][0] <= frame.index:
-            plan = transforms.plan_crop(_clip_box(windows[coming], boxes), (width, height), size)
+            plan = transforms.plan_crop(union(boxes[windows[coming]]), (width, height), size)
             waiting.append((windows[coming], plan, np.zeros((shape[1], size, size, 3), np.uint8)))
             coming += 1
         for window, plan, crops in waiting:
@@ -367,51 +355,3 @@ def _results(
                 if i in votes:
                     result.action = normalised(np.mean(votes.pop(i), axis=0))
                 yield result
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `jaxhar predict`."""
-    parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
-    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
-    parser.add_argument(
-        "--bbox", metavar="X1,Y1,X2,Y2", help="the person's box in pixels, with some margin; else found by the network"
-    )
-    parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
-    parser.add_argument(
-        "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
-    )
-    parser.add_argument("--skip-broken", action="store_true", help="go on after a broken image or part of a video")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
-    summary = run(
-        args.source,
-        args.weights,
-        args.out,
-        bbox=parse_bbox(args.bbox),
-        batch=args.batch,
-        stride=args.stride,
-        skip_broken=args.skip_broken,
-        progress=not args.no_progress,
-    )
-    for sentence in summary.broken:
-        print(f"skipped: {sentence}")
-    if summary.action is not None:
-        print(f"action: {summary.action} ({summary.probability:.1%})")
-    written = ", ".join(str(path) for path in summary.files[:4])
-    more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
-    print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
-
-
-def parse_bbox(text: str | None) -> Box | None:
-    """Four numbers from "x1,y1,x2,y2"; Usage if it is anything else."""
-    if text is None:
-        return None
-    try:
-        x1, y1, x2, y2 = (float(part) for part in text.split(","))
-    except ValueError:
-        raise Usage(f"--bbox {text!r} is no box: give four numbers x1,y1,x2,y2 in pixels") from None
-    return x1, y1, x2, y2

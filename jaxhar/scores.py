@@ -172,9 +172,8 @@ class Results:
         "pck@0.2" is the last block's micro mean (hits over counts of all joints together), "pck@0.2/macro" its mean
         over joints, "accuracy/single" the last head's, "accuracy/single/balanced" its mean over classes.
         "pck@0.2/best" and "accuracy/single/best" are the best block's and head's, where there are several;
-        "accuracy/multi/authors" is that of `ActionResult.authors`. On MPII
-        "pckh@0.5/head" and so on are the last block's columns; on Human3.6M "mpjpe/walking" and so on are the last
-        block's by activity.
+        "accuracy/multi/authors" is that of `ActionResult.authors`. On MPII "pckh@0.5/head" and so on are the last
+        block's columns; on Human3.6M "mpjpe/walking" and so on are the last block's by activity.
         """
         found = {}
         for metric in self.pose:

@@ -43,6 +43,11 @@ def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:
     return np.concatenate([track[:, :2] - half, track[:, :2] + half], axis=1)
 
 
+def union(boxes: np.ndarray) -> np.ndarray:
+    """The box (4,) that holds boxes (N, 4): one crop serves all frames of a clip, as in the authors' evaluation."""
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
 def clips(num_frames: int, length: int, stride: int = 1) -> list[np.ndarray]:
     """Windows of `length` frames that overlap by half and hold every frame, as (length,) indices, by first frame.
 

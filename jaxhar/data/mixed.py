@@ -40,8 +40,9 @@ class Mixed:
         for name in (self.evaluated, *self.stills, *self.clips):
             if name not in self.sets:
                 raise Usage(f"the data has no set {name!r}; it has {', '.join(self.sets)}")
-        for setting in ("skeleton", "dims", "image_size", *(["clip_frames"] if len(self.clips) > 1 else [])):
-            names = self.clips if setting == "clip_frames" else self.sets
+        every, clips = tuple(self.sets), tuple(self.clips)
+        shared = {"skeleton": every, "dims": every, "image_size": every, "clip_frames": clips}
+        for setting, names in shared.items():
             found = {name: getattr(self.sets[name], setting) for name in names}
             if len({getattr(value, "name", value) for value in found.values()}) > 1:
                 values = ", ".join(f"{value} in {name}" for name, value in found.items())

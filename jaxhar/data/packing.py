@@ -17,7 +17,7 @@ import signal
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ _THREADS = min(8, os.cpu_count() or 1)
 #: Parts of a large set, and sequences in a part of a small one.
 _MOST_PARTS, _FEWEST_SEQUENCES = 256, 16
 _SET = "set"
+#: A sequence, or none of a broken one, and what was left out of it.
+Loaded = tuple[Record | None, list[Skipped]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Job:
     parts: int
     stamp: str
     skip_broken: bool
-    load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]]
+    load: Callable[[Any, bool], Loaded]
     joints: int
     dims: int
     extras: Mapping[str, tuple[int | None, ...]]
@@ -136,9 +138,12 @@ def write_part(
     entries: list[dict] = []
     skipped: list[list[str]] = []
 
+    def load(item: Any) -> Loaded:
+        return job.load(item, job.skip_broken)
+
     def read() -> Iterator[Record]:
-        with contextlib.closing(_loaded(job, items, threads)) as loaded:
-            for record, without in loaded:
+        with contextlib.closing(loaded(load, items, threads)) as found:
+            for record, without in found:
                 progress()
                 skipped.extend([s.path, s.reason] for s in without)
                 if record is None:
@@ -169,13 +174,13 @@ def write_part(
     files.write(job.note(number), json.dumps(note).encode())
 
 
-def _loaded(job: Job, items: list, threads: int) -> Generator[tuple[Record | None, list[Skipped]], None, None]:
-    """Records in order, read in threads a few sequences ahead."""
+def loaded(load: Callable[[Any], Loaded], items: Iterable, threads: int) -> Generator[Loaded, None, None]:
+    """What `load` gives for every item, in order, read in threads a few sequences ahead."""
     waiting: deque[Future] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
-            waiting.append(pool.submit(job.load, item, job.skip_broken))
+            waiting.append(pool.submit(load, item))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
