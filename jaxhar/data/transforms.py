@@ -189,8 +189,9 @@ def crop_image(image: np.ndarray, crop: Crop, reduction: int = 1) -> np.ndarray:
     """Cut a crop out of an RGB image (H, W, 3): (size, size, 3), both uint8, black outside of the image.
 
     A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as the authors do. A
-    turned one is turned, cut and resized by one bilinear map: in a fifth of the time of their steps, and in the mean 0.6
-    to 1.5 grey levels away from them on photos. For it the image may be smaller by `reduction`, see `Crop.reduction`.
+    turned one is turned, cut and resized by one bilinear map: in a fifth of the time of their steps, and on photos in
+    the mean 0.6 to 1.5 grey levels away from them. For it the image may be smaller by `reduction`, see
+    `Crop.reduction`.
     """
     w, h = crop.cut_size
     if crop.turned or max(w, h) > _LARGEST:
