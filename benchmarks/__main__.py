@@ -19,6 +19,9 @@ def select(rows: dict[str, Any], words: list[str]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> None:
+    from jaxhar import process
+
+    process.keep_freed_memory()  # as launch.py does; all contenders have it
     from benchmarks import costs, data, gpu, keras, layers, networks, results, video
     from benchmarks.common import Measured, take_turns
 

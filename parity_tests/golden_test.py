@@ -30,7 +30,7 @@ def test_both_reproduce_the_authors_outputs(case, tmp_path):
         assert distance(ours[key], twins[key]) < max(OUTPUTS, GOLDEN[case]), key
 
 
-@pytest.mark.parametrize("case", ["pe3d_small", "ar_penn_small", "sp_penn_small"])
+@pytest.mark.parametrize("case", ["pe2d_small", "pe3d_small", "ar_penn_small", "ar_ntu_small", "sp_penn_small"])
 def test_bfloat16_gives_the_same_action_and_nearly_the_same_pose(case, tmp_path):
     config, expected = cases.config(case), cases.expected(case)
     flat, _ = port.read_keras(cases.write_h5(cases.groups(case), tmp_path / "weights.h5"), config)
