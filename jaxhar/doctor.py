@@ -278,6 +278,11 @@ def names(experiment: "Experiment", actions: tuple[str, ...] | None = None) -> F
     return Finding("names", "; ".join(wrong) or "classes and figures are there by the names given", not wrong)
 
 
+def ends(cases: list, most: int) -> list:
+    """At most so many of them, from the beginning and from the end."""
+    return cases if len(cases) <= most else [*cases[: most // 2], *cases[-(most // 2) :]]
+
+
 def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
     """Frames with the joints brought back and the outline of the crop, each beside its crop; training ones first."""
     import cv2
@@ -286,10 +291,8 @@ def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
     from jaxhar import files, geometry, viz
     from jaxhar.data.records import decode
 
-    half = len(cases) // 2
-    chosen = [*cases[:half][: most // 2], *cases[half:][: most // 2]]
     tiles = []
-    for case in chosen:
+    for case in ends(cases, most):
         middle, name = len(case.frames) // 2, case.record["name"].decode()
         frame = decode(case.record["frames"][case.frames[middle]], name)
         scale = _TILE / max(frame.shape[:2])
