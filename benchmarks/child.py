@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 
 def peak() -> float:
@@ -20,7 +19,6 @@ def peak() -> float:
 
 def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
     """Seconds from the first call of a function until it has run: tracing, compiling, or reading what was compiled."""
-    import jax
     import jax.numpy as jnp
 
     from benchmarks import networks
@@ -30,10 +28,10 @@ def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
     config = zoo.config(name)
     config = replace(config, num_blocks=int(blocks)) if int(blocks) else config
     if kind == "inference":
-        run: Any = networks.inference_runs(name, jnp.float32, None)["ours"]()
+        builders = networks.inference_runs(name, jnp.float32, None)
     else:
-        step = networks.our_step(zoo.create(config), [networks.training_batch(config, 1, config.num_frames or 1)])
-        run = lambda: jax.block_until_ready(step())  # noqa: E731
+        builders = networks.training_runs(name, config, 1, config.num_frames or 1)
+    run = builders["ours"]()
     start = time.perf_counter()
     run()
     first = time.perf_counter() - start

@@ -1,6 +1,7 @@
 """What the rows are made of."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -59,8 +60,6 @@ def take_turns(contenders: Contenders, seconds: float = 40.0) -> Measured:
 
 def alone(job: str, *args: Any, **environment: str) -> dict[str, float]:
     """What `benchmarks.child` prints for a job, in a process of its own."""
-    import os
-
     words = [sys.executable, "-m", "benchmarks.child", job, *map(str, args)]
     done = subprocess.run(words, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -25,6 +25,7 @@ from benchmarks import networks
 from benchmarks.common import Contenders, Measured, Row, jitted, random, take_turns
 from benchmarks.layers import convolution, with_gradient
 from jaxhar import cost, zoo
+from jaxhar.batch import network_input
 from jaxhar.data.penn import Penn
 from jaxhar.data.synthetic import Synth
 from jaxhar.nn.depthwise import depthwise
@@ -84,13 +85,18 @@ def _given(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]
     return config, zoo.create(config, dtype=KINDS[kind]), clips, frames
 
 
+def _apart(model: nnx.Module) -> tuple[Callable[[Any, jax.Array], Any], Any]:
+    """A network in evaluation mode as a function of its arrays and frames, and its arrays."""
+    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
+    return lambda state, frames: nnx.merge(graphdef, state)(frames), state
+
+
 def _floor(name: str, kind: str, tiny: bool) -> float:
     """Milliseconds of one forward pass."""
     config, model, clips, frames = _given(name, kind, tiny)
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
+    call, state = _apart(model)
     shape = jax.ShapeDtypeStruct((clips, frames, config.image_size, config.image_size, 3), jnp.float32)
-    forward = lambda state, frames: nnx.merge(graphdef, state)(frames)  # noqa: E731
-    operations, moved = cost.count(forward, state, shape), bytes_moved(forward, state, shape)
+    operations, moved = cost.count(call, state, shape), bytes_moved(call, state, shape)
     rate, width = ceilings(kind, tiny)
     return 1e3 * max(operations / rate, moved / width)
 
@@ -123,7 +129,7 @@ def forward(name: str, kind: str, tiny: bool) -> Measured:
     """Predictions of 64 frames, left on the device."""
     config, model, clips, frames = _given(name, kind, tiny)
     given = random(clips, frames, config.image_size, config.image_size, 3)
-    graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
+    call, state = _apart(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torch.compile(networks.channels_last(networks.twin(name, model).to(device)))
     images = networks.last(torch.from_numpy(np.array(given)).to(device).permute(0, 1, 4, 2, 3))
@@ -133,7 +139,7 @@ def forward(name: str, kind: str, tiny: bool) -> Measured:
             return net(images)
 
     contenders = {
-        "ours": jitted(lambda state, frames: nnx.merge(graphdef, state)(frames), state, given),
+        "ours": jitted(call, state, given),
         "torch.compile": _synchronised(theirs),
     }
     return _with_floor(contenders, _floor(name, kind, tiny), 1 if tiny else 20)
@@ -180,7 +186,8 @@ def same_loss(name: str, tiny: bool) -> Measured:
         stream = settings.prepare(Path(folder)).train_stream(0)
         drawn: list[Any] = [next(stream)["clips"] for _ in range(4)]
         stream.close()
-    batches = [{key: batch[key] for key in ("frames", "pose", "valid", "visible", "action")} for batch in drawn]
+    labels = ("pose", "valid", "visible", "action")
+    batches = [{"frames": network_input(batch), **{key: batch[key] for key in labels}} for batch in drawn]
     model = zoo.create(config)
     ours = networks.our_step(model, batches)
     theirs = networks.their_step(name, model, batches, True, False)

@@ -1,5 +1,6 @@
 """Whole networks: inference and training steps, ours against PyTorch and ONNX Runtime on the same weights."""
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -20,10 +21,12 @@ import torch_ref
 import torch_ref.losses
 from benchmarks.common import Contenders, Row, random
 from jaxhar import export, infer, losses, port, zoo
-from jaxhar.train import Net, TrainState, make_step
+from jaxhar.net import Net
+from jaxhar.train import TrainState, make_step
 
 NAMES = ("reception-mpii", "reception-penn", "spnet-penn")
 WEIGHTS = {"pose": 1.0, "visible": 0.01, "action": 1.0}
+RATE = 1e-3
 
 
 def twin(name: str, model: nnx.Module) -> nn.Module:
@@ -105,39 +108,38 @@ def training_batch(config: Any, clips: int, frames: int) -> dict[str, np.ndarray
     return batch
 
 
-def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]], rate: float = 1e-3) -> Callable[[], jax.Array]:
+def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callable[[], jax.Array]:
     """A step of RMSprop on the next of the batches at each call; gives the loss, which may still be computed."""
-    parts, optimizer = Net(model), optax.rmsprop(rate, decay=0.99, eps_in_sqrt=False)
+    parts, optimizer = Net(model), optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False)
     step = make_step(parts, losses.Multitask(**WEIGHTS), optimizer)
     state = TrainState(parts.params, parts.stats, optimizer.init(parts.params), jnp.int32(0))
     held = [jax.device_put(jax.tree.map(jnp.copy, state))]
-    ready = [jax.device_put({"clips": batch}) for batch in batches]
-    turn = iter(range(10**9))
+    turn = itertools.cycle([jax.device_put({"clips": batch}) for batch in batches])
 
     def run() -> jax.Array:
         with jax.transfer_guard("disallow"):
-            held[0], metrics = step(held[0], ready[next(turn) % len(ready)])
+            held[0], metrics = step(held[0], next(turn))
         return metrics["loss"]
 
     return run
 
 
 def their_step(
-    name: str, model: nnx.Module, batches: list[dict[str, np.ndarray]], compiled: bool, mixed: bool, rate: float = 1e-3
+    name: str, model: nnx.Module, batches: list[dict[str, np.ndarray]], compiled: bool, mixed: bool
 ) -> Callable[[], torch.Tensor]:
     """The same step of the twin, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = channels_last(twin(name, model).to(device)).train()
-    rule = torch.optim.RMSprop(net.parameters(), rate, foreach=True)
+    rule = torch.optim.RMSprop(net.parameters(), RATE, foreach=True)
     call: Any = torch.compile(net) if compiled else net
     ready = []
     for batch in batches:
         tensors = {key: torch.from_numpy(value).to(device) for key, value in batch.items()}
         ready.append({**tensors, "frames": last(tensors["frames"].permute(0, 1, 4, 2, 3))})
-    turn = iter(range(10**9))
+    turn = itertools.cycle(ready)
 
     def run() -> torch.Tensor:
-        tensors = ready[next(turn) % len(ready)]
+        tensors = next(turn)
         rule.zero_grad()
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
             terms = torch_ref.losses.multitask(call(tensors["frames"]), tensors, WEIGHTS)

@@ -41,8 +41,6 @@ def add(row: str, measured: Measured, command: str, path: Path = PATH) -> None:
     """Puts a row into the file, in place of the same one of the same machine; other rows stay."""
     here = machine()
     found = json.loads(path.read_text()) if path.exists() else []
-    if not isinstance(found, list):
-        found = []
     record = next((r for r in found if r["machine"] == here), None)
     if record is None:
         record = {"machine": here, "rows": {}}

@@ -10,11 +10,11 @@ AUTHORS = "authors"
 COLUMNS = ("figure", "ours", "by the authors' rules", "published", "published protocol")
 
 
-def number(value: float, unit: str = "%", digits: int = 1) -> str:
+def number(value: float, unit: str = "%") -> str:
     """A fraction as a percentage, or a distance as it is; a dash where nothing was counted."""
     if np.isnan(value):
         return "–"
-    return f"{value * 100:.{digits}f}" if unit == "%" else f"{value:.{digits + 1}f}"
+    return f"{value * 100:.1f}" if unit == "%" else f"{value:.2f}"
 
 
 def rows(results: Results, published: tuple[str | Published, ...]) -> list[tuple[str, ...]]:

@@ -29,7 +29,7 @@ ALIKE, IN_FRAME, IN_CROP = 0.9, 0.9, 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table."""
+    """One line of the table; nothing is `found` by a check that does not concern the data."""
 
     check: str
     found: str
@@ -109,20 +109,19 @@ def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) ->
     layout = layout_of(prepared.config)
     training, evaluation = list(training_cases(prepared, count, seed)), list(evaluation_cases(prepared, count))
     cases = training + evaluation
-    checks: list[Callable[[], Finding]] = [
-        lambda: splits(prepared),
-        lambda: classes(prepared, trained),
-        lambda: numbers(cases, prepared),
-        lambda: labels(cases, prepared),
-        lambda: crops(training, layout, prepared.skeleton, "training crops", inside_only=True),
-        lambda: crops(evaluation, layout, prepared.skeleton, "evaluation crops", inside_only=False),
-        lambda: pixels(cases),
-        lambda: mirror(evaluation[:8], prepared),
-        lambda: in_sight(evaluation),
-        lambda: space(cases, layout, prepared.skeleton),
-        lambda: streamed(prepared),
+    findings = [
+        splits(prepared),
+        classes(prepared, trained),
+        numbers(cases, prepared),
+        labels(cases, prepared),
+        crops(training, layout, prepared.skeleton, "training crops", inside_only=True),
+        crops(evaluation, layout, prepared.skeleton, "evaluation crops", inside_only=False),
+        pixels(cases),
+        mirror(evaluation[:8], prepared),
+        in_sight(evaluation),
+        space(cases, layout, prepared.skeleton),
+        streamed(prepared),
     ]
-    findings = [check() for check in checks]
     return [finding for finding in findings if finding.found], cases
 
 
@@ -190,7 +189,9 @@ def numbers(cases: list[Case], prepared: Prepared) -> Finding:
         for name, shape in shapes.items():
             wrong[f"{name} of shape {np.shape(example[name])}, not {shape}"] += np.shape(example[name]) != shape
     bad = [f"{count} with {what}" for what, count in wrong.items() if count]
-    return Finding("numbers", "; ".join(bad) or f"{len(cases)} examples are finite, in [-1, 1], of shape", not bad)
+    return Finding(
+        "numbers", "; ".join(bad) or f"{len(cases)} examples are finite, in [-1, 1], of the right shapes", not bad
+    )
 
 
 def labels(cases: list[Case], prepared: Prepared) -> Finding:

@@ -353,6 +353,13 @@ def test_names_of_figures_are_compared(prepared):
     assert "the network has 60 actions, and the data 15" in doctor.names(heads, part.actions).found
 
 
+def test_the_sheet_shows_evaluation_also_where_it_has_few_examples():
+    training, evaluation = [f"train {n}" for n in range(48)], [f"test {n}" for n in range(20)]
+    shown = doctor.ends(training + evaluation, 12)
+    assert shown == training[:6] + evaluation[-6:]
+    assert doctor.ends(evaluation[:12], 12) == evaluation[:12]
+
+
 @pytest.mark.parametrize("path", sorted(p.name for p in CONFIGS.glob("*.py") if not p.name.endswith("_test.py")))
 def test_every_config_names_its_figures_right(path):
     for which in ("paper", "demo"):

@@ -8,6 +8,7 @@ finds. Last, a network is trained on everything and saved. A run that was cut of
 
 import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import sys
@@ -40,6 +41,8 @@ class Settings:
         and augmented ones.
       unfreeze: None trains the heads alone; patterns of dotted paths let those leaves follow, () all of them.
       unfreeze_steps: of that second part.
+      multi: test by all clips of a sequence and their mirror images as well, the product of their probabilities; the
+        trunk then looks at each of them.
       frames: T; None for that of the weights.
       boxes: look for the person in sequences that come without a box, in place of taking the whole picture.
       seed: of the folds, the copies and the batches.
@@ -52,6 +55,7 @@ class Settings:
     copies: int = 6
     unfreeze: tuple[str, ...] | None = None
     unfreeze_steps: int = 100
+    multi: bool = False
     frames: int | None = None
     boxes: bool = True
     seed: int = 0
@@ -253,11 +257,14 @@ class _Run:
         seen = dataclasses.replace(seen, clips=clips)
         numbers = [n for n in range(len(self.labels)) if n not in test]
         heads = teacher.learn(seen, numbers, self.settings.batch, f"fold {k}", self.progress)
-        whole = self.settings.unfreeze is not None
-        model, data = (self._trained(heads, clips, folder), clips) if whole else (heads, seen)
-        results = evaluate.run(model, data, metrics=(), batch=self.base.eval_batch, progress=False, samples=0)
-        network = dataclasses.replace(results.action[0], protocol="network")
-        results = dataclasses.replace(results, action=(self._baseline(numbers, test, vectors), network))
+        further, multi = self.settings.unfreeze is not None, self.settings.multi
+        model = self._trained(heads, clips, folder) if further or multi else None
+        answers = functools.partial(evaluate.run, metrics=(), batch=self.base.eval_batch, samples=0)
+        results = answers(*((model, clips) if further else (heads, seen)), progress=False)
+        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(results.action[0], protocol="network")]
+        if multi:
+            actions += answers(model, clips, protocols=("multi",), progress=self.progress).action
+        results = dataclasses.replace(results, action=tuple(actions))
         results.save(folder / "results.json")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "heads.safetensors").unlink(missing_ok=True)
@@ -335,6 +342,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="then train more than the heads: leaves whose dotted path a pattern matches, or everything",
     )
     add("--unfreeze-steps", type=int, default=default.unfreeze_steps, metavar="N", help="(default: %(default)s)")
+    add("--multi", action="store_true", help="test by all clips of a video and their mirror images as well: slower")
     add("--whole-picture", action="store_true", help="do not look for the person where no box is given")
     add("--seed", type=int, default=default.seed)
     add("--skip-broken", action="store_true", help="leave out files that cannot be read, and list them")
@@ -353,6 +361,7 @@ def main(args: argparse.Namespace) -> None:
         copies=args.copies,
         unfreeze=None if args.unfreeze is None else tuple(args.unfreeze),
         unfreeze_steps=args.unfreeze_steps,
+        multi=args.multi,
         frames=args.frames,
         boxes=not args.whole_picture,
         seed=args.seed,

@@ -44,7 +44,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
-    words = (world / "mine", "--weights", world / "pose", "--out", out, *QUICK)
+    words = (world / "mine", "--weights", world / "pose", "--out", out, "--multi", *QUICK)
     assert call(*words) == 0
     said = capsys.readouterr().out
     assert "8 clips of 2 classes, of 8 persons or source videos" in said
@@ -54,6 +54,8 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
         p.relative_to(world / "mine").as_posix() for p in (world / "mine").glob("*/*")
     }
     assert all(row["class"] == row["file"].split("/")[0] for row in rows) and {r["fold"] for r in rows} == {"1", "2"}
+    accuracy = np.mean([row["multi"] == row["class"] for row in rows])
+    assert f"network, all clips of a sequence: accuracy {accuracy:.1%}" in said
     page = (out / "report.html").read_text()
     assert "network" in page and "baseline" in page and "95 % interval" in page
     assert (out / "pictures" / "confusion_network.png").stat().st_size > 0

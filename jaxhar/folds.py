@@ -90,21 +90,30 @@ def pooled(found: Sequence[Results], names: Sequence[str]) -> tuple[ActionResult
 
 
 def write_predictions(path: Path, results: Results, parts: Sequence[Sequence[int]]) -> None:
-    """A CSV file with a line for every clip: what it is, in which fold it was tested, what it was taken for."""
+    """A CSV file with a line for every clip: what it is, in which fold it was tested, what it was taken for.
+
+    Args:
+      results: of the baseline, of the network, and perhaps of the network by all clips of a sequence.
+    """
     fold = {n: k for k, test in enumerate(parts, 1) for n in test}
-    baseline, network = (one.predictions for one in results.action)
+    baseline, network, *multi = (one.predictions for one in results.action)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "class", "fold", "predicted", "probability", "right", "baseline"])
-    for n, (plain, own) in enumerate(zip(baseline, network, strict=True)):
-        true, said, other = (results.classes[i] for i in (own.true, own.predicted, plain.predicted))
-        table.writerow([own.sequence, true, fold[n], said, f"{own.probability:.3f}", int(true == said), other])
+    columns = ("file", "class", "fold", "predicted", "probability", "right", "baseline", "multi")
+    table.writerow(columns if multi else columns[:-1])
+    for n, (plain, own, *more) in enumerate(zip(baseline, network, *multi, strict=True)):
+        true, said, *others = (results.classes[i] for i in (own.true, *(p.predicted for p in (own, plain, *more))))
+        table.writerow([own.sequence, true, fold[n], said, f"{own.probability:.3f}", int(true == said), *others])
     files.write(path, text.getvalue().encode())
 
 
 def tell(results: Results, root: Path) -> None:
     """Print the figures of network and baseline, and the clips that the network got wrong, by path."""
-    titles = {"network": "network", "baseline": "logistic regression on the joints"}
+    titles = {
+        "multi": "network, all clips of a sequence",
+        "network": "network",
+        "baseline": "logistic regression on the joints",
+    }
     for one in reversed(results.action):
         rate, (low, high) = one.state.compute()[-1], one.interval
         print(
