@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from jaxhar import geometry
+from jaxhar import geometry, inference
 from jaxhar.batch import Batch, Preds, network_input, picture
 from jaxhar.camera import Camera
 from jaxhar.comparison import AUTHORS
@@ -30,12 +30,11 @@ from jaxhar.errors import Problem
 from jaxhar.inference import Structure, prepare
 from jaxhar.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
 from jaxhar.metrics3d import MPJPE
-from jaxhar.nn import platform
 from jaxhar.scores import ActionResult, PoseResult, Prediction, Results, Sample, head_names
 from jaxhar.skeleton import Skeleton
 
 
-@functools.partial(platform.jit, static_argnums=0)
+@inference.jit
 def _forward(structure: Structure, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.

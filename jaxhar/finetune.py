@@ -263,6 +263,7 @@ class _Run:
         results = answers(*((model, clips) if further else (heads, seen)), progress=False)
         actions = [self._baseline(numbers, test, vectors), dataclasses.replace(results.action[0], protocol="network")]
         if multi:
+            assert model is not None
             actions += answers(model, clips, protocols=("multi",), progress=self.progress).action
         results = dataclasses.replace(results, action=tuple(actions))
         results.save(folder / "results.json")

@@ -6,7 +6,6 @@ its running statistics throughout.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ import optax
 from flax import nnx
 from tqdm import tqdm
 
-from jaxhar import files, tracking, train, zoo
+from jaxhar import files, inference, tracking, train, zoo
 from jaxhar.batch import Batch, network_input
 from jaxhar.data import pipeline, sequences, transforms
 from jaxhar.errors import Problem
 from jaxhar.inference import Structure, prepare
 from jaxhar.net import Net
-from jaxhar.nn import platform
 
 Array = jax.Array
 
@@ -81,7 +79,7 @@ class Heads(nnx.Module):
         return {"action": self.net.recognise(self.layout.unpack(frames))}
 
 
-@functools.partial(platform.jit, static_argnums=0)
+@inference.jit
 def _look(structure: Structure, state: Any, batch: Batch) -> Array:
     preds, seen = structure.merge(state).look(network_input(batch))
     return Layout.pack((seen, preds["pose"][-1], preds["visible"][-1]))

@@ -1,13 +1,14 @@
 """One call from frames to numbers."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -20,10 +21,15 @@ CHUNK = 64
 
 
 class Structure:
-    """What is static in a network. Its hash is taken once: that of a `GraphDef` takes milliseconds at each call."""
+    """What is static in a network. Its hash is taken once: that of a `GraphDef` takes milliseconds at each call.
 
-    def __init__(self, graphdef: nnx.GraphDef):
+    Attributes:
+      half: whether it computes in bfloat16.
+    """
+
+    def __init__(self, graphdef: nnx.GraphDef, half: bool = False):
         self._graphdef, self._hash = graphdef, hash(graphdef)
+        self.half = half
 
     def __hash__(self) -> int:
         return self._hash
@@ -35,11 +41,11 @@ class Structure:
         return nnx.merge(self._graphdef, state)
 
 
-#: Of a network: what was in it when it was last prepared, and what came of it.
-_prepared: WeakKeyDictionary[nnx.Module, tuple[list[Any], Any]] = WeakKeyDictionary()
+#: Decorates a function of a prepared network, its structure and state, and of what it is given.
+jit = partial(platform.jit, static_argnums=0, half=lambda structure, *_: structure.half)
 
 
-@partial(platform.jit, static_argnums=0)
+@jit
 def _forward(structure: Structure, state: nnx.State, frames: jax.Array) -> dict[str, Any]:
     preds = dict(structure.merge(state)(network_input(Batch(frames=frames))))
     if "action" in preds:
@@ -99,20 +105,32 @@ def prepare(model: nnx.Module) -> tuple[Structure, nnx.State]:
     As that takes as long as running the network on an image, it is done anew only if something in the network is
     another object than last time.
     """
-    contents = [*_contents(model)]
-    before, parts = _prepared.get(model, ([], None))
-    if parts is None or len(contents) != len(before) or not all(map(is_, contents, before)):
+    before, parts = _prepared.get(model, (None, None))
+    if before is None or parts is None or before.changed():
         view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
         graphdef, state = nnx.split(ready_kernels(view))
-        parts = Structure(graphdef), state
-        _prepared[model] = contents, parts
+        parts = Structure(graphdef, any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))), state
+        _prepared[model] = _Contents(model), parts
     return parts
 
 
-def _contents(module: nnx.Module) -> Iterator[Any]:
-    """Every array and setting in a network."""
-    for value in vars(module).values():
-        if isinstance(value, nnx.Module):
-            yield from _contents(value)
-        else:
-            yield value.get_raw_value() if isinstance(value, nnx.Variable) else value
+class _Contents:
+    """Every array and setting in a network, to see whether one of them is another object later.
+
+    Looked at before every call, so it walks over the network once and keeps what it found in flat lists.
+    """
+
+    def __init__(self, model: nnx.Module):
+        modules = [module for _, module in nnx.iter_modules(model)]
+        values = [value for module in modules for value in vars(module).values()]
+        self._attributes = [(vars(module), [*vars(module).values()]) for module in modules]
+        self._arrays = [(value, value.get_raw_value()) for value in values if isinstance(value, nnx.Variable)]
+
+    def changed(self) -> bool:
+        return any(
+            len(now) != len(then) or not all(map(is_, now.values(), then)) for now, then in self._attributes
+        ) or any(variable.get_raw_value() is not array for variable, array in self._arrays)
+
+
+#: Of a network: what was in it when it was last prepared, and what came of it.
+_prepared: WeakKeyDictionary[nnx.Module, tuple[_Contents, tuple[Structure, nnx.State]]] = WeakKeyDictionary()

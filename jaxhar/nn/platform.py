@@ -18,27 +18,31 @@ class Forms:
       depthwise_channels: how many channels the depthwise convolution sums in one fused loop; None: all of them.
       only_products: of a network in bfloat16, only the operands of matrix products are in bfloat16, all else is in
         float32, the products among it.
-      compiler_options: of XLA.
+      compiler_options: of XLA. half_options: further ones for a network in bfloat16.
     """
 
     frames_per_step: int | None
     depthwise_channels: int | None
     only_products: bool
     compiler_options: dict[str, Any] = field(default_factory=dict)
+    half_options: dict[str, Any] = field(default_factory=dict)
 
 
 #: One frame's 32x32x576 tensor (2.4 MB) stays in the cache, sixteen do not.
 #: Up to 144 channels, 25 taps and their window of the input fit the 48 KB first-level cache.
 #: With float32 results, products in bfloat16 are twice as fast as in float32; with results in bfloat16, and in all
 #: convolutions and sums, XLA:CPU is slower in bfloat16.
-#: Full convolutions use both cores better in Eigen than in YNNPACK, XLA's first choice; products in bfloat16 are twice
-#: as fast in YNNPACK. Vectors of 512 bits: the depthwise sums.
+#: Convolutions and products use both cores better in Eigen than in YNNPACK, XLA's first choice; products in bfloat16
+#: are twice as fast in YNNPACK. Vectors of 512 bits: the depthwise sums.
 _CPU = Forms(
     frames_per_step=1,
     depthwise_channels=144,
     only_products=True,
     compiler_options={
         "xla_cpu_prefer_vector_width": 512,
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
+    },
+    half_options={
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
     },
 )
@@ -56,20 +60,29 @@ def wide(dtype: Any) -> Any:
 
 
 class jit:
-    """`jax.jit` with the compiler options of the platform, which is asked for at the first call."""
+    """`jax.jit` with the compiler options of the platform, which is asked for at the first call.
 
-    def __init__(self, function: Callable, **settings: Any):
-        self._make = cache(lambda: jax.jit(function, compiler_options=_understood(), **settings))
+    Args:
+      half: says of the arguments of a call whether they are a network's in bfloat16.
+    """
+
+    def __init__(self, function: Callable, half: Callable[..., bool] = lambda *_: False, **settings: Any):
+        self._half, self._made = half, dict[bool, Any]()
+        self._make = lambda half: jax.jit(function, compiler_options=_understood(half), **settings)
 
     def __call__(self, *args: Any) -> Any:
-        return self._make()(*args)
+        half = self._half(*args)
+        if half not in self._made:
+            self._made[half] = self._make(half)
+        return self._made[half](*args)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._make(), name)
+    def compilations(self) -> int:
+        """How many programs there are by now."""
+        return sum(made._cache_size() for made in self._made.values())
 
 
 @cache
-def _understood() -> dict[str, Any]:
+def _understood(half: bool) -> dict[str, Any]:
     """The compiler options, without those that this version of XLA does not know."""
 
     def known(option: str, value: Any) -> bool:
@@ -79,4 +92,5 @@ def _understood() -> dict[str, Any]:
             return False
         return True
 
-    return {option: value for option, value in forms().compiler_options.items() if known(option, value)}
+    options = forms().compiler_options | (forms().half_options if half else {})
+    return {option: value for option, value in options.items() if known(option, value)}
