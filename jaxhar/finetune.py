@@ -258,7 +258,7 @@ class _Run:
         numbers = [n for n in range(len(self.labels)) if n not in test]
         heads = teacher.learn(seen, numbers, self.settings.batch, f"fold {k}", self.progress)
         further, multi = self.settings.unfreeze is not None, self.settings.multi
-        model = self._trained(heads, clips, folder) if further or multi else None
+        model: Any = self._trained(heads, clips, folder) if further or multi else None
         answers = functools.partial(evaluate.run, metrics=(), batch=self.base.eval_batch, samples=0)
         results = answers(*((model, clips) if further else (heads, seen)), progress=False)
         actions = [self._baseline(numbers, test, vectors), dataclasses.replace(results.action[0], protocol="network")]
