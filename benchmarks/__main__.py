@@ -19,9 +19,6 @@ def select(rows: dict[str, Any], words: list[str]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> None:
-    from jaxhar import process
-
-    process.keep_freed_memory()  # as launch.py does; all contenders have it
     from benchmarks import costs, data, gpu, keras, layers, networks, results, video
     from benchmarks.common import Measured, take_turns
 
@@ -40,7 +37,8 @@ def main(argv: list[str]) -> None:
             sys.exit(complaint)
         rows = gpu.rows(args.tiny)
     else:
-        rows = layers.rows() | networks.rows() | keras.rows(args.keras) | costs.rows() | data.rows() | video.rows()
+        rows = layers.rows() | networks.inference_rows() | keras.rows(args.keras) | costs.rows() | data.rows()
+        rows |= video.rows() | networks.training_rows()  # last, for they change how memory is taken
     chosen = select(rows, args.words)
     if args.list:
         print("\n".join(chosen))

@@ -20,7 +20,7 @@ from torch import nn
 import torch_ref
 import torch_ref.losses
 from benchmarks.common import Contenders, Row, random
-from jaxhar import export, infer, losses, port, zoo
+from jaxhar import export, infer, losses, port, process, zoo
 from jaxhar.net import Net
 from jaxhar.train import TrainState, make_step
 
@@ -168,11 +168,12 @@ def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, 
 
 
 def training(name: str, config: Any, clips: int, frames: int) -> Contenders:
-    """A step of RMSprop: loss, gradients, new weights and statistics."""
+    """A step of RMSprop: loss, gradients, new weights and statistics. All take memory as under launch.py."""
+    process.keep_freed_memory()
     return {who: build() for who, build in training_runs(name, config, clips, frames).items()}
 
 
-def rows() -> dict[str, Row]:
+def inference_rows() -> dict[str, Row]:
     found: dict[str, Row] = {}
     for name in NAMES:
         for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
@@ -181,6 +182,11 @@ def rows() -> dict[str, Row]:
                 what = f"{own}-frame clip" if own else "one image"
                 found[f"{name}, inference, {what}, {kind}"] = partial(inference, name, dtype)
             found[f"{name}, inference, 16-frame clip, {kind}"] = partial(inference, name, dtype, 16)
+    return found
+
+
+def training_rows() -> dict[str, Row]:
+    found: dict[str, Row] = {}
     for name, clips, frames in (("reception-mpii", 16, 1), ("reception-penn", 2, 8), ("spnet-penn", 2, 8)):
         row = f"{name}, tiny, training step, {clips}x{frames} frames"
         found[row] = partial(training, name, zoo.tiny(name), clips, frames)
