@@ -1,7 +1,11 @@
 """`jaxhar data boxes`: the person boxes of a whole data set as a pose network sees them, in the authors' JSON form.
 
 Luvizon et al., TPAMI 2020: a network of single frames looks at the square around the whole frame, and the box is the
-square about its sure joints, 1.5 times their extent. A data set evaluates with the file by its setting `boxes`.
+square about its sure joints, 1.5 times their extent; where it is sure of too few, the box is interpolated between those
+of other frames. A data set evaluates with the file by its setting `boxes`.
+
+The authors' script exp/pennaction/predict_bboxes.py takes each frame for itself, and, by a slip, chooses the joints by
+their last coordinate; `--authors` does as it does.
 """
 
 import argparse
@@ -19,6 +23,7 @@ from tqdm import tqdm
 from jaxhar import files
 from jaxhar.errors import Problem, Usage
 from jaxhar.predict import Infer, Whole, survey
+from jaxhar.tracking import authors_box, person_box
 
 #: Sets whose settings take a file of boxes.
 NAMES = ("penn", "ntu", "ntu120")
@@ -33,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write: data.boxes")
     parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
+    parser.add_argument("--authors", action="store_true", help="by the rule of the authors' script, its slip included")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
 
 
@@ -53,7 +59,9 @@ def main(args: argparse.Namespace) -> None:
     prepared = dataclasses.replace(settings, root=str(args.root.expanduser()), cache=cache).prepare(args.out.parent)
     length = meta.config.num_frames or 1
     shape = max(1, args.batch // length), length
-    found = predict(prepared, partial(infer, model), meta.config.image_size, shape, args.out, _digest(model))
+    found = predict(
+        prepared, partial(infer, model), meta.config.image_size, shape, args.out, _digest(model), args.authors
+    )
     print(f"boxes of {found:,} frames: {args.out}")
     print(f"evaluate with them by --config.data.boxes={args.out}")
 
@@ -69,7 +77,14 @@ def _digest(model: Any) -> str:
 
 
 def predict(
-    prepared: Any, infer: Infer, size: int, shape: tuple[int, int], out: Path, whose: str, progress: bool = True
+    prepared: Any,
+    infer: Infer,
+    size: int,
+    shape: tuple[int, int],
+    out: Path,
+    whose: str,
+    authors: bool = False,
+    progress: bool = True,
 ) -> int:
     """Predict the boxes of all frames of a prepared set and write them; returns how many.
 
@@ -77,6 +92,7 @@ def predict(
       size: side of the network's crops. shape: B and T of its runs.
       out: the file; what is finished of it is kept in OUT.unfinished until all is.
       whose: names the network, to tell whether an unfinished file is of this one.
+      authors: by the rule of the authors' script.
 
     Raises:
       Problem: nothing to predict, or `out` cannot be written.
@@ -86,14 +102,15 @@ def predict(
     jobs = [(split, i) for split in _SPLITS for i in range(len(prepared.entries(split)))]
     if not jobs:
         raise Problem(f"the folder behind {prepared.folder} has no sequence")
-    journal = _Journal(out.with_name(f"{out.name}.unfinished"), f"{prepared.folder.name} {size} {whose}")
+    journal = _Journal(out.with_name(f"{out.name}.unfinished"), f"{prepared.folder.name} {size} {whose} {authors}")
     sources = {split: prepared.records(split) for split in _SPLITS if prepared.entries(split)}
     boxes: dict[str, dict[tuple[int, int], np.ndarray]] = {split: {} for split in _SPLITS}
     for split, i in tqdm(jobs, desc="looking", unit="sequence", disable=not progress):
         key = f"{split} {i}"
         if key not in journal.known:
-            _, found = survey(_frames(sources[split][i], size), infer, shape)
-            journal.add(key, np.round(found).astype(int).tolist())
+            rule = authors_box if authors else person_box
+            _, found = survey(_frames(sources[split][i], size), infer, shape, stills=authors, box_of=rule)
+            journal.add(key, (np.trunc(found) if authors else np.round(found)).astype(int).tolist())
         boxes[split] |= {(i, t): np.array(box) for t, box in enumerate(journal.known[key])}
     penn_boxes.write(out, boxes)
     journal.path.unlink()

@@ -35,7 +35,7 @@ def eye(frames):
     B, T = frames.shape[:2]
     pose, sure = np.zeros((1, B, T, 4, 2)), np.ones((1, B, T, 4))
     for b, t in np.ndindex(B, T):
-        mean = (frames[b, t].mean() + 1) / 4  # differs from frame to frame
+        mean = frames[b, t].mean() / 510  # differs from frame to frame
         pose[0, b, t] = [[0.2, 0.3], [0.5 + mean, 0.3], [0.2, 0.5], [0.5 + mean, 0.5]]
     return {"pose": pose, "visible": sure}
 
@@ -67,6 +67,23 @@ def test_boxes_are_what_the_network_saw(layout, tmp_path):
     corners = geometry.apply(geometry.invert(batch["affine"][1]), np.array([[0.0, 0], [1, 1]])).ravel()
     np.testing.assert_allclose(corners, clip, atol=1)
     assert np.abs(batch["affine"] - plain["affine"]).max() > 0.01
+
+
+def test_the_authors_choose_joints_by_a_coordinate(tmp_path):
+    def unsure(frames):
+        pose = np.broadcast_to([[0.1, 0.2], [0.3, 0.26], [0.9, 0.5], [0.6, 0.9]], (1, *frames.shape[:2], 4, 2))
+        return {"pose": pose, "visible": np.zeros(pose.shape[:-1])}
+
+    synthetic.write_penn(tmp_path / "penn", SYNTH, progress=False)
+    data = prepared("penn", tmp_path / "penn", tmp_path)
+    boxes = {}
+    for authors in (False, True):
+        data_boxes.predict(data, unsure, 32, (2, 2), tmp_path / "boxes.json", "one", authors, progress=False)
+        boxes[authors] = json.loads((tmp_path / "boxes.json").read_text())[0]["0.1"]
+    # frames of 96x72 in a square of 96 from (0, -12): the joints below the first are at (28.8, 12.96) to (86.4, 74.4)
+    assert boxes[False] == [0, -12, 96, 84]
+    middle, half = np.array([57.6, 43.68]), 1.5 * 61.44 / 2
+    assert boxes[True] == np.trunc([*(middle - half), *(middle + half)]).astype(int).tolist()
 
 
 def test_a_killed_run_goes_on(layout, tmp_path):

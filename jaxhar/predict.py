@@ -215,11 +215,16 @@ def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: int
 
 
 def survey(
-    frames: Iterable[Whole], infer: Infer, shape: tuple[int, int], stills: bool = False
+    frames: Iterable[Whole],
+    infer: Infer,
+    shape: tuple[int, int],
+    stills: bool = False,
+    box_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None] = person_box,
 ) -> tuple[list[float], np.ndarray]:
     """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image.
 
-    `shape` is (B, T) of one run of the network; `stills` have nothing to do with each other.
+    `shape` is (B, T) of one run of the network; `stills` have nothing to do with each other. `box_of` finds a box, see
+    `tracking.person_box`.
     """
     times: list[float] = []
     wholes: list[np.ndarray] = []
@@ -230,7 +235,7 @@ def survey(
     def look() -> None:
         pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
         for index, points, sure in zip(asked[-len(waiting) :], pose, confidence, strict=True):
-            box = person_box(points, sure, wholes[index])
+            box = box_of(points, sure, wholes[index])
             if box is not None:
                 found[index] = box
         waiting.clear()

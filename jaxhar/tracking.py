@@ -31,6 +31,13 @@ def person_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> n
     return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2]))
 
 
+def authors_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
+    """As `person_box` by the authors' script, which chooses joints by their last coordinate, not their confidence."""
+    del confidence
+    points = pose[pose[:, -1] > BOX_CONFIDENCE, :2]
+    return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2])) if len(points) else None
+
+
 def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:
     """Boxes (N, 4) of one video, steadied: a median against single slips, then a Gaussian of `sigma` frames."""
     centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
