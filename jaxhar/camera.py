@@ -75,7 +75,7 @@ class Camera:
 
         Args:
           authors: their closed form, which takes the distortion at the distorted point, not at the one sought:
-            up to a millimetre off.
+            up to 4 mm off, at the picture's edge.
 
         Far outside of the image a lens model may fold over and have no inverse; the closed form is taken there.
         """

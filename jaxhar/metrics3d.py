@@ -51,7 +51,7 @@ class MPJPE:
 
     Attributes:
       root: name of the joint that both poses are put on.
-      authors: undo the lens as that paper's authors do, in one step that is up to a millimetre off.
+      authors: undo the lens as that paper's authors do, in one step that is up to 4 mm off, at the picture's edge.
       name: "MPJPE" and the like where left empty.
     """
 
