@@ -37,8 +37,7 @@ def main(argv: list[str]) -> None:
             sys.exit(complaint)
         rows = gpu.rows(args.tiny)
     else:
-        rows = layers.rows() | networks.inference_rows() | keras.rows(args.keras) | costs.rows() | data.rows()
-        rows |= video.rows() | networks.training_rows()  # last, for they change how memory is taken
+        rows = layers.rows() | networks.rows() | keras.rows(args.keras) | costs.rows() | data.rows() | video.rows()
     chosen = select(rows, args.words)
     if args.list:
         print("\n".join(chosen))

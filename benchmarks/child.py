@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 
 def peak() -> float:
@@ -57,7 +58,20 @@ def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float
     return {"megabytes": peak()}
 
 
-JOBS: dict[str, Callable[..., dict[str, float]]] = {"compiling": compiling, "memory": memory}
+def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[float]]:
+    """Milliseconds of a training step of every contender, in turns."""
+    from jaxhar import process
+
+    process.keep_freed_memory()  # before there are threads
+
+    from benchmarks import networks
+    from benchmarks.common import take_turns
+
+    builders = networks.training_runs(name, networks.SIZES[size](name), int(clips), int(frames))
+    return take_turns({who: build() for who, build in builders.items()}).values
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {"compiling": compiling, "memory": memory, "training": training}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]](*sys.argv[2:])))

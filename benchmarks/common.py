@@ -63,7 +63,7 @@ def take_turns(contenders: Contenders, seconds: float = 40.0) -> Measured:
     return Measured("ms", times)
 
 
-def alone(job: str, *args: Any, **environment: str) -> dict[str, float]:
+def alone(job: str, *args: Any, **environment: str) -> dict[str, Any]:
     """What `benchmarks.child` prints for a job, in a process of its own."""
     words = [sys.executable, "-m", "benchmarks.child", job, *map(str, args)]
     done = subprocess.run(words, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)

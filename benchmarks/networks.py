@@ -19,14 +19,20 @@ from torch import nn
 
 import torch_ref
 import torch_ref.losses
-from benchmarks.common import Contenders, Row, random
-from jaxhar import export, infer, losses, port, process, zoo
+from benchmarks.common import Contenders, Measured, Row, alone, random
+from jaxhar import export, infer, losses, port, zoo
 from jaxhar.net import Net
 from jaxhar.train import TrainState, make_step
 
 NAMES = ("reception-mpii", "reception-penn", "spnet-penn")
 WEIGHTS = {"pose": 1.0, "visible": 0.01, "action": 1.0}
 RATE = 1e-3
+#: Of a network by name, for a training step.
+SIZES: dict[str, Callable[[str], Any]] = {
+    "tiny": zoo.tiny,
+    "one block": lambda name: replace(zoo.config(name), num_blocks=1),
+    "full": zoo.config,
+}
 
 
 def twin(name: str, model: nnx.Module) -> nn.Module:
@@ -167,13 +173,15 @@ def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, 
     }
 
 
-def training(name: str, config: Any, clips: int, frames: int) -> Contenders:
-    """A step of RMSprop: loss, gradients, new weights and statistics. All take memory as under launch.py."""
-    process.keep_freed_memory()
-    return {who: build() for who, build in training_runs(name, config, clips, frames).items()}
+def training(name: str, size: str, clips: int, frames: int) -> Measured:
+    """A step of RMSprop: loss, gradients, new weights and statistics.
+
+    In a process of its own, in which all take memory as under launch.py.
+    """
+    return Measured("ms", alone("training", name, size, clips, frames))
 
 
-def inference_rows() -> dict[str, Row]:
+def rows() -> dict[str, Row]:
     found: dict[str, Row] = {}
     for name in NAMES:
         for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
@@ -182,17 +190,10 @@ def inference_rows() -> dict[str, Row]:
                 what = f"{own}-frame clip" if own else "one image"
                 found[f"{name}, inference, {what}, {kind}"] = partial(inference, name, dtype)
             found[f"{name}, inference, 16-frame clip, {kind}"] = partial(inference, name, dtype, 16)
-    return found
-
-
-def training_rows() -> dict[str, Row]:
-    found: dict[str, Row] = {}
     for name, clips, frames in (("reception-mpii", 16, 1), ("reception-penn", 2, 8), ("spnet-penn", 2, 8)):
-        row = f"{name}, tiny, training step, {clips}x{frames} frames"
-        found[row] = partial(training, name, zoo.tiny(name), clips, frames)
-    block = replace(zoo.config("reception-mpii"), num_blocks=1)
-    found["reception-mpii, one block, training step, 4x1 frames"] = partial(training, "reception-mpii", block, 4, 1)
+        found[f"{name}, tiny, training step, {clips}x{frames} frames"] = partial(training, name, "tiny", clips, frames)
+    name = "reception-mpii"
+    found[f"{name}, one block, training step, 4x1 frames"] = partial(training, name, "one block", 4, 1)
     for name, clips, frames in (("reception-mpii", 4, 1), ("reception-penn", 1, 16), ("spnet-penn", 1, 8)):
-        row = f"{name}, full, training step, {clips}x{frames} frames"
-        found[row] = partial(training, name, zoo.config(name), clips, frames)
+        found[f"{name}, full, training step, {clips}x{frames} frames"] = partial(training, name, "full", clips, frames)
     return found
