@@ -89,7 +89,7 @@ def test_a_step_is_compiled_once_gives_up_its_buffers_and_asks_the_host_for_noth
             state, _ = step(before, ready)
         given = [leaf.is_deleted() for leaf in jax.tree.leaves((before.params, before.opt))]
         assert all(given), f"step {n} keeps {given.count(False)} of the old arrays"
-    assert step._cache_size() == 1
+    assert step.compilations() == 1
 
 
 def test_a_run_compiles_nothing_after_its_first_row(tmp_path):
