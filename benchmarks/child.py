@@ -71,7 +71,23 @@ def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[fl
     return take_turns({who: build() for who, build in builders.items()}).values
 
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {"compiling": compiling, "memory": memory, "training": training}
+def reading(width: str, height: str) -> dict[str, list[float]]:
+    """Clips a second that the data pipeline and decoding alone give, in turns."""
+    from jaxhar import process
+
+    process.keep_freed_memory()
+
+    from benchmarks import data
+
+    return data.reading((int(width), int(height)))
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "compiling": compiling,
+    "memory": memory,
+    "training": training,
+    "reading": reading,
+}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]](*sys.argv[2:])))
