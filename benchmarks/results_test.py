@@ -33,7 +33,7 @@ def test_ratios_are_taken_round_by_round():
 def test_contenders_take_turns_in_alternating_order():
     calls = []
     measured = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0)
-    assert "".join(calls) == "ab" + "ba" + "ab" + "ba"
+    assert "".join(calls) == "ab" + "bbaa" + "aabb" + "bbaa", "the second of two calls in a turn is timed"
     assert {name: len(values) for name, values in measured.values.items()} == {"a": 3, "b": 3}
 
 
