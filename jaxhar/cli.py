@@ -11,7 +11,7 @@ from jaxhar.errors import guard
 
 #: command -> module with `add_arguments` and `main`, and what it does.
 _COMMANDS = {
-    "predict": ("predict_set", "pose and action in a video, an image or a folder of images"),
+    "predict": ("predict_command", "pose and action in a video, an image or a folder of images"),
     "zoo": ("catalogue", "list the networks"),
     "weights": ("weights", "fetch the authors' weights of a network and port them"),
     "port": ("convert", "convert weights between Keras .h5, our checkpoints and PyTorch"),

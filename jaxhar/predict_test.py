@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxhar import actions, checkpoint, port, predict, predict_set, video, zoo
+from jaxhar import actions, checkpoint, port, predict, predict_command, video, zoo
 from jaxhar.batch import Batch, network_input
 from jaxhar.errors import Problem, Usage
 from jaxhar.models.reception import Config
@@ -350,7 +350,7 @@ def test_a_box_outside_of_the_picture(tmp_path: Path, bbox):
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "1,2,3,4,5", ""])
 def test_bbox_that_is_not_four_numbers(text: str):
     with pytest.raises(Usage, match="four numbers"):
-        predict_set.parse_bbox(text)
+        predict_command.parse_bbox(text)
 
 
 @pytest.mark.parametrize("bbox", [(5.0, 5, 5, 9), (9.0, 5, 2, 9), (0.0, 0, float("nan"), 9), (0.0, 0, float("inf"), 9)])
@@ -375,9 +375,9 @@ def test_a_saved_network_from_the_command_line(tmp_path: Path, capsys):
     checkpoint.save_model(tmp_path / "net", port.from_flat(flat, config), PA20, actions.NTU)
     source = write_video(tmp_path / "a.mp4", 9, (64, 48))
     parser = argparse.ArgumentParser()
-    predict_set.add_arguments(parser)
+    predict_command.add_arguments(parser)
     words = [str(source), "--weights", str(tmp_path / "net"), "--out", str(tmp_path / "out"), "--no-progress"]
-    predict_set.main(parser.parse_args(words))
+    predict_command.main(parser.parse_args(words))
     poses = json.loads((tmp_path / "out" / "poses.json").read_text())
     assert len(poses["frames"]) == 9 and set(poses["frames"][0]["joints"]) == set(PA20.joints)
     assert set(poses["frames"][0]["joints"]["head"]) == {"x", "y", "z", "confidence"}
@@ -387,11 +387,11 @@ def test_a_saved_network_from_the_command_line(tmp_path: Path, capsys):
 
 def test_arguments():
     parser = argparse.ArgumentParser()
-    predict_set.add_arguments(parser)
+    predict_command.add_arguments(parser)
     args = parser.parse_args(["a.mp4", "--weights", "w", "--out", "o", "--bbox", "1,2,3.5,4", "--stride", "1"])
-    assert predict_set.parse_bbox(args.bbox) == (1, 2, 3.5, 4) and args.stride == 1 and args.source == Path("a.mp4")
+    assert predict_command.parse_bbox(args.bbox) == (1, 2, 3.5, 4) and args.stride == 1 and args.source == Path("a.mp4")
     with pytest.raises(Problem, match="no such file"):
-        predict_set.main(args)
+        predict_command.main(args)
     args.batch = 0
     with pytest.raises(Usage, match="--batch"):
-        predict_set.main(args)
+        predict_command.main(args)
