@@ -35,7 +35,7 @@ def keep_freed_memory() -> None:
         return
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
-    mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap never shrinks; steps of clips take more than any limit it could be
+    mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap never shrinks; a limit is 2 GB at most, steps of clips take more
     mallopt(-8, 1)  # M_ARENA_MAX: one heap, so that threads share what is free
 
 

@@ -151,7 +151,7 @@ class Crop:
 
     @property
     def reduction(self) -> int:
-        """By what factor, 1, 2, 4 or 8, the image may be shrunk before a turned crop without loss."""
+        """By what factor, 1, 2, 4 or 8, the image may be shrunk before a turned crop and still be no coarser than it."""
         scale = min(self.cut_size) / self.size
         return max(factor for factor in (1, 2, 4, 8) if factor == 1 or self.turned and factor <= scale)
 
@@ -189,8 +189,8 @@ def crop_image(image: np.ndarray, crop: Crop, reduction: int = 1) -> np.ndarray:
     """Cut a crop out of an RGB image (H, W, 3): (size, size, 3), both uint8, black outside of the image.
 
     A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as the authors do. A
-    turned one is turned, cut and resized by one bilinear map: in a fifth of the time of their steps, and on photos in
-    the mean 0.6 to 1.5 grey levels away from them. For it the image may be smaller by `reduction`, see
+    turned one is turned, cut and resized by one bilinear map: in a fifth of the time of one step after the other, and
+    on photos in the mean 0.6 to 1.5 grey levels away from that. For it the image may be smaller by `reduction`, see
     `Crop.reduction`.
     """
     w, h = crop.cut_size
