@@ -151,7 +151,7 @@ class Crop:
 
     @property
     def reduction(self) -> int:
-        """By what factor, 1, 2, 4 or 8, the image may be shrunk before a turned crop and still be no coarser than it."""
+        """By what factor, 1, 2, 4 or 8, the image may be shrunk before a turned crop and be no coarser than it."""
         scale = min(self.cut_size) / self.size
         return max(factor for factor in (1, 2, 4, 8) if factor == 1 or self.turned and factor <= scale)
 
