@@ -8,8 +8,8 @@ goes into the kernel.
 """
 
 import math
-from functools import reduce
-from typing import ClassVar
+from functools import partial, reduce
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,39 @@ class Norm(nnx.BatchNorm):
         super().__init__(features, use_scale=scale, momentum=0.99, epsilon=1e-3, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:  # type: ignore[override]
-        return super().__call__(x.astype(jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
+        kept, x = x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean, variance = self.mean[...], self.var[...]
+        if not self.use_running_average:
+            axes = tuple(range(x.ndim - 1))
+            mean = x.mean(axes)
+            variance = jnp.maximum(0, (x * x).mean(axes) - mean * mean)
+            for running, new in ((self.mean, mean), (self.var, variance)):
+                running[...] = self.momentum * running[...] + (1 - self.momentum) * new
+        factor = jax.lax.rsqrt(variance + self.epsilon)
+        if self.scale is not None:
+            factor *= self.scale[...]
+        # Not (x - mean) * factor: backward, that would need the differences, one more array as large as x.
+        shift = self.bias[...] - mean * factor  # type: ignore[index]
+        return (x * factor + shift).astype(kept)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x: Array, kernel: Array, dtype: Any) -> Array:
+    """(..., in) times (in, out), with results of `dtype`.
+
+    The gradient is written out: from JAX's own, XLA:CPU makes a transposed copy of the results' gradient first.
+    """
+    return jnp.matmul(x, kernel, preferred_element_type=dtype)
+
+
+def _product_bwd(dtype: Any, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    rows = x.reshape(-1, x.shape[-1]).astype(g.dtype)
+    of_kernel = jax.lax.dot_general(rows, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())))
+    return jnp.matmul(g, kernel.T).astype(x.dtype), of_kernel.astype(kernel.dtype)
+
+
+product.defvjp(lambda x, kernel, dtype: (product(x, kernel, dtype), (x, kernel)), _product_bwd)
 
 
 class Conv(nnx.Module):
@@ -67,8 +99,7 @@ class Conv(nnx.Module):
         kernel, rest = self.kernel[...], wide(self.dtype)
         if kernel.shape[:2] == (1, 1) and self.stride == 1:
             # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, which is slower.
-            x, kernel = x.astype(self.dtype), kernel[0, 0].astype(self.dtype)
-            return jnp.matmul(x, kernel, preferred_element_type=rest)
+            return product(x.astype(self.dtype), kernel[0, 0].astype(self.dtype), rest)
         x, kernel, strides = x.astype(rest), kernel.astype(rest), (self.stride, self.stride)
         return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 

@@ -16,6 +16,7 @@ from jaxhar.nn.layers import (
     global_max_min,
     max_min_pool,
     max_pool,
+    product,
     upsample_to,
 )
 
@@ -110,3 +111,18 @@ def test_residual_without_change_of_width_keeps_the_raw_input():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 5, 4)), jnp.float32)
     np.testing.assert_array_equal(unit(x), x)
     assert SeparableResidual(4, 6, 3, rngs=nnx.Rngs(0))(x).shape == (1, 5, 5, 6)
+
+
+@pytest.mark.parametrize("operands", [jnp.float32, jnp.bfloat16])
+def test_gradient_of_a_product_is_that_of_matmul(operands):
+    rng = np.random.default_rng(0)
+    x, kernel, weights = (jnp.asarray(rng.standard_normal(shape), operands) for shape in ((2, 5, 7, 3), (3, 4), (4,)))
+
+    def gradients(multiply):
+        return jax.grad(lambda x, kernel: jnp.sin(multiply(x, kernel) * weights).sum(), (0, 1))(x, kernel)
+
+    ours = gradients(lambda x, kernel: product(x, kernel, jnp.float32))
+    oracle = gradients(lambda x, kernel: jnp.matmul(x, kernel, preferred_element_type=jnp.float32))
+    for a, b in zip(ours, oracle, strict=True):
+        assert a.dtype == operands
+        np.testing.assert_allclose(np.float32(a), np.float32(b), atol=2e-2 if operands == jnp.bfloat16 else 1e-5)
