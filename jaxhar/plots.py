@@ -100,19 +100,20 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 def confusion_figure(result: ActionResult, classes: tuple[str, ...]) -> Any:
     from matplotlib.figure import Figure
 
-    count, names = len(classes), [name.replace("_", " ") for name in classes]
-    side = 2.6 + 0.34 * count
+    shown = result.occurring
+    confusion, names = result.confusion[np.ix_(shown, shown)], [classes[n].replace("_", " ") for n in shown]
+    side = 2.6 + 0.34 * len(names)
     figure = Figure(figsize=(side, side), layout="constrained")
     axis = figure.subplots()
-    axis.imshow(result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-    axis.set_xticks(range(count), names, rotation=90)
-    axis.set_yticks(range(count), names)
+    axis.imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(len(names)), names, rotation=90)
+    axis.set_yticks(range(len(names)), names)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(f"{result.protocol} clip, head {result.heads[-1]}")
-    for i, j in zip(*np.nonzero(result.confusion), strict=True):
-        dark = result.confusion[i, j] > 0.55 * result.confusion[i].sum()
-        axis.text(j, i, result.confusion[i, j], ha="center", va="center", color="w" if dark else "k", fontsize=8)
+    for i, j in zip(*np.nonzero(confusion), strict=True):
+        dark = confusion[i, j] > 0.55 * confusion[i].sum()
+        axis.text(j, i, confusion[i, j], ha="center", va="center", color="w" if dark else "k", fontsize=8)
     return figure
 
 

@@ -85,7 +85,7 @@ def show(results: Results, published: tuple[str | Published, ...] = (), console:
         console.print(table)
     if results.action:
         protocols = [result.protocol for result in results.action]
-        table = Table(title="Accuracy by action, %", title_justify="left")
+        table = Table(title="Accuracy by action, %", title_justify="left", caption=_left_out(results.action[-1]))
         for name in ("action", "sequences", *protocols):
             table.add_column(name, justify="left" if name == "action" else "right")
         table.add_column("most often taken for", style="dim")
@@ -134,7 +134,6 @@ def _page(
         heads=_head_rows(results.action),
         classes=_class_rows(results) if results.action else [],
         confusions=[_confusion_table(result, results.classes) for result in results.action],
-        names=[_words(name) for name in results.classes],
         mistakes=_mistakes(results),
         curves=Markup(svg),
         gallery=[_card(s, i, results.classes) for s, i in zip(results.samples, images, strict=True)],
@@ -258,7 +257,14 @@ def _protocol_note(action: Sequence[ActionResult]) -> str:
     for result in action:
         if result.missing:
             words.append(f"{result.missing} sequences gave no clip for “{result.protocol}” and are not counted.")
-    return " ".join([*words, "The last head is the network's answer; ★ marks the best one, chosen on this very set."])
+    words.append("The last head is the network's answer; ★ marks the best one, chosen on this very set.")
+    return " ".join([*words, *(_left_out(result) for result in action[-1:])])
+
+
+def _left_out(result: ActionResult) -> str:
+    """A sentence on the classes that the tables do not show, if there are any."""
+    absent = len(result.confusion) - len(result.occurring)
+    return f"{absent} actions that do not occur are left out." if absent else ""
 
 
 def _head_rows(action: Sequence[ActionResult]) -> list[dict[str, Any]]:
@@ -286,33 +292,36 @@ def _of_protocol(protocol: str) -> str:
 def _class_rows(results: Results) -> list[dict[str, Any]]:
     rows = []
     last = results.action[-1].confusion
-    for n, name in enumerate(results.classes):
+    for n in results.action[-1].occurring:
         rates = [result.per_class.compute()[n] for result in results.action]
         others = np.where(np.arange(len(last)) == n, 0, last[n])
         taken_for = f"{_words(results.classes[others.argmax()])} ({others.max()})" if others.any() else ""
         cells = [{"text": number(rate), "bar": f"{100 * np.nan_to_num(rate):.1f}"} for rate in rates]
-        rows.append({"name": _words(name), "count": f"{last[n].sum():,}", "cells": cells, "taken_for": taken_for})
+        name = _words(results.classes[n])
+        rows.append({"name": name, "count": f"{last[n].sum():,}", "cells": cells, "taken_for": taken_for})
     return rows
 
 
 def _confusion_table(result: ActionResult, classes: tuple[str, ...]) -> dict[str, Any]:
     shares = np.nan_to_num(result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1))
+    shown = [(n, _words(classes[n])) for n in result.occurring]
     return {
         "title": f"{_of_protocol(result.protocol)}, head {result.heads[-1]}",
+        "names": [name for _, name in shown],
         "rows": [
             {
-                "name": _words(name),
+                "name": name,
                 "cells": [
                     {
-                        "name": _words(other),
+                        "name": other,
                         "count": int(result.confusion[i, j]),
                         "kind": "right" if i == j else "wrong",
                         "tint": f"{0.06 * (i == j) + 0.8 * shares[i, j]:.2f}",
                     }
-                    for j, other in enumerate(classes)
+                    for j, other in shown
                 ],
             }
-            for i, name in enumerate(classes)
+            for i, name in shown
         ],
     }
 

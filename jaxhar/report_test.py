@@ -190,6 +190,20 @@ def test_screen_tables(capsys):
     assert re.search(r"\bm\b.*\d\d\.\d", text)
 
 
+def test_actions_that_do_not_occur_are_left_out(tmp_path, capsys):
+    results = made_up()
+    true, pred = np.array([2, 2, 5]), np.array([2, 7, 5])
+    action = tuple(replace(one, confusion=confusion(true, pred, 15)) for one in results.action)
+    results = replace(results, action=action)
+    report.show(results)
+    shown = capsys.readouterr().out
+    names = [name.replace("_", " ") for name in results.classes]
+    assert [n for n in range(15) if names[n] in shown] == [2, 5, 7]
+    assert "12 actions that do not occur are left out" in shown
+    figure = plots.confusion_figure(action[0], results.classes)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [names[n] for n in (2, 5, 7)]
+
+
 def test_history_takes_the_last_of_a_step_and_forgives_a_cut_end(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(

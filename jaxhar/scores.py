@@ -105,6 +105,11 @@ class ActionResult:
         return float(self.per_class.macro())
 
     @property
+    def occurring(self) -> np.ndarray:
+        """Numbers of the classes that are true or answered anywhere."""
+        return np.flatnonzero(self.confusion.any(0) | self.confusion.any(1))
+
+    @property
     def per_class(self) -> State:
         """Sums (A,) of the last head; a class that does not occur has count 0."""
         return State(np.diag(self.confusion), self.confusion.sum(1))
