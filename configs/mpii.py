@@ -70,7 +70,7 @@ def demo() -> Experiment:
         ),
         losses=Multitask(pose=1.0, visible=0.01),
         optimizer=QUICK,
-        train=Train(steps=600, checkpoint_every=200),
+        train=Train(steps=1500, checkpoint_every=200),
         metrics=(PCKh(0.5), PCKh(0.2), AUCh()),
         protocols=("single", "flip", "multi"),
         eval_batch=24,
