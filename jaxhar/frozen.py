@@ -133,8 +133,8 @@ class Clips(sequences.Prepared):
         every = range(len(self.index["sequences"]))
         return [*self.test] if split == "test" else [n for n in every if n not in self.test]
 
-    def records(self, split: str, keep: int = 0) -> Any:
-        numbers, source = self._known(split), super().records(split, keep)
+    def records(self, split: str) -> Any:
+        numbers, source = self._known(split), super().records(split)
         return source if self.boxes is None else _Boxed(source, self.boxes[numbers])
 
 
@@ -162,7 +162,7 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
     """
     if known.is_file():
         return np.load(known)
-    source = clips.records("train", keep=1)
+    source = clips.records("train")
     boxes = np.full((len(source), 4), np.nan)
     for n in tqdm(range(len(source)), desc="finding people", unit="clip", disable=not progress):
         record = source[n]
@@ -190,7 +190,7 @@ def watch(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, prog
     """
     names = clips.sequence_names("train")
     missing = [n for n in range(len(names)) if not (folder / f"{n}.npy").is_file()]
-    source, config = clips.records("train", keep=1), clips.config
+    source, config = clips.records("train"), clips.config
     bar = tqdm(total=len(missing) * copies, desc="looking at the clips", unit="clip", disable=not progress)
     with bar:
         for n in missing:

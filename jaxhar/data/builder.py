@@ -1,6 +1,7 @@
-"""Records in the form of a TFDS data set of array_record files; imported only where some are packed or read.
+"""Records as array_record files; imported only where some are packed or read.
 
-JPEG bytes are stored as they are. A shard may be written anywhere: the description of the set is added at the end.
+Labels are a TFDS data set. Frames lie beside it, as JPEG bytes one behind the other, so that of a clip or a still
+only its own frames are read. A shard may be written anywhere: the description of the set is added at the end.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import example_serializer, file_adapters, naming
 
 from jaxhar.data.records import Record
@@ -20,12 +22,11 @@ _FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
 
 def features(joints: int, dims: int, extras: Mapping[str, tuple[int | None, ...]]) -> Any:
-    """The fields of `jaxhar.data.records.Record`, see `jaxhar.data.records.Folder`."""
+    """The fields of `jaxhar.data.records.Record` but its frames, see `jaxhar.data.records.Folder`."""
     f = tfds.features
     return f.FeaturesDict(
         {
             "name": f.Text(),
-            "frames": f.Sequence(f.Image(shape=(None, None, 3), encoding_format="jpeg")),
             "size": f.Tensor(shape=(2,), dtype=np.int32),
             "points": f.Tensor(shape=(None, joints, dims), dtype=np.float32),
             "labelled": f.Tensor(shape=(None, joints), dtype=np.bool_),
@@ -38,8 +39,13 @@ def features(joints: int, dims: int, extras: Mapping[str, tuple[int | None, ...]
 
 
 def shard(folder: Path, number: int, count: int) -> Path:
-    """The file of a shard under the folder of a set of `count` shards."""
+    """The file of a shard's labels under the folder of a set of `count` shards."""
     return Path(_template(folder).sharded_filepath(shard_index=number, num_shards=count))
+
+
+def frames_of(folder: Path, number: int, count: int) -> Path:
+    """The file of a shard's frames."""
+    return folder / "packed_frames" / shard(folder, number, count).name.replace(_NAME, "packed_frames")
 
 
 def _template(folder: Path) -> naming.ShardedFileTemplate:
@@ -48,17 +54,23 @@ def _template(folder: Path) -> naming.ShardedFileTemplate:
     )
 
 
-def write_shard(path: Path, form: Any, records: Iterable[Record]) -> None:
-    """Write records, as they come, to a file; `form` is what `features` gives. OSError if there is no room."""
+def write_shard(labels: Path, frames: Path, form: Any, records: Iterable[Record]) -> None:
+    """Write records, as they come, to two files; `form` is what `features` gives. OSError if there is no room."""
     serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
 
     def serialized() -> Iterator[tuple[int, bytes]]:
         for i, record in enumerate(records):
+            for frame in record.frames:
+                writer.write(frame)
             example = serializer.get_tf_example(form.encode_example(_example(record)))
             yield i, example.SerializeToString(deterministic=True)  # else the order of the fields is left to chance
 
     try:
-        file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(path, serialized())
+        writer = array_record_module.ArrayRecordWriter(str(frames), "group_size:1,uncompressed")
+        try:
+            file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(labels, serialized())
+        finally:
+            writer.close()
     except RuntimeError as error:  # so does array_record tell of a full disk
         raise OSError(str(error)) from error
 
@@ -66,7 +78,6 @@ def write_shard(path: Path, form: Any, records: Iterable[Record]) -> None:
 def _example(record: Record) -> dict[str, Any]:
     return {
         "name": record.name,
-        "frames": record.frames,
         "size": np.array(record.size, np.int32),
         "points": np.asarray(record.points, np.float32),
         "labelled": np.asarray(record.labelled, np.bool_),
@@ -97,14 +108,8 @@ def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
         )
 
 
-class _Encoded(tfds.decode.SkipDecoding):
-    """Leaves a sequence of images as bytes; TFDS's own class does so for single images only."""
-
-    def decode_batch_example_np(self, example: Any) -> Any:
-        return example
-
-
-def source(folder: Path) -> Any:
-    """Random access to the records, frames as an array of JPEG bytes."""
+def sources(folder: Path) -> tuple[Any, Any]:
+    """Random access to the labels of all records, and to their frames as JPEG bytes, one record's after the other's."""
     builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
-    return builder.as_data_source(split=_SPLIT, decoders={"frames": _Encoded()})
+    frames = sorted(str(path) for path in (folder / "packed_frames").iterdir())
+    return builder.as_data_source(split=_SPLIT), array_record_data_source.ArrayRecordDataSource(frames)

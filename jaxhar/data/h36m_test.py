@@ -184,8 +184,9 @@ def test_the_occluder_is_an_option():
     assert 0 <= x <= 1 and 0 <= y <= 1 and 20 <= min(width, height) <= max(width, height) < 90
     photo = np.full((256, 256, 3), 255, np.uint8)
     crop = transforms.plan_crop(np.array([0, 0, 256, 256.0]), (256, 256), 256)
-    (seen,) = transforms.crop_frames([photo], crop, occluder=(0.5, 0.25, 20, 40))
-    black = (seen == 0).all(-1)
-    assert black.sum() == 800 and black[44:84, 118:138].all() and (seen[~black] == 255).all()
-    (seen,) = transforms.crop_frames([photo], crop, occluder=(0.0, 1.0, 60, 60))
+    seen = np.empty((1, 256, 256, 3), np.uint8)
+    transforms.crop_images([photo], crop, seen, occluder=(0.5, 0.25, 20, 40))
+    black = (seen[0] == 0).all(-1)
+    assert black.sum() == 800 and black[44:84, 118:138].all() and (seen[0][~black] == 255).all()
+    transforms.crop_images([photo], crop, seen, occluder=(0.0, 1.0, 60, 60))
     assert (seen == 0).all(-1).sum() == 900

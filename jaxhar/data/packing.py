@@ -1,7 +1,8 @@
 """Packing a folder in parts: in threads, in processes, or on the machines of an Apache Beam runner.
 
-Every part is one shard of the packed set and has a line of its own on disk, written last, with the size and the
-checksum of the shard. A killed run's finished parts are kept; the result has the same bytes however it came about.
+Every part is one shard of the packed set, a file of labels and one of frames, and has a line of its own on disk,
+written last, with their sizes and checksums. A killed run's finished parts are kept; the result has the same bytes
+however it came about.
 """
 
 import contextlib
@@ -61,8 +62,10 @@ class Job:
     def form(self) -> Any:
         return builder.features(self.joints, self.dims, self.extras)
 
-    def shard(self, number: int) -> Path:
-        return builder.shard(self.work / _SET, number, self.parts)
+    def shard(self, number: int) -> tuple[Path, Path]:
+        """The files of labels and of frames."""
+        place = self.work / _SET, number, self.parts
+        return builder.shard(*place), builder.frames_of(*place)
 
     def note(self, number: int) -> Path:
         """Says that a part is finished, and what is in it."""
@@ -83,10 +86,10 @@ def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means
     if not items:
         raise _nothing(folder, len(left_out))
     job, ranges = _job(folder, work, skip_broken, items, left_out)
-    for stale in (*job.shard(0).parent.glob(".*.tmp"), *job.note(0).parent.glob(".*.tmp")):
-        stale.unlink()
-    job.shard(0).parent.mkdir(parents=True, exist_ok=True)
-    job.note(0).parent.mkdir(exist_ok=True)
+    for place in (*job.shard(0), job.note(0)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for stale in place.parent.glob(".*.tmp"):
+            stale.unlink()
     try:
         with tqdm(total=len(items), desc=f"packing {folder.title}", unit="sequence") as bar:
             _make(job, {number: [items[i] for i in within] for number, within in enumerate(ranges)}, means, bar)
@@ -160,14 +163,16 @@ def write_part(
                 )
                 yield dataclasses.replace(record, extras={k: record.extras[k] for k in job.extras})
 
-    with files.atomic(job.shard(number)) as temporary:
-        builder.write_shard(temporary, job.form, read())
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+    labels, frames = job.shard(number)
+    with files.atomic(labels) as new_labels, files.atomic(frames) as new_frames:
+        builder.write_shard(new_labels, new_frames, job.form, read())
+        for new in (new_labels, new_frames):
+            with open(new, "rb") as file:
+                os.fsync(file.fileno())
     note = {
         "stamp": job.stamp,
         "skip_broken": job.skip_broken,
-        "checksum": _checksum(job.shard(number)),
+        "checksums": [*map(_checksum, job.shard(number))],
         "sequences": entries,
         "skipped": skipped,
     }
@@ -203,7 +208,7 @@ def _finished(job: Job, number: int) -> bool:
     try:
         note = json.loads(job.note(number).read_text())
         same = note["stamp"] == job.stamp and (note["skip_broken"] == job.skip_broken or not note["skipped"])
-        return same and note["checksum"] == _checksum(job.shard(number))
+        return same and note["checksums"] == [*map(_checksum, job.shard(number))]
     except (OSError, ValueError, KeyError):
         return False
 
@@ -217,9 +222,9 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
     }
     if not index["sequences"]:
         raise _nothing(folder, len(index["skipped"]))
-    whole = {job.shard(number) for number in range(job.parts)}
-    for path in set(job.shard(0).parent.iterdir()) - whole:  # of an earlier division into parts
-        path.unlink()
+    for shards in zip(*map(job.shard, range(job.parts)), strict=True):
+        for path in set(shards[0].parent.iterdir()) - set(shards):  # of an earlier division into parts
+            path.unlink()
     builder.describe(job.work / _SET, job.form, [len(note["sequences"]) for note in notes])
     files.write(job.work / _SET / "index.json", json.dumps(index).encode())
 

@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -83,12 +84,23 @@ def whole(root, tmp_path):
 def test_records_come_back_in_order(root, tmp_path):
     path, index = records.packed(make(root), tmp_path)
     assert [entry["name"] for entry in index["sequences"]] == [f"s{i}" for i in range(COUNT)]
-    assert len(list(path.rglob("*.array_record*"))) == 4
+    assert len(list(path.rglob("*.array_record*"))) == 2 * 4
     source = records.Records(path, [9, 2])
     assert (
         source[0]["name"] == b"s9" and source[1]["points"][0, 0, 0] == 2 and source[1]["box"].tolist() == [0, 1, 2, 3]
     )
     assert [p.name for p in tmp_path.glob("made-*") if p.suffix != ".lock"] == [path.name]
+
+
+def test_frames_are_read_one_by_one_and_are_those_of_their_record(root, tmp_path):
+    path, index = records.packed(make(root), tmp_path)
+    source = pickle.loads(pickle.dumps(records.Records(path, list(range(COUNT)))))
+    for number in (7, 0, 8):
+        frames, packed = source[number]["frames"], load(root, number, False)[0].frames
+        assert len(frames) == index["sequences"][number]["frames"] == len(packed)
+        assert [*frames] == packed and frames[-1] == packed[-1] and frames[np.int64(0)] == packed[0]
+        with pytest.raises(IndexError):
+            frames[len(packed)]
 
 
 def test_processes_give_the_same_bytes(root, tmp_path, whole):
@@ -144,13 +156,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("kind", ["sequences", "frames"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no note", "half a note"])
-def test_a_part_that_is_not_whole_is_made_again(root, tmp_path, whole, damage):
+def test_a_part_that_is_not_whole_is_made_again(root, tmp_path, whole, damage, kind):
     (root / "broken9").touch()
     with pytest.raises(Problem, match="sequence 9 is broken"):
         records.pack(make(root), tmp_path / "c")
     read(root)
-    (shard,) = tmp_path.glob("c/*.parts/set/*/*/*-00001-of-00004")
+    (shard,) = tmp_path.glob(f"c/*.parts/set/**/packed_{kind}-*-00001-of-00004")
     (note,) = tmp_path.glob("c/*.parts/notes/00001.json")
     data = shard.read_bytes()
     if damage == "cut":

@@ -12,7 +12,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,8 +24,8 @@ from PIL import Image
 from jaxhar import files
 from jaxhar.errors import Problem
 
-_FORM = 2  # raised whenever the packed form changes
-_IN_MEMORY = 1 << 29  # bytes of a packed set
+_FORM = 3  # raised whenever the packed form changes
+_KEPT = 4096  # labels of so many records are read once
 FAR = 10  # what lies further off than this many frame sizes is a damaged number
 _LISTED = 20  # files that are named when some were left out
 
@@ -201,32 +201,41 @@ def locked(path: Path) -> Iterator[None]:
 class Records:
     """Some packed records by number, each a dict of the fields of `Record` (without `split`) and its extras.
 
-    A set smaller than `_IN_MEMORY` is read once and kept: a single frame costs the reading of its whole sequence. Of a
-    larger one the last `keep` records are (evaluation reads one several times in a row).
+    The frames of one are a sequence that reads each when it is asked for.
     """
 
-    def __init__(self, folder: Path, numbers: list[int], keep: int = 0):
+    def __init__(self, folder: Path, numbers: list[int]):
         from jaxhar.data import builder
 
-        self._made = folder, numbers, keep
         self._folder, self._numbers = folder, numbers
         with self._damage():
-            self._source = builder.source(folder)
-        small = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < _IN_MEMORY
-        self._read = functools.lru_cache(None if small else keep)(self._source.__getitem__)
+            index: Index = json.loads((folder / "index.json").read_text())
+            self._first = np.cumsum([0, *(entry["frames"] for entry in index["sequences"])])
+            labels, self._frames = builder.sources(folder)
+            if len(self._frames) != self._first[-1]:
+                raise ValueError(f"{self._first[-1]} frames should be there, {len(self._frames)} are")
+        self._read = functools.lru_cache(_KEPT)(labels.__getitem__)
 
     def __reduce__(self) -> tuple:
-        return Records, self._made  # a worker process opens the files again
+        return Records, (self._folder, self._numbers)  # a worker process opens the files again
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict:
+        number = self._numbers[index]
         with self._damage():
-            record = self._read(self._numbers[index])
+            record = self._read(number)
             if record["points"] is None:  # what array_record gives of a file that was cut off
                 raise ValueError("a record is empty")
-        return {**record, "index": index}
+        frames = _Frames(self._frame, range(self._first[number], self._first[number + 1]))
+        return {**record, "frames": frames, "index": index}
+
+    def _frame(self, number: int) -> bytes:
+        with self._damage():
+            if not (data := self._frames[number]):
+                raise ValueError("a frame is empty")
+            return data
 
     @contextlib.contextmanager
     def _damage(self) -> Iterator[None]:
@@ -237,6 +246,18 @@ class Records:
             raise Problem(
                 f"the packed records in {self._folder} are damaged ({reason}); delete that folder, to pack them again"
             ) from error
+
+
+@dataclass(frozen=True)
+class _Frames(Sequence[bytes]):
+    read: Callable[[int], bytes]
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read(self.numbers[index])
 
 
 def load(

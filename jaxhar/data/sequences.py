@@ -5,6 +5,7 @@ A data set of its own is a reader (`NAME_folder.py`, giving a `jaxhar.data.recor
 """
 
 import abc
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -155,7 +156,9 @@ def to_example(
     crop = transforms.plan_crop(box, image_size, size, draw)
     name = record["name"].decode()
     shrink = crop.reduction
-    decoded = {i: records.decode(record["frames"][i], f"sequence {name}", shrink) for i in set(frames)}
+    read = functools.lru_cache(1)(lambda i: records.decode(record["frames"][i], f"sequence {name}", shrink))
+    pictures = np.empty((len(frames), size, size, 3), np.uint8)
+    transforms.crop_images(map(read, frames), crop, pictures, draw.occluder, shrink)
     index = mapping(layout, skeleton)
     deep = dims == 3 and points.shape[-1] == 3
     pose, visible, valid = transforms.crop_pose(
@@ -169,7 +172,7 @@ def to_example(
     if pose.shape[-1] < dims:
         pose, valid = (np.pad(a, ((0, 0), (0, 0), (0, dims - a.shape[-1]))) for a in (pose, valid))
     example: pipeline.Example = {
-        "frames": transforms.crop_frames([decoded[i] for i in frames], crop, draw.occluder, shrink),
+        "frames": pictures,
         "power": np.tile(np.asarray(draw.power, np.float32), (len(frames), 1)),
         "pose": pose,
         "visible": visible,
@@ -297,9 +300,9 @@ class Prepared:
         """Names of the sequences of a split, in the order of `entries`."""
         return [entry["name"] for entry in self.entries(split)]
 
-    def records(self, split: str, keep: int = 0) -> records.Records:
+    def records(self, split: str) -> records.Records:
         """Random access to the records of a split; Problem if it has none."""
-        return records.Records(self.folder, self._known(split), keep)
+        return records.Records(self.folder, self._known(split))
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> pipeline.Joined:
         """Endless dicts {"stills": Batch with T = 1, "clips": Batch}, deterministic, with get_state and set_state."""
@@ -366,7 +369,7 @@ class Prepared:
           only_inside: the authors' rule, joints outside of the crop are not valid; by default every labelled is.
         """
         items = self._items(split, protocol)
-        source = self.records(split, keep=4)
+        source = self.records(split)
         config = self.config
 
         def load(item: _Item) -> pipeline.Example:

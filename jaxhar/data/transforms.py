@@ -5,6 +5,7 @@ turned about its centre, cut, stretched to a square and perhaps mirrored; the sa
 from image pixels to crop units (0 is the crop's left or top edge, 1 its right or bottom).
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -186,29 +187,69 @@ def plan_crop(box: Box, image_size: tuple[int, int], size: int, draw: Draw | Non
 
 
 def crop_image(image: np.ndarray, crop: Crop, reduction: int = 1) -> np.ndarray:
-    """Cut a crop out of an RGB image (H, W, 3): (size, size, 3), both uint8, black outside of the image.
+    """The crop (size, size, 3) of one image, see `crop_images`."""
+    out = np.empty((1, crop.size, crop.size, 3), np.uint8)
+    crop_images([image], crop, out, reduction=reduction)
+    return out[0]
 
-    A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as the authors do. A
-    turned one is turned, cut and resized by one bilinear map: in a fifth of the time of one step after the other, and
-    on photos in the mean 0.6 to 1.5 grey levels away from that. For it the image may be smaller by `reduction`, see
-    `Crop.reduction`.
+
+def crop_images(
+    images: Iterable[np.ndarray],
+    crop: Crop,
+    out: np.ndarray,
+    occluder: tuple[float, float, int, int] | None = None,
+    reduction: int = 1,
+) -> None:
+    """Cut a crop out of T RGB images (H, W, 3) into `out` (T, size, size, 3), all uint8.
+
+    Black is what lies outside of an image, and under an `occluder`, see `Draw`. An iterator is asked for an image when
+    the one before is done: what was just decoded is cropped out of the processor's cache.
+
+    A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as the authors do; where
+    it enlarges, OpenCV gives the same to one grey level in a seventh of the time. A turned one is turned, cut and
+    resized by one bilinear map: in a fifth of the time of one step after the other, and on photos in the mean 0.6 to
+    1.5 grey levels away from that. For it the images may be smaller by `reduction`, see `Crop.reduction`.
     """
+    cut = _turned(crop, reduction) if crop.turned or max(crop.cut_size) > _LARGEST else _straight(crop)
+    for image, target in zip(images, out, strict=True):
+        found = cut(image)
+        if crop.flip:
+            cv2.flip(found, 1, dst=target)
+        else:
+            target[:] = found
+    if occluder:
+        x, y, width, height = occluder
+        left, top = int(x * crop.size - width / 2), int(y * crop.size - height / 2)
+        out[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = 0
+
+
+def _turned(crop: Crop, reduction: int) -> Callable[[np.ndarray], np.ndarray]:
     w, h = crop.cut_size
-    if crop.turned or max(w, h) > _LARGEST:
-        # cv2 puts pixel centres at integers, the affine maps here at half integers.
-        shrink = geometry.scaling(crop.size / w, crop.size / h) @ crop.cut @ geometry.scaling(reduction, reduction)
-        centres = geometry.translation(-0.5, -0.5) @ shrink @ geometry.translation(0.5, 0.5)
+    shrink = geometry.scaling(crop.size / w, crop.size / h) @ crop.cut @ geometry.scaling(reduction, reduction)
+    # cv2 puts pixel centres at integers, the affine maps here at half integers.
+    centres = (geometry.translation(-0.5, -0.5) @ shrink @ geometry.translation(0.5, 0.5))[:2]
+
+    def cut(image: np.ndarray) -> np.ndarray:
         # OpenCV is twice as fast on four channels as on three.
         four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-        cut = cv2.warpAffine(four, centres[:2], (crop.size, crop.size), flags=cv2.INTER_LINEAR)
-        cut = cv2.cvtColor(cut, cv2.COLOR_RGBA2RGB)
-        return cv2.flip(cut, 1) if crop.flip else cut
+        found = cv2.warpAffine(four, centres, (crop.size, crop.size), flags=cv2.INTER_LINEAR)
+        return cv2.cvtColor(found, cv2.COLOR_RGBA2RGB)
+
+    return cut
+
+
+def _straight(crop: Crop) -> Callable[[np.ndarray], np.ndarray]:
+    w, h = crop.cut_size
     x1, y1 = (-crop.cut[:2, 2]).round().astype(int).tolist()
-    cut = _slice(image, x1, y1, w, h)
-    if (w, h) != (crop.size, crop.size):
-        resized = Image.fromarray(cut).resize((crop.size, crop.size), Image.Resampling.BILINEAR)
-        cut = np.asarray(resized)
-    return cv2.flip(cut, 1) if crop.flip else cut
+    side = (crop.size, crop.size)
+
+    def cut(image: np.ndarray) -> np.ndarray:
+        window = _slice(image, x1, y1, w, h)
+        if max(w, h) <= crop.size:
+            return cv2.resize(window, side)
+        return np.asarray(Image.fromarray(window).resize(side, Image.Resampling.BILINEAR))
+
+    return cut
 
 
 def _slice(image: np.ndarray, x1: int, y1: int, w: int, h: int) -> np.ndarray:
@@ -222,23 +263,6 @@ def _slice(image: np.ndarray, x1: int, y1: int, w: int, h: int) -> np.ndarray:
     out = np.zeros((h, w, *image.shape[2:]), np.uint8)
     if bottom > top and right > left:
         out[top - y1 : bottom - y1, left - x1 : right - x1] = inside
-    return out
-
-
-def crop_frames(
-    frames: list[np.ndarray],
-    crop: Crop,
-    occluder: tuple[float, float, int, int] | None = None,
-    reduction: int = 1,
-) -> np.ndarray:
-    """Crops (T, size, size, 3) uint8 of frames (H, W, 3), black outside of them and under an `occluder`, see `Draw`."""
-    out = np.empty((len(frames), crop.size, crop.size, 3), np.uint8)
-    for crop_of, frame in zip(out, frames, strict=True):
-        crop_of[:] = crop_image(frame, crop, reduction)
-    if occluder:
-        x, y, width, height = occluder
-        left, top = int(x * crop.size - width / 2), int(y * crop.size - height / 2)
-        out[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = 0
     return out
 
 

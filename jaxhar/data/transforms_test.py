@@ -51,6 +51,23 @@ def test_straight_crop_equals_cut_and_resize(box):
     np.testing.assert_allclose(crop.affine, affine, atol=1e-12)
 
 
+@pytest.mark.parametrize("side", [48, 95, 96])
+def test_an_enlarging_straight_crop_equals_cut_and_resize_to_one_grey_level(side):
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    box = np.array([-10.0, 100, side - 10, 100 + side])
+    found = transforms.crop_image(image, transforms.plan_crop(box, (320, 240), 96))
+    np.testing.assert_allclose(found.astype(int), literal_crop(image, box, 0, 96)[0], atol=side < 96)
+
+
+def test_images_are_cropped_one_by_one_as_an_iterator_gives_them():
+    images = [smooth_image(160, 120), smooth_image(160, 120)[::-1].copy()]
+    for draw in (Draw(), Draw(flip=True), Draw(angle=20), Draw(angle=20, flip=True)):
+        crop = transforms.plan_crop(np.array([20.0, 10, 100, 90]), (160, 120), 64, draw)
+        out = np.empty((2, 64, 64, 3), np.uint8)
+        transforms.crop_images(iter(images), crop, out)
+        np.testing.assert_array_equal(out, [transforms.crop_image(image, crop) for image in images])
+
+
 @pytest.mark.parametrize("angle", [-30.0, -5.0, 15.0, 40.0])
 @pytest.mark.parametrize("box", [(60, 40, 260, 240), (-20, 10, 200, 250), (180, 60, 330.5, 310.5)])
 def test_turned_crop_equals_turn_expand_cut_resize(angle, box):
@@ -114,7 +131,7 @@ def test_shift_is_multiplied_by_scale():
 def test_pixels_outside_are_black_and_powers_apply_per_channel():
     image = np.full((40, 40, 3), 128, np.uint8)
     crop = transforms.plan_crop(np.array([-40.0, 0, 40, 80]), (40, 40), 80)
-    frames = transforms.crop_frames([image], crop)[None]
+    frames = transforms.crop_image(image, crop)[None, None]
     assert frames.shape == (1, 1, 80, 80, 3) and frames.dtype == np.uint8
     out = network_input({"frames": frames, "power": np.array([[[0.9, 1.0, 1.1]]], np.float32)})[0]
     assert (out[0, :, :39] == -1).all() and (out[0, 41:] == -1).all()
