@@ -104,13 +104,11 @@ class Conv(nnx.Module):
         return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def ready_kernels(model: nnx.Module) -> nnx.Module:
-    """A copy whose 1x1 kernels have the type of the arithmetic, so that no call has to convert them."""
-    model = nnx.clone(model)
+def ready_kernels(model: nnx.Module) -> None:
+    """Give 1x1 kernels the type of the arithmetic, so that no call has to convert them."""
     for _, module in nnx.iter_modules(model):
-        if isinstance(module, Conv) and module.kernel.shape[:2] == (1, 1):
+        if isinstance(module, Conv) and module.kernel.shape[:2] == (1, 1) and module.kernel.dtype != module.dtype:
             module.kernel = nnx.Param(module.kernel[...].astype(module.dtype))
-    return model
 
 
 class ConvTranspose(nnx.Module):
