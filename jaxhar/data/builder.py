@@ -6,6 +6,7 @@ only its own frames are read. A shard may be written anywhere: the description o
 
 import contextlib
 import io
+import resource
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,13 @@ def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
 
 
 def sources(folder: Path) -> tuple[Any, Any]:
-    """Random access to the labels of all records, and to their frames as JPEG bytes, one record's after the other's."""
+    """Random access to the labels of all records, and to their frames as JPEG bytes, one record's after the other's.
+
+    Every file that was read from stays open, hundreds in a large set: the process is given what the system allows it.
+    """
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= now < 1 << 16:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 1 << 16) if most >= 0 else 1 << 16, most))
     builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
     frames = sorted(str(path) for path in (folder / "packed_frames").iterdir())
     return builder.as_data_source(split=_SPLIT), array_record_data_source.ArrayRecordDataSource(frames)

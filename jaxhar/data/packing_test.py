@@ -103,6 +103,25 @@ def test_frames_are_read_one_by_one_and_are_those_of_their_record(root, tmp_path
             frames[len(packed)]
 
 
+@pytest.mark.parametrize("hard", [4096, 40])
+def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch, hard):
+    monkeypatch.setattr(packing, "_FEWEST_SEQUENCES", 1)
+    path, _ = records.packed(make(root), tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from jaxhar.data import builder, records; import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (min({hard}, 60), {hard}))\n"
+        f"for again in range(4):\n"
+        f"    source = records.Records(Path(sys.argv[1]), list(range({COUNT})))\n"
+        f"    print(sum(len(source[i]['frames'][0]) for i in range({COUNT})))\n"
+        "    globals()[f'kept{again}'] = source"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    if hard > 60:
+        assert done.returncode == 0 and len(done.stdout.split()) == 4, done.stderr
+    else:
+        assert f"packed records in {path} takes more open files than this process may have" in done.stderr
+
+
 def test_processes_give_the_same_bytes(root, tmp_path, whole):
     assert content(records.pack(make(root), tmp_path / "c", means=Means(workers=2))) == whole
     assert read(root) == list(range(COUNT))

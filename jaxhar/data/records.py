@@ -5,11 +5,13 @@ labels; `Records` reads them. What a record means for training is the business o
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -243,6 +245,11 @@ class Records:
             yield
         except Exception as error:  # of array_record, of protobuf, of TFDS
             reason = " ".join(str(error).split())[:200] or type(error).__name__
+            if os.strerror(errno.EMFILE) in str(error):
+                raise Problem(
+                    f"reading the packed records in {self._folder} takes more open files than this process may have; "
+                    "raise its limit, as by ulimit -Hn 65536"
+                ) from error
             raise Problem(
                 f"the packed records in {self._folder} are damaged ({reason}); delete that folder, to pack them again"
             ) from error
