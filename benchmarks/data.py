@@ -27,7 +27,7 @@ def clips(width: int, height: int) -> Measured:
 def reading(size: tuple[int, int]) -> dict[str, list[float]]:
     """Clips a second of decoding alone and of the whole pipeline, in turns."""
     settings = Penn(
-        # For a few records, Grain's shuffling takes long: 2 ms for each one of eight, 0.2 ms of 64.
+        # For a few records, Grain's shuffling takes long: 2 ms for each one of eight, 0.3 ms of 64.
         synth=Synth(64, 1, 16, 1, frames=(48, 64), size=size),
         clip_frames=LENGTH,
         image_size=256,
