@@ -1,4 +1,4 @@
-"""Reading a file or saying why not; writing one so that its name always stands for a whole one."""
+"""Reading a file or saying why not; writing one so that its name always stands for a whole one; having many open."""
 
 import errno
 import json
@@ -73,3 +73,14 @@ def cannot_write(path: Path, error: OSError) -> Problem:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "make room on the disk" if full else "check the path and the permissions"
     return Problem(f"cannot write {path}: {error.strerror or error}; {advice} and start again")
+
+
+def allow_many_open() -> None:
+    """Let the process have as many files open as the system allows it, up to 65536; it starts with 1024 on many."""
+    import resource  # of Unix alone
+
+    most, (now, limit) = 1 << 16, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now != resource.RLIM_INFINITY and now < most:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (most if limit == resource.RLIM_INFINITY else min(most, limit), limit)
+        )

@@ -6,7 +6,6 @@ only its own frames are read. A shard may be written anywhere: the description o
 
 import contextlib
 import io
-import resource
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import example_serializer, file_adapters, naming
 
+from jaxhar import files
 from jaxhar.data.records import Record
 
 _NAME, _VERSION, _SPLIT = "packed_sequences", "1.0.0", "sequences"
+_FRAMES = "packed_frames"
 _FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
 
@@ -46,7 +47,7 @@ def shard(folder: Path, number: int, count: int) -> Path:
 
 def frames_of(folder: Path, number: int, count: int) -> Path:
     """The file of a shard's frames."""
-    return folder / "packed_frames" / shard(folder, number, count).name.replace(_NAME, "packed_frames")
+    return folder / _FRAMES / shard(folder, number, count).name.replace(_NAME, _FRAMES)
 
 
 def _template(folder: Path) -> naming.ShardedFileTemplate:
@@ -67,11 +68,10 @@ def write_shard(labels: Path, frames: Path, form: Any, records: Iterable[Record]
             yield i, example.SerializeToString(deterministic=True)  # else the order of the fields is left to chance
 
     try:
-        writer = array_record_module.ArrayRecordWriter(str(frames), "group_size:1,uncompressed")
-        try:
+        with contextlib.closing(
+            array_record_module.ArrayRecordWriter(str(frames), "group_size:1,uncompressed")
+        ) as writer:
             file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(labels, serialized())
-        finally:
-            writer.close()
     except RuntimeError as error:  # so does array_record tell of a full disk
         raise OSError(str(error)) from error
 
@@ -112,11 +112,9 @@ def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
 def sources(folder: Path) -> tuple[Any, Any]:
     """Random access to the labels of all records, and to their frames as JPEG bytes, one record's after the other's.
 
-    Every file that was read from stays open, hundreds in a large set: the process is given what the system allows it.
+    Every file that was read from stays open, hundreds in a large set.
     """
-    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= now < 1 << 16:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 1 << 16) if most >= 0 else 1 << 16, most))
+    files.allow_many_open()
     builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
-    frames = sorted(str(path) for path in (folder / "packed_frames").iterdir())
+    frames = sorted(str(path) for path in (folder / _FRAMES).iterdir())
     return builder.as_data_source(split=_SPLIT), array_record_data_source.ArrayRecordDataSource(frames)

@@ -108,12 +108,11 @@ def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch
     monkeypatch.setattr(packing, "_FEWEST_SEQUENCES", 1)
     path, _ = records.packed(make(root), tmp_path)
     code = (
-        "import sys; from pathlib import Path; from jaxhar.data import builder, records; import resource\n"
+        "import resource, sys; from pathlib import Path; from jaxhar.data import builder, records\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, (min({hard}, 60), {hard}))\n"
-        f"for again in range(4):\n"
-        f"    source = records.Records(Path(sys.argv[1]), list(range({COUNT})))\n"
-        f"    print(sum(len(source[i]['frames'][0]) for i in range({COUNT})))\n"
-        "    globals()[f'kept{again}'] = source"
+        f"sources = [records.Records(Path(sys.argv[1]), list(range({COUNT}))) for _ in range(4)]\n"
+        "for source in sources:\n"
+        f"    print(sum(len(source[i]['frames'][0]) for i in range({COUNT})))"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     if hard > 60:

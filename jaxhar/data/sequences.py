@@ -156,6 +156,7 @@ def to_example(
     crop = transforms.plan_crop(box, image_size, size, draw)
     name = record["name"].decode()
     shrink = crop.reduction
+    # a clip of a short sequence has frames several times in a row
     read = functools.lru_cache(1)(lambda i: records.decode(record["frames"][i], f"sequence {name}", shrink))
     pictures = np.empty((len(frames), size, size, 3), np.uint8)
     transforms.crop_images(map(read, frames), crop, pictures, draw.occluder, shrink)
