@@ -8,6 +8,7 @@ from jax import lax
 
 from benchmarks.common import Contenders, jitted, random
 from jaxhar.nn import platform
+from jaxhar.nn.convolution import convolve
 from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.layers import max_pool
 
@@ -22,15 +23,30 @@ def with_gradient(function: Callable, *args) -> Callable[[], object]:
     return jitted(both, *args)
 
 
-def convolution(x, kernel, groups=1):
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=groups)
+def convolution(x, kernel, stride=1, groups=1):
+    layout, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
+    return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=layout, feature_group_count=groups)
 
 
 def chosen(function: Callable, *args) -> Callable[[], object]:
     """As `jitted`, with the compiler options of the platform."""
     compiled = platform.jit(function)
     return lambda: jax.block_until_ready(compiled(*args))
+
+
+def stem(images: int, size: int, inputs: int, outputs: int, stride: int) -> dict[str, Callable]:
+    """The rows of a 3x3 convolution's gradients, of a network's stem."""
+    x, kernel = random(images, size, size, inputs), random(3, 3, inputs, outputs)
+    g = jnp.ones(convolution(x, kernel, stride).shape)
+
+    def contenders() -> Contenders:
+        def gradients(function):
+            return chosen(lambda x, kernel, g: jax.vjp(lambda *a: function(*a, stride), x, kernel)[1](g), x, kernel, g)
+
+        return {"ours": gradients(convolve), "XLA's": gradients(convolution)}
+
+    form = f"3x3{'/2' if stride == 2 else ''}, {images}x{size}x{size}x{inputs} to {outputs}"
+    return {f"gradients of {form}": contenders}
 
 
 def product(x, kernel):
@@ -40,7 +56,7 @@ def product(x, kernel):
 
 def rows() -> dict[str, Callable[[], Contenders]]:
     x, k, small = random(2, 32, 32, 576), random(5, 5, 576, 1), random(64, 8, 8, 192)
-    point, stem = random(192, 192), random(64, 32, 32, 24)
+    point, pooled = random(192, 192), random(64, 32, 32, 24)
     image, full = random(1, 128, 128, 32), random(3, 3, 32, 64)
     wide, square = random(1024, 576), random(576, 576)
     halves = wide.astype(jnp.bfloat16), square.astype(jnp.bfloat16)
@@ -62,14 +78,18 @@ def rows() -> dict[str, Callable[[], Contenders]]:
             "as convolution": with_gradient(lambda x, w: convolution(x, w[None, None]), small, point),
         },
         "max-pool 3x3/2, 64x32x32x24, with gradients": lambda: {
-            "ours": with_gradient(lambda x: max_pool(x, 3), stem),
-            "reduce_window": with_gradient(windowed, stem),
+            "ours": with_gradient(lambda x: max_pool(x, 3), pooled),
+            "reduce_window": with_gradient(windowed, pooled),
         },
         "3x3, 1x128x128x32 to 64": lambda: {
             "ours, with the platform's options": chosen(convolution, image, full),
             "without": jitted(convolution, image, full),
             "without, in bfloat16": jitted(convolution, image.astype(jnp.bfloat16), full.astype(jnp.bfloat16)),
         },
+        **stem(4, 128, 32, 64, 1),
+        **stem(4, 64, 64, 96, 1),
+        **stem(4, 128, 64, 96, 2),
+        **stem(8, 64, 192, 192, 2),
         "1x1, 1x32x32x576, bfloat16": lambda: {
             "ours, float32 out": chosen(product, *halves),
             "bfloat16 out": chosen(jnp.matmul, *halves),

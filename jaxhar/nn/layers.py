@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxhar.nn.convolution import convolve
 from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.platform import wide
 
@@ -100,8 +101,7 @@ class Conv(nnx.Module):
         if kernel.shape[:2] == (1, 1) and self.stride == 1:
             # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, which is slower.
             return product(x.astype(self.dtype), kernel[0, 0].astype(self.dtype), rest)
-        x, kernel, strides = x.astype(rest), kernel.astype(rest), (self.stride, self.stride)
-        return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return convolve(x.astype(rest), kernel.astype(rest), self.stride)
 
 
 def ready_kernels(model: nnx.Module) -> None:
