@@ -1,6 +1,7 @@
 """Single layers: our forms against XLA's own."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +14,18 @@ from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.layers import max_pool
 
 
-def with_gradient(function: Callable, *args) -> Callable[[], object]:
+def pulled(function: Callable) -> Callable:
     """Value and the gradients of all arguments."""
 
     def both(*args):
         out, pull = jax.vjp(function, *args)
         return out, pull(out)
 
-    return jitted(both, *args)
+    return both
+
+
+def with_gradient(function: Callable, *args) -> Callable[[], object]:
+    return jitted(pulled(function), *args)
 
 
 def convolution(x, kernel, stride=1, groups=1):
@@ -34,19 +39,16 @@ def chosen(function: Callable, *args) -> Callable[[], object]:
     return lambda: jax.block_until_ready(compiled(*args))
 
 
-def stem(images: int, size: int, inputs: int, outputs: int, stride: int) -> dict[str, Callable]:
-    """The rows of a 3x3 convolution's gradients, of a network's stem."""
-    x, kernel = random(images, size, size, inputs), random(3, 3, inputs, outputs)
-    g = jnp.ones(convolution(x, kernel, stride).shape)
+def stem(images: int, size: int, inputs: int, outputs: int, stride: int) -> dict[str, Callable[[], Contenders]]:
+    """The row of one 3x3 convolution of a stem with its gradients."""
 
     def contenders() -> Contenders:
-        def gradients(function):
-            return chosen(lambda x, kernel, g: jax.vjp(lambda *a: function(*a, stride), x, kernel)[1](g), x, kernel, g)
+        x, kernel = random(images, size, size, inputs), random(3, 3, inputs, outputs)
+        forms = {"ours": convolve, "XLA's": convolution}
+        return {name: chosen(pulled(partial(form, stride=stride)), x, kernel) for name, form in forms.items()}
 
-        return {"ours": gradients(convolve), "XLA's": gradients(convolution)}
-
-    form = f"3x3{'/2' if stride == 2 else ''}, {images}x{size}x{size}x{inputs} to {outputs}"
-    return {f"gradients of {form}": contenders}
+    form = "3x3" if stride == 1 else f"3x3/{stride}"
+    return {f"{form}, {images}x{size}x{size}x{inputs} to {outputs}, with gradients": contenders}
 
 
 def product(x, kernel):

@@ -33,8 +33,8 @@ class Forms:
 
 #: One frame's 32x32x576 tensor (2.4 MB) stays in the cache, sixteen do not.
 #: Up to 144 channels, 25 taps and their window of the input fit the 48 KB first-level cache.
-#: With those gradients a training step (reception-mpii, one block) takes 0.94 of the time for four images, 0.97 for
-#: eight, and no less for sixteen.
+#: With the written gradients of convolutions a training step (reception-mpii, one block) takes 0.94 of its time for
+#: four images, 0.97 for eight, 0.99 for sixteen.
 #: With float32 results, products in bfloat16 are twice as fast as in float32; with results in bfloat16, and in all
 #: convolutions and sums, XLA:CPU is slower in bfloat16.
 #: Convolutions and products use both cores better in Eigen than in YNNPACK, XLA's first choice; products in bfloat16
