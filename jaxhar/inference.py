@@ -107,11 +107,12 @@ def prepare(model: nnx.Module) -> tuple[Structure, nnx.State]:
     """
     before, parts = _prepared.get(model, (None, None))
     if before is None or parts is None or before.changed():
-        view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
-        ready_kernels(view)  # the model's own stay as they are
-        graphdef, state = nnx.split(view)
-        parts = Structure(graphdef, any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))), state
-        _prepared[model] = _Contents(model), parts
+        with platform.uncollected():
+            view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
+            ready_kernels(view)  # the model's own stay as they are
+            graphdef, state = nnx.split(view)
+            parts = Structure(graphdef, any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))), state
+            _prepared[model] = _Contents(model), parts
     return parts
 
 

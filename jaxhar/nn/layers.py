@@ -38,7 +38,7 @@ def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     rows_columns, (fan_in, fan_out) = math.prod(shape[:-2]), shape[-2:]
     limit = math.sqrt(6 / (rows_columns * (fan_in + fan_out)))
     seed = np.asarray(jax.random.key_data(key)).tolist()
-    return jnp.asarray(np.random.default_rng(seed).uniform(-limit, limit, shape), dtype)
+    return jax.device_put(np.random.default_rng(seed).uniform(-limit, limit, shape).astype(dtype))
 
 
 class Norm(nnx.BatchNorm):

@@ -1,6 +1,8 @@
 """Which form of a layer is fast where. The only place that asks for the platform; models do not know about it."""
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -80,11 +82,28 @@ class jit:
         half = self._half(*args)
         if half not in self._made:
             self._made[half] = self._make(half)
-        return self._made[half](*args)
+        with uncollected():
+            return self._made[half](*args)
 
     def compilations(self) -> int:
         """How many programs there are by now."""
         return sum(made._cache_size() for made in self._made.values())
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for no garbage meanwhile.
+
+    Nearly all of the hundreds of thousands of objects that come of tracing a network stay; going through them, and
+    through those of every imported library, again and again took up to half of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @cache
