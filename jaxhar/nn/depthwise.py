@@ -38,21 +38,21 @@ def _pad(x: Array, kh: int, kw: int) -> Array:
 @jax.jit  # traced once for each shape: writing out the taps of every layer took longer than reading the program back
 def _forward(x: Array, kernel: Array) -> Array:
     kh, kw, channels, _ = kernel.shape
-    height, width = x.shape[1:3]
+    n, height, width, _ = x.shape
     limit = forms().depthwise_channels
     # The barriers keep XLA from pulling pieces of the chain into its neighbours, which would build every shifted copy.
     padded = lax.optimization_barrier(_pad(x, kh, kw))
 
     def product(i: int, j: int, lo: int, hi: int) -> Array:
         # In the words of `lax`: indices and operators take several times as long to trace.
-        window = lax.slice(padded, (0, i, j, lo), (len(x), i + height, j + width, hi))
+        window = lax.slice(padded, (0, i, j, lo), (n, i + height, j + width, hi))
         tap = lax.reshape(lax.slice(kernel, (i, j, lo, 0), (i + 1, j + 1, hi, 1)), (hi - lo,))
         return lax.mul(window, lax.broadcast_in_dim(tap, window.shape, (3,)))
 
     def sums(lo: int, hi: int) -> Array:
         return reduce(lax.add, (product(i, j, lo, hi) for i in range(kh) for j in range(kw)))
 
-    pieces = 1 if limit is None else next(n for n in range(-(-channels // limit), channels + 1) if channels % n == 0)
+    pieces = 1 if limit is None else next(p for p in range(-(-channels // limit), channels + 1) if channels % p == 0)
     step = channels // pieces
     parts = lax.optimization_barrier(tuple(sums(c, c + step) for c in range(0, channels, step)))
     return parts[0] if pieces == 1 else jnp.concatenate(parts, axis=-1)
