@@ -53,7 +53,7 @@ def load(path: Path, expected: str) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> Problem:
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError):  # what SciPy raises for this form
         return Problem(f"{path} is a MATLAB 7.3 file, which is HDF5 inside; save it in MATLAB with the option -v7")
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return Problem(f"{path} cannot be read as a MATLAB file ({reason}); restore it")

@@ -95,8 +95,9 @@ class jit:
 def uncollected() -> Iterator[None]:
     """Python looks for no garbage meanwhile.
 
-    Nearly all of the hundreds of thousands of objects that come of tracing a network stay; going through them, and
-    through those of every imported library, again and again took up to half of the time.
+    Nearly all of the many objects that come of tracing a network stay. Going through them, and through those of every
+    imported library, again and again took 0.3 of the 0.8 s of tracing SPNet, and beside torch 0.2 of 0.35 s of
+    `inference.prepare`.
     """
     enabled = gc.isenabled()
     gc.disable()
