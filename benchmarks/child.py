@@ -23,7 +23,8 @@ def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
     import jax.numpy as jnp
 
     from benchmarks import networks
-    from jaxhar import compiled, zoo
+    from jaxhar import zoo
+    from jaxhar.host import compile_cache as compiled
 
     compiled.keep()
     config = zoo.config(name)
@@ -60,7 +61,7 @@ def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float
 
 def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[float]]:
     """Milliseconds of a training step of every contender, in turns."""
-    from jaxhar import process
+    from jaxhar.host import process
 
     process.keep_freed_memory()  # before there are threads
 
@@ -73,7 +74,7 @@ def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[fl
 
 def reading(width: str, height: str) -> dict[str, list[float]]:
     """Clips a second that the data pipeline and decoding alone give, in turns."""
-    from jaxhar import process
+    from jaxhar.host import process
 
     process.keep_freed_memory()
 

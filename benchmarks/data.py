@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from benchmarks.common import Measured, Row, alone
-from jaxhar.data import presets, records, transforms
-from jaxhar.data.penn import Penn
-from jaxhar.data.synthetic import Synth
+from jaxhar.data import presets, transforms
+from jaxhar.data.formats import jpeg
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.penn.settings import Penn
 
 CLIPS, BATCH, LENGTH, THREADS = 64, 4, 16, 2
 #: Pictures of Penn Action, of webcams, and of MPII.
@@ -47,7 +48,7 @@ def reading(size: tuple[int, int]) -> dict[str, list[float]]:
             record = kept[number % len(kept)]
             steps = int(rng.integers(1, 4))
             for i in set(transforms.clip_frames(len(record["frames"]), steps, LENGTH)):
-                records.decode(record["frames"][i], "")
+                jpeg.decode(record["frames"][i], "")
 
         for seed in range(5):
             with ThreadPoolExecutor(THREADS) as pool:

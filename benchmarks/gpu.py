@@ -24,10 +24,11 @@ from jax.extend.core import jaxprs_in_params
 from benchmarks import networks
 from benchmarks.common import Contenders, Measured, Row, jitted, random, take_turns
 from benchmarks.layers import convolution, with_gradient
-from jaxhar import cost, zoo
-from jaxhar.batch import network_input
-from jaxhar.data.penn import Penn
-from jaxhar.data.synthetic import Synth
+from jaxhar import zoo
+from jaxhar.core.batch import network_input
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.penn.settings import Penn
+from jaxhar.nn import cost
 from jaxhar.nn.depthwise import depthwise
 
 KINDS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

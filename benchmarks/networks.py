@@ -20,9 +20,10 @@ from torch import nn
 import torch_ref
 import torch_ref.losses
 from benchmarks.common import Contenders, Measured, Row, alone, random
-from jaxhar import export, infer, losses, port, zoo
-from jaxhar.net import Net
-from jaxhar.train import TrainState, make_step
+from jaxhar import export, infer, port, zoo
+from jaxhar.training.losses import multitask as losses
+from jaxhar.training.step import TrainState, make_step
+from jaxhar.weights.net import Net
 
 NAMES = ("reception-mpii", "reception-penn", "spnet-penn")
 WEIGHTS = {"pose": 1.0, "visible": 0.01, "action": 1.0}

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.common import Measured
-from jaxhar import files
+from jaxhar.host import files
 
 PATH = Path(__file__).with_name("results.json")
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Measured, Row
-from jaxhar import infer, predict, zoo
-from jaxhar.data import synthetic
-from jaxhar.video import VideoWriter, open_source
+from jaxhar import infer, zoo
+from jaxhar.data.formats.video import VideoWriter, open_source
+from jaxhar.data.generate import film as synthetic
+from jaxhar.predict import predictor as predict
 
 FRAMES = 96
 

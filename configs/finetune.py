@@ -3,7 +3,7 @@
     python launch.py --config=configs/finetune.py:DIR
     python launch.py --config=configs/finetune.py:DIR,WEIGHTS --config.train.steps=1000
 
-DIR holds CLASS/*.mp4, *.jpg or *.png, or a CSV file that lists them (`jaxhar.data.own_folder`). WEIGHTS is a ported
+DIR holds CLASS/*.mp4, *.jpg or *.png, or a CSV file that lists them (`jaxhar.data.own.folder`). WEIGHTS is a ported
 network, a .safetensors file or a training run; without it the folder reception-penn, which `jaxhar weights
 reception-penn` leaves. A quarter of the people is tested on.
 
@@ -13,9 +13,9 @@ each clip in place of once in every step.
 
 from pathlib import Path
 
-from jaxhar import finetune
-from jaxhar.config import Experiment
-from jaxhar.errors import Usage
+from jaxhar.finetune import run as finetune
+from jaxhar.host.errors import Usage
+from jaxhar.training.experiment import Experiment
 
 WEIGHTS = "reception-penn"
 

@@ -16,18 +16,18 @@ from dataclasses import replace
 import optax
 
 from jaxhar import zoo
-from jaxhar.config import Evaluation, Experiment, Train, pick
+from jaxhar.core.skeleton import PA17
 from jaxhar.data import transforms
-from jaxhar.data.h36m import H36M
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mixed import Mixed
-from jaxhar.data.mpii import MPII
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import PCKh
-from jaxhar.metrics3d import MPJPE, AbsoluteMPJPE, ProcrustesMPJPE
-from jaxhar.optim import QUICK, Optimizer, keras_rmsprop
-from jaxhar.scores import Published
-from jaxhar.skeleton import PA17
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.evaluation.metrics import PCKh
+from jaxhar.evaluation.metrics_3d import MPJPE, AbsoluteMPJPE, ProcrustesMPJPE
+from jaxhar.evaluation.results import Published
+from jaxhar.training.experiment import Evaluation, Experiment, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 METRICS = (MPJPE(), MPJPE(authors=True), ProcrustesMPJPE(), AbsoluteMPJPE())
 

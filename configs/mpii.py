@@ -16,14 +16,14 @@ from dataclasses import replace
 import optax
 
 from jaxhar import zoo
-from jaxhar.config import Experiment, Train, pick
 from jaxhar.data import transforms
-from jaxhar.data.mpii import MPII
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import AUCh, PCKh
-from jaxhar.optim import QUICK, Optimizer, keras_rmsprop
-from jaxhar.scores import Published
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.evaluation.metrics import AUCh, PCKh
+from jaxhar.evaluation.results import Published
+from jaxhar.training.experiment import Experiment, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 EPOCH = 22_246 // 24  # steps; persons of the training split in batches of 24
 

@@ -17,18 +17,18 @@ from dataclasses import replace
 import optax
 
 from jaxhar import zoo
-from jaxhar.config import Experiment, Stage, Train, pick
+from jaxhar.core.skeleton import PA20
 from jaxhar.data import presets, transforms
-from jaxhar.data.h36m import H36M
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mixed import Mixed
-from jaxhar.data.mpii import MPII
-from jaxhar.data.ntu import NTU
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import PCK
-from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
-from jaxhar.scores import Published
-from jaxhar.skeleton import PA20
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.ntu.settings import NTU
+from jaxhar.evaluation.metrics import PCK
+from jaxhar.evaluation.results import Published
+from jaxhar.training.experiment import Experiment, Stage, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
 
 EPOCH = 40_091 // 2  # steps; clips of the training subjects, two a step
 

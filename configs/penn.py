@@ -22,16 +22,16 @@ from dataclasses import replace
 import optax
 
 from jaxhar import zoo
-from jaxhar.config import Experiment, Stage, Train, pick
 from jaxhar.data import transforms
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.mixed import Mixed
-from jaxhar.data.mpii import MPII
-from jaxhar.data.penn import Penn
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import PCK
-from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
-from jaxhar.scores import Published
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.penn.settings import Penn
+from jaxhar.evaluation.metrics import PCK
+from jaxhar.evaluation.results import Published
+from jaxhar.training.experiment import Experiment, Stage, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
 
 PUBLISHED = (Published("accuracy/multi", 0.986, "multi-clip with flips, pose trained on MPII as well (CVPR'18)"),)
 EPOCH = 1258 // 2  # steps; training sequences, two clips a step

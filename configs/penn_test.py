@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from configs.recipes_test import QUICKLY
-from jaxhar import cli, config
-from jaxhar.errors import Usage
+from jaxhar.cli import main as cli
+from jaxhar.host.errors import Usage
+from jaxhar.training import experiment as config
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "penn.py"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxhar import config
 from jaxhar.data.mixed import Mixed
-from jaxhar.errors import Usage
+from jaxhar.host.errors import Usage
+from jaxhar.host.settings import override
+from jaxhar.training import experiment as config
 
 CONFIGS = Path(__file__).parent
 NARROW = {"model.num_blocks": 1, "model.width": 24, "model.stem_width": 4, "model.kernel_size": 1}
@@ -63,7 +64,7 @@ def test_demo_end_to_end(name, tmp_path):
     command = [sys.executable, CONFIGS.parent / "launch.py", f"--workdir={tmp_path}", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent, env={**os.environ, **QUICKLY})
     assert done.returncode == 0, done.stderr
-    experiment = config.override(config.load(f"{CONFIGS / name}.py:demo"), changes)
+    experiment = override(config.load(f"{CONFIGS / name}.py:demo"), changes)
     for out in (tmp_path, *(tmp_path / also for also in experiment.also)):
         results = json.loads((out / "results.json").read_text())
         assert results["examples"] and all(math.isfinite(v) for v in results["scalars"].values() if v is not None)

@@ -16,14 +16,14 @@ from dataclasses import replace
 import optax
 
 from jaxhar import zoo
-from jaxhar.config import Experiment, Stage, Train, pick
+from jaxhar.core.skeleton import PA17
 from jaxhar.data import presets, transforms
-from jaxhar.data.ntu import NTU
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import PCK
-from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, nesterov
-from jaxhar.skeleton import PA17
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.ntu.settings import NTU
+from jaxhar.evaluation.metrics import PCK
+from jaxhar.training.experiment import Experiment, Stage, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, nesterov
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.1)
 EPOCH = 40_091 // 4  # steps; clips of the training subjects, four a step

@@ -18,15 +18,15 @@ from dataclasses import replace
 import optax
 
 from jaxhar import zoo
-from jaxhar.config import Experiment, Stage, Train, pick
 from jaxhar.data import presets, transforms
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.mixed import Mixed
-from jaxhar.data.mpii import MPII
-from jaxhar.data.penn import Penn
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import PCK
-from jaxhar.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.penn.settings import Penn
+from jaxhar.evaluation.metrics import PCK
+from jaxhar.training.experiment import Experiment, Stage, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.01)
 EPOCH = 22_246 // 6  # steps

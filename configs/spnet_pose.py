@@ -13,19 +13,19 @@ The demo: 2 pyramids of 3 levels, narrow, on generated data in the forms of the 
 from dataclasses import replace
 
 from jaxhar import zoo
-from jaxhar.config import Evaluation, Experiment, Train, pick
+from jaxhar.core.skeleton import PA17
 from jaxhar.data import presets, transforms
-from jaxhar.data.h36m import H36M
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mixed import Mixed
-from jaxhar.data.mpii import MPII
-from jaxhar.data.ntu import NTU
-from jaxhar.data.penn import Penn
-from jaxhar.data.synthetic import Synth
-from jaxhar.losses import Multitask
-from jaxhar.metrics import PCKh
-from jaxhar.metrics3d import MPJPE, ProcrustesMPJPE
-from jaxhar.optim import QUICK, Optimizer, keras_rmsprop
-from jaxhar.skeleton import PA17
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.ntu.settings import NTU
+from jaxhar.data.penn.settings import Penn
+from jaxhar.evaluation.metrics import PCKh
+from jaxhar.evaluation.metrics_3d import MPJPE, ProcrustesMPJPE
+from jaxhar.training.experiment import Evaluation, Experiment, Train, pick
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 EPOCH = 22_246 // 14  # steps; persons of MPII's training split, 14 a step
 METRICS = (MPJPE(), MPJPE(authors=True), ProcrustesMPJPE())

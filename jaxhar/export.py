@@ -5,7 +5,6 @@ The file takes frames (B, T, H, W, 3), or (B, H, W, 3) of a network for stills, 
 `jaxhar.infer` gives: pose (K, B, T, J, D), visible (K, B, T, J) and, of an action network, action (K', B, A).
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import reduce
@@ -16,10 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import export
 
-from jaxhar import compiled, files
-from jaxhar.errors import Problem
+from jaxhar import zoo
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+from jaxhar.inference import infer
 from jaxhar.nn.layers import SeparableConv
+from jaxhar.weights import checkpoint
+from jaxhar.weights.flat import to_flat
+from jaxhar.weights.torch import to_torch, twin
 
 Array = jax.Array
 #: What an artifact or `jaxhar.infer` gives for frames.
@@ -76,7 +81,6 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
     """Write a folded network by jax.export; returns the artifact, read back."""
     try:
         import flatbuffers  # noqa: F401  what jax.export writes with
-        from jax import export
     except ImportError as error:
         raise Problem(f"this needs more packages: pip install 'jaxhar[export]' ({error})") from error
 
@@ -96,8 +100,6 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
 
 def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
     """Write a folded network as ONNX, through the PyTorch twin; returns the artifact as ONNX Runtime runs it."""
-    from jaxhar import port, zoo
-    from jaxhar.convert import twin
 
     try:
         import onnxruntime
@@ -108,7 +110,7 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
     name = next(name for name in zoo.names() if type(zoo.config(name)) is type(config))
     net = twin().create(name, **asdict(config))
     with files.replacing(out) as temporary:
-        twin().save_onnx(net, port.to_torch(port.to_flat(model)), offsets, _shape(model), temporary)
+        twin().save_onnx(net, to_torch(to_flat(model)), offsets, _shape(model), temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
     def run(frames: np.ndarray) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
     """Export a network and compare it with the live one.
 
     Args:
-      weights: what `jaxhar.checkpoint.load_model` takes.
+      weights: what `jaxhar.weights.checkpoint.load_model` takes.
       out: the file to write.
       form: "jax" or "onnx".
 
@@ -139,8 +141,6 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
     Raises:
       Problem: the weights cannot be read, packages are missing, the file cannot be written.
     """
-    from jaxhar import checkpoint
-    from jaxhar.inference import infer
 
     model = checkpoint.load_model(weights)[0]
     folded, offsets = fold(model)
@@ -154,19 +154,3 @@ def _shape(model: nnx.Module) -> tuple[int, ...]:
     config = model.config  # type: ignore[attr-defined]
     image = (config.image_size, config.image_size, 3)
     return (config.num_frames, *image) if config.num_frames else image
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `jaxhar export`."""
-    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
-    parser.add_argument("--format", choices=["jax", "onnx"], required=True, help="jax.export or ONNX")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar export` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
-    compiled.keep()
-    apart = run(args.weights, args.out, args.format)
-    size = args.out.stat().st_size / 1e6
-    print(f"{args.weights} -> {args.out}: {size:.1f} MB")
-    print("largest difference from the live network: " + ", ".join(f"{name} {d:.1e}" for name, d in apart.items()))

@@ -10,9 +10,11 @@ import onnxruntime
 import pytest
 from flax import nnx
 
-from jaxhar import checkpoint, cli, export, infer, port, zoo
-from jaxhar.models.reception import Config
+from jaxhar import export, infer, port, zoo
+from jaxhar.cli import main as cli
+from jaxhar.models.reception.network import Config
 from jaxhar.nn.layers import ConvNorm, Norm, SeparableNorm
+from jaxhar.weights import checkpoint
 from parity_tests import cases
 
 SMALL = {"image_size": 32, "num_blocks": 1, "width": 8, "stem_width": 2, "num_context": 0}

@@ -1,59 +1,56 @@
-"""Who may import whom: the layers of the package, read off the source files."""
+"""Who may import whom, read off the source files: one row a package, none of which may be missing."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
-#: What a module of the package may import of the package; names of folders cover what is in them.
-BASE = {"actions", "batch", "camera", "errors", "geometry", "heatmaps", "skeleton"}
-ALLOWED = {
-    "actions": set(),
-    "batch": set(),
-    "errors": set(),
-    "files": {"errors"},
-    "skeleton": set(),
-    "geometry": set(),
-    "camera": set(),
-    "heatmaps": {"batch", "skeleton", "geometry"},
-    "losses": BASE,
-    "metrics": BASE,
-    "metrics3d": BASE | {"metrics"},
-    "nn": BASE | {"nn"},
-    "models": BASE | {"nn", "models"},
-    "data": BASE | {"files", "data"},
-    "viz": BASE,
+BELOW = {"core", "host", "nn"}
+LIBRARY = BELOW | {"models", "data", "inference", "zoo", "evaluation", "weights", "training", "port", "export", "viz"}
+#: What the files of a package (or a module at the top) may import of the others.
+ROWS = {
+    "core": set(),
+    "host": set(),
+    "nn": set(),
+    "models": {"core", "nn", "host"},
+    "data": {"core", "host"},
+    "inference": {"core", "nn"},
+    "zoo": BELOW | {"models"},
+    "evaluation": {"core", "host", "inference"},
+    "weights": BELOW | {"zoo", "models"},
+    "training": BELOW | {"weights"},
+    "port": BELOW | {"weights", "zoo", "inference"},
+    "export": BELOW | {"weights", "zoo", "inference"},
+    "viz": {"core", "host", "evaluation", "training"},
+    "predict": LIBRARY,
+    "checks": LIBRARY,
+    "run": LIBRARY,
+    "finetune": LIBRARY | {"predict", "checks", "run"},
+    "cli": LIBRARY | {"predict", "checks", "run", "finetune"},
 }
-#: Modules that serve every network and data set: they name none.
-GENERIC = {"train", "net", "evaluate", "checkpoint", "optim", "history", "report", "scores"}
-#: Packages that only some modules may know.
+#: Packages that only some files may import, by folder or file under jaxhar/.
 GUARDED = {
-    "torch": set(),
-    "torch_ref": {"convert"},  # the twin's weight files, and for export its way to ONNX
-    "flax": {
-        "nn",
-        "models",
-        "zoo",
-        "port",
-        "inference",
-        "checkpoint",
-        "net",
-        "train",
-        "evaluate",
-        "overfit",
-        "doctor",
-        "finetune",
-        "frozen",
-        "export",
-        "cost",
-    },
-    "onnxruntime": {"export"},
-    "sklearn": {"baseline", "folds"},
-    "requests": {"download"},
-    "absl": {"data"},  # Grain's worker processes read its flags
+    "torch": {"weights/torch.py"},
+    "torch_ref": {"weights/torch.py"},
+    "onnxruntime": {"export.py"},
+    "sklearn": {"finetune"},
+    "requests": {"host/download.py"},
+    "absl": {"data/pipeline.py"},  # Grain's worker processes read its flags
+    "grain": {"data"},
+    "tensorflow_datasets": {"data/records/shards.py"},
+    "matplotlib": {"viz/plots.py"},
+    "jinja2": {"viz/report.py"},
 }
+
+
+def sources(folder: Path = ROOT / "jaxhar") -> list[Path]:
+    return [p for p in sorted(folder.rglob("*.py")) if not p.name.endswith("_test.py")]
 
 
 def imports(path: Path) -> set[str]:
@@ -67,57 +64,70 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def room(path: Path) -> str:
-    """The folder or module of the package that a file belongs to."""
-    return path.relative_to(ROOT / "jaxhar").with_suffix("").parts[0]
+def package(path: Path) -> str:
+    """The folder or module at the top of jaxhar/ that a file belongs to; "" for jaxhar/__init__.py."""
+    name = path.relative_to(ROOT / "jaxhar").with_suffix("").parts[0]
+    return "" if name == "__init__" else name
 
 
-SOURCES = [p for p in (ROOT / "jaxhar").rglob("*.py") if not p.name.endswith("_test.py") and p.name != "__init__.py"]
-MODULES = {room(p) for p in SOURCES}
+def modules_of(path: Path) -> Iterator[Path]:
+    """The files of jaxhar/ that a file imports."""
+    for name in imports(path):
+        if name.startswith("jaxhar."):
+            place = ROOT / name.replace(".", "/")
+            if place.with_suffix(".py").is_file():
+                yield place.with_suffix(".py")
 
 
-def of_package(names: set[str]) -> set[str]:
-    return {name.split(".")[1] for name in names if name.startswith("jaxhar.")} & MODULES
+def test_every_package_has_a_row():
+    assert {package(path) for path in sources()} - {""} == set(ROWS)
 
 
-def test_layers():
-    for path in SOURCES:
-        allowed = ALLOWED.get(room(path))
-        if allowed is not None:
-            assert of_package(imports(path)) <= allowed, path
+@pytest.mark.parametrize("name", ROWS)
+def test_a_package_imports_only_what_its_row_allows(name):
+    for path in sources():
+        if package(path) == name:
+            assert {package(other) for other in modules_of(path)} - {name, ""} <= ROWS[name], path
 
 
-def test_a_model_knows_no_other_model():
-    """Files of one family begin alike."""
-    for path in (p for p in SOURCES if p.parent.name == "models"):
-        family = f"jaxhar.models.{path.stem.split('_')[0]}"
-        others = {n for n in imports(path) if n.startswith("jaxhar.models") and not n.startswith(family)}
-        assert not others, path
+def test_a_family_imports_no_other_family():
+    for path in sources(ROOT / "jaxhar" / "models"):
+        families = {other.parent.name for other in modules_of(path) if package(other) == "models"}
+        assert families <= {path.parent.name}, path
 
 
-def test_the_loop_names_no_network_and_no_data_set():
-    for path in SOURCES:
-        if room(path) in GENERIC:
-            assert not of_package(imports(path)) & {"models", "zoo", "data", "losses"}, path
+def test_a_data_set_imports_no_other_data_set():
+    folder = ROOT / "jaxhar" / "data"
+    shared = {"data", "records", "formats", "generate"}
+    for path in sources(folder):
+        if path.parent != folder:
+            others = {other.parent.name for other in modules_of(path) if package(other) == "data"}
+            assert others <= shared | {path.parent.name}, path
 
 
-def test_heavy_packages_stay_in_their_rooms():
-    for path in SOURCES:
-        for package, rooms in GUARDED.items():
-            if any(name.split(".")[0] == package for name in imports(path)):
-                assert room(path) in rooms, (package, path)
-    for path in (ROOT / "torch_ref").rglob("*.py"):
+def test_no_import_goes_in_a_circle():
+    order = TopologicalSorter({path: set(modules_of(path)) - {path} for path in sources()})
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_special_packages_stay_where_they_are_used():
+    for path in sources():
+        for name, allowed in GUARDED.items():
+            if any(found.split(".")[0] == name for found in imports(path)):
+                place = path.relative_to(ROOT / "jaxhar")
+                assert {str(place), place.parts[0]} & allowed, (name, path)
+    for path in sources(ROOT / "torch_ref"):
         assert not {name.split(".")[0] for name in imports(path)} & {"jax", "flax", "jaxhar"}, path
 
 
-def test_inference_works_without_the_training_packages():
+def test_inference_and_prediction_work_without_the_training_packages():
     """In a process where they cannot be imported."""
     code = (
         "import sys\n"
         "for name in ('tensorflow_datasets', 'grain', 'tensorflow', 'torch', 'tensorboardX', 'matplotlib', 'jinja2'):\n"
         "    sys.modules[name] = None\n"
-        "import numpy as np, jaxhar, jaxhar.cli, jaxhar.predict, jaxhar.checkpoint\n"
-        "from jaxhar.models.reception import Config\n"
+        "import numpy as np, jaxhar, jaxhar.cli.main, jaxhar.predict.predictor, jaxhar.weights.checkpoint\n"
+        "from jaxhar.models.reception.network import Config\n"
         "model = jaxhar.zoo.create(Config.tiny(num_blocks=1, num_actions=3))\n"
         "print(jaxhar.infer(model, np.zeros((1, 2, 64, 64, 3), np.float32))['action'].shape)\n"
     )

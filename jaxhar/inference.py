@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxhar.batch import Batch, network_input
+from jaxhar.core.batch import Batch, network_input
 from jaxhar.nn import platform
 from jaxhar.nn.layers import ready_kernels
 

@@ -6,9 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxhar import keras, port, zoo
-from jaxhar.errors import Problem
-from jaxhar.models.reception import Config
+from jaxhar import port, zoo
+from jaxhar.host.errors import Problem
+from jaxhar.models.reception.network import Config
+from jaxhar.weights import keras
 from parity_tests import cases
 
 CASE = "ar_penn_small"

@@ -3,16 +3,19 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar import actions
-from jaxhar.errors import Usage
-from jaxhar.models import reception, spnet
-from jaxhar.models.action import ActionNet
-from jaxhar.models.reception import Config, PoseNet, Reception
-from jaxhar.models.spnet import SPNet
-from jaxhar.skeleton import PA16, PA17, PA20, Skeleton, of_size
+from jaxhar.core import classes as actions
+from jaxhar.core.skeleton import PA16, PA17, PA20, Skeleton, of_size
+from jaxhar.host.errors import Usage
+from jaxhar.models.reception import network as reception
+from jaxhar.models.reception.action import ActionNet
+from jaxhar.models.reception.network import Config, PoseNet, Reception
+from jaxhar.models.spnet import network as spnet
+from jaxhar.models.spnet.network import SPNet
+from jaxhar.nn.cost import count
 
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 
@@ -179,3 +182,12 @@ def _reception(config: Config, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
 
 
 _BUILDERS: dict[type, Any] = {reception.Config: _reception, spnet.Config: SPNet}
+
+
+def multiply_adds(config) -> int:
+    """Multiply-adds of one evaluation of a network on one image, or on one clip of its length."""
+    model = nnx.eval_shape(lambda: create(config))
+    model.eval()
+    graphdef, state = nnx.split(model)
+    frames = jax.ShapeDtypeStruct((1, config.num_frames or 1, config.image_size, config.image_size, 3), jnp.float32)
+    return count(lambda state, frames: nnx.merge(graphdef, state)(frames), state, frames)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxhar import infer, port, zoo
-from jaxhar.errors import Usage
-from jaxhar.models.reception import Config
+from jaxhar.host.errors import Usage
+from jaxhar.models.reception.network import Config
 
 
 def count(shapes, prefix):

@@ -14,8 +14,10 @@ from flax import nnx
 
 import torch_ref
 import torch_ref.losses
-from jaxhar import infer, losses, optim, port, zoo
-from jaxhar.models.reception import Config
+from jaxhar import infer, port, zoo
+from jaxhar.models.reception.network import Config
+from jaxhar.training import optim
+from jaxhar.training.losses import multitask as losses
 from parity_tests import cases
 from parity_tests.tolerances import DOUBLE, GRADIENTS, LOSSES, MOVES, OUTPUTS, STATISTICS, distance
 from torch_ref.layers import Norm

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from jaxhar.data import (
-    ntu_skeleton,
-    records,
-    sets,
-    synthetic,
-    synthetic_h36m,
-    synthetic_mpii,
-    synthetic_ntu,
-    synthetic_own,
-    synthetic_penn_authors,
-    transforms,
-)
-from jaxhar.data.synthetic import Synth
-from jaxhar.errors import Problem
+from jaxhar.data import sets, transforms
+from jaxhar.data.formats import jpeg
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.h36m import generate as synthetic_h36m
+from jaxhar.data.mpii import generate as synthetic_mpii
+from jaxhar.data.ntu import generate as synthetic_ntu
+from jaxhar.data.ntu import skeleton_file as ntu_skeleton
+from jaxhar.data.own import generate as synthetic_own
+from jaxhar.data.penn import generate as penn_generate
+from jaxhar.data.penn import generate_deephar as synthetic_penn_authors
+from jaxhar.data.records import record as records
+from jaxhar.data.records import store
+from jaxhar.host.errors import Problem
 
 SYNTH = Synth(4, 2, 2, 1, frames=(3, 4), size=(64, 48))
 #: Form -> data set, where in its generated layout it lies, and what of it is not of the form.
@@ -39,7 +38,7 @@ FORMS = {
     "csv": ("folder", "", ()),
 }
 WRITERS = {
-    "penn": synthetic.write_penn,
+    "penn": penn_generate.write,
     "penn-authors": synthetic_penn_authors.write,
     "mpii": synthetic_mpii.write,
     "h36m": synthetic_h36m.write,
@@ -79,7 +78,7 @@ def settings(form: str):
 
 
 def packed(form: str, root: Path, skip_broken: bool = False):
-    return records.packed(settings(form).open(root), root.parent / "cache", skip_broken)
+    return store.packed(settings(form).open(root), root.parent / "cache", skip_broken)
 
 
 def sentence(form: str, root: Path, skip_broken: bool = False) -> str:
@@ -161,7 +160,7 @@ def test_a_corrupt_picture(form, damage, make, layouts):
     root = make(form)
     path = pictures(root, ".jpg")[1]
     data = path.read_bytes()
-    other = records.encode(np.zeros((10, 12, 3), np.uint8))
+    other = jpeg.encode(np.zeros((10, 12, 3), np.uint8))
     path.write_bytes({"words": b"words", "nothing": b"", "cut": data[: len(data) // 2], "another size": other}[damage])
     if damage == "another size" and (form.startswith("mpii") or form == "h36m-toolbox"):
         packed(form, root)  # of a photo that tells no size any is right

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxhar.batch import Batch
-from jaxhar.data.sequences import DataSet, Prepared
-from jaxhar.errors import Problem, Usage
-from jaxhar.skeleton import Skeleton
+from jaxhar.core.batch import Batch
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.host.errors import Problem, Usage
 
 #: What the losses read of an example; every set gives them in the same shapes.
 _KEPT = ("frames", "power", "pose", "visible", "valid", "mask")

@@ -3,14 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jaxhar.core.skeleton import PA17
 from jaxhar.data import transforms
-from jaxhar.data.h36m import H36M
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mixed import Mixed, join
-from jaxhar.data.mpii import MPII
-from jaxhar.data.penn import Penn
-from jaxhar.data.synthetic import Synth
-from jaxhar.errors import Problem, Usage
-from jaxhar.skeleton import PA17
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.penn.settings import Penn
+from jaxhar.host.errors import Problem, Usage
 
 SHAPE = {"skeleton": PA17, "dims": 3, "image_size": 32, "clip_frames": 4}
 PLAIN = {"augment": transforms.NONE, "augment_stills": transforms.NONE}

@@ -1,7 +1,7 @@
 """From records to batches: endless shuffled training streams with an exact state, and exact evaluation streams.
 
 Grain does the work; nothing here knows a data set. A record is whatever a source's ``__getitem__`` returns, an
-example is a dict of arrays as in `jaxhar.batch.Batch` without the leading axis.
+example is a dict of arrays as in `jaxhar.core.batch.Batch` without the leading axis.
 """
 
 import math
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from absl import flags
 
-from jaxhar.batch import Batch
-from jaxhar.errors import Problem
+from jaxhar.core.batch import Batch
+from jaxhar.host.errors import Problem
 
 Example = dict[str, Any]
 

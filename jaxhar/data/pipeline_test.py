@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxhar.data import pipeline
-from jaxhar.errors import Problem
+from jaxhar.host.errors import Problem
 
 
 def load(record: int, rng: np.random.Generator) -> pipeline.Example:

@@ -1,16 +1,21 @@
 """Every data set by its name on the command line: its settings, and the joints that its records hold."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from jaxhar.data.h36m import H36M
-from jaxhar.data.mpii import MPII
-from jaxhar.data.ntu import NTU
-from jaxhar.data.own import Own
-from jaxhar.data.penn import Penn
-from jaxhar.data.sequences import DataSet
-from jaxhar.errors import Usage
-from jaxhar.skeleton import NTU as NTU_JOINTS
-from jaxhar.skeleton import PA16, PA21, PENN, Skeleton
+from jaxhar.core.skeleton import NTU as NTU_JOINTS
+from jaxhar.core.skeleton import PA16, PA21, PENN, Skeleton
+from jaxhar.data.dataset import DataSet
+from jaxhar.data.h36m.settings import H36M
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.ntu.settings import NTU
+from jaxhar.data.own.settings import Own
+from jaxhar.data.penn.settings import Penn
+from jaxhar.host.errors import Usage
+from jaxhar.host.settings import override
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,16 @@ def get(name: str) -> Known:
     if name not in SETS:
         raise Usage(f"there is no data set {name!r}; there are {', '.join(SETS)}")
     return SETS[name]
+
+
+def configured(
+    name: str, root: Path, changes: Mapping[str, str], whole: bool = False, **fixed: Any
+) -> tuple[Any, Skeleton]:
+    """The settings of a set for a folder, and the joints of its records.
+
+    Args:
+      changes: settings as text, see `jaxhar.host.settings.override`. whole: read all of it. fixed: further settings.
+    """
+    known = get(name)
+    changed = override(known.whole if whole and known.whole else known.settings, changes)
+    return dataclasses.replace(changed, root=str(root.expanduser()), **fixed), known.layout

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from jaxhar import geometry
+from jaxhar.core import geometry
 
 #: A box is x1, y1, x2, y2 in image pixels.
 Box = np.ndarray

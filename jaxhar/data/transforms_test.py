@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxhar import geometry
-from jaxhar.batch import network_input
-from jaxhar.data import presets, records, transforms
+from jaxhar.core import geometry
+from jaxhar.core.batch import network_input
+from jaxhar.core.skeleton import PA16
+from jaxhar.data import presets, transforms
+from jaxhar.data.formats import jpeg
 from jaxhar.data.transforms import Draw
-from jaxhar.skeleton import PA16
 
 LABELLED = np.ones((1, 16), bool)
 
@@ -102,9 +103,9 @@ def test_a_reduced_image_gives_the_same_turned_crop(side, reduction):
     assert transforms.plan_crop(box, (1279, 721), 224).reduction == 1, "a straight crop is the authors'"
     crop = transforms.plan_crop(box, (1279, 721), 224, Draw(angle=20, flip=True))
     assert crop.reduction == reduction
-    data = records.encode(image[..., ::-1], 100)
-    whole = transforms.crop_image(records.decode(data, "a"), crop)
-    reduced = transforms.crop_image(records.decode(data, "a", reduction), crop, reduction)
+    data = jpeg.encode(image[..., ::-1], 100)
+    whole = transforms.crop_image(jpeg.decode(data, "a"), crop)
+    reduced = transforms.crop_image(jpeg.decode(data, "a", reduction), crop, reduction)
     assert np.abs(whole.astype(int) - reduced).mean() < 1.5
 
 

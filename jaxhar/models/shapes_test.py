@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxhar import losses, zoo
+from jaxhar import zoo
+from jaxhar.training.losses import multitask as losses
 from parity_tests.cases import QUICKLY
 
 TIMES, JOINTS, SIDES = (1, 2, 3, 5, 10, 17), (13, 16, 17, 20, 21), (64, 128, 200, 256)

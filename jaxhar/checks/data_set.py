@@ -1,0 +1,101 @@
+"""`jaxhar data check` and `jaxhar data prepare`: look at a whole data set, pack it once."""
+
+import dataclasses
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.data.dataset import DataSet
+from jaxhar.data.formats.jpeg import decode
+from jaxhar.data.records import packing
+from jaxhar.data.records import record as records
+from jaxhar.data.records.record import Record, Skipped
+from jaxhar.viz import draw as viz
+
+_THREADS = 4
+
+
+@dataclasses.dataclass
+class Findings:
+    """What is in a data set.
+
+    Attributes:
+      counts: numbers by name, the sequences of each split among them. published: the known ones of the same names.
+      labelled: joints with a label. outside: those of them outside of their frame. far: sequences with such joints and
+        how many, the most first.
+      bad: what was left out. pictures: middle frames with box and joints drawn, evenly from the set.
+    """
+
+    counts: dict[str, int]
+    published: dict[str, int]
+    labelled: int = 0
+    outside: int = 0
+    far: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    bad: "list[Skipped]" = dataclasses.field(default_factory=list)
+    pictures: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+
+def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24, progress: bool = True) -> Findings:
+    """Read every file of a data set once; nothing is trained or kept.
+
+    Args:
+      layout: joints of the records. pictures: how many to draw.
+
+    Raises:
+      Problem: the folder as a whole cannot be read.
+    """
+
+    folder = settings.open(root)
+    items, bad = folder.scan(True)
+    found = Findings({}, dict(folder.published), bad=list(bad))
+    chosen = set(np.linspace(0, len(items) - 1, min(pictures, len(items))).round().astype(int).tolist())
+    splits: Counter[str] = Counter()
+    frames = 0
+    names: set[str] = set()
+    far = []
+    load = partial(records.load, folder.load, folder.root, skip_broken=True)
+    read = packing.loaded(load, items, _THREADS)
+    bar = tqdm(read, total=len(items), desc=f"reading {folder.title}", disable=not progress)
+    for i, (record, skipped) in enumerate(bar):
+        found.bad += skipped
+        if record is None:
+            continue
+        entry = {k: getattr(record, k) for k in ("name", "split", "action", "subject", "view")}
+        splits[settings.split_of({**entry, "frames": len(record.frames)})] += 1  # type: ignore[typeddict-item]
+        frames += len(record.frames)
+        found.labelled += int(record.labelled.sum())
+        xy = record.points[..., :2]
+        outside = int((record.labelled & ((xy < 0) | (xy > np.array(record.size))).any(-1)).sum())
+        found.outside += outside
+        if outside:
+            far.append((record.name, outside))
+        if record.name in names:
+            found.bad.append(records.Skipped(record.name, "two sequences have this name"))
+        names.add(record.name)
+        if i in chosen:
+            found.pictures.append(_picture(record, layout))
+    found.far = sorted(far, key=lambda pair: -pair[1])
+    found.counts = {"sequences": sum(splits.values()), **dict(sorted(splits.items())), "frames": frames}
+    found.counts |= folder.counts
+    return found
+
+
+def _picture(record: "Record", layout: "Skeleton", side: int = 240) -> np.ndarray:
+    """(H, W, 3) the middle frame with its joints and its name."""
+
+    middle = len(record.frames) // 2
+    image = decode(record.frames[middle], record.name)
+    points = np.where(record.labelled[middle][:, None], record.points[middle, :, :2], np.nan)
+    scale = side / max(image.shape[:2])
+    shape = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    picture = Image.fromarray(viz.draw_skeleton(image, points * scale, layout))
+    pen = ImageDraw.Draw(picture)
+    pen.text((4, 3), record.name, (255, 255, 255), ImageFont.load_default(11), stroke_width=2, stroke_fill=(0, 0, 0))
+    return np.asarray(picture)

@@ -1,0 +1,339 @@
+"""What `jaxhar doctor` asks of one data set: does every example say what its record says?
+
+An example is taken back to its frames by its own crop map, depth and camera, and compared joint by joint, by name,
+with the record that it was made of, and so are its pixels. Nothing here uses the code that made the example.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from jaxhar.core import geometry
+from jaxhar.core.batch import Batch, network_input
+from jaxhar.core.camera import Camera
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.data import sets, transforms
+from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.formats import jpeg
+from jaxhar.evaluation.evaluate import in_world
+
+#: How far a joint may come back from where it was, in pixels and in mm: the rounding of float32.
+PIXELS, MILLIMETRES = 0.02, 0.05
+#: Least correlation of a crop's pixels with those its map points to (the median), least shares of joints in sight.
+ALIKE, IN_FRAME, IN_CROP = 0.9, 0.9, 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table; nothing is `found` by a check that does not concern the data."""
+
+    check: str
+    found: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """An example (without batch axis) and what it was made of. `frames` are indices into the record."""
+
+    record: dict
+    frames: list[int]
+    draw: transforms.Draw
+    example: dict
+
+
+def training_cases(prepared: Prepared, count: int, seed: int) -> Iterator[Case]:
+    """Augmented examples of records drawn at random, single frames and clips in turn where the data has clips."""
+    data, source = prepared.config, prepared.records("train")
+    rng = np.random.default_rng(seed)
+    for n in range(count):
+        record = source[int(rng.integers(len(source)))]
+        length = len(record["points"])
+        if n % 2 and not data.stacks:
+            draw = data.augment.draw(rng)
+            frames = transforms.clip_frames(length, draw.subsampling, data.clip_frames, rng)
+        else:
+            draw, frames = data.augment_stills.draw(rng), [int(rng.integers(length))]
+        draw = dataclasses.replace(draw, occluder=None)
+        yield Case(record, frames, draw, data.example(record, frames, draw))
+
+
+def evaluation_cases(prepared: Prepared, count: int) -> Iterator[Case]:
+    """Centred clips of records spread over the split, by every crop of every protocol."""
+    data, split = prepared.config, prepared.eval_split
+    source = prepared.records(split)
+    draws = [data.augment.fixed(), data.augment.fixed(flip=True)]
+    draws += [draw for crops in data.crop_protocols().values() for draw in crops]
+    for n in np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)).tolist():
+        record = {**source[n], "split": split}
+        frames = transforms.clip_frames(len(record["points"]), data.augment.fixed_subsampling, data.clip_frames)
+        draw = draws[n % len(draws)]
+        yield Case(record, frames, draw, data.example(record, frames, draw, keep_outside=True))
+
+
+def layout_of(data: DataSet) -> Skeleton:
+    """The joints of a data set's records."""
+    return next(known.layout for known in sets.SETS.values() if isinstance(data, type(known.settings)))
+
+
+def other_side(joint: str) -> str:
+    """The name of a joint's partner; joints of the middle have themselves."""
+    return {"r_": "l_", "l_": "r_"}.get(joint[:2], joint[:2]) + joint[2:]
+
+
+def truth(case: Case, layout: Skeleton, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Where the joints of an example are by its record: points (T, J, D) in its frames, labelled (T, J)."""
+    names = [other_side(name) if case.draw.flip else name for name in skeleton.joints]
+    points, labelled = case.record["points"][case.frames].astype(np.float64), case.record["labelled"][case.frames]
+    known = np.array([name in layout.joints for name in names])
+    index = [layout.joints.index(name) if name in layout.joints else 0 for name in names]
+    return points[:, index], labelled[:, index] & known
+
+
+def found_again(case: Case) -> np.ndarray:
+    """(T, J, 2) the joints of an example in its frames, by its crop map."""
+    return geometry.apply(geometry.invert(case.example["affine"]), case.example["pose"][..., :2].astype(np.float64))
+
+
+def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) -> tuple[list[Finding], list[Case]]:
+    """Every check of one data set, and the cases it was made with.
+
+    Args:
+      count: training and evaluation examples, each.
+      trained: whether its actions are learned, so that every class must occur.
+    """
+    layout = layout_of(prepared.config)
+    training, evaluation = list(training_cases(prepared, count, seed)), list(evaluation_cases(prepared, count))
+    cases = training + evaluation
+    findings = [
+        splits(prepared),
+        classes(prepared, trained),
+        numbers(cases, prepared),
+        labels(cases, prepared),
+        crops(training, layout, prepared.skeleton, "training crops", inside_only=True),
+        crops(evaluation, layout, prepared.skeleton, "evaluation crops", inside_only=False),
+        pixels(cases),
+        mirror(evaluation[:8], prepared),
+        in_sight(evaluation),
+        space(cases, layout, prepared.skeleton),
+        streamed(prepared),
+    ]
+    return [finding for finding in findings if finding.found], cases
+
+
+def splits(prepared: Prepared) -> Finding:
+    """Nobody, or no camera, is on both sides, and no sequence."""
+    train, test = prepared.entries("train"), prepared.entries(prepared.eval_split)
+    counts = f"{len(train):,} train, {len(test):,} {prepared.eval_split}"
+    if not train or not test:
+        return Finding("splits", f"{counts}: one of them is empty", False)
+    twice = {e["name"] for e in train} & {e["name"] for e in test}
+    if twice:
+        return Finding("splits", f"{counts}; {len(twice)} are in both, {min(twice)} among them", False)
+    keys: dict[str, Callable[[Any], Any]] = {
+        "performer": lambda entry: entry["subject"],
+        "camera": lambda entry: entry["view"],
+    }
+    if hasattr(prepared.config, "division"):
+        keys["setup"] = lambda entry: entry["name"][:4]
+    known = {name: key for name, key in keys.items() if any(key(entry) != -1 for entry in train + test)}
+    apart = [n for n, key in known.items() if not ({key(e) for e in train} & {key(e) for e in test}) - {-1}]
+    if known and not apart:
+        return Finding("splits", f"{counts}; every {' and '.join(known)} of one is in the other, too", False)
+    return Finding("splits", f"{counts}; disjoint by {', '.join(('sequence', *apart))}", True)
+
+
+def classes(prepared: Prepared, trained: bool) -> Finding:
+    """Every class occurs in training and in evaluation; of generated data, those that occur at all."""
+    names = prepared.actions
+    if not names or not trained:
+        return Finding("classes", "", True)
+    if len(set(names)) < len(names):
+        return Finding("classes", f"two of the {len(names)} classes have one name", False)
+    train, test = (Counter(e["action"] for e in prepared.entries(s)) for s in ("train", prepared.eval_split))
+    wrong = [action for action in (train | test) if not 0 <= action < len(names)]
+    if wrong:
+        return Finding("classes", f"there are labels like {wrong[0]}, but only {len(names)} classes", False)
+    generated = prepared.config.root is None and prepared.config.synth is not None
+    expected = set(train) | set(test) if generated else set(range(len(names)))
+    missing = {"training": expected - set(train)} | ({} if generated else {"evaluation": expected - set(test)})
+    words = [f"{len(gone)} have no {where} example ({names[min(gone)]})" for where, gone in missing.items() if gone]
+    few = min(train.values(), default=0)
+    found = f"{len(set(train))} of {len(names)} in training, {len(set(test))} in evaluation, at least {few} examples"
+    return Finding("classes", "; ".join([found, *words]), not words)
+
+
+def numbers(cases: list[Case], prepared: Prepared) -> Finding:
+    """Only finite numbers, frames in [-1, 1] that show something, shapes as configured."""
+    data, joints = prepared.config, len(prepared.skeleton)
+    wrong: Counter[str] = Counter()
+    for case in cases:
+        example, length = case.example, len(case.frames)
+        for name, value in example.items():
+            if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
+                wrong[f"{name} not finite"] += 1
+        frames = network_input(Batch(frames=example["frames"]))
+        wrong["frames outside of [-1, 1]"] += frames.min() < -1 or frames.max() > 1
+        wrong["blank frames"] += frames.std() < 1e-3
+        shapes = {
+            "frames": (length, data.image_size, data.image_size, 3),
+            "pose": (length, joints, data.dims),
+            "valid": (length, joints, data.dims),
+            "visible": (length, joints),
+            "affine": (3, 3),
+        }
+        for name, shape in shapes.items():
+            wrong[f"{name} of shape {np.shape(example[name])}, not {shape}"] += np.shape(example[name]) != shape
+    bad = [f"{count} with {what}" for what, count in wrong.items() if count]
+    return Finding(
+        "numbers", "; ".join(bad) or f"{len(cases)} examples are finite, in [-1, 1], of the right shapes", not bad
+    )
+
+
+def labels(cases: list[Case], prepared: Prepared) -> Finding:
+    """Actions are those of the index, `visible` are the labelled joints inside."""
+    entries = {s: {e["name"]: e for e in prepared.entries(s)} for s in ("train", prepared.eval_split)}
+    for case in cases:
+        entry = entries[case.record.get("split", "train")][case.record["name"].decode()]
+        action = int(case.example.get("action", -1))
+        if action != entry["action"]:
+            return Finding("labels", f"{entry['name']} has action {action}, its record {entry['action']}", False)
+        pose, valid = case.example["pose"][..., :2], case.example["valid"][..., :2].all(-1)
+        inside = valid & ((pose > 0) & (pose < 1)).all(-1)
+        if not np.array_equal(inside, case.example["visible"] > 0.5):
+            return Finding("labels", f"{entry['name']}: visible are not the labelled joints inside", False)
+    return Finding("labels", f"actions and visibility of {len(cases)} examples are those of their records", True)
+
+
+def crops(cases: list[Case], layout: Skeleton, skeleton: Skeleton, check: str, inside_only: bool) -> Finding:
+    """Joints come back to where the record has them, by name."""
+    worst, name, count = 0.0, "", 0
+    for case in cases:
+        points, labelled = truth(case, layout, skeleton)
+        pose, valid = case.example["pose"], case.example["valid"][..., :2].all(-1)
+        try:
+            found = found_again(case)
+        except np.linalg.LinAlgError:
+            return Finding(check, f"the crop map of {case.record['name'].decode()} has no inverse", False)
+        expected = labelled
+        if inside_only:
+            place = geometry.apply(case.example["affine"].astype(np.float64), points[..., :2])
+            margin = np.abs(place * (place - 1)).min(-1) < 1e-5  # on the very edge, rounding decides
+            expected = np.where(margin, valid, labelled & ((place > 0) & (place < 1)).all(-1))
+        if not np.array_equal(valid, expected):
+            joint = skeleton.joints[int(np.argwhere(valid != expected)[0, -1])]
+            return Finding(check, f"{case.record['name'].decode()}: {joint} is labelled otherwise than recorded", False)
+        away = np.where(valid, np.linalg.norm(found - points[..., :2], axis=-1), 0)
+        if away.size and (away.max() > worst or np.isnan(away).any()):
+            worst, name = float(away.max()), f"{case.record['name'].decode()}, {skeleton.joints[away.max(0).argmax()]}"
+        count += int(valid.sum())
+        if not np.isfinite(pose).all():
+            return Finding(check, f"{case.record['name'].decode()}: a joint is no number", False)
+    if not count:
+        return Finding(check, "", True)
+    right = worst <= PIXELS
+    words = f"{count:,} joints come back to {worst:.4f} px" + ("" if right else f" ({name})")
+    return Finding(check, words, right)
+
+
+def pixels(cases: list[Case]) -> Finding:
+    """The crop shows what its map points to: its middle frame against one resampled from the record's."""
+    alike = []
+    for case in cases:
+        example, size = case.example, case.example["frames"].shape[1]
+        middle = len(case.frames) // 2
+        frame = jpeg.decode(case.record["frames"][case.frames[middle]], case.record["name"].decode())
+        centre = geometry.translation(-0.5, -0.5)
+        to_crop = centre @ geometry.scaling(size, size) @ example["affine"] @ np.linalg.inv(centre)
+        shrunk = 1 / np.sqrt(abs(np.linalg.det(to_crop[:2, :2])))
+        frame = cv2.GaussianBlur(frame, (0, 0), max(0.4 * shrunk, 0.1))
+        seen = cv2.warpAffine(frame, to_crop[:2], (size, size)).astype(np.float64)
+        shown = example["frames"][middle].astype(np.float64)
+        if seen.std() > 2:
+            alike.append(float(np.corrcoef(seen.ravel(), shown.ravel())[0, 1]))
+    if not alike:
+        return Finding("pixels", "", True)
+    middle_of = float(np.median(alike))
+    words = f"crops and their places in the frames correlate by {middle_of:.3f}, at least {min(alike):.3f}"
+    return Finding("pixels", words, middle_of >= ALIKE)
+
+
+def mirror(cases: list[Case], prepared: Prepared) -> Finding:
+    """Partners are the other side's joints, twice is nothing, and a mirrored example is the mirror image."""
+    skeleton = prepared.skeleton
+    for joint, partner in zip(skeleton.joints, (skeleton.joints[i] for i in skeleton.flip), strict=True):
+        if partner != other_side(joint):
+            return Finding("mirror", f"the partner of {joint} is {partner}", False)
+    if not np.array_equal(skeleton.flip[skeleton.flip], np.arange(len(skeleton))):
+        return Finding("mirror", "mirroring twice is not nothing", False)
+    for case in cases:
+        draw = dataclasses.replace(case.draw, flip=not case.draw.flip)
+        flipped = prepared.config.example(case.record, case.frames, draw, keep_outside=True)
+        pose = flipped["pose"][:, skeleton.flip].astype(np.float64)
+        pose[..., 0] = np.where(flipped["valid"][:, skeleton.flip, 0], 1 - pose[..., 0], 0)
+        name = case.record["name"].decode()
+        if not np.allclose(pose, case.example["pose"], atol=1e-5):
+            return Finding("mirror", f"{name}: the mirrored pose is not the mirror image", False)
+        if not np.allclose(flipped["frames"][:, :, ::-1], case.example["frames"], atol=1e-6):
+            return Finding("mirror", f"{name}: the mirrored frames are not the mirror image", False)
+    return Finding("mirror", f"partners fit; {len(cases)} mirrored examples are mirror images", True)
+
+
+def in_sight(cases: list[Case]) -> Finding:
+    """Most joints lie in their frames, and in their crops."""
+    inside = total = shown = labelled_in_crops = 0
+    for case in cases:
+        points, labelled = case.record["points"][case.frames][..., :2], case.record["labelled"][case.frames]
+        inside += int((labelled & ((points >= 0) & (points <= case.record["size"])).all(-1)).sum())
+        total += int(labelled.sum())
+        shown += int(case.example["visible"].sum())
+        labelled_in_crops += int(case.example["valid"][..., 0].sum())
+    if not total:
+        return Finding("in sight", "", True)
+    in_frames, in_crops = inside / total, shown / max(1, labelled_in_crops)
+    words = f"{in_frames:.1%} of the joints are in their frames, {in_crops:.1%} in their crops"
+    return Finding("in sight", words, in_frames >= IN_FRAME and in_crops >= IN_CROP)
+
+
+def space(cases: list[Case], layout: Skeleton, skeleton: Skeleton) -> Finding:
+    """Depths, and through the camera the image again, come back to where the record has them."""
+    deep, seen, count = 0.0, 0.0, 0
+    for case in cases:
+        example = case.example
+        if "depth" not in example:
+            continue
+        points, _ = truth(case, layout, skeleton)
+        valid = example["valid"].all(-1)
+        depth = example["depth"][:, None] + example["depth_range"] * (example["pose"][..., 2].astype(np.float64) - 0.5)
+        deep = max(deep, float(np.abs(np.where(valid, depth - points[..., 2], 0)).max()))
+        count += int(valid.sum())
+        if "camera" in example:
+            world = in_world(example, example["pose"])
+            camera = Camera.from_vector(case.record["camera"])
+            away = np.linalg.norm(camera.project(world)[..., :2] - points[..., :2], axis=-1)
+            seen = max(seen, float(np.where(valid, away, 0).max()))
+    if not count:
+        return Finding("space", "", True)
+    words = f"{count:,} depths come back to {deep:.4f} mm"
+    words += f", their images by the camera to {seen:.4f} px" if "camera" in cases[0].example else ""
+    return Finding("space", words, deep <= MILLIMETRES and seen <= 5 * PIXELS)
+
+
+def streamed(prepared: Prepared, batch: int = 4) -> Finding:
+    """The evaluation stream gives the examples of its sequences, in their order."""
+    data, split = prepared.config, prepared.eval_split
+    source = prepared.records(split)
+    first = next(iter(prepared.eval_stream(split, "single", batch)))
+    for i in range(min(batch, len(source))):
+        record = {**source[i], "split": split}
+        frames = transforms.clip_frames(len(record["points"]), data.augment.fixed_subsampling, data.clip_frames)
+        example = data.example(record, frames, data.augment.fixed(), keep_outside=True)
+        for name in ("frames", "pose", "valid", "affine"):
+            if not np.array_equal(np.asarray(first[name])[i], example[name]):  # type: ignore[literal-required]
+                return Finding("stream", f"{name} of sequence {i} in the stream are not those of its record", False)
+    return Finding("stream", "the evaluation stream gives the records in order", True)

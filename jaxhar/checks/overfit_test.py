@@ -1,0 +1,278 @@
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from PIL import Image
+
+from jaxhar import zoo
+from jaxhar.checks import overfit
+from jaxhar.core import classes as actions
+from jaxhar.core.skeleton import MPII as ORDER
+from jaxhar.core.skeleton import PA16, PA17
+from jaxhar.data import pipeline
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.h36m.settings import H36M
+from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.ntu.settings import NTU
+from jaxhar.evaluation.metrics import PCK, AUCh, PCKh
+from jaxhar.evaluation.metrics_3d import MPJPE
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.models.reception.network import Config
+from jaxhar.training.experiment import Experiment, Train
+from jaxhar.training.losses import multitask as losses
+from jaxhar.training.optim import Optimizer
+
+TINY = Config.tiny(image_size=32, num_blocks=1, width=24, stem_width=2, kernel_size=3)
+ACTIONS = dataclasses.replace(TINY, num_frames=4, num_actions=15, pose_stream_width=14, visual_stream_width=16)
+
+
+def draw_photos(root: Path, count: int) -> Path:
+    """Figures of coloured limbs in MPII's common form; the last has no ankles."""
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    entries = []
+    for i in range(count):
+        image = rng.integers(0, 60, (200, 200, 3), np.uint8)
+        joints = rng.uniform(45, 155, (16, 2)).round(1)
+        joints[ORDER.index("head")] = joints[ORDER.index("neck")] - [0, 32]
+        for n, (a, b) in enumerate(ORDER.limbs):
+            colour = tuple(int(c) for c in np.random.default_rng(n).integers(80, 255, 3))
+            ends = [tuple(int(v) for v in joints[j]) for j in (a, b)]
+            cv2.line(image, ends[0], ends[1], colour, 6)
+        shown = np.ones(16, int)
+        if i == count - 1:
+            for name in ("r_ankle", "l_ankle"):
+                joints[ORDER.index(name)], shown[ORDER.index(name)] = -1, 0
+        Image.fromarray(image).save(root / "images" / f"{i}.jpg")
+        entries.append(
+            {
+                "image": f"{i}.jpg",
+                "center": [100, 90],
+                "scale": 0.8,
+                "joints": joints.tolist(),
+                "joints_vis": shown.tolist(),
+            }
+        )
+    (root / "annotations.json").write_text(json.dumps(entries))
+    return root
+
+
+class Clips:
+    """Random clips of known pose and action, as a prepared data set."""
+
+    skeleton = PA16
+    actions = actions.PENN
+
+    def prepare(self, workdir: Path) -> "Clips":
+        return self
+
+    def sequence_names(self, split: str) -> list[str]:
+        return ["0001", "0002", "0003"]
+
+    def eval_stream(self, split: str, protocol: str, batch: int):
+        rng = np.random.default_rng(1)
+        clips = []
+        for i in range(batch):
+            pose = rng.uniform(0.2, 0.8, (1, 16, 2)).repeat(4, 0).astype(np.float32)
+            pose[:, 0] = 1.2  # labelled outside of the crop, as evaluation streams have it
+            clips.append(
+                {
+                    "frames": rng.uniform(-1, 1, (1, 32, 32, 3)).repeat(4, 0).astype(np.float32),
+                    "pose": pose,
+                    "visible": ((pose > 0) & (pose < 1)).all(-1).astype(np.float32),
+                    "valid": np.ones((4, 16, 2), bool),
+                    "action": np.int32(5 * i),
+                    "mask": np.bool_(True),
+                    "affine": np.diag([0.01, 0.01, 1]).astype(np.float32),
+                    "norm": np.full(4, 30, np.float32),
+                    "sequence": np.int32(i),
+                    "flipped": np.bool_(False),
+                }
+            )
+        yield pipeline.stack(clips)
+
+
+class Toy(nnx.Module):
+    """One linear layer from pixels to joints: compiles at once and learns a photo by heart."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs, dtype=jnp.float32):
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+        self.linear = nnx.Linear(config.image_size**2 * 3, 48, rngs=rngs)
+
+    def __call__(self, frames, action: bool = True):
+        x = self.linear(self.norm(frames).reshape(*frames.shape[:2], -1) / 10)
+        x = jax.nn.sigmoid(x.reshape(*x.shape[:2], 16, 3))[None]
+        return {"pose": x[..., :2], "visible": x[..., 2]}
+
+
+def experiment(model: Config = TINY, **changes) -> Experiment:
+    plain = {"data": Clips(), "losses": losses.Multitask(), "optimizer": Optimizer(optax.adam, learning_rate=3e-3)}
+    return Experiment(name="test", model=model, train=Train(), **{**plain, **changes})
+
+
+def test_drawn_photos_are_learned(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(zoo, "create", Toy)
+    photos, out = draw_photos(tmp_path / "photos", 3), tmp_path / "out"
+    result = overfit.run(experiment(), photos=photos, steps=400, out=out)
+    assert result.passed
+    assert result.pck == 1 and result.loss <= overfit.MARK_MANY and result.accuracy is None
+    assert result.metric == "PCKh@0.5" and 0 < result.steps <= 400
+    assert f"step {result.steps:5d}  loss {result.loss:.4f}  PCKh@0.5 100.0%" in capsys.readouterr().out
+    assert [p.name for p in out.iterdir()] == ["overfit.png"] and result.picture == out / "overfit.png"
+    with Image.open(result.picture) as picture:
+        assert picture.size == (2 * 324 + 4, 3 * 324 + 4)
+
+
+def test_clips_are_learned_with_their_actions(tmp_path):
+    recipe = experiment(
+        ACTIONS, losses=losses.Multitask(action=0.01), optimizer=Optimizer(optax.adam, learning_rate=0.01)
+    )
+    result = overfit.run(recipe, samples=2, steps=400, out=tmp_path, progress=False)
+    assert result.passed
+    assert result.accuracy == 1 and result.metric == "PCK@0.2" and result.pck == 1
+
+
+@pytest.mark.parametrize(("rate", "code", "verdict"), [("3e-3", 0, "PASS"), ("1e-9", 1, "FAIL")])
+def test_the_command_ends_with_a_verdict(tmp_path, capsys, monkeypatch, rate, code, verdict):
+    monkeypatch.setattr(zoo, "create", Toy)
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from jaxhar.checks.overfit_test import experiment as make\n\n\ndef get_config():\n    return make()\n"
+    )
+    photos, out = draw_photos(tmp_path / "photos", 2), tmp_path / "out"
+    parser = argparse.ArgumentParser()
+    overfit.add_arguments(parser)
+    line = [str(config), "--photos", str(photos), "--samples", "1", "--steps", "200", "--out", str(out)]
+    assert overfit.main(parser.parse_args([*line, "--set", f"optimizer.learning_rate={rate}"])) == code
+    printed = capsys.readouterr().out
+    assert f"{verdict}: loss " in printed and "(mark 0.005), PCKh@0.5" in printed
+    assert f"picture: {out / 'overfit.png'}" in printed and (out / "overfit.png").exists()
+
+
+def test_a_setting_without_value_is_refused():
+    parser = argparse.ArgumentParser()
+    overfit.add_arguments(parser)
+    with pytest.raises(Usage, match="--set train.seed: give NAME=VALUE"):
+        overfit.main(parser.parse_args(["--set", "train.seed"]))
+
+
+def truth(samples: overfit.Samples) -> dict[str, np.ndarray]:
+    batch = samples.batch
+    preds = {"pose": batch["pose"][None], "visible": batch["visible"][None]}
+    if "action" in batch:
+        preds["action"] = np.eye(15)[batch["action"]][None]
+    return preds
+
+
+def test_the_truth_itself_scores_full_marks(tmp_path):
+    photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, 32)
+    clips = overfit.from_experiment(experiment(ACTIONS), 2, tmp_path)
+    for samples in (photos, clips):
+        result = overfit.score(truth(samples), samples)
+        assert result.passed and result.pck == 1 and result.loss < 1e-6
+    assert not clips.batch["valid"][:, :, 0].any()
+
+
+def test_one_wrong_joint_or_action_fails(tmp_path):
+    photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, 32)
+    wrong = truth(photos)
+    wrong["pose"] = wrong["pose"].copy()
+    wrong["pose"][0, 1, 0, PA16.index("l_wrist"), 0] += 0.2
+    result = overfit.score(wrong, photos)
+    assert not result.passed and result.loss <= result.mark
+    assert result.pck == pytest.approx(1 - 1 / photos.batch["valid"][:, 0, 2:, 0].sum())
+    clips = overfit.from_experiment(experiment(ACTIONS), 2, tmp_path)
+    wrong = truth(clips)
+    wrong["action"] = wrong["action"][:, ::-1]
+    result = overfit.score(wrong, clips)
+    assert not result.passed and result.accuracy == 0 and result.pck == 1
+
+
+SYNTH = Synth(4, 1, 2, 1, frames=(4, 5), size=(96, 72), clutter=0.2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "metrics", "metric"),
+    [
+        (MPII(synth=SYNTH, image_size=32), TINY, (AUCh(), PCKh(0.5), PCKh(0.2)), "PCKh@0.5"),
+        (H36M(synth=SYNTH, image_size=32), dataclasses.replace(TINY, num_joints=17), (MPJPE(),), "PCK@0.2"),
+        (
+            NTU(synth=SYNTH, image_size=32, clip_frames=4),
+            dataclasses.replace(ACTIONS, num_joints=20, num_actions=60),
+            (PCK(0.1),),
+            "PCK@0.1",
+        ),
+        (MPII(synth=SYNTH, image_size=32, dims=3, skeleton=PA17), TINY, (), "PCK@0.2"),
+    ],
+    ids=["mpii", "h36m", "ntu", "mpii-3d"],
+)
+def test_photos_and_depths_of_experiments_are_scored(tmp_path, data, model, metrics, metric):
+    recipe = experiment(model, data=data, metrics=metrics)
+    samples = overfit.from_experiment(recipe, 2, tmp_path)
+    assert ("action" in samples.batch) == bool(model.num_actions) and len(samples.names) == 2
+    assert samples.batch["valid"][..., :2].any()
+    right = truth(samples) | ({"action": np.eye(60)[samples.batch["action"]][None]} if model.num_actions else {})
+    result = overfit.score(right, samples)
+    assert result.passed and result.metric == metric and result.pck == 1 and result.loss < 1e-6
+    deep = isinstance(data, H36M)
+    assert (result.mpjpe is not None) == deep and (not deep or result.mpjpe < 1e-3)
+    assert result.accuracy == (1 if model.num_actions else None)
+    if samples.batch["pose"].shape[-1] == 3 and samples.batch["valid"][..., 2].any():
+        near = {**right, "pose": right["pose"] + [0, 0, 0.2]}  # 400 mm
+        result = overfit.score(near, samples)
+        assert not result.passed and result.pck == 1 and result.loss > 0.03
+    if deep:
+        turned = {**right, "pose": right["pose"] * [1, 1, -1] + [0, 0, 1]}  # depths mirrored
+        assert overfit.score(turned, samples).mpjpe > 30
+
+
+def test_a_photo_of_an_experiments_own_data_is_learned(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "create", Toy)
+    recipe = experiment(data=MPII(synth=SYNTH, image_size=32), metrics=(PCKh(0.5),))
+    result = overfit.run(recipe, samples=1, steps=300, out=tmp_path / "out", workdir=tmp_path, progress=False)
+    assert result.passed and result.metric == "PCKh@0.5" and result.mark == overfit.MARK_ONE
+
+
+def test_the_loss_is_that_of_the_last_block():
+    batch = {
+        "pose": np.full((1, 1, 2, 2), 0.5),
+        "valid": np.array([[[[True, True], [False, False]]]]),
+        "visible": np.array([[[1.0, 0.0]]]),
+    }
+    pose = np.stack([np.full((1, 1, 2, 2), 0.9), np.array([[[[0.6, 0.5], [9.0, np.nan]]]])])
+    visible = np.stack([np.full((1, 1, 2), 0.1), np.full((1, 1, 2), 0.5)])
+    expected = (0.1 + 0.1**2) / 2 + 0.01 * np.log(2)
+    assert overfit.last_block_loss({"pose": pose, "visible": visible}, batch) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_cannot_be_done_is_said(tmp_path):
+    photos = draw_photos(tmp_path / "photos", 2)
+    with pytest.raises(Usage, match="3 samples are asked for, but .* annotates 2 persons"):
+        overfit.run(experiment(), photos=photos, samples=3)
+    with pytest.raises(Usage, match="4 samples are asked for, but the training split has 3"):
+        overfit.run(experiment(), samples=4, workdir=tmp_path)
+    with pytest.raises(Usage, match="must be at least 1"):
+        overfit.run(experiment(), photos=photos, samples=0)
+    with pytest.raises(Problem, match="annotations.json for the picture cannot be made"):
+        overfit.run(experiment(), photos=photos, out=photos / "annotations.json")
+    with pytest.raises(Problem, match="the network has 13 joints, but the samples have 16"):
+        overfit.run(experiment(dataclasses.replace(TINY, num_joints=13)), photos=photos)
+
+
+def test_a_loss_that_is_not_finite_ends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "create", Toy)
+
+    def broken(preds, batch):
+        return {"pose": preds["pose"].sum((0, 2, 3, 4)) * jnp.nan}
+
+    with pytest.raises(Problem, match="the loss became nan by step 1; lower optimizer.learning_rate"):
+        photos = draw_photos(tmp_path / "photos", 1)
+        overfit.run(experiment(losses=broken), photos=photos, steps=3, every=1, progress=False)

@@ -1,0 +1,65 @@
+"""The command `jaxhar data check`: read a whole data set, say what is in it and what is wrong with it."""
+
+import argparse
+import io
+import time
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from jaxhar.checks.data_set import look
+from jaxhar.data import sets
+from jaxhar.host import files
+from jaxhar.host.settings import setting
+from jaxhar.viz import draw as viz
+
+_LISTED = 50
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar data check`."""
+    parser.add_argument("name", choices=list(sets.SETS), help="which data set")
+    parser.add_argument("--root", type=Path, required=True, help="its folder, or its annotation file")
+    parser.add_argument("--sheet", type=Path, help="where to draw pictures (default: NAME_check.png)")
+    parser.add_argument("--pictures", type=int, default=24, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `jaxhar data check`; the exit code is 1 if anything is wrong."""
+    settings, layout = sets.configured(args.name, args.root, dict(map(setting, args.set)), whole=True)
+    start = time.monotonic()
+    found = look(settings, args.root.expanduser(), layout, args.pictures)
+    console = Console()
+    table = Table("", "found", "published", title=f"{settings.title}: {args.root}", title_justify="left")
+    for name in dict.fromkeys((*found.counts, *found.published)):
+        counted, known = found.counts.get(name, 0), found.published.get(name)
+        table.add_row(name, f"{counted:,}", "" if known is None else f"{known:,}" + (" !" if known != counted else ""))
+    table.add_row("labelled joints", f"{found.labelled:,}", "")
+    table.add_row("joints outside of the frame", f"{found.outside:,}", "")
+    console.print(table)
+    for name, count in found.far[:5]:
+        console.print(f"{count} joints outside of the frame: {name}", style="dim", highlight=False)
+    if found.pictures:
+        sheet = args.sheet or Path(f"{args.name}_check.png")
+        buffer = io.BytesIO()
+        Image.fromarray(viz.contact_sheet(found.pictures, columns=6)).save(buffer, "PNG")
+        files.write(sheet, buffer.getvalue())
+        print(f"pictures to look at: {sheet}")
+    if any(found.counts.get(name) != known for name, known in found.published.items()):
+        print("! differs from the published size of the whole set")
+    print(f"{found.counts['sequences']} sequences read in {time.monotonic() - start:.0f} s")
+    bad = [entry for entry in found.bad if not entry.expected]
+    if len(bad) < len(found.bad):
+        print(f"{len(found.bad) - len(bad)} are left out, as a list of the data set says")
+    if not bad:
+        print("nothing is wrong")
+        return 0
+    for entry in bad[:_LISTED]:
+        print(f"  {entry.path}: {entry.reason}")
+    if len(bad) > _LISTED:
+        print(f"  and {len(bad) - _LISTED} more")
+    print(f"{len(bad)} files or labels are unusable")
+    return 1

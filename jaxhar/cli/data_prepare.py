@@ -1,0 +1,45 @@
+"""The command `jaxhar data prepare`: pack a data set once, ready to train on."""
+
+import argparse
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+from jaxhar.data import sets
+from jaxhar.data.records import store
+from jaxhar.data.records.record import Means
+from jaxhar.host.errors import Usage
+from jaxhar.host.settings import setting
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar data prepare`."""
+    parser.add_argument("name", choices=list(sets.SETS), help="which data set")
+    parser.add_argument("--root", type=Path, required=True, help="its folder, or its annotation file")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the packed records: data.cache")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out broken files, with a list")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that pack (default: threads of this one)"
+    )
+    parser.add_argument(
+        "--beam", metavar="OPTIONS", help='pack by an Apache Beam pipeline, e.g. --beam="--runner=DirectRunner"'
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar data prepare`; a second call finds the work done, after a killed one it goes on."""
+    if args.workers < 0:
+        raise Usage("--workers must be 0 or more")
+    root = args.root.expanduser()
+    changes = dict(map(setting, args.set))
+    fixed = {"cache": str(args.cache), "skip_broken": args.skip_broken}
+    settings, _ = sets.configured(args.name, args.root, changes, **fixed)
+    means = Means(args.workers, args.beam, partial(settings.open, root))
+    store.pack(settings.open(root), args.cache.expanduser(), args.skip_broken, means)
+    prepared = settings.prepare(args.cache)
+    entries = prepared.index["sequences"]
+    splits = Counter(settings.split_of(entry) for entry in entries)
+    counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
+    print(f"{len(entries):,} sequences ({counts}), {sum(e['frames'] for e in entries):,} frames: {prepared.folder}")
+    print(f"train on them with --config.data.root={args.root} --config.data.cache={args.cache}")

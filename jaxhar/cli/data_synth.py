@@ -1,0 +1,37 @@
+"""The command `jaxhar data synth`: generated data in the layout of a data set."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from jaxhar.data.generate.film import Synth
+
+#: Layout -> the module of `jaxhar.data` whose `write` makes it, and which data set's it is.
+LAYOUTS = {
+    "penn": ("penn.generate", "Penn Action"),
+    "ntu": ("ntu.generate", "NTU RGB+D"),
+    "h36m": ("h36m.generate", "Human3.6M"),
+    "mpii": ("mpii.generate", "MPII"),
+    "penn-authors": ("penn.generate_deephar", "Penn Action, the authors' form"),
+    "folder": ("own.generate", "a folder of one's own"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar data synth`."""
+    parser.add_argument("--layout", choices=list(LAYOUTS), default="penn", help="whose layout (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder, or one left unfinished")
+    parser.add_argument("--sequences", type=int, nargs=2, default=(150, 60), metavar=("TRAIN", "TEST"))
+    parser.add_argument("--performers", type=int, nargs=2, default=(20, 8), metavar=("TRAIN", "TEST"))
+    parser.add_argument("--frames", type=int, nargs=2, default=(32, 40), metavar=("FEWEST", "MOST"))
+    parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar data synth` with the arguments of `add_arguments`."""
+    module, title = LAYOUTS[args.layout]
+    (train, test), (trainers, testers) = args.sequences, args.performers
+    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
+    import_module(f"jaxhar.data.{module}").write(args.out, synth)
+    print(f"{sum(args.sequences)} sequences in the layout of {title}: {args.out}")

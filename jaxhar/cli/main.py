@@ -1,0 +1,72 @@
+"""The `jaxhar` command: `jaxhar X` is the module `cli.X`, imported when it is called, so that none needs another's."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+
+from jaxhar.host.errors import guard
+
+#: Command -> what it does; the module of its name has `add_arguments` and `main`.
+_COMMANDS = {
+    "predict": "pose and action in a video, an image or a folder of images",
+    "zoo": "list the networks",
+    "weights": "fetch the authors' weights of a network and port them",
+    "port": "convert weights between Keras .h5, our checkpoints and PyTorch",
+    "export": "write a network that runs without this package",
+    "finetune": "train action heads on a folder of your own, and say how good they are",
+    "overfit": "learn a few samples by heart: does the whole chain work?",
+    "doctor": "put the truth of an experiment through its whole chain: does it score 100 %%?",
+}
+#: `jaxhar data X` -> what it does; the module is `cli.data_X`.
+_DATA = {
+    "synth": "generate videos in the layout of a data set",
+    "check": "read a whole data set and say what is in it, and what is wrong with it",
+    "prepare": "pack a data set once, ready to train on",
+    "boxes": "predict the persons' boxes of a data set with a pose network",
+}
+
+
+class _Command(argparse.ArgumentParser):
+    """A parser that learns its options when its command is called, so that `jaxhar --help` imports next to nothing."""
+
+    learn: Callable[["_Command"], None] | None = None
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self.learn is not None:
+            self.learn(self)
+        args = list(sys.argv[1:] if args is None else args)
+        if "--beam" in args[:-1]:  # what follows looks like an option of ours
+            at = args.index("--beam")
+            args[at : at + 2] = [f"--beam={args[at + 1]}"]
+        return super().parse_known_args(args, namespace)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse a command line, run it, return its exit code: 0, 1 for a problem outside, 2 for wrong usage."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    return guard(lambda: args.run(args), debug=args.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Command(prog="jaxhar", description="Human pose estimation and action recognition.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, what in _COMMANDS.items():
+        commands.add_parser(name, help=what).learn = partial(_learn, name)
+    data = commands.add_parser("data", help="work on data sets").add_subparsers(required=True, metavar="WHAT")
+    for name, what in _DATA.items():
+        data.add_parser(name, help=what).learn = partial(_learn, f"data_{name}")
+    return parser
+
+
+def _learn(name: str, command: argparse.ArgumentParser) -> None:
+    module = import_module(f"jaxhar.cli.{name}")
+    module.add_arguments(command)
+    command.set_defaults(run=module.main)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The command `jaxhar overfit`."""
+
+import argparse
+from pathlib import Path
+
+from jaxhar.checks.overfit import CONFIG, others, run
+from jaxhar.host import compile_cache as compiled
+from jaxhar.host.settings import override, setting
+from jaxhar.training.experiment import load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar overfit`."""
+    parser.add_argument("config", nargs="?", default=CONFIG, help="the experiment (default: %(default)s)")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="MPII photos: a folder with a .json and images/")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="how many (default: all photos, or 2 of the experiment)"
+    )
+    parser.add_argument("--steps", type=int, default=1000, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")
+    parser.add_argument("--workdir", type=Path, help="for what the experiment's data prepares (default: runs/NAME)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the experiment")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `jaxhar overfit` with the arguments of `add_arguments`; the exit code is 0 for PASS and 1 for FAIL."""
+
+    compiled.keep()
+    experiment = override(load(args.config), dict(setting(text) for text in args.set))
+    result = run(
+        experiment,
+        photos=args.photos,
+        samples=args.samples,
+        steps=args.steps,
+        every=args.every,
+        seed=experiment.train.seed,
+        out=args.out,
+        workdir=args.workdir,
+    )
+    print(
+        f"{'PASS' if result.passed else 'FAIL'}: loss {result.loss:.4f} (mark {result.mark}), "
+        f"{result.metric} {result.pck:.1%}{others(result, ', ')} after {result.steps} steps, {result.seconds:.0f} s"
+    )
+    print(f"picture: {result.picture}")
+    return 0 if result.passed else 1

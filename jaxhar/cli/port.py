@@ -1,0 +1,35 @@
+"""The command `jaxhar port`."""
+
+import argparse
+from pathlib import Path
+
+from jaxhar.host.settings import setting
+from jaxhar.weights.forms import count, load, save
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar port`."""
+    parser.add_argument(
+        "source", type=Path, help="a Keras .h5 file, a model folder, a training workdir, a .safetensors or .pth file"
+    )
+    parser.add_argument("--model", help="name of the network in the zoo; not needed for our own files")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a folder, or a file ending in .h5, .safetensors or .pth"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the network"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="take what fits by name from a file with only part of the network"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar port` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    loaded = load(args.source, args.model, dict(setting(text) for text in args.set), args.partial)
+    save(loaded, args.out)
+    for note in loaded.notes:
+        print(note)
+    print(
+        f"{args.source} -> {args.out}: {count(loaded):,} weights{', every one placed and checked' * (not args.partial)}"
+    )

@@ -1,0 +1,95 @@
+"""The command `jaxhar predict`, on videos and pictures or on a whole data set."""
+
+import argparse
+import json
+from pathlib import Path
+
+from jaxhar.data import sets
+from jaxhar.host import compile_cache as compiled
+from jaxhar.host import files
+from jaxhar.host.errors import Usage
+from jaxhar.predict import coco
+from jaxhar.predict import data_set as predict_set
+from jaxhar.predict import predictor as predict
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar predict`."""
+
+    parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
+    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
+    parser.add_argument(
+        "--bbox", metavar="X1,Y1,X2,Y2", help="the person's box in pixels, with some margin; else found by the network"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
+    parser.add_argument(
+        "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
+    )
+    parser.add_argument("--skip-broken", action="store_true", help="go on after a broken image or part of a video")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.add_argument("--format", choices=("json", "coco"), default="json", help="coco writes coco.json as well")
+    parser.add_argument(
+        "--data", choices=list(sets.SETS), help="SOURCE is the root of this data set: writes coco.json alone"
+    )
+    parser.add_argument("--split", help="of the data set (default: the one that is evaluated)")
+    parser.add_argument("--protocol", default="single", help="of the evaluation (default: %(default)s)")
+    parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+
+    compiled.keep()
+    if args.data is None:
+        _predict(args)
+        if args.format == "coco":
+            found = coco.from_poses(args.out / "poses.json")
+            files.write(args.out / predict_set.COCO, json.dumps(found).encode())
+            print(f"for COCO's tools: {args.out / predict_set.COCO}")
+        return
+    written = predict_set.run(
+        args.data,
+        args.source,
+        args.weights,
+        args.out,
+        split=args.split,
+        protocol=args.protocol,
+        cache=args.cache,
+        batch=args.batch,
+        skip_broken=args.skip_broken,
+        progress=not args.no_progress,
+    )
+    print(f"written: {', '.join(str(path) for path in written)}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+
+    summary = predict.run(
+        args.source,
+        args.weights,
+        args.out,
+        bbox=parse_bbox(args.bbox),
+        batch=args.batch,
+        stride=args.stride,
+        skip_broken=args.skip_broken,
+        progress=not args.no_progress,
+    )
+    for sentence in summary.broken:
+        print(f"skipped: {sentence}")
+    if summary.action is not None:
+        print(f"action: {summary.action} ({summary.probability:.1%})")
+    written = ", ".join(str(path) for path in summary.files[:4])
+    more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
+    print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
+
+
+def parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:
+    """Four numbers from "x1,y1,x2,y2"; Usage if it is anything else."""
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise Usage(f"--bbox {text!r} is no box: give four numbers x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2

@@ -1,0 +1,27 @@
+"""The command `jaxhar weights`."""
+
+import argparse
+from pathlib import Path
+
+from jaxhar import zoo
+from jaxhar.weights import forms as convert
+from jaxhar.weights.releases import find, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar weights`."""
+    parser.add_argument("name", help="name of the network, as in `jaxhar zoo`")
+    parser.add_argument("--from", dest="given", type=Path, metavar="FILE", help="the release file, if you have it")
+    parser.add_argument("--out", type=Path, help="the checkpoint folder (default: the name of the network)")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar weights` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+
+    entry = zoo.entry(args.name)
+    path = find(args.name, entry, args.given, not args.no_progress)
+    out = args.out or Path(args.name)
+    loaded = load(path, args.name, entry)
+    convert.save(loaded, out)
+    print(f"{path} -> {out}: {convert.count(loaded):,} weights, every one placed and checked")

@@ -1,0 +1,102 @@
+"""`jaxhar zoo`: the networks with what they predict, their size and cost, the authors' files and figures."""
+
+import argparse
+import dataclasses
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxhar import zoo
+from jaxhar.weights.flat import shapes
+from jaxhar.zoo import Entry, multiply_adds
+
+#: network -> weights and multiply-adds (of one image or clip). Counting takes a second each; the test counts again.
+COUNTED = {
+    "reception-mpii": (14_746_560, 9_832_611_840),
+    "reception-h36m": (16_681_920, 11_814_420_480),
+    "reception-penn": (12_805_120, 96_483_003_904),
+    "reception-ntu": (16_943_608, 130_341_219_160),
+    "spnet-penn": (20_314_088, 49_734_635_520),
+    "spnet-ntu": (12_713_752, 35_366_914_752),
+    "spnet-pose": (21_801_472, 7_154_890_752),
+}
+
+
+#: Columns of the screen that the tables need.
+WIDTH = 120
+
+
+def counts(name: str) -> tuple[int, int]:
+    """Weights (running statistics included) and multiply-adds of a network of the zoo."""
+    if name in COUNTED:
+        return COUNTED[name]
+
+    config = zoo.config(name)
+    return sum(math.prod(shape) for shape in shapes(config).values()), multiply_adds(config)
+
+
+def predicts(entry: "Entry") -> tuple[str, str, str]:
+    """What a network gives and from what: joints, action classes, frames of a clip; "" where it has none."""
+    config = entry.config
+    heads = config.num_actions if isinstance(config.num_actions, tuple) else (config.num_actions or 0,)
+    joints = f"{len(entry.skeleton)} in {getattr(config, 'dims', 2)}-D"
+    return joints, " + ".join(f"{n}" for n in heads if n), f"{config.num_frames or ''}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `jaxhar zoo`."""
+    parser.add_argument("name", nargs="?", help="show everything about this network")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `jaxhar zoo` with the arguments of `add_arguments`; Usage if there is no such network."""
+
+    terminal = Console(highlight=False)
+    # Narrower, names and sums would be cut; a pipe or a file has no width.
+    console = terminal if terminal.width >= WIDTH else Console(highlight=False, width=WIDTH)
+    if args.name:
+        console.print(_page(args.name, zoo.entry(args.name)))
+        return
+    for table in _tables({name: zoo.entry(name) for name in zoo.names()}):
+        console.print(table)
+    console.print("`jaxhar zoo NAME` shows everything about one network, `jaxhar weights NAME` fetches its weights.")
+
+
+def _tables(entries: "dict[str, Entry]"):
+    """Two tables: the networks, and their files."""
+
+    networks = Table("network", "joints", "actions", "frames", "parameters", "multiply-adds", "published")
+    files = Table("network", "authors' file", "md5")
+    for name, entry in entries.items():
+        weights, cost = counts(name)
+        size = f"{weights / 1e6:.1f} M", f"{cost / 1e9:.1f} G"
+        networks.add_row(name, *predicts(entry), *size, entry.published)
+        files.add_row(name, entry.release or "not published", entry.md5 or ("none given" if entry.release else ""))
+    files.columns[1].overflow = "fold"
+    return networks, files
+
+
+def _page(name: str, entry: "Entry"):
+    """Everything about one network."""
+
+    weights, cost = counts(name)
+    page = Table("", name)
+    side, length = entry.config.image_size, entry.config.num_frames
+    joints, actions, _ = predicts(entry)
+    rows = {
+        "looks at": f"{f'clips of {length} images' if length else 'single images'} of {side} x {side}",
+        "joints": f"{joints}: {', '.join(entry.skeleton.joints)}",
+        "actions": actions and f"{actions}: {', '.join(entry.actions)}",
+        "parameters": f"{weights:,}, running statistics included",
+        "multiply-adds": f"{cost:,} for one {'clip' if length else 'image'}",
+        "published": entry.published,
+        "authors' file": entry.address if entry.release else "not published",
+        "md5": entry.md5 or ("none given" if entry.release else ""),
+        "settings": ", ".join(f"{f.name}={getattr(entry.config, f.name)}" for f in dataclasses.fields(entry.config)),
+    }
+    for what, value in rows.items():
+        if value:
+            page.add_row(what, value)
+    page.columns[1].overflow = "fold"
+    return page

@@ -1,0 +1,107 @@
+"""Predicted boxes of Penn Action, and of NTU RGB+D, in the deephar authors' two JSON forms.
+
+Frame boxes: a list of three dicts, for test, train and validation, "sequence.frame" -> [x1, y1, x2, y2]; the box of a
+clip is the union over its frames. Clip boxes (penn_pred_bboxes_16f.json, CVPR'18): one dict of the test split,
+"%04d.%d.%03d.%d" of sequence, step between frames, clip and whether mirrored -> box. Sequences and clips are counted
+from 0 in the order of their split.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.data import transforms
+from jaxhar.data.records import record as records
+from jaxhar.data.transforms import Box
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+_SPLITS = ("test", "train", "valid")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes by split and key. `clips`: the keys name clips, not frames."""
+
+    table: Mapping[str, Mapping[str, list[float]]]
+    clips: bool
+
+    def clip(
+        self, split: str, sequence: int, frames: Sequence[int], step: int = 1, number: int = 0, flip: bool = False
+    ) -> Box | None:
+        """(4,) box of a clip, in image pixels; None where the file has none, then the whole image is the rule.
+
+        Args:
+          sequence: counted in its split. frames: indices of the clip. step: between its frames.
+          number: of the clip in its sequence. flip: the mirrored clip's box; only clip boxes tell them apart.
+        """
+        table = self.table.get(split, {})
+        if self.clips:
+            found = table.get(f"{sequence:04d}.{step}.{number:03d}.{int(flip)}")
+            return None if found is None else np.array(found, np.float64)
+        keys = [f"{sequence}.{frame}" for frame in frames]
+        if not all(key in table for key in keys):
+            return None
+        boxes = np.array([table[key] for key in keys], np.float64)
+        return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+
+
+def read(path: str | Path) -> Boxes:
+    """Either form, told apart by content.
+
+    Raises:
+      Problem: the file cannot be read, is of neither form, or holds a box that is no x1 < x2, y1 < y2 (the key is
+        named).
+    """
+    path = Path(path).expanduser()
+    content = files.read_json(path, "box file")
+    clips = isinstance(content, dict)
+    tables = [content] if clips else content if isinstance(content, list) else []
+    if not tables or not all(isinstance(table, dict) or not table for table in tables):
+        raise Problem(f"the box file {path} holds neither a dict of clips nor a list of three dicts of frames")
+    splits = {split: table or {} for split, table in zip(_SPLITS, tables, strict=False)}
+    dots = 3 if clips else 1
+    for split, table in splits.items():
+        for key, box in table.items():
+            numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
+            if not numbers or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
+                raise Problem(f"box {key!r} ({split}) in {path} is {box}; expected [x1, y1, x2, y2] with an area")
+            if key.count(".") != dots or not key.replace(".", "").isdigit():
+                raise Problem(f"key {key!r} ({split}) in {path} does not name a {'clip' if clips else 'frame'}")
+    return Boxes(splits, clips)
+
+
+_kept = functools.lru_cache(maxsize=4)(read)
+
+
+def check(path: str, skip_broken: bool, index: records.Index) -> None:
+    """Read a box file anew; Problem as of `read`, and if sequences were left out, for it counts them by their order."""
+    _kept.cache_clear()  # the file may be another one now
+    _kept(path)
+    if skip_broken and index["skipped"]:
+        raise Problem(f"{path} counts the sequences of the whole set, but some were left out as broken; restore them")
+
+
+def of_record(path: str, record: dict, frames: list[int], step: int, scale: float, flip: bool) -> Box:
+    """(4,) box of a clip of a record in evaluation: the predicted one, else the square around the whole image.
+
+    Args:
+      step: between the frames. scale: of that square. flip: whether the clip is mirrored.
+    """
+    clips = transforms.multi_clips(len(record["points"]), step, len(frames))
+    number = clips.index(frames) if frames in clips else 0
+    box = _kept(path).clip(record["split"], record["index"], frames, step, number, flip)
+    return transforms.centred_bbox(record["size"].tolist(), scale) if box is None else box
+
+
+def write(path: Path, boxes: Mapping[str, Mapping[tuple[int, int], Box]]) -> None:
+    """Write frame boxes, {split: {(sequence, frame): (4,) box}}, in the authors' form with whole pixels."""
+    tables = [
+        {f"{s}.{f}": np.round(box).astype(int).tolist() for (s, f), box in boxes.get(split, {}).items()}
+        for split in _SPLITS
+    ]
+    files.write(Path(path), json.dumps(tables).encode())

@@ -1,0 +1,166 @@
+"""Read pickles of plain data: numpy arrays, lists, tuples, dicts, texts and numbers. Anything else is refused.
+
+A pickle is a program: reading one from the internet the usual way lets it run what it likes. Here the only things it
+may name are the few that numpy's own arrays need, each replaced by a function that checks what it is given.
+"""
+
+import math
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxhar.host.errors import Problem
+
+_KINDS = "biufcSU"  # of arrays: no Python objects, no records
+
+
+class _Refused(Exception):
+    """What a pickle asked for, in words."""
+
+
+class _Dtype:
+    """A description of array elements, as a pickle spells it."""
+
+    def __init__(self, name: Any, *_: Any):
+        self.name, self.order = _text(name), ""
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = _text(state[1])
+
+    def resolve(self) -> np.dtype:
+        dtype = np.dtype(self.name)
+        if dtype.kind not in _KINDS:
+            raise _Refused(f"an array of {self.name!r}")
+        return dtype.newbyteorder(">") if self.order == ">" else dtype
+
+
+class _Array(np.ndarray):
+    """An array that is filled from the bytes of a pickle after a look at their number."""
+
+    def __setstate__(self, state: Any) -> None:
+        shape, dtype, fortran, data = state[-4:]
+        if not isinstance(dtype, _Dtype):
+            raise _Refused("an array of unknown elements")
+        kind = dtype.resolve()
+        shape, data = tuple(int(n) for n in shape), _bytes(data)
+        if any(n < 0 for n in shape) or len(data) != kind.itemsize * math.prod(shape):
+            raise _Refused(f"an array of shape {shape} with {len(data)} bytes")
+        super().__setstate__((1, shape, kind, bool(fortran), data))  # type: ignore[arg-type]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("latin1")
+    if not isinstance(value, str):
+        raise _Refused("an array of unknown elements")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    """Python 2 wrote the bytes of arrays as text, which is read as latin1."""
+    if isinstance(value, str):
+        value = value.encode("latin1")
+    if not isinstance(value, bytes):
+        raise _Refused("an array whose numbers are no bytes")
+    return value
+
+
+def _new_array(kind: Any, *_: Any) -> _Array:
+    if kind is not _NDARRAY:
+        raise _Refused("a strange kind of array")
+    return np.ndarray.__new__(_Array, (0,), "u1")
+
+
+def _array_of(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """How protocol 5 spells an array."""
+    array = _new_array(_NDARRAY)
+    array.__setstate__((1, shape, dtype, order == "F", bytes(buffer)))
+    return array
+
+
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+    if not isinstance(dtype, _Dtype):
+        raise _Refused("a number of unknown kind")
+    kind, data = dtype.resolve(), _bytes(data)
+    if len(data) != kind.itemsize:
+        raise _Refused("a number of unknown size")
+    return np.frombuffer(data, kind)[0]
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    """Python 3 spells bytes so for Python 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise _Refused("_codecs.encode")
+    return text.encode("latin1")
+
+
+def _no_bytes(*arguments: Any) -> bytes:
+    """And no bytes at all so."""
+    if arguments:
+        raise _Refused("bytes(...)")
+    return b""
+
+
+class _Named:
+    """What a pickle gets for a name: it can call it, and change nothing about it."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable):
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("a change of what it names")
+
+
+def _no_call(*_: Any) -> Any:
+    raise _Refused("a bare numpy.ndarray")
+
+
+_NDARRAY = _Named(_no_call)
+_CORE = ("numpy.core", "numpy._core")
+_ALLOWED = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Named(_Dtype),
+    ("collections", "OrderedDict"): _Named(OrderedDict),
+    ("_codecs", "encode"): _Named(_encode),
+    ("__builtin__", "bytes"): _Named(_no_bytes),
+    **{(f"{core}.multiarray", "_reconstruct"): _Named(_new_array) for core in _CORE},
+    **{(f"{core}.multiarray", "scalar"): _Named(_scalar) for core in _CORE},
+    **{(f"{core}.numeric", "_frombuffer"): _Named(_array_of) for core in _CORE},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise _Refused(f"{module}.{name}")
+        return _ALLOWED[module, name]
+
+
+def load(path: Path) -> Any:
+    """The data of a pickle file, of Python 2 or 3.
+
+    Raises:
+      Problem: it cannot be read, is damaged, or asks for anything but plain data (it is not run).
+    """
+    try:
+        with open(path, "rb") as file:
+            return _Unpickler(file, encoding="latin1").load()
+    except _Refused as refused:
+        raise Problem(
+            f"the pickle {path} is not read: it asks for {refused}, and only numpy arrays, lists, dicts, texts and "
+            "numbers are taken from pickles"
+        ) from refused
+    except OSError as error:
+        raise Problem(f"the pickle {path} cannot be read ({error.strerror})") from error
+    except Exception as error:  # a damaged pickle makes the reader raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise Problem(f"the file {path} is no whole pickle ({reason}); restore it") from error

@@ -1,0 +1,270 @@
+"""Pictures and videos in and out. Everything is a stream of RGB frames: a whole video is never held in memory."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from jaxhar.host.errors import Problem
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+      index: position in the source, from 0.
+      time: seconds from the first frame; for still images 0.
+      path: the file that it comes from.
+      image: (H, W, 3) uint8 RGB, or None where the reader was told not to convert it.
+    """
+
+    index: int
+    time: float
+    path: Path
+    image: np.ndarray | None
+
+
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB from any file that Pillow reads: upright by its EXIF tag, alpha dropped, 16 bits scaled.
+
+    Raises:
+      Problem: the file is missing, is no image, or is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip it at 255
+                wide = np.asarray(upright)
+                upright = Image.fromarray((np.clip(wide, 0, 65535) // 257).astype(np.uint8))
+            return np.asarray(upright.convert("RGB"))
+    except FileNotFoundError:
+        raise Problem(f"{path}: there is no such file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow repeats the path in "cannot identify image file '...'"
+        why = "it is no image or of an unknown kind" if "identify" in str(error) else str(error)
+        raise Problem(f"{path}: this image cannot be read: {why}") from error
+
+
+class Images:
+    """A source of independent still images.
+
+    Attributes:
+      paths: the image files; with `skip_broken` the ones met as broken leave the list.
+      broken: one sentence for each of those.
+    """
+
+    def __init__(self, paths: Iterable[Path], skip_broken: bool = False):
+        self.paths = list(paths)
+        self.broken: list[str] = []
+        self._skip_broken = skip_broken
+
+    @property
+    def total(self) -> int:
+        return len(self.paths)
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        """Every image, read when its turn comes. `every` is for videos.
+
+        Raises:
+          Problem: an image is broken, and broken ones are not to be skipped.
+        """
+        del every
+        index = 0
+        for path in list(self.paths):
+            try:
+                image = read_image(path)
+            except Problem as problem:
+                if not self._skip_broken:
+                    raise
+                self.broken.append(str(problem))
+                self.paths.remove(path)
+                continue
+            yield Frame(index, 0.0, path, image)
+            index += 1
+
+
+class Video:
+    """A video file as a source of frames; each call of `frames` reads the file anew.
+
+    Attributes:
+      path: the file.
+      fps: average frames per second, a Fraction.
+      total: the number of frames by the file's own header; None where it does not say.
+    """
+
+    def __init__(self, path: Path, skip_broken: bool = False):
+        self.path = path
+        self._skip_broken = skip_broken
+        with self._open() as container:
+            stream = container.streams.video[0]
+            self.fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.total = stream.frames or None
+            if self.total is None and container.duration:
+                self.total = max(1, round(container.duration / av.time_base * self.fps))
+
+    def _open(self) -> Any:
+        try:
+            container = av.open(str(self.path))
+        except FileNotFoundError:
+            raise Problem(f"{self.path}: there is no such file") from None
+        except (av.FFmpegError, OSError) as error:
+            raise Problem(f"{self.path}: this video cannot be read: {error.strerror or error}") from error
+        # FFmpeg takes any text file for terminal art
+        if not container.streams.video or container.format.name == "tty":
+            container.close()
+            raise Problem(f"{self.path}: this file holds no video")
+        return container
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        """All frames, upright by the rotation in the file; `image` is None but for each `every`-th (none if 0).
+
+        Frames of a size that changes midway are scaled to the first one's.
+
+        Raises:
+          Problem: the file is damaged midway, and broken packets are not to be skipped.
+        """
+        with self._open() as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            index, start, last, size = 0, None, -1.0, None
+            for frame in self._decode(container, stream):
+                size = size or (frame.width, frame.height)
+                moment = index / float(self.fps) if frame.time is None else frame.time
+                start = moment if start is None else start
+                # a broken time stamp must not turn time back: the encoder and the reader of the JSON rely on order
+                last = moment - start if moment - start > last else last + 1 / float(self.fps)
+                image = None
+                if every and index % every == 0:
+                    image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+                    image = np.rot90(image, round(getattr(frame, "rotation", 0) / 90))
+                yield Frame(index, last, self.path, image)
+                index += 1
+
+    def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
+        packets = container.demux(stream)
+        count = 0
+        while True:
+            try:
+                packet = next(packets, None)
+                decoded = packet.decode() if packet is not None else ()
+            except (av.FFmpegError, OSError) as error:
+                if self._skip_broken and isinstance(error, av.error.InvalidDataError):
+                    continue
+                why = error.strerror or error
+                raise Problem(
+                    f"{self.path}: the video is damaged after frame {count}: {why}; --skip-broken goes on behind it"
+                ) from error
+            if packet is None:
+                return
+            for frame in decoded:
+                count += 1
+                yield frame
+
+
+def open_source(path: Path, skip_broken: bool = False) -> Video | Images:
+    """A video, one image, or all images of a folder (sorted by name, subfolders left out).
+
+    Raises:
+      Problem: there is nothing at `path`, or nothing that can be read.
+    """
+    if not path.exists():
+        raise Problem(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not paths:
+            raise Problem(f"{path}: this folder holds no images ({' '.join(IMAGE_SUFFIXES)})")
+        return Images(paths, skip_broken)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Images([path], skip_broken=False)
+    return Video(path, skip_broken)
+
+
+class VideoWriter:
+    """H.264 in an .mp4 container, frames shown at the times given; a context manager.
+
+    An odd width or height grows by one repeated column or row, as the colour sampling of H.264 demands.
+    """
+
+    def __init__(self, path: Path, fps: Fraction, width: int, height: int):
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        self._stream: Any = self._container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "20"})
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._base = 1 / (1000 * Fraction(fps))
+        self._stream.codec_context.time_base = self._base
+        self._last = -1
+
+    def write(self, image: np.ndarray, time: float) -> None:
+        """Add a frame, (H, W, 3) uint8, at `time` seconds from the start; times must grow."""
+        height, width = image.shape[:2]
+        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        self._last = max(self._last + 1, round(time / self._base))
+        frame.pts, frame.time_base = self._last, self._base
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
+
+
+def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+    """The same items, made by a thread that runs at most `depth` items ahead of the one who takes them.
+
+    An error in `items` is raised here; closing this generator stops the thread and closes `items`.
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(entry: tuple[bool, Any]) -> bool:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(entry, timeout=0.05)
+                return True
+        return False
+
+    def work() -> None:
+        end: Any = None
+        try:
+            for item in items:
+                if not put((False, item)):
+                    break
+        except BaseException as error:
+            end = error
+        finally:
+            getattr(items, "close", lambda: None)()
+            put((True, end))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            last, item = ready.get()
+            if not last:
+                yield item
+            elif item is None:
+                return
+            else:
+                raise item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,74 @@
+"""Human3.6M, generated or real: from one of its folders to training and evaluation batches of single photos."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from jaxhar.core.camera import Camera
+from jaxhar.core.skeleton import PA17, PA21, Skeleton
+from jaxhar.data import dataset as sequences
+from jaxhar.data import pipeline, presets, transforms
+from jaxhar.data.generate import film as synthetic
+from jaxhar.data.h36m import folder as h36m_folder
+from jaxhar.data.h36m import generate as synthetic_h36m
+from jaxhar.data.records import record as records
+
+_ROOT = PA21.index("pelvis")
+
+
+@dataclass(frozen=True)
+class H36M(sequences.DataSet):
+    """The Human3.6M data of an experiment; its settings are those of `DataSet`.
+
+    Training photos are those of subjects 1, 5, 6, 7 and 8, test photos every 64th of 9 and 11. A crop lies around the
+    root, by its depth; depths are measured from the root's, over 2 m times the scale of the crop.
+
+    Attributes:
+      shifts: of the crops that "multi" averages, each also mirrored, in image pixels. The best figure of CVPR 2018 is
+        of five crops, which are not known; these are ours. "flip" is the centred one and its mirror image.
+    """
+
+    skeleton: Skeleton = PA17
+    dims: int = 3
+    augment: transforms.Augment = presets.HUMAN36M_CVPR
+    augment_stills: transforms.Augment = presets.HUMAN36M_CVPR
+    clip_frames: int = 1
+    clips_per_batch: int = 0
+    stills_per_batch: int = 24
+    shifts: tuple[tuple[float, float], ...] = ((0, 0), (-10, 0), (10, 0), (0, -10), (0, 10))
+
+    title: ClassVar[str] = "Human3.6M"
+    home: ClassVar[str] = "Human3.6M"
+    stacks: ClassVar[bool] = True
+
+    def open(self, root: Path) -> records.Folder:
+        return h36m_folder.folder(h36m_folder.check_root(root))
+
+    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+        synthetic_h36m.write(out, synth)
+
+    def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
+        return {"flip": sequences.mirrored_crops(((0, 0),)), "multi": sequences.mirrored_crops(self.shifts)}
+
+    def example(
+        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+    ) -> pipeline.Example:
+        points = record["points"][frames]
+        root = points[0, _ROOT].astype(np.float64)  # the authors take the first frame's for the whole clip
+        camera = Camera.from_vector(record["camera"])
+        return sequences.to_example(
+            record,
+            frames,
+            draw,
+            box=transforms.root_bbox(root, record["size"].tolist(), camera.f, draw.scale),
+            norm=np.zeros(len(frames)),
+            layout=PA21,
+            skeleton=self.skeleton,
+            dims=self.dims,
+            size=self.image_size,
+            depth=transforms.Depth(np.full(len(frames), root[2]), transforms.DEPTH_RANGE * draw.scale),
+            keep_outside=keep_outside,
+        )

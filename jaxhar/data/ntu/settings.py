@@ -1,0 +1,119 @@
+"""NTU RGB+D, generated or real: from the published folder to training and evaluation batches with depths."""
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from jaxhar.core.skeleton import NTU as LAYOUT
+from jaxhar.core.skeleton import PA20, Skeleton
+from jaxhar.data import dataset as sequences
+from jaxhar.data import pipeline, presets, transforms
+from jaxhar.data.formats import box_json as penn_boxes
+from jaxhar.data.generate import film as synthetic
+from jaxhar.data.ntu import folder as ntu_folder
+from jaxhar.data.ntu import generate as synthetic_ntu
+from jaxhar.data.records import record as records
+
+_PELVIS = LAYOUT.index("pelvis")
+
+
+class Division(enum.Enum):
+    """What divides training from test: people, cameras (60 actions), or setups, even ones for training (120)."""
+
+    CROSS_SUBJECT = "cross_subject"
+    CROSS_VIEW = "cross_view"
+    CROSS_SETUP = "cross_setup"
+
+
+@dataclass(frozen=True)
+class NTU(sequences.DataSet):
+    """The NTU RGB+D data of an experiment: the settings of `DataSet`, and
+
+    Attributes:
+      num_actions: 60, or 120 with those of NTU RGB+D 120.
+      division: into training and test.
+      keep_every: frames between two that are packed; the authors' TPAMI'20 networks see every second one.
+      frame_side: pixels of width or height to which larger videos are shrunk when packed.
+      boxes: a JSON file of predicted boxes to evaluate with (see `penn_boxes`), of the frames as packed; where it has
+        none for a clip, the crop is the square around the whole image.
+
+    Crops lie around the labelled joints. Depth is measured from the pelvis, by its mean over a clip, in a range of
+    2000 mm times the scale of the crop. The reference length is the torso, left shoulder to right hip.
+    """
+
+    skeleton: Skeleton = PA20
+    dims: int = 3
+    augment: transforms.Augment = presets.NTU_CLIPS
+    augment_stills: transforms.Augment = presets.NTU_STILLS
+    clip_frames: int = 20
+    num_actions: int = 60
+    division: Division = Division.CROSS_SUBJECT
+    keep_every: int = 1
+    frame_side: int = 960
+    boxes: str | None = None
+
+    title: ClassVar[str] = "NTU RGB+D"
+    home: ClassVar[str] = "nturgb+d"
+
+    def open(self, root: Path) -> records.Folder:
+        return ntu_folder.folder(ntu_folder.check_root(root), self.num_actions, self.keep_every, self.frame_side)
+
+    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+        synthetic_ntu.write(out, synth)
+
+    def notes(self) -> tuple[str, ...]:
+        return () if self.boxes is None else (f"Boxes are those of {self.boxes}, the whole image where it has none.",)
+
+    def prepare(self, workdir: Path) -> sequences.Prepared:
+        """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
+        prepared = super().prepare(workdir)
+        if self.boxes:
+            penn_boxes.check(self.boxes, self.skip_broken, prepared.index)
+        return prepared
+
+    def split_of(self, entry: records.Entry) -> str:
+        """By person, camera or setup."""
+        train = {
+            Division.CROSS_SUBJECT: entry["subject"] in ntu_folder.TRAIN_SUBJECTS,
+            Division.CROSS_VIEW: entry["view"] in ntu_folder.TRAIN_VIEWS,
+            Division.CROSS_SETUP: ntu_folder.number(entry["name"], "S") % 2 == 0,
+        }
+        return "train" if train[self.division] else "test"
+
+    def example(
+        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+    ) -> pipeline.Example:
+        points, labelled = record["points"][frames], record["labelled"][frames]
+        root = root_depth(points, labelled)
+        if self.boxes and "split" in record:
+            step = self.augment.fixed_subsampling
+            box = penn_boxes.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
+        else:
+            box = transforms.gt_bbox(points[..., :2], labelled, record["size"].tolist(), draw.scale)
+        return sequences.to_example(
+            record,
+            frames,
+            draw,
+            box=box,
+            norm=sequences.torso(points, labelled, LAYOUT),
+            layout=LAYOUT,
+            skeleton=self.skeleton,
+            dims=self.dims,
+            size=self.image_size,
+            depth=transforms.Depth(np.full(len(frames), root), transforms.DEPTH_RANGE * draw.scale),
+            keep_outside=keep_outside,
+        )
+
+
+def root_depth(points: np.ndarray, labelled: np.ndarray) -> float:
+    """Mean depth of the pelvis over a clip in mm; of all joints where it is never labelled, 0 without any.
+
+    Args:
+      points: (T, 25, 3), depth last. labelled: (T, 25) bool.
+    """
+    pelvis = labelled[:, _PELVIS]
+    depths = points[:, _PELVIS, 2][pelvis] if pelvis.any() else points[..., 2][labelled]
+    return float(depths.mean()) if depths.size else 0.0

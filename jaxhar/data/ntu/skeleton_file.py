@@ -1,0 +1,139 @@
+"""The .skeleton text of NTU RGB+D: what the Kinect saw of up to six bodies, frame by frame, and whom it is about.
+
+The file has, one to a line: the number of frames; for each frame the number of bodies; for each body ten values that
+begin with its id, the number of joints (25), and for each joint twelve: x y z in metres from the camera, its place in
+the depth picture, its place u v in the colour picture of 1920 x 1080 pixels, four numbers of an orientation, and
+whether it is tracked.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.core.skeleton import NTU
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+_JOINTS = len(NTU)
+_FAR = 10 * 1920  # pixels; a joint further off was never seen
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where the joints of one person are.
+
+    Attributes:
+      frames: (n,) rising frame indices from 0. points: (n, 25, 3) float32: pixels of 1920 x 1080, depth in mm.
+    """
+
+    frames: np.ndarray
+    points: np.ndarray
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(n, 25) bool: all three numbers positive and finite, as the authors ask, and not absurd."""
+        with np.errstate(invalid="ignore"):
+            return (np.isfinite(self.points) & (self.points > 0) & (self.points < _FAR)).all(-1)
+
+
+@dataclass(frozen=True)
+class Body:
+    """One tracked body: (n,) the frames it is in, (n, 25, 5) x y z in metres and u v in colour pixels."""
+
+    frames: np.ndarray
+    joints: np.ndarray
+
+    @property
+    def motion(self) -> float:
+        """Sum of the variances of all its coordinates in square metres; joints that are not finite do not count."""
+        place = self.joints[..., :3]
+        known = np.isfinite(place).all(axis=(0, 2))
+        return float(place[:, known].var(axis=0).sum())
+
+
+def read_bodies(path: Path) -> tuple[int, list[Body]]:
+    """The number of frames of a file, and its bodies in the order of their appearance.
+
+    Raises:
+      Problem: the file cannot be read, is cut off or does not follow the form; it names the line.
+    """
+    lines = files.read(path, "skeleton file").decode("ascii", "replace").splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    at, total, frame = 0, 0, -1
+
+    def wrong(what: str) -> Problem:
+        return Problem(f"the skeleton file {path}, line {at}, {what}; restore it")
+
+    def take(count: int, what: str) -> list[str]:
+        nonlocal at
+        if at == len(lines):
+            where = f"within frame {frame + 1} of {total}" if frame >= 0 else "before its first frame"
+            raise Problem(f"the skeleton file {path} ends after line {at}, {where}; restore it")
+        words = lines[at].split()
+        at += 1
+        if len(words) != count:
+            raise wrong(f"has {len(words)} values where {count} of {what} belong")
+        return words
+
+    def integer(word: str, what: str, most: int | None = None) -> int:
+        if not word.isdecimal() or (most is not None and int(word) > most):
+            raise wrong(f"has {word!r} where {what} belongs")
+        return int(word)
+
+    tracks: dict[int, tuple[list[int], list[np.ndarray]]] = {}
+    total = integer(take(1, "a number of frames")[0], "a number of frames")
+    for frame in range(total):
+        for _ in range(integer(take(1, "a number of bodies")[0], "a number of bodies", 6)):
+            # ids exceed what a float can hold
+            identity = integer(take(10, "a body")[0], "the id of a body")
+            if integer(take(1, "a number of joints")[0], "a number of joints") != _JOINTS:
+                raise wrong(f"does not say {_JOINTS} joints")
+            joints = np.empty((_JOINTS, 5))
+            for j in range(_JOINTS):
+                x, y, z, _, _, u, v, *_ = take(12, "a joint")
+                try:
+                    joints[j] = float(x), float(y), float(z), float(u), float(v)
+                except ValueError:
+                    raise wrong("holds something that is no number") from None
+            frames, places = tracks.setdefault(identity, ([], []))
+            if frames and frames[-1] == frame:
+                raise wrong(f"ends the second body with the id {identity} in frame {frame + 1}")
+            frames.append(frame)
+            places.append(joints)
+    if at < len(lines):
+        at += 1
+        raise wrong(f"goes on after the last of its {total} frames")
+    return total, [Body(np.array(frames), np.stack(places)) for frames, places in tracks.values()]
+
+
+def choose(bodies: list[Body]) -> list[Body]:
+    """Whom a sequence is about: one body, with what else the Kinect took for another body but is the same.
+
+    Of the bodies in at least half as many frames as the most frequent one, it is the one that moves most. Where it is
+    not seen, others stand in that are never seen together with it: the Kinect lost it and found it again.
+    """
+    most = max(len(body.frames) for body in bodies)
+    main = max((b for b in bodies if 2 * len(b.frames) >= most), key=lambda body: body.motion)
+    chosen, seen = [main], set(main.frames.tolist())
+    for body in sorted(bodies, key=lambda b: -len(b.frames)):
+        if not seen & set(body.frames.tolist()):
+            chosen.append(body)
+            seen |= set(body.frames.tolist())
+    return chosen
+
+
+def read_skeleton(path: Path) -> Labels | None:
+    """The labels of every frame of a file, of the body that `choose` takes; NaN where it is not seen; None without.
+
+    Raises:
+      Problem: see `read_bodies`.
+    """
+    total, bodies = read_bodies(path)
+    if not bodies:
+        return None
+    points = np.full((total, _JOINTS, 3), np.nan, np.float32)
+    for body in choose(bodies):
+        points[body.frames] = body.joints[..., [3, 4, 2]] * [1, 1, 1000]
+    return Labels(np.arange(total), points)

@@ -1,0 +1,49 @@
+"""Generated videos as a folder of one's own: CLASS/0001.mp4 ... and videos.csv with who performs and a box."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar.data.generate import film as synthetic
+from jaxhar.data.generate.film import Synth
+from jaxhar.host.errors import Problem
+
+CSV = "videos.csv"
+
+
+def write(out: Path, synth: Synth, progress: bool = True) -> None:
+    """Generate a data set into the folder `out`, made where it does not exist.
+
+    A finished folder of the same settings is left as it is, an unfinished one is begun again.
+
+    Raises:
+      Problem: `out` holds something else or cannot be written to, or the settings make no videos.
+    """
+    out = Path(out)
+    with synthetic.filling(out, synth, "own") as finished:
+        if finished:
+            return
+        rows = []
+        for sequence in tqdm(synthetic.plan(synth), desc="generating videos", unit="video", disable=not progress):
+            footage, _ = synthetic.shoot(synth, sequence)
+            file = Path(sequence.action) / f"{sequence.number:04d}.mp4"
+            (out / sequence.action).mkdir(exist_ok=True)
+            writer = cv2.VideoWriter(str(out / file), cv2.VideoWriter.fourcc(*"mp4v"), 25, synth.size)
+            if not writer.isOpened():
+                raise Problem(f"OpenCV cannot write the video {out / file}; it lacks an MPEG-4 encoder")
+            for image in footage.frames:
+                writer.write(image)
+            writer.release()
+            low, high = footage.joints.min((0, 1)), footage.joints.max((0, 1))
+            margin = 0.15 * (high - low).max()
+            box = np.round([*(low - margin), *(high + margin)], 1).tolist()
+            split = "train" if sequence.train else "test"
+            rows.append([file.as_posix(), sequence.action, f"p{sequence.performer:03d}", split, *box])
+        part = out / f".{CSV}"
+        with open(part, "w", newline="", encoding="utf-8") as table:
+            csv.writer(table).writerows([["file", "label", "person", "split", "x1", "y1", "x2", "y2"], *rows])
+        shutil.move(part, out / CSV)

@@ -1,0 +1,56 @@
+"""Actions in videos or images of one's own: from a folder or a CSV file to training and evaluation batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from jaxhar.core.skeleton import PA16
+from jaxhar.data import dataset as sequences
+from jaxhar.data import pipeline, presets, transforms
+from jaxhar.data.generate import film as synthetic
+from jaxhar.data.own import folder as own_folder
+from jaxhar.data.own import generate as synthetic_own
+from jaxhar.data.records import record as records
+
+
+@dataclass(frozen=True)
+class Own(sequences.DataSet):
+    """The data of an experiment on one's own actions: settings of `DataSet`, and how pictures are kept.
+
+    Crops are the boxes that the CSV gives, squared, or the square around the whole picture. No joint is valid.
+
+    Attributes:
+      side: pixels of width or height to which larger pictures are shrunk.
+    """
+
+    augment: transforms.Augment = presets.PENN_CLIPS
+    side: int = 640
+
+    title: ClassVar[str] = "own data"
+    home: ClassVar[str] = "own"
+
+    def open(self, root: Path) -> records.Folder:
+        return own_folder.folder(root, self.side)
+
+    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+        synthetic_own.write(out, synth)
+
+    def example(
+        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+    ) -> pipeline.Example:
+        x1, y1, x2, y2 = (float(v) for v in record["box"])
+        middle, half = np.array([x1 + x2, y1 + y2]) / 2, draw.scale * max(x2 - x1, y2 - y1) / 2
+        return sequences.to_example(
+            record,
+            frames,
+            draw,
+            box=np.concatenate([middle - half, middle + half]),
+            norm=np.zeros(len(frames)),
+            layout=PA16,
+            skeleton=self.skeleton,
+            dims=self.dims,
+            size=self.image_size,
+            keep_outside=keep_outside,
+        )

@@ -1,0 +1,57 @@
+"""Generated videos with the deephar authors' annotations.mat of Penn Action in place of labels/."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxhar.core import classes as actions
+from jaxhar.core.skeleton import PENN
+from jaxhar.data.formats.matfile import mat_bytes
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.penn import deephar_form as penn_authors
+from jaxhar.data.penn import folder as penn_folder
+from jaxhar.data.penn import generate as penn_generate
+
+
+def write(out: Path, synth: Synth, progress: bool = True) -> None:
+    """Generate a data set: frames/ as `synthetic.write_penn` does, then annotations.mat made of its labels/.
+
+    Raises:
+      Problem: as `synthetic.write_penn`.
+    """
+    out = Path(out)
+    penn_generate.write(out, synth, progress)
+    if (out / "labels").is_dir():
+        (out / penn_authors.FILE).write_bytes(annotations(out))
+        shutil.rmtree(out / "labels")
+
+
+def annotations(root: Path, joints: tuple[str, ...] = PENN.joints) -> bytes:
+    """The authors' file for a folder with labels/, its joints stored in the order of `joints`."""
+    found, _ = penn_folder.scan(root)
+    order = [PENN.index(joint) for joint in joints]
+    file: dict[str, Any] = {
+        "action_labels": np.array(actions.PENN, object)[None],
+        "joint_labels": np.array(joints, object)[None],
+    }
+    for key, train in (("sequences_tr", True), ("sequences_te", False)):
+        some = [sequence for sequence in found if sequence.train == train]
+        cells = np.empty((1, len(some)), object)
+        for i, sequence in enumerate(some):
+            with Image.open(sequence.frames[0]) as image:
+                width, height = image.size
+            frames = np.empty((1, len(sequence.frames)), object)
+            for t in range(len(sequence.frames)):
+                frames[0, t] = {
+                    "f": t + 1,
+                    "w": width,
+                    "h": height,
+                    "pose": sequence.points[t, order].T.astype(float),
+                    "visible": sequence.labelled[t, order].astype(np.uint8)[:, None],
+                }
+            cells[0, i] = {"idx": int(sequence.name), "action_id": sequence.action + 1, "frames": frames}
+        file[key] = cells
+    return mat_bytes(file)

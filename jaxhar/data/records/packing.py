@@ -1,0 +1,335 @@
+"""Packing a folder in parts: in threads, in processes, or on the machines of an Apache Beam runner.
+
+Every part is one shard of the packed set, a file of labels and one of frames, and has a line of its own on disk,
+written last, with their sizes and checksums. A killed run's finished parts are kept; the result has the same bytes
+however it came about.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import shlex
+import shutil
+import signal
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from jaxhar.data.records import record as records
+from jaxhar.data.records import shards as builder
+from jaxhar.data.records.record import Folder, Index, Means, Record, Skipped
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+_THREADS = min(8, os.cpu_count() or 1)
+#: Parts of a large set, and sequences in a part of a small one.
+_MOST_PARTS, _FEWEST_SEQUENCES = 256, 16
+_SET = "set"
+#: A sequence, or none of a broken one, and what was left out of it.
+Loaded = tuple[Record | None, list[Skipped]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made of every part; it can be sent to other processes.
+
+    Attributes:
+      work: folder for the unfinished set and the notes of its parts. parts: how many. stamp: of what is in them.
+      load, joints, dims, extras: of the `Folder`.
+    """
+
+    work: Path
+    parts: int
+    stamp: str
+    skip_broken: bool
+    load: Callable[[Any, bool], Loaded]
+    joints: int
+    dims: int
+    extras: Mapping[str, tuple[int | None, ...]]
+
+    @property
+    def form(self) -> Any:
+        return builder.features(self.joints, self.dims, self.extras)
+
+    def shard(self, number: int) -> tuple[Path, Path]:
+        """The files of labels and of frames."""
+        place = self.work / _SET, number, self.parts
+        return builder.shard(*place), builder.frames_of(*place)
+
+    def note(self, number: int) -> Path:
+        """Says that a part is finished, and what is in it."""
+        return self.work / "notes" / f"{number:05d}.json"
+
+    def failure(self, number: int) -> Path:
+        """Says why a machine of Beam could not make a part."""
+        return self.work / "notes" / f"{number:05d}.txt"
+
+
+def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means) -> None:
+    """Make the packed set of a folder with its index.json at `path`, going on from the parts that are in `work`.
+
+    Raises:
+      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder. What is finished is kept.
+    """
+    items, left_out = folder.scan(skip_broken)
+    if not items:
+        raise _nothing(folder, len(left_out))
+    job, ranges = _job(folder, work, skip_broken, items, left_out)
+    for place in (*job.shard(0), job.note(0)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for stale in place.parent.glob(".*.tmp"):
+            stale.unlink()
+    try:
+        with tqdm(total=len(items), desc=f"packing {folder.title}", unit="sequence") as bar:
+            _make(job, {number: [items[i] for i in within] for number, within in enumerate(ranges)}, means, bar)
+        _finish(job, folder, left_out)
+        os.replace(work / _SET, path)
+        shutil.rmtree(work)
+    finally:
+        if not any(job.note(0).parent.glob("*.json")):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _nothing(folder: Folder, skipped: int) -> Problem:
+    return Problem(f"{folder.root} holds no usable sequence; {skipped} unusable files were left out")
+
+
+def _make(job: Job, parts: dict[int, list], means: Means, bar: tqdm) -> None:
+    """Make those parts that are not finished, given the sequences of all."""
+    missing: dict[int, list] = {}
+    for number, items in parts.items():
+        if _finished(job, number):
+            bar.update(len(items))
+        else:
+            missing[number] = items
+    if means.beam is not None and missing:
+        _on_beam(job, {number: len(items) for number, items in missing.items()}, means, bar)
+    elif means.workers and missing:
+        _in_processes(job, missing, means.workers, bar)
+    else:
+        for number, items in missing.items():
+            write_part(job, number, items, _THREADS, bar.update)
+
+
+def _job(
+    folder: Folder, work: Path, skip_broken: bool, items: list, left_out: list[Skipped]
+) -> tuple[Job, list[range]]:
+    size = max(_FEWEST_SEQUENCES, -(-len(items) // _MOST_PARTS))
+    ranges = [range(i, min(i + size, len(items))) for i in range(0, len(items), size)]
+    what = json.dumps([len(items), size, sorted(s.path for s in left_out)])
+    stamp = hashlib.sha256(what.encode()).hexdigest()[:16]
+    load = functools.partial(records.load, folder.load, folder.root)
+    fields = load, folder.joints, folder.dims, dict(folder.extras)
+    return Job(work, len(ranges), stamp, skip_broken, *fields), ranges
+
+
+def write_part(
+    job: Job, number: int, items: list, threads: int = 1, progress: Callable[[], object] = lambda: None
+) -> None:
+    """Make one part: its shard, then the note that it is whole. Others may try the same at the same time."""
+    entries: list[dict] = []
+    skipped: list[list[str]] = []
+
+    def load(item: Any) -> Loaded:
+        return job.load(item, job.skip_broken)
+
+    def read() -> Iterator[Record]:
+        with contextlib.closing(loaded(load, items, threads)) as found:
+            for record, without in found:
+                progress()
+                skipped.extend([s.path, s.reason] for s in without)
+                if record is None:
+                    continue
+                entries.append(
+                    {
+                        "name": record.name,
+                        "split": record.split,
+                        "frames": len(record.frames),
+                        "action": int(record.action),
+                        "subject": int(record.subject),
+                        "view": int(record.view),
+                    }
+                )
+                yield dataclasses.replace(record, extras={k: record.extras[k] for k in job.extras})
+
+    labels, frames = job.shard(number)
+    with files.atomic(labels) as new_labels, files.atomic(frames) as new_frames:
+        builder.write_shard(new_labels, new_frames, job.form, read())
+        for new in (new_labels, new_frames):
+            with open(new, "rb") as file:
+                os.fsync(file.fileno())
+    note = {
+        "stamp": job.stamp,
+        "skip_broken": job.skip_broken,
+        "checksums": [*map(_checksum, job.shard(number))],
+        "sequences": entries,
+        "skipped": skipped,
+    }
+    files.write(job.note(number), json.dumps(note).encode())
+
+
+def loaded(load: Callable[[Any], Loaded], items: Iterable, threads: int) -> Generator[Loaded, None, None]:
+    """What `load` gives for every item, in order, read in threads a few sequences ahead."""
+    waiting: deque[Future] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append(pool.submit(load, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _checksum(path: Path) -> str:
+    """Size and CRC-32 of a file."""
+    total, check = 0, 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            total, check = total + len(block), zlib.crc32(block, check)
+    return f"{total}-{check:08x}"
+
+
+def _finished(job: Job, number: int) -> bool:
+    """Whether a part is whole, of these sequences, and as strict about broken files as is asked for now."""
+    try:
+        note = json.loads(job.note(number).read_text())
+        same = note["stamp"] == job.stamp and (note["skip_broken"] == job.skip_broken or not note["skipped"])
+        return same and note["checksums"] == [*map(_checksum, job.shard(number))]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
+    notes = [json.loads(job.note(number).read_text()) for number in range(job.parts)]
+    index: Index = {
+        "actions": list(folder.actions),
+        "sequences": [entry for note in notes for entry in note["sequences"]],
+        "skipped": [[s.path, s.reason] for s in left_out] + [pair for note in notes for pair in note["skipped"]],
+    }
+    if not index["sequences"]:
+        raise _nothing(folder, len(index["skipped"]))
+    for shards in zip(*map(job.shard, range(job.parts)), strict=True):
+        for path in set(shards[0].parent.iterdir()) - set(shards):  # of an earlier division into parts
+            path.unlink()
+    builder.describe(job.work / _SET, job.form, [len(note["sequences"]) for note in notes])
+    files.write(job.work / _SET / "index.json", json.dumps(index).encode())
+
+
+def _in_processes(job: Job, some: dict[int, list], workers: int, bar: tqdm) -> None:
+    # spawned: a fork would copy the locks of JAX's threads as they happen to be
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(some)), context, initializer=_begin_worker) as pool:
+        try:
+            futures = {pool.submit(write_part, job, number, items): len(items) for number, items in some.items()}
+            for future in as_completed(futures):
+                future.result()
+                bar.update(futures[future])
+        except BrokenProcessPool:
+            raise Problem(
+                "a packing process was killed, perhaps for want of memory; start again with fewer --workers, what is "
+                "finished is kept"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """End with the process that started this one, at an interrupt and also when that one is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _on_beam(job: Job, missing: dict[int, int], means: Means, bar: tqdm) -> None:
+    """Make parts on the machines of a runner: each looks at the folder itself, so only numbers are sent."""
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise Problem(
+            f"Apache Beam cannot be imported ({error}); install it with pip install 'jaxhar[beam]', or leave out --beam"
+        ) from error
+    assert means.beam is not None and means.open is not None
+    for number in missing:
+        job.failure(number).unlink(missing_ok=True)
+    attempt = functools.partial(_attempt, means.open, job.work, job.stamp, job.skip_broken)
+    stop = threading.Event()
+    watch = threading.Thread(target=_watch, args=(job, dict(missing), bar, stop))
+    watch.start()
+    try:
+        with beam.Pipeline(options=PipelineOptions(shlex.split(means.beam))) as pipeline:
+            numbers = pipeline | "parts" >> beam.Create(sorted(missing)) | beam.Reshuffle()
+            _ = numbers | "pack" >> beam.Map(attempt)
+    except Exception as error:  # a runner raises nearly anything
+        reason = " ".join(str(error).split())[:300]
+        raise Problem(f"the Beam pipeline {means.beam!r} failed: {type(error).__name__}: {reason}") from error
+    finally:
+        stop.set()
+        watch.join()
+    for number in missing:
+        if job.failure(number).exists():
+            raise Problem(job.failure(number).read_text())
+    lost = [number for number in missing if not _finished(job, number)]
+    if lost:
+        raise Problem(
+            f"the Beam pipeline ended, but {len(lost)} of its {len(missing)} parts are not in {job.work}; the folder "
+            "and the cache must lie on a disk that all its machines see under the same path"
+        )
+
+
+def _watch(job: Job, missing: dict[int, int], bar: tqdm, stop: threading.Event) -> None:
+    """Move the bar as parts appear."""
+    begun = {number: _age(job.note(number)) for number in missing}
+    while missing:
+        last = stop.wait(1)
+        for number in [n for n in missing if _age(job.note(n)) != begun[n]]:
+            bar.update(missing.pop(number))
+        if last:
+            return
+
+
+def _age(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+#: What a machine of Beam has opened.
+_opened: dict[tuple[Path, str], tuple[list, Job, list[range]]] = {}
+
+
+def _attempt(open_folder: Callable[[], Folder], work: Path, stamp: str, skip_broken: bool, number: int) -> None:
+    """Make a part on a machine of Beam; why not is left on disk, for a runner would retry and wrap an error."""
+    if (work, stamp) not in _opened:
+        folder = open_folder()
+        items, left_out = folder.scan(skip_broken)
+        _opened[work, stamp] = items, *_job(folder, work, skip_broken, items, left_out)
+    items, job, ranges = _opened[work, stamp]
+    try:
+        if job.stamp != stamp:
+            raise Problem(f"a machine of Beam sees other files in the folder than the one that began to pack {work}")
+        write_part(job, number, [items[i] for i in ranges[number]])
+    except Problem as problem:
+        files.write(job.failure(number), str(problem).encode())

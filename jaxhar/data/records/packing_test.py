@@ -1,0 +1,293 @@
+import json
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxhar.data.formats import jpeg
+from jaxhar.data.records import packing, store
+from jaxhar.data.records.reader import Records
+from jaxhar.data.records.record import Folder, Means, Record, Skipped
+from jaxhar.host.errors import Problem
+
+COUNT = 10
+
+
+def load(root: Path, number: int, skip_broken: bool):
+    """A made-up sequence; it says in a file that it was read, and obeys files that say how it fares."""
+    with open(root / "log", "a") as log:
+        log.write(f"{number}\n")
+    if (root / f"slow{number}").exists():
+        time.sleep(60)
+    if (root / f"die{number}").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    if (root / f"broken{number}").exists():
+        if not skip_broken:
+            raise Problem(f"sequence {number} is broken")
+        return None, [Skipped(str(number), "broken")]
+    frames = [jpeg.encode(np.full((6, 8, 3), 20 * number + t, np.uint8)) for t in range(number % 3 + 1)]
+    points = np.full((len(frames), 2, 2), number, np.float32)
+    labelled = np.ones((len(frames), 2), bool)
+    return Record(f"s{number}", "train", frames, (8, 6), points, labelled, extras={"box": np.arange(4)}), []
+
+
+def fingerprint(root: Path):
+    yield f"{root}"
+
+
+def scan(skip_broken: bool):
+    return list(range(COUNT)), []
+
+
+def make(root: Path) -> Folder:
+    return Folder(
+        "made-up", "made", root, 2, 2, partial(fingerprint, root), scan, partial(load, root), extras={"box": (4,)}
+    )
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def read(root: Path) -> list[int]:
+    log = root / "log"
+    numbers = [int(word) for word in log.read_text().split()] if log.exists() else []
+    log.unlink(missing_ok=True)
+    return sorted(numbers)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(packing, "_FEWEST_SEQUENCES", 3)
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def whole(root, tmp_path):
+    """What an uninterrupted run gives."""
+    found = content(store.pack(make(root), tmp_path / "whole"))
+    read(root)
+    return found
+
+
+def test_records_come_back_in_order(root, tmp_path):
+    path, index = store.packed(make(root), tmp_path)
+    assert [entry["name"] for entry in index["sequences"]] == [f"s{i}" for i in range(COUNT)]
+    assert len(list(path.rglob("*.array_record*"))) == 2 * 4
+    source = Records(path, [9, 2])
+    assert (
+        source[0]["name"] == b"s9" and source[1]["points"][0, 0, 0] == 2 and source[1]["box"].tolist() == [0, 1, 2, 3]
+    )
+    assert [p.name for p in tmp_path.glob("made-*") if p.suffix != ".lock"] == [path.name]
+
+
+def test_frames_are_read_one_by_one_and_are_those_of_their_record(root, tmp_path):
+    path, index = store.packed(make(root), tmp_path)
+    source = pickle.loads(pickle.dumps(Records(path, list(range(COUNT)))))
+    for number in (7, 0, 8):
+        frames, packed = source[number]["frames"], load(root, number, False)[0].frames
+        assert len(frames) == index["sequences"][number]["frames"] == len(packed)
+        assert [*frames] == packed and frames[-1] == packed[-1] and frames[np.int64(0)] == packed[0]
+        with pytest.raises(IndexError):
+            frames[len(packed)]
+
+
+@pytest.mark.parametrize("hard", [4096, 40])
+def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch, hard):
+    monkeypatch.setattr(packing, "_FEWEST_SEQUENCES", 1)
+    path, _ = store.packed(make(root), tmp_path)
+    code = (
+        "import resource, sys; from pathlib import Path; from jaxhar.data import builder, records\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (min({hard}, 60), {hard}))\n"
+        f"sources = [records.Records(Path(sys.argv[1]), list(range({COUNT}))) for _ in range(4)]\n"
+        "for source in sources:\n"
+        f"    print(sum(len(source[i]['frames'][0]) for i in range({COUNT})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    if hard > 60:
+        assert done.returncode == 0 and len(done.stdout.split()) == 4, done.stderr
+    else:
+        assert f"packed records in {path} takes more open files than this process may have" in done.stderr
+
+
+def test_processes_give_the_same_bytes(root, tmp_path, whole):
+    assert content(store.pack(make(root), tmp_path / "c", means=Means(workers=2))) == whole
+    assert read(root) == list(range(COUNT))
+
+
+def killed(root: Path, cache: Path, workers: int = 0) -> subprocess.Popen:
+    code = (
+        "import sys; from pathlib import Path; from jaxhar.data import packing, packing_test, records\n"
+        "packing._FEWEST_SEQUENCES = 3; packing._THREADS = 1\n"
+        "if __name__ == '__main__':\n"
+        "    root, cache, workers = sys.argv[1:]\n"
+        "    means = records.Means(int(workers))\n"
+        "    records.pack(packing_test.make(Path(root)), Path(cache), means=means)\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, root, cache, str(workers)], stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_run_goes_on_from_its_finished_parts(root, tmp_path, whole):
+    (root / "die7").touch()
+    assert killed(root, tmp_path / "c").wait(60) == -signal.SIGKILL
+    assert set(range(6)) <= set(read(root)) and not list(tmp_path.glob("c/made-*/index.json"))
+    (root / "die7").unlink()
+    assert content(store.pack(make(root), tmp_path / "c")) == whole
+    assert read(root) == [6, 7, 8, 9]
+    assert not list(tmp_path.glob("c/*.parts"))
+
+
+def test_workers_end_with_a_killed_parent(root, tmp_path, whole):
+    for number in range(COUNT):
+        (root / f"slow{number}").touch()
+    parent = killed(root, tmp_path / "c", workers=2)
+    wait_for(lambda: (root / "log").exists())
+    children = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+    parent.kill()
+    parent.wait()
+    assert len(children) >= 2
+    wait_for(lambda: not any(alive(pid) for pid in children))
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("kind", ["sequences", "frames"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no note", "half a note"])
+def test_a_part_that_is_not_whole_is_made_again(root, tmp_path, whole, damage, kind):
+    (root / "broken9").touch()
+    with pytest.raises(Problem, match="sequence 9 is broken"):
+        store.pack(make(root), tmp_path / "c")
+    read(root)
+    (shard,) = tmp_path.glob(f"c/*.parts/set/**/packed_{kind}-*-00001-of-00004")
+    (note,) = tmp_path.glob("c/*.parts/notes/00001.json")
+    data = shard.read_bytes()
+    if damage == "cut":
+        shard.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        shard.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    elif damage == "gone":
+        shard.unlink()
+    elif damage == "no note":
+        note.unlink()
+    else:
+        note.write_text(note.read_text()[:50])
+    (shard.parent / f".{shard.name}.123.tmp").write_bytes(data[:100])
+    (root / "broken9").unlink()
+    assert content(store.pack(make(root), tmp_path / "c")) == whole
+    assert read(root) == [3, 4, 5, 9]
+
+
+def test_what_was_packed_before_a_broken_file_is_not_lost(root, tmp_path):
+    (root / "broken4").touch()
+    with pytest.raises(Problem, match="sequence 4 is broken"):
+        store.pack(make(root), tmp_path)
+    read(root)
+    path, index = store.packed(make(root), tmp_path, skip_broken=True)
+    assert read(root) == list(range(3, COUNT)) and index["skipped"] == [["4", "broken"]]
+    assert len(index["sequences"]) == COUNT - 1 and Records(path, [4])[0]["name"] == b"s5"
+
+
+def test_parts_with_gaps_serve_no_strict_run(root, tmp_path):
+    for number in (0, 1, 2, 9):
+        (root / f"broken{number}").touch()
+    (root / "die9").touch()
+    records_of_lenient = make(root)
+    interrupted = Folder(**{**vars(records_of_lenient), "load": partial(interrupt, root)})
+    with pytest.raises(KeyboardInterrupt):
+        store.pack(interrupted, tmp_path, skip_broken=True)
+    (root / "die9").unlink()
+    with pytest.raises(Problem, match="sequence 0 is broken"):
+        store.pack(make(root), tmp_path)
+    path, index = store.packed(make(root), tmp_path, skip_broken=True)  # a part may hold nothing at all
+    assert [entry["name"] for entry in index["sequences"]] == [f"s{i}" for i in range(3, 9)]
+    assert [Records(path, [i])[0]["name"] for i in (0, 5)] == [b"s3", b"s8"]
+
+
+def interrupt(root: Path, number: int, skip_broken: bool):
+    if number == 9:
+        raise KeyboardInterrupt
+    return load(root, number, skip_broken)
+
+
+def test_no_room_is_a_sentence_and_nothing_is_lost(root, tmp_path, whole):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(Problem, match="packing .*root into .* failed: .+"):
+            store.pack(make(root), tmp_path / "c")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert content(store.pack(make(root), tmp_path / "c")) == whole
+
+
+def test_a_killed_worker_is_a_sentence(root, tmp_path):
+    (root / "die4").touch()
+    with pytest.raises(Problem, match="a packing process was killed"):
+        store.pack(make(root), tmp_path, means=Means(workers=1))
+
+
+def test_a_set_without_anything_usable(root, tmp_path):
+    for number in range(COUNT):
+        (root / f"broken{number}").touch()
+    with pytest.raises(Problem, match="no usable sequence; 10 unusable files were left out"):
+        store.pack(make(root), tmp_path, skip_broken=True)
+
+
+def test_unfinished_parts_of_other_files_are_mentioned(root, tmp_path, capsys):
+    (tmp_path / "made-0123.parts").mkdir()
+    store.pack(make(root), tmp_path)
+    assert "perhaps to be deleted: " + str(tmp_path / "made-0123.parts") in capsys.readouterr().err
+
+
+def test_beam_is_asked_for_where_it_is_missing(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(Problem, match=r"Apache Beam cannot be imported.*pip install 'jaxhar\[beam\]'"):
+        store.pack(make(root), tmp_path, means=Means(beam="--runner=DirectRunner", open=partial(make, root)))
+
+
+@pytest.fixture
+def beam():
+    reason = "Apache Beam, a large package, is not installed: pip install 'jaxhar[beam]'"
+    return pytest.importorskip("apache_beam", reason=reason)
+
+
+@pytest.mark.filterwarnings("default")
+def test_beam_gives_the_same_bytes_and_sentences(root, tmp_path, whole, beam):
+    means = Means(beam="--runner=DirectRunner", open=partial(make, root))
+    (root / "broken9").touch()
+    with pytest.raises(Problem, match="^sequence 9 is broken$"):
+        store.pack(make(root), tmp_path / "c", means=means)
+    (root / "broken9").unlink()
+    read(root)
+    assert content(store.pack(make(root), tmp_path / "c", means=means)) == whole
+    assert read(root) == [9]
+    with pytest.raises(Problem, match="pipeline '--runner=None of them' failed: ValueError"):
+        store.pack(make(root), tmp_path / "d", means=Means(beam="--runner=None of them", open=means.open))
+    assert json.loads(whole["index.json"])["skipped"] == []

@@ -1,0 +1,75 @@
+"""Where the packed records of a folder are kept, packed first if they are not there."""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from jaxhar.data.records import packing
+from jaxhar.data.records.record import Folder, Index, Means
+from jaxhar.host.errors import Problem
+from jaxhar.host.process import locked
+
+_FORM = 3  # raised whenever the packed form changes
+
+
+_LISTED = 20  # files that are named when some were left out
+
+
+#: In threads of this process.
+_HERE = Means()
+
+
+def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path, Index]:
+    """Where under `cache` the records of a folder are, and their index; packed first if they are not there.
+
+    What was left out is listed on stderr. Problem as of `pack`.
+    """
+    path = pack(folder, cache, skip_broken)
+    index: Index = json.loads((path / "index.json").read_text())
+    if index["skipped"]:
+        print(f"left out {len(index['skipped'])} unusable files of {folder.root}:", file=sys.stderr)
+        for name, reason in index["skipped"][:_LISTED]:
+            print(f"  {name}: {reason}", file=sys.stderr)
+        if len(index["skipped"]) > _LISTED:
+            print(f"  and {len(index['skipped']) - _LISTED} more, all in {path / 'index.json'}", file=sys.stderr)
+    return path, index
+
+
+def pack(folder: Folder, cache: Path, skip_broken: bool = False, means: Means = _HERE) -> Path:
+    """Pack the records of a folder under `cache`, unless they are there; returns where.
+
+    One process packs, others wait. A killed one leaves finished parts in a folder "*.parts" of its own, from which the
+    next goes on; nothing half-written is taken for whole.
+
+    Raises:
+      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, no room for the records.
+    """
+    digest, shared = hashlib.sha256(f"{_FORM} {skip_broken}\n".encode()), hashlib.sha256(f"{_FORM}\n".encode())
+    for line in folder.fingerprint():
+        digest.update(f"{line}\n".encode())
+        shared.update(f"{line}\n".encode())
+    path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
+    # parts without broken files serve with and without skip_broken
+    work = cache / f"{folder.slug}-{shared.hexdigest()[:16]}.parts"
+    if not (path / "index.json").exists():
+        with locked(work.with_suffix(".lock")):
+            if not (path / "index.json").exists():
+                _pack(folder, path, work, skip_broken, means)
+    return path
+
+
+def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means) -> None:
+
+    others = [str(other) for other in path.parent.glob(f"{folder.slug}-*.parts") if other != work]
+    if others:
+        print(
+            f"unfinished, of other files or settings, and perhaps to be deleted: {', '.join(others)}", file=sys.stderr
+        )
+    for leftover in (path, path.with_suffix(".tmp")):  # without an index: of a version that did not keep parts
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        packing.pack(folder, path, work, skip_broken, means)
+    except OSError as error:
+        raise Problem(f"packing {folder.root} into {path} failed: {error.strerror or error}") from error

@@ -1,0 +1,244 @@
+"""Action heads on a trunk that stays as it is: the trunk looks at every clip once, the heads learn from what it saw.
+
+What a frozen trunk gives for a clip is the same in every epoch and in every fold. So it is computed once for each clip
+and each of a few augmented copies, and kept on the disk; training runs the heads alone. Normalisation in the trunk uses
+its running statistics throughout.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar import inference
+from jaxhar.core.batch import Batch, network_input
+from jaxhar.data import dataset as sequences
+from jaxhar.data import pipeline, transforms
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+from jaxhar.inference import Structure, prepare
+from jaxhar.predict import boxes as tracking
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How what a trunk saw lies in one array (B, T, J, C).
+
+    Attributes:
+      tree: structure of what `look` gives.
+      channels: of its arrays in turn; None for one without an axis of channels.
+    """
+
+    tree: Any
+    channels: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, seen: Any) -> "Layout":
+        """That of a tree of arrays (B, T, J) and (B, T, J, C), or of their shapes."""
+        arrays, tree = jax.tree.flatten(seen)
+        return cls(tree, tuple(None if len(a.shape) == 3 else a.shape[3] for a in arrays))
+
+    @staticmethod
+    def pack(seen: Any) -> Array:
+        """The arrays side by side, as float32."""
+        arrays = [a[..., None] if a.ndim == 3 else a for a in jax.tree.leaves(seen)]
+        return jnp.concatenate([a.astype(jnp.float32) for a in arrays], axis=-1)
+
+    def unpack(self, packed: Array) -> Any:
+        """The tree again; further channels are left out."""
+        arrays, start = [], 0
+        for width in self.channels:
+            part = packed[..., start : start + (width or 1)]
+            arrays.append(part[..., 0] if width is None else part)
+            start += width or 1
+        return jax.tree.unflatten(self.tree, arrays)
+
+
+@inference.jit
+def _look(structure: Structure, state: Any, batch: Batch) -> Array:
+    preds, seen = structure.merge(state).look(network_input(batch))
+    return Layout.pack((seen, preds["pose"][-1], preds["visible"][-1]))
+
+
+class Trunk:
+    """The pose part of an action network, in evaluation mode.
+
+    Attributes:
+      layout: of what the heads get to see.
+      size, frames: of its clips. joints, dims: of its poses.
+    """
+
+    def __init__(self, model: Any, frames: int):
+        self._parts = structure, state = prepare(model)
+        config = model.config
+        self.size, self.frames, self.joints, self.dims = config.image_size, frames, config.num_joints, config.dims
+        clip = jax.ShapeDtypeStruct((1, frames, self.size, self.size, 3), jnp.float32)
+        self.layout = Layout.of(jax.eval_shape(lambda frames: structure.merge(state).look(frames)[1], clip))
+
+    def __call__(self, example: Mapping[str, np.ndarray]) -> np.ndarray:
+        """A clip as an example -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""
+        batch = {key: example[key][None] for key in ("frames", "power") if key in example}
+        seen = np.asarray(_look(*self._parts, batch))[0]
+        if not np.isfinite(seen).all():
+            raise Problem("the network gives numbers that are not finite; its weights are damaged")
+        return seen
+
+    def pose(self, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The last pose (..., J, D) in units of the crop, and visible (..., J), out of what a call gave."""
+        return seen[..., -1 - self.dims : -1], seen[..., -1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips(sequences.Prepared):
+    """All sequences of a prepared set, in both splits but for those that a fold keeps for its test.
+
+    Attributes:
+      test: numbers of the sequences kept for testing; "train" has the others, or all where there is none.
+      boxes: (N, 4) crop of each sequence in pixels, nan to leave it as it is.
+    """
+
+    test: tuple[int, ...] = ()
+    boxes: np.ndarray | None = None
+
+    @classmethod
+    def all(cls, prepared: sequences.Prepared) -> "Clips":
+        return cls(prepared.config, prepared.folder, prepared.index)
+
+    def _numbers(self, split: str) -> list[int]:
+        every = range(len(self.index["sequences"]))
+        return [*self.test] if split == "test" else [n for n in every if n not in self.test]
+
+    def records(self, split: str) -> Any:
+        numbers, source = self._known(split), super().records(split)
+        return source if self.boxes is None else _Boxed(source, self.boxes[numbers])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Boxed:
+    source: Any
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        record, box = self.source[index], self.boxes[index]
+        return record if np.isnan(box).any() else {**record, "box": box}
+
+
+def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -> np.ndarray:
+    """Where the person is in sequences that come without a box: (N, 4) pixels, nan to take the given or whole picture.
+
+    The network looks at T whole pictures spread over the sequence, as `jaxhar predict` does, and the box is the union
+    of those about the joints it is sure of. Fewer than half of the pictures with such joints give none.
+
+    Args:
+      known: file of the boxes, read if it is there, else written.
+    """
+    if known.is_file():
+        return np.load(known)
+    source = clips.records("train")
+    boxes = np.full((len(source), 4), np.nan)
+    for n in tqdm(range(len(source)), desc="finding people", unit="clip", disable=not progress):
+        record = source[n]
+        size = int(record["size"][0]), int(record["size"][1])
+        if not np.allclose(record["box"], (0, 0, *size)):
+            continue
+        length = len(record["points"])
+        chosen = np.linspace(0, length - 1, trunk.frames).round().astype(int).tolist()
+        pose, sure = trunk.pose(trunk(clips.config.example(record, chosen, transforms.Draw())))
+        whole = transforms.centred_bbox(size)
+        looks = min(length, trunk.frames)  # a still is looked at once
+        found = [tracking.person_box(p, s, whole) for p, s in zip(pose[:looks], sure[:looks], strict=True)]
+        sound = [box for box in found if box is not None]
+        if 2 * len(sound) >= looks:
+            boxes[n] = tracking.union(tracking.smooth(np.stack(sound), 1.0))
+    with files.replacing(known) as temporary, open(temporary, "wb") as file:
+        np.save(file, boxes)
+    return boxes
+
+
+def watch(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, progress: bool = True) -> "Seen":
+    """What the trunk sees of every sequence: the centred clip first, its mirror image second, then augmented ones.
+
+    Sequences that `folder` has already are not looked at again.
+    """
+    names = clips.sequence_names("train")
+    missing = [n for n in range(len(names)) if not (folder / f"{n}.npy").is_file()]
+    source, config = clips.records("train"), clips.config
+    bar = tqdm(total=len(missing) * copies, desc="looking at the clips", unit="clip", disable=not progress)
+    with bar:
+        for n in missing:
+            record, rng = source[n], np.random.default_rng((seed, n))
+            length, views = len(record["points"]), []
+            for copy in range(copies):
+                draw = config.augment.fixed(flip=copy == 1) if copy < 2 else config.augment.draw(rng)
+                some = transforms.clip_frames(length, draw.subsampling, config.clip_frames, rng if copy > 1 else None)
+                views.append(trunk(config.example(record, some, draw)))
+                bar.update()
+            with files.replacing(folder / f"{n}.npy") as temporary, open(temporary, "wb") as file:
+                np.save(file, np.stack(views))
+    labels = np.array([entry["action"] for entry in clips.entries("train")])
+    return Seen(folder, labels, copies, clips)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the trunk saw of N sequences; for evaluation it stands in for `Clips`.
+
+    Attributes:
+      folder: of the files, one a sequence.
+      labels: (N,) classes.
+      copies: clips of each sequence.
+      clips: where they are from; its `test` is what evaluation reads.
+    """
+
+    folder: Path
+    labels: np.ndarray
+    copies: int
+    clips: Clips
+
+    @property
+    def skeleton(self) -> Any:
+        return self.clips.skeleton
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return self.clips.actions
+
+    def get(self, number: int, copy: int = 0) -> np.ndarray:
+        """One clip, (T, J, C)."""
+        return np.array(np.load(self.folder / f"{number}.npy", mmap_mode="r")[copy])
+
+    def sequence_names(self, split: str = "test") -> list[str]:
+        return self.clips.sequence_names(split)
+
+    def eval_stream(self, split: str = "test", protocol: str = "single", batch: int = 8) -> Iterator[Batch]:
+        """The centred clips of the fold's test sequences."""
+        numbers = self.clips._numbers(split)
+        for start in range(0, len(numbers), batch):
+            some = numbers[start : start + batch]
+            examples = [
+                {"frames": self.get(n), "action": np.int32(self.labels[n]), "sequence": np.int32(start + i)}
+                for i, n in enumerate(some)
+            ]
+            yield pipeline.pad(pipeline.stack(examples), batch)
+
+    def eval_length(self, protocol: str = "single", split: str = "test", batch: int = 8) -> int:
+        return -(-len(self.clips._numbers(split)) // batch)
+
+    def draw(self, numbers: Sequence[int], batch: int, rng: np.random.Generator) -> Batch:
+        """A training batch out of these sequences; every class of them comes as often as the others."""
+        labels = self.labels[[*numbers]]
+        share = 1 / np.bincount(labels, minlength=len(self.actions))[labels]
+        chosen = rng.choice(numbers, batch, p=share / share.sum())
+        copies = rng.integers(self.copies, size=batch)
+        frames = np.stack([self.get(n, c) for n, c in zip(chosen, copies, strict=True)])
+        return {"frames": frames, "action": self.labels[chosen].astype(np.int32)}  # type: ignore[return-value]

@@ -1,0 +1,127 @@
+"""Cross-validation of actions: folds by person or source video, never by frame, and their answers together."""
+
+import csv
+import dataclasses
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.evaluation.metrics import State, confusion
+from jaxhar.evaluation.results import ActionResult, Prediction, Results
+from jaxhar.host import files
+from jaxhar.host.errors import Problem, Usage
+
+_LISTED = 20  # clips that are named on the screen
+
+
+def split(
+    labels: np.ndarray, groups: np.ndarray, folds: int, classes: tuple[str, ...], seed: int = 0
+) -> tuple[list[tuple[int, ...]], str]:
+    """Which clips each fold tests on.
+
+    No group is in two folds, the classes are spread as evenly as the groups allow (scikit-learn's
+    StratifiedGroupKFold), and every class is left in every training part.
+
+    Args:
+      labels: (N,) classes. groups: (N,) persons or source videos.
+      folds: K; fewer where there are fewer groups.
+
+    Returns:
+      the numbers of each fold's test clips, and a sentence if there are fewer folds than asked for, else "".
+
+    Raises:
+      Problem: a class has a single group, or no division keeps every class in training.
+      Usage: fewer than two folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if folds < 2:
+        raise Usage(f"--folds {folds}: there must be at least 2")
+    if len(labels) < 2 * len(classes):
+        raise Problem(f"{len(labels)} clips of {len(classes)} classes are too few to train and to test on; add some")
+    for label, name in enumerate(classes):
+        if len(set(groups[labels == label].tolist())) < 2:
+            raise Problem(
+                f"all clips of the class {name} are of one person or source video: no accuracy on others can be "
+                "measured; add some, or name the person of each file in a CSV file"
+            )
+    count = len(set(groups.tolist()))
+    for number in range(min(folds, count), 1, -1):
+        splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a class with fewer clips than folds
+            try:
+                parts = [test for _, test in splitter.split(labels, labels, groups)]
+            except ValueError:  # fewer clips than folds in every class
+                continue
+        training = [np.delete(labels, test) for test in parts]
+        if all(len(test) for test in parts) and all(len(set(t.tolist())) == len(classes) for t in training):
+            fewer = (
+                f"{number} folds in place of {folds}: the {len(labels)} clips are of {count} persons or source videos, "
+                "and every class must be left to train on"
+            )
+            return [tuple(test.tolist()) for test in parts], "" if number == folds else fewer
+    raise Problem(
+        "the clips cannot be divided by person or source video so that every class is left to train on; add clips of "
+        "other people"
+    )
+
+
+def result(protocol: str, heads: tuple[str, ...], predictions: Sequence[Prediction], classes: int) -> ActionResult:
+    """The outcome of these answers; sums of the last head alone."""
+    true, said = (np.array([getattr(p, name) for p in predictions], int) for name in ("true", "predicted"))
+    state = State(np.array([(true == said).sum()]), np.array([len(true)]))
+    return ActionResult(protocol, heads, state, confusion(true, said, classes), tuple(predictions))
+
+
+def pooled(found: Sequence[Results], names: Sequence[str]) -> tuple[ActionResult, ...]:
+    """Results of all folds as one for each protocol, with the answers in the order of `names`."""
+    place = {name: n for n, name in enumerate(names)}
+    actions = []
+    for same in zip(*(results.action for results in found), strict=True):
+        predictions = sorted((p for one in same for p in one.predictions), key=lambda p: place[p.sequence])
+        whole = result(same[0].protocol, same[0].heads, predictions, len(same[0].confusion))
+        state = State(np.sum([r.state.total for r in same], 0), np.sum([r.state.count for r in same], 0))
+        actions.append(dataclasses.replace(whole, state=state))
+    return tuple(actions)
+
+
+def write_predictions(path: Path, results: Results, parts: Sequence[Sequence[int]]) -> None:
+    """A CSV file with a line for every clip: what it is, in which fold it was tested, what it was taken for.
+
+    Args:
+      results: of the baseline, of the network, and perhaps of the network by all clips of a sequence.
+    """
+    fold = {n: k for k, test in enumerate(parts, 1) for n in test}
+    baseline, network, *multi = (one.predictions for one in results.action)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    columns = ("file", "class", "fold", "predicted", "probability", "right", "baseline", "multi")
+    table.writerow(columns if multi else columns[:-1])
+    for n, (plain, own, *more) in enumerate(zip(baseline, network, *multi, strict=True)):
+        true, said, *others = (results.classes[i] for i in (own.true, *(p.predicted for p in (own, plain, *more))))
+        table.writerow([own.sequence, true, fold[n], said, f"{own.probability:.3f}", int(true == said), *others])
+    files.write(path, text.getvalue().encode())
+
+
+def tell(results: Results, root: Path) -> None:
+    """Print the figures of network and baseline, and the clips that the network got wrong, by path."""
+    titles = {
+        "multi": "network, all clips of a sequence",
+        "network": "network",
+        "baseline": "logistic regression on the joints",
+    }
+    for one in reversed(results.action):
+        rate, (low, high) = one.state.compute()[-1], one.interval
+        print(
+            f"{titles[one.protocol]}: accuracy {rate:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson), "
+            f"balanced {one.balanced:.1%}"
+        )
+    wrong = [p for p in results.action[-1].predictions if p.true != p.predicted]
+    if wrong:
+        print(f"taken for another class by the network ({len(wrong)}; all clips are in predictions.csv):")
+    for p in wrong[:_LISTED]:
+        print(f"  {root / p.sequence}: {results.classes[p.true]} taken for {results.classes[p.predicted]}")

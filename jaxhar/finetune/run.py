@@ -1,0 +1,317 @@
+"""`jaxhar finetune`: action heads for classes of one's own on the trunk of a trained network, and how good they are.
+
+The folder is divided into folds by person or source video. In each, heads begin with the same weights and learn from
+what the frozen trunk saw (`features`); with `unfreeze`, training then goes on with more of the network at a tenth
+of the learning rate, as in CVPR'18, section 4. Beside it stands a logistic regression on the joints that the same trunk
+finds. Last, a network is trained on everything and saved. A run that was cut off goes on after its last whole fold.
+"""
+
+import dataclasses
+import functools
+import json
+import shutil
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optax
+
+from jaxhar import zoo
+from jaxhar.core.batch import picture
+from jaxhar.data import presets
+from jaxhar.data.own import folder as own_folder
+from jaxhar.data.own import settings as own
+from jaxhar.evaluation import evaluate
+from jaxhar.evaluation.results import ActionResult, Prediction, Results, Sample
+from jaxhar.finetune import features as frozen
+from jaxhar.finetune import folds
+from jaxhar.finetune import joint_regression as baseline
+from jaxhar.finetune.features import Clips, Seen
+from jaxhar.finetune.heads import Teacher
+from jaxhar.host import files, process
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.settings import check_same, flatten
+from jaxhar.training import loop as train
+from jaxhar.training import optim
+from jaxhar.training.experiment import Experiment, Train
+from jaxhar.training.losses.multitask import Multitask
+from jaxhar.viz import report
+from jaxhar.weights import checkpoint
+from jaxhar.weights.flat import fill, from_flat, to_flat
+from jaxhar.weights.net import Net
+
+#: Frames of a clip where the weights do not say.
+_FRAMES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train and to test.
+
+    Attributes:
+      folds: parts that are tested on in turn; fewer where there are fewer people.
+      steps, batch: of the heads. copies: clips of each sequence that they learn from, the centred one, its mirror image
+        and augmented ones.
+      unfreeze: None trains the heads alone; patterns of dotted paths let those leaves follow, () all of them.
+      unfreeze_steps: of that second part.
+      multi: test by all clips of a sequence and their mirror images as well, the product of their probabilities; the
+        trunk then looks at each of them.
+      frames: T; None for that of the weights.
+      boxes: look for the person in sequences that come without a box, in place of taking the whole picture.
+      seed: of the folds, the copies and the batches.
+      skip_broken: leave out files that cannot be read, with a list.
+    """
+
+    folds: int = 5
+    steps: int = 200
+    batch: int = 16
+    copies: int = 6
+    unfreeze: tuple[str, ...] | None = None
+    unfreeze_steps: int = 100
+    multi: bool = False
+    frames: int | None = None
+    boxes: bool = True
+    seed: int = 0
+    skip_broken: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low in {"folds": 2, "steps": 1, "batch": 2, "copies": 1, "unfreeze_steps": 1}.items():
+            if getattr(self, name) < low:
+                raise Usage(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {low}")
+        if self.frames is not None and self.frames < 1:
+            raise Usage(f"--frames is {self.frames}; it must be at least 1")
+
+
+def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> "Experiment":
+    """Action heads for the classes of a folder on the frozen trunk of `weights`, as an experiment.
+
+    Raises:
+      Problem: the folder has no classes, or `weights` is no model of ours.
+    """
+
+    classes = own_folder.folder(folder).actions
+    _, meta = checkpoint.load_model(weights)
+    frames = settings.frames or meta.config.num_frames or _FRAMES
+    changes: dict[str, Any] = {"num_actions": len(classes), "num_frames": frames}
+    if not meta.actions and getattr(meta.config, "pose_replica", False):
+        changes["pose_replica"] = False  # a pose network has no second maps to start from
+    model = dataclasses.replace(meta.config, **changes)
+    # The authors' for clips of Penn Action, milder; shifts are in pixels, and boxes of one's own are of any size.
+    turns, sizes = (-10.0, -5.0, 0.0, 5.0, 10.0), (0.85, 1.0, 1.2)
+    augment = dataclasses.replace(presets.PENN_CLIPS, angles=turns, scales=sizes, trans_x=(0.0,), trans_y=(0.0,))
+    return Experiment(
+        name=f"finetune-{Path(folder).stem}",
+        model=model,
+        data=own.Own(
+            root=str(folder),
+            skeleton=meta.skeleton,
+            dims=model.dims,
+            augment=augment,
+            clip_frames=frames,
+            image_size=model.image_size,
+            clips_per_batch=4,
+            skip_broken=settings.skip_broken,
+        ),
+        # The folder has no joints: they are no part of the loss, and a joint without a label is not an invisible one.
+        losses=Multitask(pose=0.0, visible=0.0, action=1.0),
+        optimizer=optim.Optimizer(
+            rule=optax.adamw,
+            options={"weight_decay": 0.01},
+            learning_rate=1e-3,
+            schedule=optax.warmup_cosine_decay_schedule,
+            schedule_options={"warmup_steps": min(20, settings.steps // 2)},
+            clip_norm=10.0,
+            table=optim.TRUNK_FROZEN,
+        ),
+        train=Train(steps=settings.steps, seed=settings.seed, checkpoint_every=100),
+        init_from=str(weights),
+    )
+
+
+def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(), progress: bool = True) -> "Results":
+    """Train and test; write the report, predictions.csv, results.json and the model, weights.safetensors, into `out`.
+
+    `out` keeps what the trunk saw in seen/, which a finished run needs only to write its report again.
+
+    Returns: the answers of all folds together; the baseline's come first.
+
+    Raises:
+      Problem: the folder, the weights or `out` cannot be used; a class comes from one person or source video alone.
+    """
+
+    base = experiment(folder, weights, settings)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"cannot make the folder {out} ({error.strerror}); give another --out") from error
+    process.keep_freed_memory()
+    with process.lock(out):
+        return _Run(base, weights, out, settings, progress).whole()
+
+
+class _Run:
+    """A run of `run`, with all that its folds share.
+
+    Attributes:
+      start: the network that every fold begins with, in evaluation mode.
+      clips: all sequences. names, labels, people: of each.
+    """
+
+    def __init__(self, base: "Experiment", weights: Path, out: Path, settings: Settings, progress: bool):
+
+        self.base, self.out, self.settings, self.progress = base, out, settings, progress
+        given = to_flat(checkpoint.load_model(weights)[0])
+        self.start, _, _ = fill(given, base.model, f"the weights in {weights}")
+        if settings.unfreeze is not None:
+            self._further().optimizer.build(Net(self.start).params, settings.unfreeze_steps)  # are the patterns right?
+        clips = frozen.Clips.all(base.data.prepare(out))
+        self._check_settings(given, clips)
+        entries = clips.entries("train")
+        self.clips, self.names = clips, clips.sequence_names("train")
+        self.labels = np.array([entry["action"] for entry in entries])
+        self.people = np.array([entry["subject"] for entry in entries])
+        people = len(set(self.people.tolist()))
+        print(f"{len(entries)} clips of {len(clips.actions)} classes, of {people} persons or source videos")
+        stills, frames = sum(entry["frames"] == 1 for entry in entries), clips.config.clip_frames
+        if stills and frames > 1:
+            print(
+                f"{stills} of them are single pictures: each is shown {frames} times, without motion", file=sys.stderr
+            )
+        self.parts, fewer = folds.split(self.labels, self.people, settings.folds, clips.actions, settings.seed)
+        if fewer:
+            print(fewer, file=sys.stderr)
+
+    def _check_settings(self, given: dict[str, np.ndarray], clips: "Clips") -> None:
+
+        crc = 0
+        for name in sorted(given):
+            crc = zlib.crc32(np.ascontiguousarray(given[name]).tobytes(), crc)
+        now = {**flatten(self.settings), "weights": f"crc32 {crc:08x}", "data": clips.folder.name}
+        path = self.out / "settings.json"
+        if path.is_file():
+            check_same(files.read_json(path, "settings"), now, str(self.out), "--out")
+        else:
+            files.write(path, json.dumps(now, indent=1).encode())
+
+    def whole(self) -> "Results":
+        """All folds, the report, the final model."""
+
+        settings, base, out = self.settings, self.base, self.out
+        trunk = frozen.Trunk(self.start, self.clips.config.clip_frames)
+        if settings.boxes:
+            boxes = frozen.find_boxes(trunk, self.clips, out / "boxes.npy", self.progress)
+            self.clips = dataclasses.replace(self.clips, boxes=boxes)
+            print(f"the person was looked for in clips without a box, and found in {np.isfinite(boxes[:, 0]).sum()}")
+        seen = frozen.watch(trunk, self.clips, out / "seen", settings.copies, settings.seed, self.progress)
+        vectors = self._vectors(trunk, seen)
+        start, losses, optimizer = to_flat(self.start), base.losses, base.optimizer
+        teacher = Teacher(base.model, start, trunk.layout, losses, optimizer, settings.steps, settings.seed)
+        found = [self._fold(k, test, seen, teacher, vectors) for k, test in enumerate(self.parts, 1)]
+        final = out / "weights.safetensors"
+        if not final.is_file():
+            heads = teacher.learn(seen, range(len(self.labels)), settings.batch, "everything", self.progress)
+            model = self._trained(heads, self.clips, out / "final")
+            checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions)
+            shutil.rmtree(out / "final", ignore_errors=True)
+        results = self._together(found, seen, trunk)
+        results.save(out / "results.json")
+        folds.write_predictions(out / "predictions.csv", results, self.parts)
+        page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
+        folds.tell(results, Path(base.data.root))
+        print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
+        return results
+
+    def _further(self) -> "Experiment":
+        """The second part of training, with more than the heads."""
+
+        patterns, steps, first = self.settings.unfreeze, self.settings.unfreeze_steps, self.base.optimizer
+        optimizer = dataclasses.replace(
+            first,
+            learning_rate=first.learning_rate / 10,
+            schedule_options={"warmup_steps": min(20, steps // 2)},
+            table=(*((pattern, 1.0) for pattern in patterns), *first.table) if patterns else ((".*", 1.0),),
+        )
+        schedule = Train(steps=steps, seed=self.settings.seed, checkpoint_every=50, keep_last=1)
+        return dataclasses.replace(self.base, optimizer=optimizer, train=schedule)
+
+    def _trained(self, heads: Any, clips: "Clips", workdir: Path) -> Any:
+        """The whole network with these heads; with `unfreeze`, trained further on the training split of `clips`."""
+
+        model = from_flat(to_flat(self.start) | Teacher.weights(heads), self.base.model)
+        if self.settings.unfreeze is None:
+            return model
+        begin = workdir / "heads.safetensors"
+        checkpoint.save_model(begin, model, clips.skeleton, clips.actions)
+        stage = dataclasses.replace(self._further(), name=workdir.name, init_from=str(begin))
+        return train.run(stage, workdir, zoo.create(self.base.model), clips, progress=self.progress)
+
+    def _fold(self, k: int, test: tuple[int, ...], seen: "Seen", teacher: "Teacher", vectors: np.ndarray) -> "Results":
+        """The answers for one fold's test clips; read from the disk if the fold is finished."""
+
+        folder = self.out / "folds" / str(k)
+        if (folder / "results.json").is_file():
+            return Results.load(folder / "results.json")
+        clips = dataclasses.replace(self.clips, test=test)
+        seen = dataclasses.replace(seen, clips=clips)
+        numbers = [n for n in range(len(self.labels)) if n not in test]
+        heads = teacher.learn(seen, numbers, self.settings.batch, f"fold {k}", self.progress)
+        further, multi = self.settings.unfreeze is not None, self.settings.multi
+        model: Any = self._trained(heads, clips, folder) if further or multi else None
+        answers = functools.partial(evaluate.run, metrics=(), batch=self.base.eval_batch, samples=0)
+        results = answers(*((model, clips) if further else (heads, seen)), progress=False)
+        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(results.action[0], protocol="network")]
+        if multi:
+            assert model is not None
+            actions += answers(model, clips, protocols=("multi",), progress=self.progress).action
+        results = dataclasses.replace(results, action=tuple(actions))
+        results.save(folder / "results.json")
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        (folder / "heads.safetensors").unlink(missing_ok=True)
+        return results
+
+    def _vectors(self, trunk: Any, seen: "Seen") -> np.ndarray:
+        """(N, copies, F) features of the baseline, from the joints of the same clips."""
+
+        def of(number: int, copy: int) -> np.ndarray:
+            return baseline.features(trunk.pose(seen.get(number, copy))[0], seen.skeleton)
+
+        return np.array([[of(n, c) for c in range(seen.copies)] for n in range(len(self.labels))])
+
+    def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> "ActionResult":
+
+        copies, classes = vectors.shape[1], len(self.clips.actions)
+        fitted = baseline.fit(np.concatenate(vectors[[*numbers]]), np.repeat(self.labels[[*numbers]], copies))
+        found = baseline.probabilities(fitted, vectors[[*test], 0], classes)
+        predictions = [
+            Prediction(self.names[n], int(self.labels[n]), int(p.argmax()), float(p.max()))
+            for n, p in zip(test, found, strict=True)
+        ]
+        return folds.result("baseline", ("m",), predictions, classes)
+
+    def _together(self, found: Sequence["Results"], seen: "Seen", trunk: Any) -> "Results":
+        """The folds as one result, with some clips to look at, mistakes first."""
+
+        actions = folds.pooled(found, self.names)
+        shown = sorted(actions[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
+        samples = tuple(self._sample(self.names.index(p.sequence), p, seen, trunk) for p in shown)
+        examples = {"centred": len(self.labels)}
+        return Results("cross-validation", seen.skeleton, seen.actions, examples, (), actions, samples)
+
+    def _sample(self, number: int, prediction: "Prediction", seen: "Seen", trunk: Any) -> "Sample":
+
+        clips = dataclasses.replace(self.clips, test=(number,))
+        frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
+        middle = len(frames) // 2
+        pose, sure = trunk.pose(seen.get(number)[middle])
+        return Sample(
+            picture(frames[middle]),
+            prediction.sequence,
+            pred=pose[:, :2],
+            confidence=sure,
+            action=prediction.true,
+            predicted=prediction.predicted,
+            probability=prediction.probability,
+        )

@@ -1,0 +1,181 @@
+"""Settings as text: changed by dotted name, compared between two runs."""
+
+import ast
+import dataclasses
+import difflib
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from jaxhar.host.errors import Problem, Usage
+
+
+def override(experiment: Any, changes: Mapping[str, str]) -> Any:
+    """A copy with dotted fields replaced by values parsed from text, e.g. {"train.steps": "10"}.
+
+    Text is read as the field's declared type: numbers, true/false, None, tuples and dicts as Python literals, and for
+    a field holding an optax function its name in optax. Raises Usage for an unknown name or an unfit value.
+    """
+    for key, text in changes.items():
+        experiment = _replace(experiment, key.split("."), text, key)
+    return experiment
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Dotted name -> printed value of every setting in nested dataclasses, for comparing two configurations.
+
+    Fields with metadata {"free": True} are left out: those that change no result, such as a path or a thread count.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not f.metadata.get("free")}
+    elif isinstance(value, Mapping):
+        items = {str(k): v for k, v in value.items()}
+    else:
+        return {prefix: _describe(value)}
+    flat: dict[str, str] = {}
+    for name, item in items.items():
+        flat |= flatten(item, f"{prefix}.{name}" if prefix else name)
+    return flat
+
+
+def check_same(saved: Mapping[str, str], now: Mapping[str, str], workdir: str, option: str = "--workdir") -> None:
+    """Raises Problem with the differences between two `flatten`ed configurations of one run in `workdir`."""
+    names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
+    if names:
+        changes = "; ".join(f"{n} was {saved.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
+        more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
+        raise Problem(
+            f"{workdir} holds a run with other settings ({changes}{more}); use the same ones to go on, "
+            f"or another {option}"
+        )
+
+
+def _describe(value: Any) -> str:
+    """A text that is the same in every process: functions by name, other objects by class, never by address."""
+    if hasattr(value, "func") and hasattr(value, "keywords"):
+        options = ", ".join(f"{k}={_describe(v)}" for k, v in sorted(value.keywords.items()))
+        return f"{_describe(value.func)}({options})"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = repr(value)
+    return f"{type(value).__module__}.{type(value).__qualname__}" if " at 0x" in text else text
+
+
+def _replace(owner: Any, names: list[str], text: str, key: str) -> Any:
+    name, rest = names[0], names[1:]
+    where = ".".join(key.split(".")[: -len(names)]) or "the experiment"
+    if isinstance(owner, Mapping):
+        if rest and name in owner:
+            return {**owner, name: _replace(owner[name], rest, text, key)}
+        if any(dataclasses.is_dataclass(item) for item in owner.values()):
+            raise Usage(f"--config.{key}: {where} has {', '.join(owner)}; name one of them and a setting of it")
+        if rest:
+            raise Usage(f"--config.{key}: {where} has no nested settings")
+        return {**owner, name: _literal(text)}
+    if not dataclasses.is_dataclass(owner):
+        raise Usage(f"--config.{key}: {where} is {_describe(owner)} and has no settings")
+    fields = [f.name for f in dataclasses.fields(owner) if f.init]
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, 1, 0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise Usage(f"--config.{key}: {where} has no {name!r}; {hint}it has {', '.join(fields)}")
+    current = getattr(owner, name)
+    value = _replace(current, rest, text, key) if rest else _parse(text, current, _annotation(owner, name), key)
+    try:
+        return dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
+    except (TypeError, ValueError) as error:
+        raise Usage(f"--config.{key}={text}: {error}") from error
+
+
+def _annotation(owner: Any, name: str) -> Any:
+    try:
+        return typing.get_type_hints(type(owner)).get(name, Any)
+    except NameError:  # a name imported for type checkers only
+        return Any
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _parse(text: str, current: Any, annotation: Any, key: str) -> Any:
+    """`text` as the declared type, or as the type of the current value where the declaration leaves it open."""
+    allowed = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if text == "None" and (type(None) in allowed or (annotation is Any and current is None)):
+        return None
+    kinds = [a for a in allowed if a is not type(None)]
+    if Any in kinds or not kinds:
+        kinds = [type(current)] if current is not None else []
+    if callable(current) and not isinstance(current, type) and not dataclasses.is_dataclass(current):
+        return _optax(text, key)
+    if dataclasses.is_dataclass(current):
+        fields = ", ".join(f.name for f in dataclasses.fields(current))
+        raise Usage(f"--config.{key}={text}: set one of its own settings instead, --config.{key}.NAME: {fields}")
+    for kind in kinds:
+        try:
+            return _as(kind, text)
+        except (ValueError, SyntaxError, TypeError, KeyError):
+            continue
+    if not kinds:
+        return _literal(text)
+    names = " or ".join(k.__name__ if isinstance(k, type) else str(k) for k in kinds)
+    raise Usage(f"--config.{key}={text}: expected {names}, as in the current value {current!r}")
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _as(annotation: Any, text: str) -> Any:
+    """`text` as one type; ValueError, SyntaxError, TypeError or KeyError if it is not one."""
+    kind = typing.get_origin(annotation) or annotation
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind[text.upper()] if text.upper() in kind.__members__ else kind(text)
+    if kind is bool:
+        return {"true": True, "false": False}[text.lower()]
+    if kind in (str, Path):
+        return kind(text)
+    if kind is int:
+        return int(text.replace("_", ""))
+    if kind is float:
+        return float(text)
+    value = ast.literal_eval(text)
+    if kind is tuple and isinstance(value, tuple | list):
+        items = [a for a in typing.get_args(annotation) if a is not ...]
+        if len(items) > 1 and len(items) != len(value):
+            raise ValueError(f"{len(items)} values expected")
+        items = items * len(value) if len(items) == 1 else items
+        return (
+            tuple(_as(a, v if isinstance(v, str) else repr(v)) for a, v in zip(items, value, strict=True))
+            if items
+            else tuple(value)
+        )
+    if not isinstance(value, kind):
+        raise TypeError(f"not a {kind}")
+    return value
+
+
+def _optax(name: str, key: str) -> Any:
+
+    found = getattr(optax, name, None) if not name.startswith("_") else None
+    if callable(found):
+        return found
+    known = [n for n in dir(optax) if not n.startswith("_") and callable(getattr(optax, n))]
+    near = difflib.get_close_matches(name, known, 1, 0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise Usage(f"--config.{key}={name}: optax has no such function{hint}")
+
+
+def setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Usage(f"--set {text}: give NAME=VALUE, e.g. num_frames=8")
+    return name, value

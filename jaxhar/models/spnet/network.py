@@ -1,0 +1,398 @@
+"""SPNet: pose and action from one network of pyramids, refined from prediction to prediction (TPAMI'20).
+
+Luvizon, Picard, Tabia: "Multi-task Deep Learning for Real-Time 3D Human Pose Estimation and Action Recognition".
+
+The trunk runs down and up the levels of resolution, one pyramid after the other. At every level but the one a pyramid
+starts from stands a prediction block, whose heat maps give the pose; in an action pyramid each block also hands the
+poses and the features seen at the joints to an action block, which works on images of time by joints.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxhar.core.batch import Preds
+from jaxhar.core.heatmaps import attend, decode_normalised, spatial_softmax
+from jaxhar.models.spnet.action import ActionBlock, Sight
+from jaxhar.nn.layers import Conv, ConvTranspose, Norm, NormConv, PreactResidual, max_pool, upsample_to
+from jaxhar.nn.time import per_frame
+
+Array = jax.Array
+
+#: Channels of the first convolution.
+ENTRY_WIDTH = 64
+
+
+class Downsampling(StrEnum):
+    """How the resolution changes between levels."""
+
+    #: Max-pooling downwards, repetition of pixels upwards.
+    MAX_POOLING = "maxpooling"
+    #: Strided convolutions downwards, transposed ones upwards.
+    CONV = "conv"
+
+
+class Place(NamedTuple):
+    """Where a prediction is made.
+
+    Attributes:
+      pyramid: number of the pyramid, from 1; odd ones run down, even ones up.
+      level: its level of resolution; 0 is the finest.
+      action: whether it feeds an action block.
+    """
+
+    pyramid: int
+    level: int
+    action: bool
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an SPNet: a pose network, with action blocks if `num_actions` is given.
+
+    Attributes:
+      image_size: side of the square input in pixels.
+      image_div: the maps of level 0 are this many times smaller; a power of two from 4 on.
+      num_pyramids: pyramids, down and up in turn.
+      action_pyramids: numbers, from 1, of the pyramids with action blocks.
+      num_levels: levels of resolution; every pyramid makes one prediction less.
+      growth: channels added from level to level.
+      kernel_size: side of the depthwise kernels in the trunk.
+      downsampling: how the resolution changes.
+      num_joints: J.
+      depth_maps: whether each joint has a map of its depth as well; the pose is 3-D then.
+      num_frames: T, frames of a clip; None: stills. The network takes any length.
+      num_actions: A of every set of action labels; None: a pose network. () and a number alone are understood.
+      num_pose_features, num_visual_features: channels of the two inputs of an action block.
+      pose_replica: whether action blocks see the joints through maps of their own rather than through those of the
+        pose, so that the two tasks do not pull at the same maps.
+      sam_alpha: factor on the heat maps before every softmax.
+      num_predictions: where the network ends, for the trade of accuracy against speed; None: after all of them.
+    """
+
+    #: What `tiny` and `zoo.tiny` change.
+    TINY: ClassVar[dict[str, Any]] = {
+        "image_size": 64,
+        "num_pyramids": 2,
+        "action_pyramids": (1, 2),
+        "num_levels": 3,
+        "growth": 8,
+        "kernel_size": 3,
+        "num_pose_features": 16,
+        "num_visual_features": 16,
+    }
+
+    image_size: int = 256
+    image_div: int = 8
+    num_pyramids: int = 8
+    action_pyramids: tuple[int, ...] = (1, 2)
+    num_levels: int = 4
+    growth: int = 96
+    kernel_size: int = 5
+    downsampling: Downsampling = Downsampling.MAX_POOLING
+    num_joints: int = 16
+    depth_maps: bool = False
+    num_frames: int | None = None
+    num_actions: tuple[int, ...] | None = None
+    num_pose_features: int = 128
+    num_visual_features: int = 128
+    pose_replica: bool = False
+    sam_alpha: float = 1.0
+    num_predictions: int | None = None
+
+    def __post_init__(self):
+        actions = (self.num_actions,) if isinstance(self.num_actions, int) else tuple(self.num_actions or ())
+        object.__setattr__(self, "num_actions", actions or None)
+        object.__setattr__(self, "action_pyramids", tuple(sorted(self.action_pyramids)))
+        object.__setattr__(self, "downsampling", Downsampling(self.downsampling))
+        for name in ("image_size", "num_pyramids", "growth", "kernel_size", "num_joints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.image_div < 4 or self.image_div & (self.image_div - 1):
+            raise ValueError(f"image_div must be 4, 8, 16, ..., not {self.image_div}")
+        if self.kernel_size % 2 == 0 or self.num_levels < 2:
+            raise ValueError(
+                f"kernel_size must be odd and num_levels at least 2, not {self.kernel_size} and {self.num_levels}"
+            )
+        possible = range(1, self.num_pyramids + 1)
+        if self.num_actions and not (self.action_pyramids and set(self.action_pyramids) <= set(possible)):
+            raise ValueError(f"action_pyramids must be some of {[*possible]}, not {self.action_pyramids}")
+        if self.num_actions and min(self.num_pose_features, self.num_visual_features) < 16:
+            raise ValueError("num_pose_features and num_visual_features must be at least 16")
+        most = self.num_pyramids * (self.num_levels - 1)
+        if self.num_predictions is not None and not 1 <= self.num_predictions <= most:
+            raise ValueError(f"num_predictions must lie in 1..{most}, not {self.num_predictions}")
+
+    @classmethod
+    def tiny(cls, **changes) -> "Config":
+        """A narrow network of two pyramids for tests."""
+        return cls(**{**cls.TINY, **changes})
+
+    @property
+    def dims(self) -> int:
+        """D, coordinates of a joint."""
+        return 3 if self.depth_maps else 2
+
+    @property
+    def predictions(self) -> tuple[Place, ...]:
+        """Where the K predictions are made, in order."""
+        places = []
+        for pyramid in range(1, self.num_pyramids + 1):
+            action = self.num_actions is not None and pyramid in self.action_pyramids
+            down = range(1, self.num_levels)
+            places += [Place(pyramid, i, action) for i in (down if pyramid % 2 else [i - 1 for i in reversed(down)])]
+        return tuple(places[: self.num_predictions])
+
+    @property
+    def entry_units(self) -> tuple[tuple[int, int, int], ...]:
+        """Channels in and out and stride of the residual units before the first pyramid: one, then two for each
+        halving from a quarter of the image on."""
+        widths, strides = [ENTRY_WIDTH, self.growth], [1]
+        for halvings in range(2, self.image_div.bit_length()):
+            widths += [halvings * self.growth] * 2
+            strides += [2 if self.downsampling is Downsampling.CONV and halvings > 2 else 1, 1]
+        return tuple(zip(widths, widths[1:], strides, strict=False))
+
+    def channels(self, level: int) -> int:
+        """Channels of the trunk at a level."""
+        return self.growth * (self.image_div.bit_length() - 1 + level)
+
+
+class Entry(nnx.Module):
+    """Images (N, H, W, 3) -> the trunk's level 0, (N, H / div, W / div, C)."""
+
+    def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
+        kw = {"dtype": dtype, "rngs": rngs}
+        self.strided = config.downsampling is Downsampling.CONV
+        self.conv = Conv(3, ENTRY_WIDTH, 7, 2, **kw)
+        self.residuals = nnx.List(
+            PreactResidual(inputs, outputs, 3, stride, bottleneck=outputs // 2, **kw)
+            for inputs, outputs, stride in config.entry_units
+        )
+
+    def __call__(self, x: Array) -> Array:
+        first, *pairs = self.residuals
+        x = max_pool(first(self.conv(x)), 3)
+        for i in range(0, len(pairs), 2):
+            if i > 0 and not self.strided:
+                x = max_pool(x)
+            x = pairs[i + 1](pairs[i](x))
+        return x
+
+
+class DownUnit(nnx.Module):
+    """To the next coarser level: (N, h, w, C) -> (N, ceil(h / 2), ceil(w / 2), C + growth)."""
+
+    def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
+        self.stride = 2 if config.downsampling is Downsampling.CONV else 1
+        inputs, outputs = config.channels(level - 1), config.channels(level)
+        self.residual = PreactResidual(inputs, outputs, config.kernel_size, self.stride, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.residual(x if self.stride == 2 else max_pool(x))
+
+
+class UpUnit(nnx.Module):
+    """To the next finer level, of the size of `like`: (N, ceil(h / 2), ceil(w / 2), C) -> (N, h, w, C - growth)."""
+
+    def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
+        inputs, outputs = config.channels(level + 1), config.channels(level)
+        self.residual = PreactResidual(inputs, outputs, config.kernel_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array, like: Array) -> Array:
+        return self.residual(upsample_to(x, like))
+
+
+class TransposedUpUnit(nnx.Module):
+    """As `UpUnit`, by a transposed convolution: the counterpart of strided convolutions downwards."""
+
+    def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
+        inputs, outputs = config.channels(level + 1), config.channels(level)
+        self.norm = Norm(inputs, scale=True, rngs=rngs)
+        self.conv = ConvTranspose(inputs, outputs, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array, like: Array) -> Array:
+        height, width = like.shape[1:3]
+        return self.conv(nnx.relu(self.norm(x)))[:, :height, :width]
+
+
+class JointMaps(nnx.Module):
+    """Heat maps, and depth maps in 3-D: (N, h, w, C) -> (N, h, w, J) logits, and the same or None."""
+
+    def __init__(self, config: Config, width: int, *, dtype, rngs: nnx.Rngs):
+        self.maps = Conv(width, config.num_joints, dtype=dtype, rngs=rngs)
+        self.depth = Conv(width, config.num_joints, dtype=dtype, rngs=rngs) if config.depth_maps else None
+
+    def __call__(self, x: Array) -> tuple[Array, Array | None]:
+        return self.maps(x), None if self.depth is None else self.depth(x)
+
+
+class Remap(nnx.Module):
+    """The way of the joint maps back into the trunk: features (N, h, w, C) and maps -> (N, h, w, C)."""
+
+    def __init__(self, config: Config, width: int, *, dtype, rngs: nnx.Rngs):
+        joints, kw = config.num_joints, {"dtype": dtype, "rngs": rngs}
+        self.context = Conv(width, joints, **kw)
+        self.maps = Conv(2 * joints, width, **kw)
+        self.depth = Conv(joints, width, **kw) if config.depth_maps else None
+
+    def __call__(self, x: Array, maps: Array, depth: Array | None) -> Array:
+        back = self.maps(nnx.relu(jnp.concatenate([self.context(x), maps], axis=-1)))
+        return back if self.depth is None or depth is None else back + self.depth(depth)
+
+
+class PredictionBlock(nnx.Module):
+    """Features, the maps of the joints in them, and their way back into the trunk (none in the last block)."""
+
+    def __init__(self, config: Config, place: Place, last: bool, *, dtype, rngs: nnx.Rngs):
+        kw = {"dtype": dtype, "rngs": rngs}
+        width = config.channels(place.level)
+        self.alpha = config.sam_alpha
+        self.residual = PreactResidual(width, width, config.kernel_size, **kw)
+        self.features = NormConv(width, width, config.kernel_size, separable=True, **kw)
+        self.norm = Norm(width, scale=True, rngs=rngs)
+        self.maps = JointMaps(config, width, **kw)
+        self.replica = JointMaps(config, width, **kw) if config.pose_replica and place.action else None
+        self.remap = None if last else Remap(config, width, **kw)
+
+    def __call__(self, x: Array) -> tuple[Array, tuple[Array, Array | None], tuple[Array, Array | None]]:
+        """(N, h, w, C) -> the next input (N, h, w, C), and twice maps and depth maps: for the pose and for action."""
+        residual = self.residual(x)
+        features = self.features(residual)
+        active = nnx.relu(self.norm(features))
+        own = self.maps(active)
+        seen = own if self.replica is None else self.replica(active)
+        x = residual + features
+        if self.remap is not None:
+            x = x + self.remap(active, *own)
+        return x, self._scaled(*own), self._scaled(*seen)
+
+    def _scaled(self, maps: Array, depth: Array | None) -> tuple[Array, Array | None]:
+        wide = jnp.promote_types(maps.dtype, jnp.float32)
+        return self.alpha * maps.astype(wide), None if depth is None else depth.astype(wide)
+
+
+class Step(nnx.Module):
+    """From one prediction to the next: a change of level and a prediction block."""
+
+    def __init__(self, config: Config, place: Place, last: bool, *, dtype, rngs: nnx.Rngs):
+        up = TransposedUpUnit if config.downsampling is Downsampling.CONV else UpUnit
+        unit: Any = DownUnit if place.pyramid % 2 else up
+        self.unit = unit(config, place.level, dtype=dtype, rngs=rngs)
+        self.block = PredictionBlock(config, place, last, dtype=dtype, rngs=rngs)
+
+
+class PoseNet(nnx.Module):
+    """The trunk with its prediction blocks; it sees single images."""
+
+    def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
+        self.config = config
+        self.dtype = dtype
+        self.entry = Entry(config, dtype=dtype, rngs=rngs)
+        places = config.predictions
+        self.steps = nnx.List(
+            Step(config, place, last=k == len(places) - 1, dtype=dtype, rngs=rngs) for k, place in enumerate(places)
+        )
+
+    def __call__(self, images: Array, with_maps: bool = False) -> tuple[list[tuple[Array, Array]], list[Sight]]:
+        """Images (N, H, W, 3) -> pose (N, J, D) and visible (N, J) of every prediction; sights of the action blocks."""
+        x = self.entry(images)
+        lateral = {0: x}  # the latest features of every level
+        appearance = {0: x}  # the first ones of every level, before any prediction
+        joints, sights = [], []
+        for place, step in zip(self.config.predictions, self.steps, strict=True):
+            before = lateral.get(place.level)
+            x = step.unit(x) if place.pyramid % 2 else step.unit(x, before)
+            appearance.setdefault(place.level, x)
+            x, own, seen = step.block(x if before is None else x + before)
+            lateral[place.level] = x
+            joints.append(decode_normalised(*own))
+            if place.action:
+                maps = spatial_softmax(seen[0]) if with_maps else None
+                sights.append(Sight(*decode_normalised(*seen), attend(seen[0], appearance[place.level]), maps))
+        return joints, sights
+
+
+class SPNet(nnx.Module):
+    """The network. `zoo.create` builds it.
+
+    Attributes:
+      config: its settings.
+      pose: the trunk, everything that sees images.
+      actions: the action blocks; none in a pose network.
+    """
+
+    def __init__(self, config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.config = config
+        self.dtype = dtype
+        self.pose = PoseNet(config, dtype=dtype, rngs=rngs)
+        places = [place for place in config.predictions if place.action]
+        self.actions = nnx.List(
+            ActionBlock(
+                config.dims,
+                config.channels(place.level),
+                config.num_pose_features,
+                config.num_visual_features,
+                config.num_actions or (),
+                first=k == 0,
+                last=k == len(places) - 1,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            for k, place in enumerate(places)
+        )
+
+    def look(self, frames: Array) -> tuple[Preds, list[Sight]]:
+        """The pose function: frames (B, T, H, W, 3) -> pose and visible as from a call, sights for `recognise`."""
+        joints, sights = per_frame(lambda net, images: net(images), self.pose, frames)
+        pose, visible = zip(*joints, strict=True)
+        return {"pose": jnp.stack(pose), "visible": jnp.stack(visible)}, sights
+
+    def recognise(self, sights: list[Sight]) -> Array | tuple[Array, ...]:
+        """The action function: what `look` saw -> logits (K', B, A); with several sets of labels, one array a set."""
+        x: Array | None = None
+        lateral: dict[int, Array | None] = {}  # the latest action features of every level
+        logits = []
+        blocks, seen = iter(self.actions), iter(sights)
+        for place in self.config.predictions:
+            if place.action:
+                x, heads = next(blocks)(x, lateral.get(place.level), next(seen))
+                logits.append(heads)
+            lateral[place.level] = x
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        sets = tuple(jnp.stack(heads).astype(wide) for heads in zip(*logits, strict=True))
+        return sets if len(sets) > 1 else sets[0]
+
+    def decoupled(self, frames: Array) -> dict[str, Any]:
+        """The joints as the action blocks see them: those of the replica, where the network has one.
+
+        Args:
+          frames: (B, T, H, W, 3).
+
+        Returns:
+          pose (K', B, T, J, D), visible (K', B, T, J), and `maps`, for each action block the soft-maxed heat maps
+          (B, T, h, w, J).
+        """
+        sights = per_frame(lambda net, images: net(images, with_maps=True)[1], self.pose, frames)
+        pose, visible, _, maps = zip(*sights, strict=True)
+        return {"pose": jnp.stack(pose), "visible": jnp.stack(visible), "maps": maps}
+
+    def __call__(self, frames: Array, action: bool = True) -> Preds:
+        """Pose of every frame and action of every clip, by every prediction block.
+
+        Args:
+          frames: (B, T, H, W, 3) in [-1, 1], any T >= 1.
+          action: whether to run the action blocks; without them their running statistics stay as they are.
+
+        Returns:
+          pose (K, B, T, J, D), visible (K, B, T, J); with `action` and if the network has action blocks, `action`:
+          logits (K', B, A) of its K' blocks, or a tuple of such arrays, one for each set of labels.
+        """
+        preds, sights = self.look(frames)
+        if action and self.actions:
+            preds["action"] = self.recognise(sights)
+        return preds

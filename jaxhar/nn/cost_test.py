@@ -1,0 +1,43 @@
+"""Multiply-adds against counts by hand."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxhar.models.reception.network import Config
+from jaxhar.nn.cost import count
+from jaxhar.nn.layers import Conv, SeparableNorm
+from jaxhar.nn.time import per_frame
+from jaxhar.zoo import multiply_adds
+
+
+def test_layers():
+    rngs = nnx.Rngs(0)
+    x = jax.ShapeDtypeStruct((2, 9, 8, 6), jnp.float32)
+    assert count(Conv(6, 10, (3, 5), rngs=rngs), x) == 2 * 9 * 8 * 10 * 15 * 6
+    assert count(Conv(6, 10, 3, stride=2, rngs=rngs), x) == 2 * 5 * 4 * 10 * 9 * 6
+    assert count(Conv(6, 10, rngs=rngs), x) == 2 * 9 * 8 * 10 * 6
+    norm = SeparableNorm(6, 10, 5, rngs=rngs)
+    norm.eval()
+    assert count(norm, x) == 2 * 9 * 8 * 6 * 25 + 2 * 9 * 8 * 10 * 6
+    assert count(lambda a, b: jnp.einsum("nhwc,nhwj->njc", a, b), x, x) == 2 * 9 * 8 * 6 * 6
+
+
+def test_frames_one_by_one_count_as_often_as_they_are():
+    conv = Conv(3, 4, 3, rngs=nnx.Rngs(0))
+    clips = jax.ShapeDtypeStruct((2, 5, 8, 8, 3), jnp.float32)
+    assert count(lambda x: per_frame(lambda net, y: net(y), conv, x), clips) == 10 * 8 * 8 * 4 * 9 * 3
+
+
+def test_a_network():
+    """The stem and one block of a narrow network, layer by layer."""
+    config = Config(image_size=32, num_blocks=1, num_joints=2, num_context=0, width=8, stem_width=2)
+    pixels = {2: 16 * 16, 4: 8 * 8, 8: 4 * 4, 16: 2 * 2, 32: 1}
+    stem = pixels[2] * 9 * (3 * 2 + 2 * 2 + 2 * 4)
+    stem += pixels[4] * (9 * 4 * 6 + 2 * 10 * 4 + 9 * 4 * 6 + 2 * 5 * 4 * 4 + 9 * 4 * 6)
+    stem += pixels[8] * (9 * 12 * 12 + 9 * 24 + 24 * 8 + 24 * 8)
+    block = pixels[8] * (25 * 8 + 8 * 8)  # level 1
+    block += pixels[16] * (8 * 4 + 2 * (25 * 4 + 4 * 4) + 25 * 4 + 4 * 8 + 4 * 8)
+    block += pixels[32] * 3 * (25 * 4 + 4 * 4)
+    heads = pixels[8] * (25 * 8 + 8 * 8 + 8 * 2)
+    assert multiply_adds(config) == stem + block + heads

@@ -1,0 +1,106 @@
+"""Poses in the form of COCO's keypoint files (Lin et al., ECCV 2014), for tools that read nothing else."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.host.errors import Problem
+
+#: COCO's 17 keypoints by its own names, and where ours are called otherwise.
+KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear") + tuple(
+    f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+)
+_LIMBS = (
+    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11),
+    (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """One person in one picture.
+
+    Attributes:
+      file: name of the picture, the same for all persons in it. size: its (width, height), if known.
+      joints: (J, 2 or 3) image pixels. confidence: (J,) in [0, 1].
+      box: (4,) x1, y1, x2, y2; None takes that of the joints.
+    """
+
+    file: str
+    size: tuple[int, int] | None
+    joints: np.ndarray
+    confidence: np.ndarray
+    box: np.ndarray | None = None
+
+
+def document(persons: Iterable[Found], skeleton: Skeleton) -> dict[str, Any]:
+    """COCO's dict of images, annotations and categories; "annotations" alone is what its evaluation takes as results.
+
+    Keypoints are x, y and 2, or three zeros where the layout has no such joint (nose, eyes, ears) or it was not found;
+    `score` is the mean confidence of those given. Depths are left out.
+    """
+    ours = [name.replace("left_", "l_").replace("right_", "r_") for name in KEYPOINTS]
+    index = [skeleton.joints.index(name) if name in skeleton.joints else -1 for name in ours]
+    images: dict[str, dict[str, Any]] = {}
+    annotations: list[dict[str, Any]] = []
+    for person in persons:
+        image = images.setdefault(person.file, {"id": len(images) + 1, "file_name": person.file})
+        if person.size is not None:
+            image |= {"width": int(person.size[0]), "height": int(person.size[1])}
+        given = [j if j >= 0 and np.isfinite(person.joints[j, :2]).all() else -1 for j in index]
+        keypoints = [[round(float(v), 2) for v in person.joints[j, :2]] + [2] if j >= 0 else [0, 0, 0] for j in given]
+        some = [j for j in given if j >= 0]
+        box = person.box
+        if box is None:
+            points = person.joints[some, :2] if some else np.zeros((1, 2))
+            box = np.concatenate([points.min(0), points.max(0)])
+        x, y, width, height = (round(float(v), 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": image["id"],
+                "category_id": 1,
+                "keypoints": [v for keypoint in keypoints for v in keypoint],
+                "num_keypoints": len(some),
+                "bbox": [x, y, width, height],
+                "area": round(width * height, 2),
+                "iscrowd": 0,
+                "score": round(float(np.mean(person.confidence[some])), 4) if some else 0.0,
+            }
+        )
+    category = {"id": 1, "name": "person", "keypoints": KEYPOINTS, "skeleton": _LIMBS}
+    return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
+
+
+def from_poses(path: Path) -> dict[str, Any]:
+    """The same from poses.json of `jaxhar predict`; frames of a video are called frame_000000 and so on.
+
+    Raises:
+      Problem: the file cannot be read or is another one.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+        skeleton = Skeleton(tree["skeleton"]["name"], tuple(tree["skeleton"]["joints"]))
+        persons = []
+        for frame in tree["frames"]:
+            joints = [frame["joints"][name] for name in skeleton.joints]
+            width, height = (frame.get(k, tree.get(k)) for k in ("width", "height"))
+            persons.append(
+                Found(
+                    file=frame.get("file", f"frame_{frame['index']:06d}"),
+                    size=(width, height),
+                    joints=np.array([[joint["x"], joint["y"]] for joint in joints], float),
+                    confidence=np.array([joint["confidence"] for joint in joints], float),
+                    box=np.array(frame["bbox"], float),
+                )
+            )
+    except OSError as error:
+        raise Problem(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Problem(f"{path} is not a poses.json of jaxhar predict ({error})") from error
+    return document(persons, skeleton)

@@ -1,0 +1,236 @@
+"""What `jaxhar predict` writes: overlay, poses.json, actions.csv. Written as the frames come, renamed at the end."""
+
+import contextlib
+import csv
+import json
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.data.formats.video import Frame, Images, Video, VideoWriter
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.files import atomic
+from jaxhar.viz import draw as viz
+
+#: Seconds of video that the curves of the overlay show.
+HISTORY = 4.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The action in one run of the network. frames: (T,) indices, growing, perhaps with repeats; action: (A,)."""
+
+    frames: np.ndarray
+    action: np.ndarray
+
+
+@dataclass
+class FrameResult:
+    """The outcome for one frame.
+
+    Attributes:
+      index: of the frame in its source.
+      box: (4,) x1, y1, x2, y2 of the crop that the pose comes from, image pixels.
+      pose: (J, D) image pixels (a third coordinate stays as the network gives it). confidence: (J,).
+      action: (A,) probabilities, over all clips that go on at this frame; None for pose networks.
+      clips: those that begin with this frame.
+    """
+
+    index: int
+    box: np.ndarray
+    pose: np.ndarray
+    confidence: np.ndarray
+    action: np.ndarray | None = None
+    clips: list[Clip] = field(default_factory=list)
+
+
+def normalised(logs: np.ndarray) -> np.ndarray:
+    """Probabilities (A,) from log-probabilities that do not sum to one."""
+    weights = np.exp(logs - logs.max())
+    return weights / weights.sum()
+
+
+class Outputs:
+    """The files of one run, as a context manager.
+
+    Use: `add` every frame in order, then `finish`. Left without `finish`, or by an error, it removes what it began;
+    finished images of a folder stay.
+
+    Attributes:
+      files: what is there after `finish`: overlays, poses.json, and actions.csv if there were actions.
+      action: (A,) probabilities of the whole video after `finish`: the geometric mean over its clips, normalised.
+        None for pose networks and for several images.
+
+    Raises:
+      Problem: the folder cannot be made or written to.
+      Usage: a result would overwrite the source.
+    """
+
+    def __init__(self, folder: Path, source: Video | Images, name: Path, meta: Any):
+        self.files: tuple[Path, ...] = ()
+        self.action: np.ndarray | None = None
+        self._folder, self._source, self._name, self._meta = folder, source, name, meta
+        self._skeleton: Skeleton = meta.skeleton
+        self._stack = contextlib.ExitStack()
+        self._finished = False
+        self._written: list[Path] = []
+        self._times: Sequence[float] = ()
+        self._writer: VideoWriter | None = None
+        self._logs: list[np.ndarray] = []
+        paths, fps = ([source.path], float(source.fps)) if isinstance(source, Video) else (source.paths, 1.0)
+        self._overlays = dict(
+            zip(paths, ["overlay.mp4"] if isinstance(source, Video) else _image_names(paths), strict=True)
+        )
+        taken = {path.resolve() for path in paths} & {(folder / name).resolve() for name in self._overlays.values()}
+        if taken:
+            raise Usage(f"--out {folder}: the results would overwrite {min(taken)}; give another folder")
+        self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * fps)))
+
+    def __enter__(self) -> "Outputs":
+        with self._telling(), contextlib.ExitStack() as stack:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # the files get their names when the stack unwinds without an error: only after the last frame
+            self._poses = _open(stack, self._folder / "poses.json")
+            self._csv = csv.writer(_open(stack, self._folder / "actions.csv")) if self._meta.actions else None
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if not self._finished:
+            kind, error = kind or Unfinished, error or Unfinished()
+            with contextlib.suppress(Unfinished, OSError):
+                self._stack.__exit__(kind, error, trace)
+
+    def begin(self, times: Sequence[float]) -> None:
+        """Told before the first frame: the time of each, in seconds."""
+        self._times = times
+
+    def add(self, frame: Frame, result: FrameResult) -> None:
+        """Draw and write one frame."""
+        assert frame.image is not None
+        with self._telling():
+            if result.index == 0:
+                self._write_headers(frame.image)
+            self._write_overlay(frame, self._draw(frame.image, result))
+            self._poses.write(",\n" if result.index else "\n")
+            json.dump(self._entry(frame, result), self._poses, allow_nan=False)
+            for clip in result.clips:
+                self._write_clip(frame.path, clip)
+
+    def finish(self) -> None:
+        """Close all files and give them their names."""
+        tail: dict[str, Any] = {}
+        if self._logs and not (isinstance(self._source, Images) and len(self._times) > 1):
+            self.action = normalised(np.mean(self._logs, axis=0))
+            tail["action"] = dict(zip(self._meta.actions, np.round(self.action, 6).tolist(), strict=True))
+        with self._telling():
+            self._poses.write("\n]" + "".join(f", {json.dumps(k)}: {json.dumps(v)}" for k, v in tail.items()) + "}\n")
+            self._finished = True
+            self._stack.close()
+        extra = [self._folder / "actions.csv"] if self._csv else []
+        self.files = (*self._written, self._folder / "poses.json", *extra)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            raise Problem(f"{self._folder}: the results cannot be written there: {error.strerror or error}") from error
+
+    def _write_headers(self, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
+        header: dict[str, Any] = {
+            "source": str(self._name),
+            "model": {k: v for k, v in asdict(self._meta.config).items() if isinstance(v, int | float | str)},
+            "skeleton": {
+                "name": self._skeleton.name,
+                "joints": self._skeleton.joints,
+                "limbs": [[self._skeleton.joints[a], self._skeleton.joints[b]] for a, b in self._skeleton.limbs],
+            },
+            "actions": self._meta.actions,
+        }
+        if isinstance(self._source, Video):
+            header |= {"fps": float(self._source.fps), "width": width, "height": height}
+            self._written.append(self._folder / self._overlays[self._source.path])
+            part = self._stack.enter_context(atomic(self._written[0]))
+            self._writer = self._stack.enter_context(VideoWriter(part, self._source.fps, width, height))
+        self._poses.write(json.dumps(header)[:-1] + ', "frames": [')
+        if self._csv:
+            columns = "source start_frame end_frame start_time end_time action probability".split()
+            self._csv.writerow([*columns, *self._meta.actions])
+
+    def _draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
+        image = viz.draw_box(image, result.box.tolist())
+        image = viz.draw_skeleton(image, result.pose, self._skeleton, result.confidence)
+        if result.action is None:
+            return image
+        top = int(result.action.argmax())
+        self._history.append(result.action)
+        history = np.stack(self._history) if self._writer else None
+        return viz.draw_action(image, self._meta.actions[top], float(result.action[top]), history)
+
+    def _write_overlay(self, frame: Frame, image: np.ndarray) -> None:
+        if self._writer:
+            self._writer.write(image, frame.time)
+            return
+        self._written.append(self._folder / self._overlays[frame.path])
+        with atomic(self._written[-1]) as part:
+            Image.fromarray(image).save(part, format="png", compress_level=3)
+
+    def _entry(self, frame: Frame, result: FrameResult) -> dict[str, Any]:
+        entry: dict[str, Any] = {"index": result.index, "time": round(frame.time, 6)}
+        if isinstance(self._source, Images):
+            assert frame.image is not None
+            height, width = frame.image.shape[:2]
+            entry |= {"file": frame.path.name, "width": width, "height": height}
+        entry["bbox"] = [_number(v) for v in result.box]
+        axes = ("x", "y", "z")[: result.pose.shape[-1]]
+        entry["joints"] = {
+            joint: {
+                # pixels, but depth in units of the network's range
+                **{axis: _number(v, 4 if axis == "z" else 2) for axis, v in zip(axes, point, strict=True)},
+                "confidence": _number(sure, 4),
+            }
+            for joint, point, sure in zip(self._skeleton.joints, result.pose, result.confidence, strict=True)
+        }
+        if result.action is not None:
+            top = int(result.action.argmax())
+            entry["action"] = {"name": self._meta.actions[top], "probability": _number(result.action[top], 4)}
+        return entry
+
+    def _write_clip(self, path: Path, clip: Clip) -> None:
+        action = clip.action / clip.action.sum()
+        self._logs.append(np.log(np.maximum(action, 1e-12)))
+        assert self._csv is not None
+        start, end, top = int(clip.frames[0]), int(clip.frames[-1]), int(action.argmax())
+        span = [start, end, f"{self._times[start]:.3f}", f"{self._times[end]:.3f}"]
+        values = [f"{p:.6f}" for p in action]
+        self._csv.writerow([path.name, *span, self._meta.actions[top], values[top], *values])
+
+
+class Unfinished(Exception):
+    """Tells the open files that they are to be thrown away."""
+
+
+def _open(stack: contextlib.ExitStack, path: Path) -> Any:
+    part = stack.enter_context(atomic(path))
+    return stack.enter_context(open(part, "w", newline="", encoding="utf-8"))
+
+
+def _number(value: float, digits: int = 2) -> float | None:
+    """For JSON, which has no NaN."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def _image_names(paths: Sequence[Path]) -> list[str]:
+    """NAME.png for each image, NAME.jpg.png where two images share a NAME."""
+    stems = [path.stem.lower() for path in paths]
+    return [f"{p.stem if stems.count(p.stem.lower()) == 1 else p.name}.png" for p in paths]

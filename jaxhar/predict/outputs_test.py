@@ -1,0 +1,85 @@
+import json
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxhar.core.skeleton import PENN
+from jaxhar.data.formats import video
+from jaxhar.models.reception.network import Config
+from jaxhar.predict import outputs as results
+
+META = SimpleNamespace(skeleton=PENN, actions=("a", "b"), config=Config())
+
+
+def result(index: int, probability: float) -> results.FrameResult:
+    action = np.array([probability, 1 - probability])
+    clip = results.Clip(np.array([index]), action)
+    return results.FrameResult(index, np.array([0.0, 0, 9, 9]), np.full((13, 2), 4.0), np.ones(13), action, [clip])
+
+
+def frame(index: int, path: Path) -> video.Frame:
+    return video.Frame(index, index / 10, path, np.zeros((20, 30, 3), np.uint8))
+
+
+def video_source(folder: Path) -> video.Video:
+    with video.VideoWriter(folder / "in.mp4", Fraction(10), 30, 20) as writer:
+        writer.write(np.zeros((20, 30, 3), np.uint8), 0.0)
+    return video.Video(folder / "in.mp4")
+
+
+def test_nothing_has_its_name_before_the_end(tmp_path: Path):
+    source, out = video_source(tmp_path), tmp_path / "out"
+    with results.Outputs(out, source, source.path, META) as outputs:
+        outputs.begin([0.0, 0.1])
+        for i in range(2):
+            outputs.add(frame(i, source.path), result(i, 0.8))
+            assert all(p.name.endswith(".tmp") for p in out.iterdir())
+        outputs.finish()
+    assert sorted(outputs.files) == sorted(out.iterdir())
+    assert sorted(p.name for p in outputs.files) == ["actions.csv", "overlay.mp4", "poses.json"]
+    assert json.loads((out / "poses.json").read_text())["action"] == pytest.approx({"a": 0.8, "b": 0.2})
+
+
+def test_left_without_finish_it_removes_what_it_began(tmp_path: Path):
+    source = video_source(tmp_path)
+    with results.Outputs(tmp_path / "out", source, source.path, META) as outputs:
+        outputs.begin([0.0])
+        outputs.add(frame(0, source.path), result(0, 0.5))
+    assert outputs.files == () and not list((tmp_path / "out").iterdir())
+
+
+def test_missing_numbers_are_null_in_the_json(tmp_path: Path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    source = video.Images([tmp_path / "x.png"])
+    lost = result(0, 0.5)
+    lost.pose[3] = np.nan
+    with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
+        outputs.begin([0.0])
+        outputs.add(frame(0, tmp_path / "x.png"), lost)
+        outputs.finish()
+    entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
+    assert entry["joints"][PENN.joints[3]] == {"x": None, "y": None, "confidence": 1.0}
+    assert entry["joints"][PENN.joints[4]]["x"] == 4.0 and (entry["width"], entry["height"]) == (30, 20)
+
+
+def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    source = video.Images([tmp_path / "x.png"])
+    deep = result(0, 0.5)
+    deep.pose = np.tile([4.126, 5.0, 0.51239], (13, 1))
+    with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
+        outputs.begin([0.0])
+        outputs.add(frame(0, tmp_path / "x.png"), deep)
+        outputs.finish()
+    entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
+    assert entry["joints"]["head"] == {"x": 4.13, "y": 5.0, "z": 0.5124, "confidence": 1.0}
+
+
+def test_opposite_clips_cancel_out_and_certain_ones_do_not_overflow():
+    logs = np.log(np.array([[0.9, 0.1], [0.1, 0.9]]))
+    np.testing.assert_allclose(results.normalised(logs.mean(0)), [0.5, 0.5])
+    np.testing.assert_allclose(results.normalised(np.array([-2000.0, 0])), [0, 1])

@@ -1,0 +1,362 @@
+"""Pose and action of the person in any video, image or folder of images; overlay, JSON and CSV out.
+
+A source is read three times, always as a stream. The first reading finds the person's box in the whole picture, the
+second one cuts the crops and runs the network, the third one draws. So no more than a few frames are in memory, for
+a video of any length; what grows with it is four numbers for the box and one for the time of each frame.
+"""
+
+import contextlib
+import time as clock
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar.core import geometry
+from jaxhar.data import transforms
+from jaxhar.data.formats.video import Images, Video, ahead, open_source
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.inference import infer
+from jaxhar.predict.boxes import clips, person_box, smooth, union
+from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
+from jaxhar.weights import checkpoint
+
+Box = tuple[float, float, float, float]
+#: (B, T, H, W, 3) float32 in [-1, 1] -> pose (K, B, T, J, D), visible (K, B, T, J), perhaps action (K', B, A).
+Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+#: Boxes looked for in a second of video; those between are interpolated.
+BOXES_PER_SECOND = 8
+#: Standard deviation in seconds of the Gaussian that smooths the box over time.
+BOX_SMOOTHING = 0.25
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+      frames: pictures handled.
+      files: what was written.
+      action, probability: of a whole video, by the geometric mean over its clips (the class of the largest product);
+        None where the network knows no actions, or knows those of clips and the source is images, or several images.
+      broken: one sentence for each image that was skipped.
+      seconds: wall time, compilation included.
+    """
+
+    frames: int
+    files: tuple[Path, ...]
+    action: str | None
+    probability: float | None
+    broken: tuple[str, ...]
+    seconds: float
+
+
+def run(
+    source: Path,
+    weights: Path,
+    out: Path,
+    *,
+    bbox: Box | None = None,
+    batch: int = 16,
+    stride: int = 2,
+    skip_broken: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Predict with a model checkpoint.
+
+    Args:
+      source: a video, an image, or a folder of images.
+      weights: what `jaxhar.weights.checkpoint.load_model` takes.
+      out: folder for the results, made if absent.
+      bbox: the person's box x1, y1, x2, y2 in pixels; the square about it is what the network sees. Found by the
+        network itself if None.
+      batch: frames in one run of the network (rounded to whole clips, at least one).
+      stride: step between the frames of a clip; 2 is that of the published Penn Action figures. Less where the
+        video is too short.
+      skip_broken: go on after a broken image of a folder or a damaged part of a video.
+
+    Raises:
+      Problem: the source or the weights cannot be read, or the results not be written.
+      Usage: a box or a number makes no sense.
+    """
+    _check(bbox, batch, stride)
+    opened = open_source(source, skip_broken)
+
+    model, meta = checkpoint.load_model(weights)
+    if meta.actions and isinstance(meta.actions[0], tuple):  # of several sets of labels, the first is shown
+        meta = replace(meta, actions=meta.actions[0])
+    return predict_source(
+        opened,
+        partial(infer, model),
+        meta,
+        out,
+        name=source,
+        bbox=bbox,
+        batch=batch,
+        stride=stride,
+        progress=progress,
+    )
+
+
+def predict_source(
+    source: Video | Images,
+    infer: Infer,
+    meta: Any,
+    out: Path,
+    *,
+    name: Path,
+    bbox: Box | None = None,
+    batch: int = 16,
+    stride: int = 2,
+    progress: bool = True,
+) -> Summary:
+    """`run` with an opened source and a network given as a function.
+
+    Args:
+      meta: with `skeleton`, `actions` (names, empty for a pose network) and `config` (image_size, num_frames). A
+        network of clips names no action in images.
+      name: of the source, for the header of the results.
+    """
+    begun = clock.perf_counter()
+    fps = float(source.fps) if isinstance(source, Video) else None
+    length = meta.config.num_frames or 1 if fps else 1
+    if not fps and (meta.config.num_frames or 1) > 1:  # a still is no clip: nothing is said of its action
+        infer = partial(_without_action, infer)
+        meta = SimpleNamespace(skeleton=meta.skeleton, actions=(), config=meta.config)
+    batch = max(1, min(batch, source.total or batch) // length)
+    size = meta.config.image_size
+    every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
+    bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
+    with Outputs(out, source, name, meta) as outputs:
+        with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
+            times, boxes = survey(
+                bar(crops, desc="looking", total=source.total), infer, (batch, length), stills=fps is None
+            )
+        if not times:
+            raise Problem(f"{name}: there is no picture in it that can be read")
+        if bbox:
+            boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
+        elif fps:
+            boxes = smooth(boxes, BOX_SMOOTHING * fps)
+        windows = clips(len(times), length, stride)
+        outputs.begin(times)
+        batches = ahead(_batches(source, windows, boxes, batch, size), 2)
+        done = 0
+        with (
+            contextlib.closing(ahead(_results(batches, infer, windows, boxes), 4 * batch * length)) as results,
+            contextlib.closing(ahead(source.frames(), 4)) as frames,
+        ):
+            for frame, result in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
+                outputs.add(frame, result)
+                done += 1
+        if done < len(times):
+            raise Problem(f"{name}: it changed while it was read; start again when it is complete")
+        outputs.finish()
+    return Summary(
+        frames=len(times),
+        files=outputs.files,
+        action=None if outputs.action is None else meta.actions[int(outputs.action.argmax())],
+        probability=None if outputs.action is None else float(outputs.action.max()),
+        broken=tuple(source.broken) if isinstance(source, Images) else (),
+        seconds=clock.perf_counter() - begun,
+    )
+
+
+def _without_action(infer: Infer, frames: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: value for name, value in infer(frames).items() if name != "action"}
+
+
+def _check(bbox: Box | None, batch: int, stride: int) -> None:
+    if batch < 1 or stride < 1:
+        raise Usage("--batch and --stride must be 1 or more")
+    if bbox is not None and not (np.isfinite(bbox).all() and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
+        raise Usage(f"--bbox {_words(bbox)} is no box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
+
+
+def _words(bbox: Box) -> str:
+    return ",".join(f"{v:g}" for v in bbox)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One frame as the box search sees it; no crop where it is not asked about this frame."""
+
+    time: float
+    whole: np.ndarray | None
+    crop: np.ndarray | None
+
+    @classmethod
+    def of(cls, time: float, image: np.ndarray, size: int) -> "Whole":
+        """A frame (H, W, 3) that is asked about, by a crop of side `size`."""
+        shape = image.shape[1::-1]
+        whole = transforms.centred_bbox(shape)
+        return cls(time, whole, transforms.crop_image(image, transforms.plan_crop(whole, shape, size)))
+
+
+def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: int) -> Iterator[Whole]:
+    # With a box given, one picture is still looked at: the box must lie in it.
+    for frame in source.frames(every or 10**9):
+        if frame.image is None:
+            yield Whole(frame.time, None, None)
+            continue
+        height, width = frame.image.shape[:2]
+        if bbox:
+            if bbox[0] >= width or bbox[1] >= height or bbox[2] <= 0 or bbox[3] <= 0:
+                raise Usage(f"--bbox {_words(bbox)} lies outside of {frame.path}, which has {width}x{height} pixels")
+            yield Whole(frame.time, None, None)
+            continue
+        yield Whole.of(frame.time, frame.image, size)
+
+
+def survey(
+    frames: Iterable[Whole],
+    infer: Infer,
+    shape: tuple[int, int],
+    stills: bool = False,
+    box_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None] = person_box,
+) -> tuple[list[float], np.ndarray]:
+    """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image.
+
+    `shape` is (B, T) of one run of the network; `stills` have nothing to do with each other. `box_of` finds a box, see
+    `tracking.person_box`.
+    """
+    times: list[float] = []
+    wholes: list[np.ndarray] = []
+    asked: list[int] = []
+    found: dict[int, np.ndarray] = {}
+    waiting: list[np.ndarray] = []
+
+    def look() -> None:
+        pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
+        for index, points, sure in zip(asked[-len(waiting) :], pose, confidence, strict=True):
+            box = box_of(points, sure, wholes[index])
+            if box is not None:
+                found[index] = box
+        waiting.clear()
+
+    for frame in frames:
+        times.append(frame.time)
+        wholes.append(frame.whole if frame.whole is not None else wholes[-1] if wholes else np.zeros(4))
+        if frame.crop is not None:
+            asked.append(len(times) - 1)
+            waiting.append(frame.crop)
+            if len(waiting) == shape[0] * shape[1]:
+                look()
+    if waiting:
+        look()
+    if stills or not found:
+        return times, np.array([found.get(i, whole) for i, whole in enumerate(wholes)])
+    known = sorted(found)
+    each = np.stack([found[i] for i in known])
+    return times, np.stack([np.interp(np.arange(len(times)), known, each[:, k]) for k in range(4)], axis=1)
+
+
+def _run(
+    infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clips: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Run the network on at most B*T crops (N, S, S, 3), or at most B clips (N, T, S, S, 3), uint8.
+
+    Always in the one shape (B, T), so that it is compiled once; what fills it up is dropped from the result.
+
+    Returns:
+      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), action (N, A) or None.
+
+    Raises:
+      Problem: they are not finite.
+    """
+    full = np.zeros((shape[0] * (1 if as_clips else shape[1]), *crops.shape[1:]), np.uint8)
+    full[: len(crops)] = crops
+    full = full.reshape(*shape, *crops.shape[-3:])
+    preds = infer(full)
+    pose, confidence = preds["pose"][-1], preds["visible"][-1]
+    heads = preds.get("action")
+    if isinstance(heads, tuple):  # one array for each set of labels
+        heads = heads[0]
+    action = None if heads is None else heads[-1]
+    if not all(np.isfinite(array).all() for array in (pose, confidence, action) if array is not None):
+        raise Problem(
+            "the network gives numbers that are not finite; its weights are damaged, or its training diverged"
+        )
+    if not as_clips:
+        pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
+    n = len(crops)
+    return pose[:n], confidence[:n], None if action is None else action[:n]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Clips for one run: crops (N, T, S, S, 3) uint8, and for each the affine map (3, 3) of its crop."""
+
+    crops: np.ndarray
+    affines: list[np.ndarray]
+    shape: tuple[int, int]
+
+
+def _batches(
+    source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: int
+) -> Iterator[_Job]:
+    """Cut every clip by the union of its boxes. A frame is cut at once for all clips that hold it, and not kept."""
+    shape = (batch, len(windows[0]))
+    waiting: list[tuple[np.ndarray, transforms.Crop, np.ndarray]] = []
+    coming = 0
+    for frame in source.frames():
+        assert frame.image is not None
+        height, width = frame.image.shape[:2]
+        while coming < len(windows) and windows[coming][0] <= frame.index:
+            plan = transforms.plan_crop(union(boxes[windows[coming]]), (width, height), size)
+            waiting.append((windows[coming], plan, np.zeros((shape[1], size, size, 3), np.uint8)))
+            coming += 1
+        for window, plan, crops in waiting:
+            here = np.flatnonzero(window == frame.index)
+            if len(here):
+                crops[here] = transforms.crop_image(frame.image, plan)
+        done = sum(window[-1] <= frame.index for window, _, _ in waiting)
+        while done >= batch or (done and frame.index == len(boxes) - 1):
+            job, waiting = waiting[:batch], waiting[batch:]
+            done -= len(job)
+            yield _Job(np.stack([crops for _, _, crops in job]), [plan.affine for _, plan, _ in job], shape)
+
+
+def _results(
+    jobs: Generator[_Job, None, None], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray
+) -> Iterator[FrameResult]:
+    """Join the clips: a frame's pose from the clip in which it is most central, its action from all that go on then."""
+    open_frames: dict[int, FrameResult] = {}
+    votes: dict[int, list[np.ndarray]] = {}
+    best: dict[int, float] = {}
+    done = 0
+    with contextlib.closing(jobs):
+        for job in jobs:
+            poses, sures, actions = _run(infer, job.crops, job.shape, as_clips=True)
+            for n, affine in enumerate(job.affines):
+                window = windows[done]
+                done += 1
+                action = None if actions is None else np.asarray(actions[n], np.float64)
+                for t, i in enumerate(window.tolist()):
+                    central = -abs(t - (len(window) - 1) / 2)
+                    if central > best.get(i, -np.inf):
+                        back = geometry.invert(affine)
+                        pose = np.array(poses[n, t], np.float64)
+                        pose[:, :2] = geometry.apply(back, pose[:, :2])
+                        box = geometry.apply(back, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
+                        kept = open_frames[i].clips if i in open_frames else []
+                        open_frames[i] = FrameResult(i, box, pose, np.asarray(sures[n, t], np.float64), clips=kept)
+                        best[i] = central
+                if action is not None:
+                    open_frames[int(window[0])].clips.append(Clip(window, action))
+                    # also for the frames it steps over: else odd and even ones would differ at a stride of 2
+                    for i in range(int(window[0]), int(window[-1]) + 1):
+                        votes.setdefault(i, []).append(np.log(np.maximum(action, 1e-12)))
+            settled = int(windows[done][0]) if done < len(windows) else len(boxes)
+            for i in sorted(k for k in open_frames if k < settled):
+                result = open_frames.pop(i)
+                best.pop(i)
+                if i in votes:
+                    result.action = normalised(np.mean(votes.pop(i), axis=0))
+                yield result

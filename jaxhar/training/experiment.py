@@ -1,0 +1,186 @@
+"""Experiments as frozen dataclasses, and the command line's way to change one setting of them.
+
+A file in configs/ builds real objects in `get_config()`; `--config.train.steps=10` replaces one field. A name that
+does not exist is an error that says which name is nearest. Nothing heavy is imported here.
+"""
+
+import dataclasses
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxhar.host.errors import Problem, Usage
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """How long and how to train.
+
+    Attributes:
+      steps: optimizer steps in all. With stages, at most so many of theirs; None for all.
+      seed: of the initial weights and of the data order.
+      log_every: steps averaged into one line of metrics.jsonl.
+      eval_every: steps between evaluations, each followed by a checkpoint; 0 for none.
+      checkpoint_every: steps between checkpoints; 0 for none but the last.
+      keep_last: checkpoints kept besides the best one.
+      best: name of the evaluation figure to maximise, "" to keep no best checkpoint.
+      mixed_precision: compute in bfloat16; weights, statistics and losses stay float32.
+      devices: local devices to spread each batch over, 0 for all of them.
+    """
+
+    steps: int | None = 1000
+    seed: int = 0
+    log_every: int = 10
+    eval_every: int = 0
+    checkpoint_every: int = 500
+    keep_last: int = 2
+    best: str = ""
+    mixed_precision: bool = False
+    devices: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise Usage(f"train.{name} is {value}; it must be at least {low}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a run. What it leaves open is the experiment's.
+
+    Attributes:
+      steps: its length.
+      optimizer: begins anew with the stage, as does its schedule; its table says what is frozen.
+      losses: in place of the experiment's.
+      data: fields of the experiment's data that differ, those that say what a batch is made of, e.g.
+        {"clips_per_batch": 0, "stills_per_batch": 24}.
+    """
+
+    steps: int
+    optimizer: Any = None
+    losses: Any = None
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise Usage(f"the steps of a stage are {self.steps}; they must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a further data set is evaluated; fields as those of `Experiment`."""
+
+    metrics: tuple[Any, ...] = ()
+    protocols: tuple[str, ...] = ("single",)
+    published: tuple[Any, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything a run needs.
+
+    Attributes:
+      name: also the default working directory, runs/<name>.
+      model: the network's frozen Config (`jaxhar.zoo.config`).
+      data: a data set object with `prepare(workdir)`, e.g. `jaxhar.data.penn.Penn`.
+      losses: callable (preds, batch) -> dict of (B,) terms, e.g. `jaxhar.training.losses.multitask.Multitask`.
+      optimizer: `jaxhar.training.optim.Optimizer`.
+      train: schedule of the loop.
+      stages: name -> `Stage`, one after the other; none for one stage of `train.steps`.
+      metrics: metric objects for `jaxhar.evaluation.evaluate`.
+      protocols: names of the evaluation protocols to run at the end, "single" and "multi".
+      eval_batch: clips per evaluation batch.
+      init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's, or that of
+        an action network with other classes, starts what it can; what then stays at its initial values is printed.
+      published: the figures to compare with, printed in the report: `results.Published`, or a sentence each.
+      also: name of another set of a `jaxhar.data.mixed.Mixed` -> how it is evaluated at the end, into its own folder.
+      banner: printed first; for a demo, what it is and how to run the real thing.
+    """
+
+    name: str
+    model: Any
+    data: Any
+    losses: Any
+    optimizer: Any
+    train: Train = Train()
+    stages: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
+    metrics: tuple[Any, ...] = ()
+    protocols: tuple[str, ...] = ("single",)
+    eval_batch: int = 8
+    init_from: str | None = None
+    published: tuple[Any, ...] = ()
+    also: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
+    banner: str = ""
+
+    @property
+    def plan(self) -> dict[str, Stage]:
+        """The stages with nothing left open; "" is the name of a single one.
+
+        Usage if `train.steps` is missing, or more than they have.
+        """
+        stages = self.stages or {"": Stage(self.train.steps or 1)}
+        total = sum(stage.steps for stage in stages.values())
+        if self.train.steps is None and not self.stages:
+            raise Usage("train.steps is None: without stages it must say how long to train")
+        if self.stages and (self.train.steps or 0) > total:
+            raise Usage(f"train.steps is {self.train.steps}, but the stages have {total}; set their own steps")
+        return {
+            name: dataclasses.replace(s, optimizer=s.optimizer or self.optimizer, losses=s.losses or self.losses)
+            for name, s in stages.items()
+        }
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        own = self.train.steps
+        return own if own is not None else sum(stage.steps for stage in self.plan.values())
+
+
+def load(spec: str) -> Experiment:
+    """Runs `get_config()` of a config file; "configs/x.py:arg" passes the argument on. Usage if there is none."""
+    name, _, arg = spec.rpartition(":") if ".py:" in spec else (spec, "", "")
+    path = Path(name)
+    if not path.is_file():
+        raise Usage(f"no config file at {path}; --config takes the path of a Python file, e.g. configs/penn.py")
+    module_spec = importlib.util.spec_from_file_location(f"jaxhar_config_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise Usage(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except Problem:
+        raise
+    except Exception as error:
+        raise Problem(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise Usage(f"{path} has no function get_config()")
+    if arg and not inspect.signature(get_config).parameters:
+        raise Usage(f"{path} takes no argument, but got {arg!r} after the colon")
+    return get_config(arg) if arg else get_config()
+
+
+def pick(which: str, homes: Sequence[str], **variants: Callable[[], Experiment]) -> Experiment:
+    """One of a config file's experiments by the word after its colon.
+
+    Without a word it is "paper" if all folders `homes` are in $JAXHAR_DATA, else "demo", which says so first. Usage
+    for another word.
+    """
+    home = os.environ.get("JAXHAR_DATA")
+    found = bool(home) and all((Path(str(home)) / name).is_dir() for name in homes)
+    which = which or ("paper" if found else "demo")
+    if which not in variants:
+        raise Usage(f"there is no experiment :{which}; there are only {', '.join(f':{name}' for name in variants)}")
+    experiment = variants[which]()
+    if which != "demo":
+        return experiment
+    names = ", ".join(homes)
+    banner = (
+        "EMBEDDED DEMO: a narrow network learns from generated data.\n"
+        f"For the paper's experiment put {names} into one folder, name it in JAXHAR_DATA, and choose :paper.\n"
+    )
+    return dataclasses.replace(experiment, banner=banner)

@@ -1,0 +1,329 @@
+"""The training loop: a pure jitted step over flat dicts of arrays, spread over the local devices, exactly resumable.
+
+A run killed at any moment and started again writes the same metrics.jsonl as one never killed, because a checkpoint
+holds everything the next step depends on (weights, running statistics, optimizer, data iterator, the figures not yet
+averaged into a row) and is complete before the next batch is drawn. On GPUs this takes deterministic kernels too
+(XLA_FLAGS=--xla_gpu_deterministic_ops=true).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from jaxhar.host import files, process
+from jaxhar.host.errors import Problem
+from jaxhar.host.settings import check_same
+from jaxhar.training import history, stages
+from jaxhar.training.experiment import Experiment
+from jaxhar.training.step import Batches, TrainState, make_step
+from jaxhar.weights import checkpoint
+from jaxhar.weights.flat import by_module, compare
+from jaxhar.weights.net import Net
+
+
+def run(
+    experiment: Experiment,
+    workdir: Path,
+    model: nnx.Module,
+    data: Any,
+    evaluate: Callable[[nnx.Module], dict[str, float]] | None = None,
+    progress: bool = True,
+) -> nnx.Module:
+    """Trains, or goes on where the checkpoints in `workdir` end; a finished run is only loaded.
+
+    Writes metrics.jsonl, tensorboard/ and checkpoints/ there. On SIGTERM or Ctrl-C it saves and raises SystemExit(0).
+
+    Args:
+      experiment: its stages, `train` and `init_from` are used; the rest is compared on resuming.
+      model: in training mode, with `.config`; left as it is.
+      data: has `skeleton`, `actions` and `train_stream(seed)`, an endless iterator of {stream: Batch} with `get_state`,
+        `set_state` and perhaps `close`; where a stage changes it, also `changed(**fields)`, which gives such an object.
+      evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last.
+
+    Returns: the trained network in evaluation mode.
+
+    Raises:
+      Problem: the loss is not finite, the checkpoints are damaged or of other settings, a write fails.
+    """
+    train = experiment.train
+    workdir = Path(workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"cannot make the working directory {workdir}: {error.strerror}") from error
+    lock = process.lock(workdir)
+    loop = None
+    try:
+        net = Net(model)
+        settings = model.config  # type: ignore[attr-defined]
+        actions = data.actions if getattr(settings, "num_actions", True) else ()
+        parts = stages.parts(experiment)
+        for part in parts:  # a mistake in the last one must not wait for its turn
+            part.optimizer(net)
+        mesh = _mesh(train.devices)
+        store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
+        fixed = stages.settings(experiment)
+        state = TrainState(net.params, net.stats, (), jnp.int32(0))
+        saved = store.restore()
+        if saved is not None:
+            check_same(saved.record["settings"], fixed, str(workdir))
+            part = next((part for part in parts if saved.step <= part.last), parts[-1])
+            state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
+            state = _unpack(saved.arrays, state)
+        elif experiment.init_from is not None:
+            arrays, saved_model = checkpoint.load_flat(Path(experiment.init_from))
+            other_actions = bool(actions) and saved_model["actions"] != list(actions)
+            fresh = net.load(arrays, experiment.init_from, partial=other_actions)
+            if fresh:
+                fresh = by_module(fresh, net.params | net.stats)
+                print(f"{experiment.init_from} has the pose part; at their initial values stay {', '.join(fresh)}")
+            state = dataclasses.replace(state, params=net.params, stats=net.stats)
+        # The copy keeps the arrays of `model` out of the donated buffers.
+        state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
+        if int(state.step) < parts[-1].last:
+            description = checkpoint.describe(settings, data.skeleton, actions)
+            loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, fixed, description)
+            state = loop.run(state, saved.record if saved else None, progress)
+    finally:
+        if loop is not None:
+            loop.close_stream()
+        lock.close()
+    return _evaluation_view(net, state)
+
+
+@dataclasses.dataclass
+class _Loop:
+    """The loop of `run`, once everything it needs is there.
+
+    Attributes:
+      settings, description: of the run and of its model, for the checkpoints.
+      part: the stage that is on, with its step and its data.
+      window: figures of the steps since the last row of metrics.jsonl.
+      pending: the step that is dispatched and not looked at: its number, its metrics, its batches.
+    """
+
+    experiment: Experiment
+    workdir: Path
+    net: Net
+    parts: list[stages.Part]
+    mesh: jax.sharding.Mesh
+    store: checkpoint.Store
+    data: Any
+    evaluate: Callable[[nnx.Module], dict[str, float]] | None
+    settings: dict[str, str]
+    description: dict[str, Any]
+    part: stages.Part | None = None
+    step: Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]] | None = None
+    stream: Any = None
+    window: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    pending: tuple[int, dict[str, jax.Array], Batches] | None = None
+    compiled: bool = False
+
+    def run(self, state: TrainState, record: dict[str, Any] | None, progress: bool) -> TrainState:
+        """The steps after that of `state` to the last, in a fixed order; `record` is of the checkpoint it is from."""
+        train, start, end = self.experiment.train, int(state.step), self.parts[-1].last
+        if record is not None:
+            self.window = record["window"]
+        self.history = history.History(self.workdir, start)
+        self.bar = tqdm(
+            total=end,
+            initial=start,
+            desc="compiling",
+            disable=not progress,
+            bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt} {remaining} left{postfix}",
+            unit="step",
+        )
+        self.clock = time.monotonic()
+        try:
+            with process.StopRequest() as stop:
+                for step in range(start + 1, end + 1):
+                    # 0. Begin a stage, or go on in the middle of it.
+                    if self.part is None or step > self.part.last:
+                        state = self._enter(state, step, record)
+                    assert self.step is not None
+                    # 1. Draw a batch; the iterator's state now points at the next one.
+                    batches = self._draw(step)
+                    # 2. Dispatch the step; the device works on while the host goes on.
+                    state, metrics = self.step(state, self._put(batches))
+                    # 3. Look at the step before: stop on NaN, log. By now its figures are there or nearly so.
+                    self._settle()
+                    self.pending = (step, metrics, batches)
+                    # 4. Evaluate and save, before the next batch is drawn. Both settle this step first.
+                    last = step == end
+                    figures = self._evaluate(state, step) if last or _every(train.eval_every, step) else None
+                    if figures or last or stop.requested or _every(train.checkpoint_every, step):
+                        self._save(state, step, figures)
+                    # 5. Leave when asked to.
+                    if stop.requested and not last:
+                        self.bar.close()
+                        print(f"stopped at step {step} of {end}; the same command goes on from there")
+                        raise SystemExit(0)
+            return state
+        finally:
+            self.bar.close()
+            self.history.close()
+
+    def _enter(self, state: TrainState, step: int, record: dict[str, Any] | None) -> TrainState:
+        """Makes ready for the stage of `step`, at whose first step the optimizer begins anew."""
+        self._settle()
+        self.close_stream()
+        self.part = part = next(part for part in self.parts if step <= part.last)
+        optimizer = part.optimizer(self.net)
+        self.step = make_step(self.net, part.stage.losses, optimizer, part.stage.optimizer.frozen)
+        data = self.data.changed(**part.stage.data) if part.stage.data else self.data
+        self.stream = data.train_stream(self.experiment.train.seed + 100 * part.number)
+        self.compiled = False
+        if step > part.before + 1:
+            assert record is not None
+            self.stream.set_state(record["stream"])
+            return state
+        fresh = jax.device_put(optimizer.init(state.params), NamedSharding(self.mesh, PartitionSpec()))
+        return dataclasses.replace(state, opt=fresh)
+
+    def close_stream(self) -> None:
+        """Ends the threads of the data, if there are any."""
+        if hasattr(self.stream, "close"):
+            self.stream.close()
+        self.stream = None
+
+    def _draw(self, step: int) -> Batches:
+        batches = next(self.stream, None)
+        if batches is None:
+            raise Problem(f"the training data ended at step {step}; a training stream must be endless")
+        return batches
+
+    def _put(self, batches: Batches) -> Batches:
+        devices = self.mesh.size
+        for stream, batch in batches.items():
+            if len(batch["frames"]) % devices:
+                raise Problem(
+                    f"a batch of {len(batch['frames'])} {stream} cannot be spread over {devices} devices; "
+                    "change its size or set --config.train.devices"
+                )
+        return jax.device_put(batches, NamedSharding(self.mesh, PartitionSpec("data")))
+
+    def _settle(self) -> None:
+        """Fetches the figures of the pending step, checks them, and logs when a row is complete."""
+        if self.pending is None or self.part is None:
+            return
+        step, metrics, batches = self.pending
+        self.pending = None
+        fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        values = {"loss": fetched.pop("loss"), **fetched}
+        bad = [name for name, value in values.items() if not np.isfinite(value)]
+        if bad:
+            terms = [name for name in bad if name != "loss"]
+            path = _save_batch(self.workdir / f"nonfinite-step{step}.npz", batches)
+            raise Problem(
+                f"{' and '.join(terms or bad)} became {values[(terms or bad)[0]]} at step {step}; the batch is saved "
+                f"in {path}; lower the learning rate or look at that batch"
+            )
+        self.window.append(values)
+        if not self.compiled:
+            self.compiled = True
+            self.bar.unpause()  # compiling says nothing about the time left
+            self.bar.set_description_str(f"{self.experiment.name} {self.part.name}".strip(), refresh=False)
+        self.bar.update()
+        if step % self.experiment.train.log_every == 0 or step == self.part.last:
+            row = history.mean(self.window)
+            now = time.monotonic()
+            clock = {"steps_per_second": len(self.window) / max(now - self.clock, 1e-9)}
+            self.history.add(step, {**row, "learning_rate": self.part.rate(step)}, clock)
+            self.bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "gradient_norm"}, refresh=False)
+            self.clock = now
+            self.window.clear()
+
+    def _evaluate(self, state: TrainState, step: int) -> dict[str, float] | None:
+        """The figures of this step, which become a row; None if this run has no evaluations."""
+        if self.evaluate is None or not self.experiment.train.eval_every:
+            return None
+        self._settle()
+        figures = self.evaluate(_evaluation_view(self.net, state))
+        best = self.experiment.train.best
+        if best and best not in figures:
+            raise Problem(f"train.best is {best!r}, but the evaluation gives {', '.join(sorted(figures))}")
+        self.history.add(step, {f"eval/{name}": float(value) for name, value in figures.items()})
+        self.clock = time.monotonic()
+        self.bar.unpause()
+        return figures
+
+    def _save(self, state: TrainState, step: int, figures: dict[str, float] | None) -> None:
+        # A step that turned out NaN must not be saved, and its row must be on the disk before the checkpoint is.
+        self._settle()
+        self.history.sync()
+        record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
+        best = self.experiment.train.best
+        figure = float(figures[best]) if figures and best else None
+        self.store.save(checkpoint.Saved(step, _pack(state), record, figure), self.description)
+
+
+def _every(every: int, step: int) -> bool:
+    """Whether something done every so many steps, 0 for never, is due."""
+    return every > 0 and step % every == 0
+
+
+def _evaluation_view(net: Net, state: TrainState) -> nnx.Module:
+    model = net.merge(state.params, state.stats)
+    model.eval()
+    return model
+
+
+def _mesh(devices: int) -> jax.sharding.Mesh:
+    local = jax.local_devices()
+    if devices > len(local):
+        raise Problem(f"train.devices is {devices}, but this machine has {len(local)}")
+    local = local[: devices or len(local)]
+    return jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
+
+
+def _pack(state: TrainState) -> dict[str, np.ndarray]:
+    """A flat dict of plain arrays: the model's own under their dotted paths, then those of the optimizer."""
+    arrays = {f"{checkpoint.MODEL_PREFIX}{n}": a for n, a in (state.params | state.stats).items()}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state.opt)[0]:
+        arrays[f"opt{jax.tree_util.keystr(path)}"] = leaf
+    arrays["step"] = state.step
+    return {n: np.asarray(jax.random.key_data(a) if _is_key(a) else a) for n, a in arrays.items()}
+
+
+def _unpack(arrays: Mapping[str, np.ndarray], template: TrainState) -> TrainState:
+    """The inverse of `_pack`, for a state like `template`."""
+    wanted = {name: array.shape for name, array in _pack(template).items()}
+    complaints = compare({name: array.shape for name, array in arrays.items()}, wanted)
+    if complaints:
+        raise Problem(f"the checkpoint does not fit the experiment: {'; '.join(complaints[:5])}")
+
+    def take(name: str, like: jax.Array) -> jax.Array:
+        array = jnp.asarray(arrays[name])
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
+
+    prefix = checkpoint.MODEL_PREFIX
+    leaves, tree = jax.tree_util.tree_flatten_with_path(template.opt)
+    return TrainState(
+        {n: take(prefix + n, a) for n, a in template.params.items()},
+        {n: take(prefix + n, a) for n, a in template.stats.items()},
+        jax.tree.unflatten(tree, [take(f"opt{jax.tree_util.keystr(path)}", leaf) for path, leaf in leaves]),
+        take("step", template.step),
+    )
+
+
+def _is_key(array: Any) -> bool:
+    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def _save_batch(path: Path, batches: Batches) -> Path:
+    arrays = {f"{stream}.{key}": np.asarray(a) for stream, batch in batches.items() for key, a in batch.items()}
+    try:
+        with files.atomic(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise Problem(f"the loss is not finite, and its batch cannot be saved to {path}: {error.strerror}") from error
+    return path

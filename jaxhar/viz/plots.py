@@ -1,0 +1,134 @@
+"""The figures of the report: learning curves from metrics.jsonl, confusion matrices.
+
+matplotlib is used through its objects, without pyplot and its global state, and imported where it is used.
+"""
+
+import math
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxhar.evaluation.results import ActionResult
+from jaxhar.training import history
+
+_LINES = ("#3b82c4", "#e07b39", "#4aa564", "#a05fb4", "#c7a52f", "#4fb3bf", "#c75b7a", "#8c8c8c")
+_INK = "#7d848c"  # legible on light and on dark pages
+_NOT_CURVES = {"step", "time", "epoch"}
+
+
+def read_history(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> (steps, values) from a metrics.jsonl; empty if there is no such file.
+
+    A step written twice, by a run that was resumed, counts as it was written last. Damage is as in `history.read`.
+    """
+    series: dict[str, dict[int, float]] = {}
+    for row in history.read(Path(path)):
+        for key, value in row.items():
+            if key not in _NOT_CURVES and isinstance(value, int | float) and math.isfinite(value):
+                series.setdefault(key, {})[int(row["step"])] = float(value)
+    return {k: (np.array(sorted(v)), np.array([v[step] for step in sorted(v)])) for k, v in series.items()}
+
+
+def _panels(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Title -> (label, key) of its lines: "eval/pck@0.2/best" is line "best" of "pck@0.2", "clips/pose" is line
+    "clips" of "pose". Evaluation comes first."""
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for key in sorted(names, key=lambda k: not k.startswith("eval/")):
+        if key.startswith("eval/"):
+            title, _, label = key.removeprefix("eval/").partition("/")
+            title = f"{title} (evaluation)"
+        else:
+            label, _, title = key.rpartition("/")
+        panels.setdefault(title, []).append((label, key))
+    return panels
+
+
+def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+    from matplotlib.figure import Figure
+
+    panels = _panels(list(curves))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.7 * columns, 2.5 * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        lowest, highest = np.inf, -np.inf
+        for (label, key), colour in zip(lines, _LINES * len(lines), strict=False):
+            steps, values = curves[key]
+            lowest, highest = min(lowest, values.min()), max(highest, values.max())
+            if len(values) > 40 and _is_noisy(values):
+                axis.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
+                values = _smoothed(values)
+            marker = "o" if len(values) < 25 else ""
+            axis.plot(steps, values, color=colour, linewidth=1.6, marker=marker, markersize=3, label=label or "last")
+        if lowest > 0 and highest > 30 * lowest:
+            axis.set_yscale("log")
+        axis.set_title(title, fontsize=10, color=_INK, loc="left")
+        axis.patch.set_alpha(0)
+        axis.tick_params(colors=_INK, labelsize=8, which="both")
+        axis.grid(color=_INK, alpha=0.2, linewidth=0.6)
+        for side, spine in axis.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(_INK)
+        if len(lines) > 1:
+            axis.legend(fontsize=8, labelcolor=_INK, frameon=False)
+    return figure
+
+
+def _is_noisy(values: np.ndarray) -> bool:
+    """Whether neighbours differ by more than a smooth or stepwise curve (a learning rate) of this length has."""
+    return bool(np.abs(np.diff(values, 2)).mean() > 0.005 * np.ptp(values))
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Exponential mean over about a fiftieth of the run, unbiased at its start."""
+    decay = 1 - 1 / max(2.0, len(values) / 50)
+    total = weight = 0.0
+    out = np.empty(len(values))
+    for n, value in enumerate(values):
+        total, weight = decay * total + value, decay * weight + 1
+        out[n] = total / weight
+    return out
+
+
+def confusion_figure(result: ActionResult, classes: tuple[str, ...]) -> Any:
+    from matplotlib.figure import Figure
+
+    shown = result.occurring
+    confusion, names = result.confusion[np.ix_(shown, shown)], [classes[n].replace("_", " ") for n in shown]
+    side = 2.6 + 0.34 * len(names)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(len(names)), names, rotation=90)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(f"{result.protocol} clip, head {result.heads[-1]}")
+    for i, j in zip(*np.nonzero(confusion), strict=True):
+        dark = confusion[i, j] > 0.55 * confusion[i].sum()
+        axis.text(j, i, confusion[i, j], ha="center", va="center", color="w" if dark else "k", fontsize=8)
+    return figure
+
+
+def rendered(figure: Any, form: str) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    options = {"facecolor": "white", "dpi": 130} if form == "png" else {"metadata": {"Date": None}}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxhar"}):
+        figure.savefig(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def inline_svg(figure: Any) -> str:
+    text = rendered(figure, "svg").decode()
+    return text[text.index("<svg") :].replace("<svg ", '<svg class="curves" ', 1)

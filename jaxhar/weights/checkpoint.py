@@ -1,0 +1,300 @@
+"""Checkpoints of models and of training runs, both one kind of file: safetensors with a description in its header.
+
+A safetensors file is read without running code, and a write is one rename. Disks damage files silently, so the header
+carries a crc32 of itself and of every array. A training checkpoint is a model file with the optimizer's arrays and a
+record for the loop (data iterator, settings) besides; `load_model` reads either.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+from jaxhar.weights.flat import config_from_json, config_to_json, from_flat, to_flat
+
+Flat = dict[str, np.ndarray]
+
+_FOLDER = "checkpoints"
+_SUFFIX = ".safetensors"
+_WEIGHTS = "weights.safetensors"
+_DESCRIPTION = "model.json"
+#: Names of a model's own arrays inside a training checkpoint.
+MODEL_PREFIX = "model/"
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What a model was trained for: its joints, its action classes (none for a pose network), its settings.
+
+    With several sets of action labels there is a tuple of names for each.
+    """
+
+    skeleton: Skeleton
+    actions: tuple
+    config: Any
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A training checkpoint in memory.
+
+    Attributes:
+      step: steps done.
+      arrays: name -> array; those of the model begin with `MODEL_PREFIX`.
+      record: JSON-able, what the loop needs besides.
+      figure: what "best" maximises, or None.
+    """
+
+    step: int
+    arrays: Flat
+    record: dict[str, Any]
+    figure: float | None = None
+
+
+def describe(config: Any, skeleton: Skeleton, actions: tuple[str, ...]) -> dict[str, Any]:
+    """JSON-able description of a model; `load_model` makes a `Meta` of it again."""
+    return {
+        "config": json.loads(config_to_json(config)),
+        "skeleton": {"name": skeleton.name, "joints": list(skeleton.joints)},
+        "actions": list(actions),
+    }
+
+
+class Store:
+    """The training checkpoints of a working directory, checkpoints/<step>.safetensors: the last few and the best."""
+
+    def __init__(self, workdir: Path, keep_last: int = 2, keep_best: bool = False):
+        """Makes the folder if need be and removes what interrupted saves left; Problem if it cannot be written."""
+        self.folder = Path(workdir) / _FOLDER
+        self.keep_last, self.keep_best = keep_last, keep_best
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp"):
+                leftover.unlink()
+        except OSError as error:
+            raise files.cannot_write(self.folder, error) from error
+
+    def save(self, saved: Saved, model: dict[str, Any]) -> None:
+        """Writes a checkpoint, then removes those no longer kept; Problem if it could not be written.
+
+        Args:
+          saved: one of the same step is replaced; floats of the record come back exactly.
+          model: from `describe`.
+        """
+        training = {"step": saved.step, "record": saved.record, "figure": saved.figure}
+        path = self.folder / f"{saved.step}{_SUFFIX}"
+        try:
+            _write_weights(path, saved.arrays, {**model, "training": training})
+            for step in self._outdated():
+                (self.folder / f"{step}{_SUFFIX}").unlink()
+        except OSError as error:
+            raise files.cannot_write(path, error) from error
+
+    def restore(self) -> Saved | None:
+        """The newest intact checkpoint; None if there is none at all. Damaged ones are reported and set aside.
+
+        Raises:
+          Problem: there are checkpoints, but none is intact.
+        """
+        saved, damaged = _first_intact(self.folder, _steps(self.folder))
+        if saved is not None:
+            for step in damaged:
+                path = self.folder / f"{step}{_SUFFIX}"
+                path.rename(path.with_suffix(".damaged"))
+        return saved
+
+    def _outdated(self) -> list[int]:
+        steps = _steps(self.folder)
+        kept = steps[: self.keep_last]
+        if self.keep_best:
+            kept += _best(self.folder, steps)
+        return [step for step in steps if step not in kept]
+
+
+def read_best(workdir: Path) -> Saved | None:
+    """The checkpoint of the best figure, else the newest intact one; None if there is none.
+
+    Changes nothing on the disk, so that it may look at a run in progress.
+    """
+    folder = Path(workdir) / _FOLDER
+    steps = _steps(folder)
+    best = _best(folder, steps)
+    return _first_intact(folder, best + [step for step in steps if step not in best])[0]
+
+
+def _steps(folder: Path) -> list[int]:
+    """Step numbers of the checkpoints, newest first."""
+    return sorted((int(p.stem) for p in folder.glob(f"*{_SUFFIX}") if p.stem.isdigit()), reverse=True)
+
+
+def _best(folder: Path, steps: list[int]) -> list[int]:
+    """The step of the best figure, the later of equals; [] if no checkpoint has one."""
+    rated = []
+    for step in steps:
+        try:
+            figure = _read_header(folder / f"{step}{_SUFFIX}")["training"]["figure"]
+        except (Problem, KeyError):
+            continue  # a damaged file is reported when it is needed
+        if figure is not None:
+            rated.append((figure, step))
+    return [max(rated)[1]] if rated else []
+
+
+def _first_intact(folder: Path, steps: list[int]) -> tuple[Saved | None, list[int]]:
+    """The first that can be read, and the damaged steps before it; Problem if all are damaged."""
+    damaged: list[int] = []
+    for step in steps:
+        path = folder / f"{step}{_SUFFIX}"
+        try:
+            arrays, description = _read_weights(path)
+            training = description["training"]
+        except (Problem, KeyError) as error:
+            damaged.append(step)
+            print(f"{error}; trying the checkpoint before it", file=sys.stderr)
+        else:
+            return Saved(step, arrays, {**training["record"], "model": description}, training["figure"]), damaged
+    if damaged:
+        raise Problem(f"no checkpoint in {folder} is intact; move that folder away to start over")
+    return None, damaged
+
+
+def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple[str, ...]) -> None:
+    """Writes a model with its settings, joints and action names.
+
+    Args:
+      path: a folder to make (or an earlier model folder to replace), or a file name ending in .safetensors.
+    Raises:
+      Problem: `path` is something else already, or cannot be written; nothing half-written is left under its name.
+    """
+    path = Path(path)
+    description = describe(model.config, skeleton, actions)  # type: ignore[attr-defined]
+    flat = to_flat(model)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            _write_weights(path, flat, description)
+        elif path.exists() and not path.is_dir():
+            raise Problem(f"{path} is a file; give a folder, or a name ending in .safetensors, for the model")
+        elif path.is_dir() and (path / _WEIGHTS).is_file():
+            _write_weights(path / _WEIGHTS, flat, description)
+            files.write(path / _DESCRIPTION, json.dumps(description, indent=2).encode())
+        elif path.is_dir() and any(path.iterdir()):
+            raise Problem(f"{path} holds other files and no model; give a new folder, nothing was written")
+        else:
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            try:
+                temporary.chmod(0o755)
+                _write_weights(temporary / _WEIGHTS, flat, description)
+                files.write(temporary / _DESCRIPTION, json.dumps(description, indent=2).encode())
+                os.replace(temporary, path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise files.cannot_write(path, error) from error
+
+
+def load_model(path: Path) -> tuple[nnx.Module, Meta]:
+    """A model in evaluation mode with its `Meta`.
+
+    Args:
+      path: a model folder, a .safetensors file written by us (one training checkpoint, too), or a training working
+        directory (its best checkpoint, else its newest).
+    Raises:
+      Problem: there is no such thing, or it is damaged.
+    """
+    flat, description = load_flat(path)
+    meta = _meta(description, str(path))
+    return from_flat(flat, meta.config, source=f"the weights in {path}"), meta
+
+
+def load_flat(path: Path) -> tuple[Flat, dict[str, Any]]:
+    """The arrays of a model by dotted path and its description, from any place that `load_model` takes."""
+    path = Path(path)
+    if not path.exists():
+        raise Problem(f"no model at {path}; give a model folder, a .safetensors file or a training workdir")
+    if path.is_file():
+        return _read_model(path)
+    if (path / _WEIGHTS).is_file():
+        return _read_model(path / _WEIGHTS)
+    saved = read_best(path.parent if path.name == _FOLDER else path)
+    if saved is None:
+        raise Problem(f"{path} holds neither {_WEIGHTS} nor training checkpoints; give the folder of a model or a run")
+    return _model_arrays(saved.arrays), saved.record["model"]
+
+
+def _read_model(path: Path) -> tuple[Flat, dict[str, Any]]:
+    arrays, description = _read_weights(path)
+    return (_model_arrays(arrays) if "training" in description else arrays), description
+
+
+def _model_arrays(arrays: Flat) -> Flat:
+    return {n.removeprefix(MODEL_PREFIX): a for n, a in arrays.items() if n.startswith(MODEL_PREFIX)}
+
+
+def _meta(description: dict[str, Any], source: str) -> Meta:
+    try:
+        layout = Skeleton(description["skeleton"]["name"], tuple(description["skeleton"]["joints"]))
+        config = config_from_json(json.dumps(description["config"]), source)
+        actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # one list a set
+        return Meta(layout, actions, config)
+    except (KeyError, TypeError) as error:
+        raise Problem(f"{source}: the description of the model in it lacks {error}") from error
+
+
+def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
+
+    flat = {name: np.asarray(array, order="C") for name, array in flat.items()}
+    text = json.dumps({**description, "crc32": {name: _crc(array) for name, array in flat.items()}})
+    header = {"jaxhar": text, "crc32": str(zlib.crc32(text.encode()))}
+    files.write(path, save(flat, metadata=header))
+
+
+def _read_weights(path: Path) -> tuple[Flat, dict[str, Any]]:
+    """Arrays and description of a file that `_write_weights` made; Problem if any bit of them has changed."""
+
+    description = _read_header(path)
+    try:
+        with safe_open(path, "np") as file:
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Problem(f"{path} is damaged or cannot be read: {error}") from error
+    checksums = description.pop("crc32")
+    bad = [n for n in flat.keys() | checksums.keys() if n not in flat or checksums.get(n) != _crc(flat[n])]
+    if bad:
+        raise Problem(f"{path} is damaged: the checksum of {min(bad)} differs")
+    return flat, description
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+
+    try:
+        with safe_open(path, "np") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Problem(f"{path} is damaged or not a safetensors file: {error}") from error
+    if "jaxhar" not in header:
+        raise Problem(f"{path} was not written by jaxhar: it does not say which network its weights belong to")
+    if str(zlib.crc32(header["jaxhar"].encode())) != header.get("crc32"):
+        raise Problem(f"{path} is damaged: the checksum of its description differs")
+    return json.loads(header["jaxhar"])
+
+
+def _crc(array: np.ndarray) -> int:
+    """Of the values and of how they are to be read."""
+    kind = f"{array.dtype.str}{array.shape}".encode()
+    flat = np.asarray(array, order="C").reshape(-1).view(np.uint8)
+    return zlib.crc32(flat, zlib.crc32(kind))  # type: ignore[arg-type]

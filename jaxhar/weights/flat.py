@@ -1,0 +1,156 @@
+"""A network as a flat dict: dotted path of a leaf, as in `blocks.0.maps.kernel`, to its array."""
+
+import json
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxhar import zoo
+from jaxhar.host.errors import Problem
+
+Flat = dict[str, np.ndarray]
+
+
+def _by_path(tree) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def flatten(state: nnx.State) -> Flat:
+    """The arrays of a state by dotted path."""
+    return {name: np.asarray(leaf) for name, leaf in _by_path(nnx.to_pure_dict(state)).items()}
+
+
+def to_flat(model: nnx.Module) -> Flat:
+    """Every weight and running statistic of a network by its dotted path."""
+    return flatten(nnx.state(model))
+
+
+@cache
+def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
+    """A network without its numbers, which takes half a second to make."""
+    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)))
+
+
+def shapes(config) -> dict[str, tuple[int, ...]]:
+    """The shape of every leaf of a network by its dotted path, without making the network."""
+    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[1])).items()}
+
+
+def from_flat(
+    flat: Flat, config, source: str = "the weights", complaints: Sequence[str] = (), dtype=jnp.float32
+) -> nnx.Module:
+    """A network with given weights, in evaluation mode.
+
+    Args:
+      flat: exactly the leaves of the network, as `to_flat` names them.
+      config: its settings.
+      source: what to call the weights in an error.
+      complaints: what the reader of the weights found amiss; any is an error.
+      dtype: type of the arithmetic; the weights keep theirs.
+
+    Raises:
+      Problem: leaves are missing, left over or of another shape; the message lists them.
+    """
+    complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
+    if complaints:
+        raise Problem(misfit(source, complaints))
+    graphdef, state = _abstract(config, dtype)
+    state = jax.tree.map(lambda leaf: leaf, state)  # a copy
+    abstract = nnx.to_pure_dict(state)
+    tree = jax.tree.structure(abstract)
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jnp.asarray(flat[n]) for n in _by_path(abstract)]))
+    model = nnx.merge(graphdef, state)
+    model.eval()
+    return model
+
+
+def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, list[str], list[str]]:
+    """A network with those of the given weights that fit it, in evaluation mode; the others are fresh.
+
+    Args:
+      flat: any leaves, by the names of the network or by those of its pose part alone.
+      config: the network's settings.
+      source: what to call the weights in an error.
+
+    Returns:
+      the network, the leaves left at their initial values, and the given leaves that were not used, with their shapes.
+
+    Raises:
+      Problem: not one leaf fits.
+    """
+    wanted = shapes(config)
+    flat = as_part(flat, wanted)
+    fitting = {name: array for name, array in flat.items() if wanted.get(name) == array.shape}
+    if not fitting:
+        raise Problem(f"{source} have no leaf of the network: is it the file of another network?")
+    unused = [f"{name} {array.shape}" for name, array in flat.items() if name not in fitting]
+    fresh = [name for name in wanted if name not in fitting]
+    return from_flat(to_flat(zoo.create(config)) | fitting, config, source), fresh, unused
+
+
+def as_part(given: Mapping[str, Any], wanted: Container[str]) -> dict[str, Any]:
+    """Leaves of a pose network under the names they have inside an action network, if only those are wanted."""
+    inside = {f"pose.{name}": value for name, value in given.items()}
+    return inside if any(n in wanted for n in inside) and not any(n in wanted for n in given) else dict(given)
+
+
+def by_module(names: Sequence[str], every: Iterable[str]) -> list[str]:
+    """Leaves in few words: a module stands for its leaves, with their number, if all of them are among `names`."""
+    there, here = (Counter(_modules_above(some)) for some in (every, names))
+    shown = []
+    for name in names:
+        above = [module for module in _modules_above([name]) if here[module] == there[module]]
+        shown.append(f"{above[0]} ({here[above[0]]} leaves)" if above and here[above[0]] > 1 else name)
+    return list(dict.fromkeys(shown))
+
+
+def _modules_above(names: Iterable[str]) -> list[str]:
+    """The modules that hold each leaf, from the outermost inwards."""
+    return [".".join(parts[:i]) for parts in (name.split(".") for name in names) for i in range(1, len(parts))]
+
+
+def compare(given: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
+    """What keeps shapes by name from being the wanted ones; empty if nothing does."""
+    complaints = [f"missing: {name}" for name in wanted if name not in given]
+    complaints += [f"left over: {name}" for name in given if name not in wanted]
+    complaints += [
+        f"wrong shape: {name} is {given[name]}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape
+    ]
+    return complaints
+
+
+def misfit(source: str, complaints: list[str]) -> str:
+    shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
+    return f"{source} do not fit the network: {shown}. Is it the file of another network, or of other settings?"
+
+
+def config_to_json(config) -> str:
+    """Settings of a network, and the name of its family, as JSON text."""
+    families = {kind: name for name, kind in zoo.FAMILIES.items()}
+    family = families.get(type(config), type(config).__name__)
+    return json.dumps({"family": family, **asdict(config)}, indent=2)
+
+
+def config_from_json(text: str, source: str):
+    """The inverse of `config_to_json`; text without a family is a reception network's.
+
+    Raises:
+      Problem: a setting or the family is unknown; the message names `source`.
+    """
+    try:
+        settings = json.loads(text)
+        return zoo.FAMILIES[settings.pop("family", "reception")](**settings)
+    except KeyError as error:
+        raise Problem(f"{source}: it is of the family of networks {error}, which is not known here") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Problem(f"{source}: the network's settings in it cannot be read: {error}") from error

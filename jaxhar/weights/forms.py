@@ -1,0 +1,170 @@
+"""`jaxhar port`: weights from any of their forms into any other, every one placed and checked.
+
+Forms are told apart by content when they are read, and by the suffix of the name when they are written.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxhar import zoo
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.files import replacing
+from jaxhar.host.settings import override
+from jaxhar.weights import checkpoint, keras
+from jaxhar.weights.checkpoint import Meta
+from jaxhar.weights.flat import by_module, fill, from_flat, shapes, to_flat
+from jaxhar.weights.keras.files import read_keras, save_keras
+from jaxhar.weights.torch import load_pth, read_torch, to_torch, twin
+from jaxhar.zoo import Entry
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network read from a file.
+
+    Attributes:
+      model: in evaluation mode.
+      meta: its joints, action names and settings.
+      notes: for a file with only part of the network, what stayed fresh and what was not used; else empty.
+    """
+
+    model: Any
+    meta: "Meta"
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    source: Path, name: str | None = None, changes: Mapping[str, str] | None = None, partial: bool = False
+) -> Loaded:
+    """A network from a Keras .h5 file, a model folder, a training workdir, a .safetensors or a .pth file.
+
+    Args:
+      source: read by its content, whatever its name.
+      name: of the network in the zoo; needed where the file does not tell, as are all but our own. "auto" is no name.
+      changes: settings that differ from the zoo's, as text.
+      partial: take the leaves that fit, leave the others at their initial values, and say which.
+
+    Raises:
+      Problem: the file cannot be read or is not of this network.
+      Usage: the network is not named, or named although the file tells it.
+    """
+
+    name = None if name == "auto" else name
+    kind = file_kind(source)
+    words = f"the weights in {source}"
+    if kind == "ours":
+        if changes and not partial:
+            raise Usage(f"{source} carries the settings of its network: --set is for Keras and PyTorch files")
+        if not (partial and name):
+            model, meta = checkpoint.load_model(source)
+            if name and zoo.config(name) != meta.config:
+                raise Problem(f"{source} holds a network of other settings than {name}: leave --model out")
+            return Loaded(model, meta)
+    if name is None:
+        config, entry = _infer(source, kind)
+    else:
+        entry = zoo.entry(name)
+        config = entry.config
+    config = override(config, changes or {})
+    complaints: list[str] = []
+    if kind == "ours":
+        flat = checkpoint.load_flat(source)[0]
+    elif kind == "keras":
+        flat, complaints = read_keras(source, config)
+    else:
+        flat, complaints = read_torch(load_pth(source), config)
+    meta = checkpoint.Meta(*entry.labels(config), config)
+    if not partial:
+        return Loaded(from_flat(flat, config, words, complaints), meta)
+    model, fresh, unused = fill(flat, config, words)
+    unused += [c for c in complaints if "missing" not in c and "has no layer" not in c]
+    fresh = by_module(fresh, shapes(config))
+    return Loaded(model, meta, (_listed("left at its initial value", fresh), _listed("not used", unused)))
+
+
+def _infer(source: Path, kind: str) -> "tuple[Any, Entry]":
+    """Settings read off the names and shapes in a file, and the network of the zoo with their labels.
+
+    Raises:
+      Usage: the file does not tell.
+    """
+
+    problem = Usage(f"{source} does not say which network it is of: add --model, one of {', '.join(zoo.names())}")
+    if kind != "keras":
+        raise problem
+    groups = keras.read(source)
+    try:
+        config = keras.infer_config(groups)
+    except Problem as error:
+        raise problem from error
+    family = [zoo.entry(name) for name in zoo.names() if type(zoo.config(name)) is type(config)]
+    labels = ("num_actions", "num_joints")
+    return config, max(family, key=lambda e: [getattr(e.config, n) == getattr(config, n) for n in labels])
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what}: {'; '.join(names) or 'nothing'}"
+
+
+def save(loaded: Loaded, out: Path) -> None:
+    """Write a network: .h5 or .hdf5 for the authors' code, .pth or .pt for the twin, .safetensors, else a folder.
+
+    Raises:
+      Problem: it cannot be written.
+    """
+
+    if out.suffix not in (".h5", ".hdf5", ".pth", ".pt"):
+        checkpoint.save_model(out, loaded.model, loaded.meta.skeleton, loaded.meta.actions)
+        return
+    flat = to_flat(loaded.model)
+    if out.suffix in (".h5", ".hdf5"):
+        save_keras(out, flat, loaded.meta.config)
+        return
+    with replacing(out) as temporary:
+        try:
+            twin().save(to_torch(flat), temporary)
+        except RuntimeError as error:  # what the writer in C++ makes of an OSError
+            raise Problem(f"cannot write {out}: {error}") from error
+
+
+def file_kind(path: Path) -> str:
+    """What a weight file is by its content: "keras", "torch", or "ours" (a folder or safetensors).
+
+    Raises:
+      Problem: there is no such file, or it is none of these.
+    """
+    if not path.exists():
+        raise Problem(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        return "ours"
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start.startswith(b"\x89HDF\r\n\x1a\n"):
+            return "keras"
+        if start.startswith(b"\x80\x02"):
+            return "torch"
+        if start.startswith(b"PK\x03\x04"):
+            names = zipfile.ZipFile(path).namelist()
+            if any(name.endswith("data.pkl") for name in names):
+                return "torch"
+            if "model.weights.h5" in names:
+                raise Problem(
+                    f"{path} is a model of Keras 3: under its Keras, write it with save_weights to a .h5 file"
+                )
+        elif start[8:9] == b"{":
+            return "ours"
+    except OSError as error:
+        raise Problem(f"{path} cannot be read: {error.strerror}") from error
+    except zipfile.BadZipFile as error:
+        raise Problem(f"{path} is damaged: a zip archive without its end; copy or download it again") from error
+    raise Problem(f"{path} is no weight file: neither Keras .h5, nor .safetensors, nor a PyTorch .pth")
+
+
+def count(loaded: Loaded) -> int:
+    """How many numbers the network holds."""
+
+    return sum(array.size for array in to_flat(loaded.model).values())

@@ -1,0 +1,65 @@
+"""A network as flat dicts of arrays, the form in which training handles it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxhar.host.errors import Problem
+from jaxhar.weights.flat import as_part, compare
+
+Flat = dict[str, jax.Array]
+
+
+class Net:
+    """A network taken apart once: what is static, and the place of every array in it."""
+
+    def __init__(self, model: nnx.Module):
+        self.graphdef: Any
+        self.graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
+        params, random, rest = states
+        self.params, self.stats = leaves(params), leaves(rest) | leaves(random)
+        self._random = set(leaves(random))
+        self._places = {".".join(map(str, path)): path for state in states for path, _ in nnx.to_flat_state(state)}
+
+    def merge(self, params: Flat, stats: Flat) -> nnx.Module:
+        """The network around these arrays; a copy, so that it may be traced and changed."""
+        state = nnx.from_flat_state({self._places[n]: a for n, a in (params | stats).items()})
+        return nnx.merge(self.graphdef, state, copy=True)
+
+    def frozen(self, keep: Callable[[str], bool]) -> "Net":
+        """The same network, with normalisation by the running statistics wherever `keep(their dotted path)`."""
+        model = self.merge(self.params, self.stats)
+        for path, module in nnx.iter_modules(model):
+            if isinstance(module, nnx.BatchNorm) and keep(".".join(map(str, (*path, "mean")))):
+                module.use_running_average = True
+        return Net(model)
+
+    def load(self, arrays: Mapping[str, np.ndarray], source: str, partial: bool = False) -> list[str]:
+        """Takes over weights and running statistics by dotted path, not the state of random number generators.
+
+        Problem unless names and shapes are exactly the network's; with `partial` only those of its pose part must be,
+        and of the rest is taken what fits. Returns the names that keep their values.
+        """
+        arrays = as_part(arrays, self._places) if partial else arrays
+        arrays = {name: array for name, array in arrays.items() if name not in self._random}
+        own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
+        if partial:
+            shapes = {name: array.shape for name, array in own.items()}
+            arrays = {n: a for n, a in arrays.items() if n.startswith("pose.") or shapes.get(n) == a.shape}
+        fresh = [name for name in own if partial and name not in arrays and not name.startswith("pose.")]
+        wanted = {name: array.shape for name, array in own.items() if name not in fresh}
+        complaints = compare({n: a.shape for n, a in arrays.items()}, wanted)
+        if complaints:
+            raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
+        for name, array in arrays.items():
+            (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, own[name].dtype)
+        return fresh
+
+
+def leaves(state: nnx.State) -> Flat:
+    """Dotted path -> array."""
+    return {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}

@@ -1,0 +1,58 @@
+"""How a run begins with the weights of another network."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxhar.host.errors import Problem
+from jaxhar.training.loop_test import Data, Stream, Tiny, TinyConfig, experiment, run
+from jaxhar.weights.net import Net
+
+
+def test_a_run_starts_from_another_ones_weights(tmp_path):
+    first = Net(run(tmp_path / "first", experiment(3)))
+    begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))
+    second = Net(run(tmp_path / "second", begin, model=Tiny(seed=5)))
+    jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
+    np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["norm.mean"])
+    with pytest.raises(Problem, match=r"first does not fit the network: wrong shape: action.bias is \(4,\), .*\(7,\)"):
+        run(tmp_path / "third", begin, model=Tiny(TinyConfig(classes=7)))
+
+
+def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, capsys):
+    class Pose(Tiny):
+        def __init__(self, seed=0):
+            super().__init__(seed=seed)
+            del self.action
+
+        def __call__(self, frames, action=False):
+            return super().__call__(frames, action=False)
+
+    class Whole(nnx.Module):
+        def __init__(self):
+            self.config, self.pose, self.action = TinyConfig(), Pose(seed=5), nnx.Linear(3, 4, rngs=nnx.Rngs(1))
+
+        def __call__(self, frames, action=True):
+            preds = self.pose(frames)
+            return preds | ({"action": self.action(frames.mean((1, 2, 3)))[None]} if action else {})
+
+    class Stills(Stream):
+        def __next__(self):
+            return {"stills": super().__next__()["stills"]}
+
+    class StillData(Data):
+        actions = ()
+
+        def train_stream(self, seed):
+            return Stills(seed, self.size)
+
+    first = Net(run(tmp_path / "first", experiment(1, StillData()), model=Pose()))
+    begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))
+    second = Net(run(tmp_path / "second", begin, model=Whole()))
+    for name in ("conv.kernel", "pose.0.bias"):
+        np.testing.assert_array_equal(first.params[name], second.params[f"pose.{name}"])
+    np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["pose.norm.mean"])
+    assert "first has the pose part; at their initial values stay action (2 leaves)" in capsys.readouterr().out

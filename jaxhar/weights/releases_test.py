@@ -1,0 +1,101 @@
+"""`jaxhar weights` with files on the disk and with a download, whose own test is beside its module."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from jaxhar import port, zoo
+from jaxhar.cli import main as cli
+from jaxhar.host import download
+from jaxhar.models.reception.network import Config
+from jaxhar.weights import checkpoint, keras
+from parity_tests import cases
+
+TINY = Config.tiny(num_blocks=1)
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """A release file of a small network, which the zoo now gives as that of reception-mpii."""
+    flat = cases.seeded_weights(TINY)
+    port.save_keras(tmp_path / "release.h5", flat, TINY)
+    md5 = hashlib.md5((tmp_path / "release.h5").read_bytes()).hexdigest()
+    entry = dataclasses.replace(zoo.entry("reception-mpii"), config=TINY, md5=md5)
+    monkeypatch.setitem(zoo._ZOO, "reception-mpii", entry)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "release.h5"
+
+
+def run(*words):
+    return cli.main(["weights", *map(str, words)])
+
+
+def ported(folder):
+    model, meta = checkpoint.load_model(folder)
+    flat = port.to_flat(model)
+    for name, array in cases.seeded_weights(TINY).items():
+        np.testing.assert_array_equal(flat[name], array)
+    return meta
+
+
+def test_a_file_from_the_disk(release, tmp_path, capsys):
+    assert run("reception-mpii", "--from", release) == 0
+    assert "every one placed and checked" in capsys.readouterr().out
+    assert ported(tmp_path / "reception-mpii").skeleton == zoo.entry("reception-mpii").skeleton
+    assert run("reception-mpii", "--from", release, "--out", "there") == 0
+    ported(tmp_path / "there")
+
+
+def test_a_download(release, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(download, "fetch", lambda *args, **options: asked.append((*args, options)) or release)
+    assert run("reception-mpii", "--no-progress") == 0
+    ported(tmp_path / "reception-mpii")
+    entry = zoo.entry("reception-mpii")
+    assert asked == [(zoo.RELEASES + entry.release, entry.md5, {"progress": False})]
+
+
+def test_a_file_without_a_checksum_is_fetched_by_hand(release, tmp_path, monkeypatch, capsys):
+    address = "https://files.example/uc?id=7"
+    monkeypatch.setitem(
+        zoo._ZOO, "reception-mpii", dataclasses.replace(zoo.entry("reception-mpii"), release=address, md5="")
+    )
+    assert run("reception-mpii") == 2
+    said = capsys.readouterr().err
+    assert address in said and "--from" in said and said.count("\n") == 1
+    assert run("reception-mpii", "--from", release) == 0
+    assert hashlib.sha256(release.read_bytes()).hexdigest() in capsys.readouterr().out
+    ported(tmp_path / "reception-mpii")
+
+
+def test_a_file_of_other_settings_tells_them_where_no_checksum_vouches_for_it(release, tmp_path, monkeypatch, capsys):
+    other = dataclasses.replace(TINY, kernel_size=3)
+    entry = dataclasses.replace(zoo.entry("reception-mpii"), config=other)
+    monkeypatch.setitem(zoo._ZOO, "reception-mpii", entry)
+    monkeypatch.setattr(keras, "infer_config", lambda groups: TINY, raising=False)
+    assert run("reception-mpii", "--from", release) == 1
+    assert "wrong shape" in capsys.readouterr().err
+    monkeypatch.setitem(zoo._ZOO, "reception-mpii", dataclasses.replace(entry, md5=""))
+    assert run("reception-mpii", "--from", release) == 0
+    assert "they are read off the file" in capsys.readouterr().out
+    assert ported(tmp_path / "reception-mpii").config == TINY
+    monkeypatch.setattr(keras, "infer_config", lambda groups: dataclasses.replace(TINY, num_joints=17))
+    assert run("reception-mpii", "--from", release) == 1
+
+
+def test_what_is_refused(release, tmp_path, monkeypatch, capsys):
+    (tmp_path / "cut.h5").write_bytes(release.read_bytes()[:-1])
+    monkeypatch.setitem(zoo._ZOO, "unpublished", dataclasses.replace(zoo.entry("reception-mpii"), release="", md5=""))
+    wrong = {
+        ("reception-coco",): (2, "no network is named"),
+        ("unpublished",): (2, "published no weights for unpublished"),
+        ("reception-mpii", "--from", "cut.h5"): (1, "cut.h5 is not weights_PE_MPII_cvpr18_19-09-2017.h5: its md5 is"),
+        ("reception-mpii", "--from", "none.h5"): (1, "none.h5: there is no such file; the release file is at https://"),
+    }
+    for words, (code, sentence) in wrong.items():
+        assert run(*words) == code, words
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and sentence in error, error
+    assert not (tmp_path / "reception-mpii").exists()
