@@ -85,7 +85,7 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
         raise Problem(f"this needs more packages: pip install 'jaxhar[export]' ({error})") from error
 
     def forward(frames: Array) -> dict[str, Any]:
-        preds = dict(model(frames if frames.ndim == 5 else frames[:, None]))  # type: ignore[operator]
+        preds = dict(model({"frames": frames if frames.ndim == 5 else frames[:, None]}))  # type: ignore[operator]
         if "action" in preds:
             preds["action"] = jax.tree.map(jax.nn.softmax, preds["action"])
         return preds

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -189,5 +188,4 @@ def multiply_adds(config) -> int:
     model = nnx.eval_shape(lambda: create(config))
     model.eval()
     graphdef, state = nnx.split(model)
-    frames = jax.ShapeDtypeStruct((1, config.num_frames or 1, config.image_size, config.image_size, 3), jnp.float32)
-    return count(lambda state, frames: nnx.merge(graphdef, state)(frames), state, frames)
+    return count(lambda state, batch: nnx.merge(graphdef, state)(batch), state, config.inputs(1))

@@ -123,7 +123,8 @@ def test_training_gives_every_block_and_pose_alone_leaves_the_heads_alone():
     model = zoo.create(config)
     frames = jnp.zeros((2, 3, 64, 64, 3))
     before = port.to_flat(model)
-    preds = model(frames, action=False)
+    model.train()
+    preds = model({"frames": frames})
     assert preds["pose"].shape == (2, 2, 3, 16, 2)
     assert "action" not in preds
     after = port.to_flat(model)

@@ -201,7 +201,7 @@ def _training(network: str, dtype) -> SimpleNamespace:
         def total(params):
             state = nnx.from_flat_state({places[path]: leaf for path, leaf in (params | stats).items()})
             net = nnx.merge(graphdef, state, copy=True)
-            terms = multitask(net(batch["frames"]), batch)
+            terms = multitask(net(batch), batch)
             moved = dict(nnx.to_flat_state(nnx.state(net, nnx.BatchStat)))
             return sum(term.mean() for term in terms.values()), {path: moved[places[path]][...] for path in stats}
 

@@ -223,7 +223,7 @@ def network(config: Any, batch: "Batch", joints: int) -> Finding:
     graphdef, state = _abstract(config)
 
     def forward(state: Any, frames: jax.Array) -> Any:
-        return dict(nnx.merge(graphdef, state)(frames, action="action" in batch))
+        return dict(nnx.merge(graphdef, state)({"frames": frames, **({"action": 0} if "action" in batch else {})}))
 
     try:
         shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(forward, state, frames))

@@ -15,6 +15,7 @@ from PIL import Image
 from jaxhar import zoo
 from jaxhar.checks import overfit
 from jaxhar.core import classes as actions
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import MPII as ORDER
 from jaxhar.core.skeleton import PA16, PA17
 from jaxhar.data import pipeline
@@ -104,10 +105,12 @@ class Toy(nnx.Module):
     """One linear layer from pixels to joints: compiles at once and learns a photo by heart."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs, dtype=jnp.float32):
+        self.config = config
         self.norm = nnx.BatchNorm(3, rngs=rngs)
         self.linear = nnx.Linear(config.image_size**2 * 3, 48, rngs=rngs)
 
-    def __call__(self, frames, action: bool = True):
+    def __call__(self, batch):
+        frames = Pixels.SIGNED(batch)
         x = self.linear(self.norm(frames).reshape(*frames.shape[:2], -1) / 10)
         x = jax.nn.sigmoid(x.reshape(*x.shape[:2], 16, 3))[None]
         return {"pose": x[..., :2], "visible": x[..., 2]}

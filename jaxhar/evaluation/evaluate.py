@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from jaxhar import inference
 from jaxhar.core import geometry
-from jaxhar.core.batch import Batch, Preds, network_input, picture
+from jaxhar.core.batch import Batch, Preds, picture
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.evaluation.metrics import PCK, PoseMetric, State, accuracy, confusion, log_softmax
@@ -38,7 +38,7 @@ from jaxhar.inference import Structure, prepare
 def _forward(structure: Structure, state: Any, frames: jax.Array) -> dict[str, jax.Array]:
     # One function for the whole process, keyed on the structure of the network and the shape of the batch:
     # evaluating again during training compiles nothing.
-    return dict(structure.merge(state)(network_input(Batch(frames=frames))))
+    return dict(structure.merge(state)(Batch(frames=frames)))
 
 
 #: A network, or any function from a batch to predictions, actions as logits.

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from jaxhar.core import geometry
 from jaxhar.core.camera import H36M, Camera
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import PA17
 from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.metrics import PCK
@@ -88,7 +89,8 @@ class Answers(nnx.Module):
     def __init__(self, poses):
         self.poses = nnx.Param(jnp.asarray(poses, jnp.float32))
 
-    def __call__(self, frames):
+    def __call__(self, batch):
+        frames = Pixels.SIGNED(batch)
         number = jnp.round(frames[:, 0, 0, 0, 0] * 64).astype(jnp.int32)
         pose = self.poses[...][:, number]
         return {"pose": pose, "visible": jnp.ones(pose.shape[:-1])}

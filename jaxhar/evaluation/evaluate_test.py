@@ -7,6 +7,7 @@ from flax import nnx
 from rich.console import Console
 
 from jaxhar.core import geometry
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import PA16
 from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.metrics import AUC, PCK, PCKh, PixelError, State, by_group
@@ -34,7 +35,8 @@ class FakeModel(nnx.Module):
         self.action = nnx.Param(jnp.asarray(dyadic(rng.normal(0, 3, (3, 3, num_classes)))))
         self.dropout = nnx.Dropout(0.9, rngs=nnx.Rngs(0))
 
-    def __call__(self, frames, action=True):
+    def __call__(self, batch):
+        frames = Pixels.SIGNED(batch)
         FakeModel.traces += 1
         colour = self.dropout(frames[:, :, 0, 0])  # (B, T, 3)
         pose = 0.5 + jnp.einsum("btc,kcj->kbtj", colour, self.pose[...])
@@ -278,8 +280,8 @@ def test_of_several_sets_of_actions_the_datas_is_scored():
     model, data = FakeModel(), FakeData()
 
     class Two(FakeModel):
-        def __call__(self, frames, action=True):
-            preds = super().__call__(frames)
+        def __call__(self, batch):
+            preds = super().__call__(batch)
             return preds | {"action": (preds["action"][..., :2], preds["action"])}
 
     (alone,), (both,) = evaluated(model, data).action, evaluated(Two(), data).action

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxhar import inference
-from jaxhar.core.batch import Batch, network_input
+from jaxhar.core.batch import Batch
 from jaxhar.data import dataset as sequences
 from jaxhar.data import pipeline, transforms
 from jaxhar.host import files
@@ -63,7 +63,7 @@ class Layout:
 
 @inference.jit
 def _look(structure: Structure, state: Any, batch: Batch) -> Array:
-    preds, seen = structure.merge(state).look(network_input(batch))
+    preds, seen = structure.merge(state).pose_forward(batch)
     return Layout.pack((seen, preds["pose"][-1], preds["visible"][-1]))
 
 
@@ -80,7 +80,9 @@ class Trunk:
         config = model.config
         self.size, self.frames, self.joints, self.dims = config.image_size, frames, config.num_joints, config.dims
         clip = jax.ShapeDtypeStruct((1, frames, self.size, self.size, 3), jnp.float32)
-        self.layout = Layout.of(jax.eval_shape(lambda frames: structure.merge(state).look(frames)[1], clip))
+        self.layout = Layout.of(
+            jax.eval_shape(lambda frames: structure.merge(state).pose_forward({"frames": frames})[1], clip)
+        )
 
     def __call__(self, example: Mapping[str, np.ndarray]) -> np.ndarray:
         """A clip as an example -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""

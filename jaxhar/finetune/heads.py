@@ -12,6 +12,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import zoo
+from jaxhar.core.batch import Batch
 from jaxhar.finetune.features import Layout, Seen
 from jaxhar.host.errors import Problem
 from jaxhar.training.step import TrainState, make_step
@@ -33,9 +34,9 @@ class Heads(nnx.Module):
         self.net = net
         self.layout = layout
 
-    def __call__(self, frames: Array, action: bool = True) -> dict[str, Array]:
+    def __call__(self, batch: Batch) -> dict[str, Array]:
         """Logits (K', B, A) under "action"."""
-        return {"action": self.net.recognise(self.layout.unpack(frames))}
+        return {"action": self.net.action_forward(self.layout.unpack(batch["frames"]))}
 
 
 class Teacher:

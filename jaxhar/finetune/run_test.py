@@ -99,7 +99,7 @@ def test_heads_alone_say_what_the_whole_network_says(settings):
     model = zoo.create(settings, rngs=nnx.Rngs(1))
     model.eval()
     clips = np.random.default_rng(0).uniform(-1, 1, (2, 4, 32, 32, 3)).astype(np.float32)
-    whole = jax.jit(lambda x: model(x))(clips)
+    whole = jax.jit(lambda x: model({"frames": x}))(clips)
     trunk = frozen.Trunk(model, 4)
     seen = np.stack([trunk({"frames": clip}) for clip in clips])
     heads = Heads(settings, trunk.layout, rngs=nnx.Rngs(2))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache as cache
 
 from jaxhar import zoo
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.host.errors import Problem
 from jaxhar.training import loop as train
@@ -29,9 +31,25 @@ from jaxhar.weights.net import Net
 
 @dataclasses.dataclass(frozen=True)
 class TinyConfig:
-    joints: int = 3
-    classes: int = 4
+    reads: ClassVar[tuple[str, ...]] = ("frames",)
+    predicts: ClassVar[tuple[str, ...]] = ("pose", "visible", "action")
+    pixels: ClassVar[Pixels] = Pixels.SIGNED
+    frames_apart: ClassVar[bool] = False
+
+    num_joints: int = 3
+    num_actions: int = 4
     dropout: float = 0.1
+
+    @property
+    def pose_shape(self):
+        return self.num_joints, 2
+
+    @property
+    def classes(self):
+        return (self.num_actions,)
+
+    def inputs(self, batch, frames=None):
+        return {"frames": jax.ShapeDtypeStruct((batch, frames or 1, 6, 6, 3), jnp.float32)}
 
 
 zoo.FAMILIES["tiny"] = TinyConfig  # by this name its checkpoints know it
@@ -46,15 +64,18 @@ class Tiny(nnx.Module):
         self.conv = nnx.Conv(3, 8, (3, 3), strides=2, rngs=rngs)
         self.norm = nnx.BatchNorm(8, rngs=rngs)
         self.dropout = nnx.Dropout(config.dropout, rngs=rngs)
-        self.pose = nnx.List([nnx.Linear(8, config.joints * 2, rngs=rngs)])
-        self.action = nnx.Linear(8, config.classes, rngs=rngs)
+        self.pose = nnx.List([nnx.Linear(8, config.num_joints * 2, rngs=rngs)])
+        self.action = nnx.Linear(8, config.num_actions, rngs=rngs)
 
-    def __call__(self, frames, action=True):
+    def __call__(self, batch):
+        frames = Pixels.SIGNED(batch)
         x = nnx.relu(self.norm(self.conv(frames))).mean((2, 3))
         x = self.dropout(x)  # (B, T, C)
-        pose = nnx.sigmoid(self.pose[0](x)).reshape(1, *x.shape[:2], self.config.joints, 2)
+        pose = nnx.sigmoid(self.pose[0](x)).reshape(1, *x.shape[:2], self.config.num_joints, 2)
         preds = {"pose": pose, "visible": pose.mean(-1)}
-        return preds | ({"action": self.action(x.mean(1))[None]} if action else {})
+        if "action" in batch or self.dropout.deterministic:
+            preds["action"] = self.action(x.mean(1))[None]
+        return preds
 
 
 class Stream:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxhar.core.batch import Batch, network_input
+from jaxhar.core.batch import Batch
 from jaxhar.nn import platform
 from jaxhar.weights.net import Flat, Net, leaves
 
@@ -56,7 +56,7 @@ def make_step(
 
     def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[jax.Array, tuple[Flat, dict]]:
         model = net.merge(trained | kept, stats)
-        terms = losses(model(network_input(batch), action="action" in batch), batch)
+        terms = losses(model(batch), batch)
         if "mask" in batch:
             mask = batch["mask"]
             terms = {k: jnp.where(mask, v, 0).sum() / jnp.maximum(mask.sum(), 1) for k, v in terms.items()}
@@ -73,6 +73,7 @@ def make_step(
         grads = jax.tree.map(jnp.zeros_like, trained)
         gradient = jax.value_and_grad(stream_loss, has_aux=True)
         for stream, batch in sorted(batches.items()):
+            batch = Batch(**batch, step=state.step)
             (value, (stats, terms)), grad = gradient(trained, kept, stats, batch)
             loss, grads = loss + value, jax.tree.map(jnp.add, grads, grad)
             metrics |= {f"{stream}/{term}": v for term, v in terms.items()}

@@ -27,7 +27,7 @@ def test_the_step_updates_statistics_once_per_stream_and_masks_padding():
     state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
     before = np.asarray(net.stats["norm.mean"])
     batches["clips"]["mask"] = np.array([True, True, True, False])
-    preds = net.merge(net.params, net.stats)(batches["clips"]["frames"])
+    preds = net.merge(net.params, net.stats)(batches["clips"])
     terms = Multitask()(preds, batches["clips"])
     expected = before
     for stream in ("clips", "stills"):
@@ -55,9 +55,7 @@ def test_frozen_normalisation_uses_its_running_statistics():
     batch = {"clips": next(Stream(0, 4))["clips"]}
     model = net.merge(net.params, net.stats)
     model.eval()
-    expected = {
-        name: term.mean() for name, term in Multitask()(model(batch["clips"]["frames"]), batch["clips"]).items()
-    }
+    expected = {name: term.mean() for name, term in Multitask()(model(batch["clips"]), batch["clips"]).items()}
     for pattern, equal in ((r"norm\..*", True), (r"conv\..*", False)):
         recipe = Optimizer(optax.sgd, learning_rate=0.0, table=((pattern, 0.0), (".*", 1.0)))
         optimizer = recipe.build(net.params, 1)

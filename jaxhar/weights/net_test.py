@@ -19,7 +19,7 @@ def test_a_run_starts_from_another_ones_weights(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
     np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["norm.mean"])
     with pytest.raises(Problem, match=r"first does not fit the network: wrong shape: action.bias is \(4,\), .*\(7,\)"):
-        run(tmp_path / "third", begin, model=Tiny(TinyConfig(classes=7)))
+        run(tmp_path / "third", begin, model=Tiny(TinyConfig(num_actions=7)))
 
 
 def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, capsys):
@@ -28,16 +28,16 @@ def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, caps
             super().__init__(seed=seed)
             del self.action
 
-        def __call__(self, frames, action=False):
-            return super().__call__(frames, action=False)
+        def __call__(self, batch):
+            return super().__call__({"frames": batch["frames"]})
 
     class Whole(nnx.Module):
         def __init__(self):
             self.config, self.pose, self.action = TinyConfig(), Pose(seed=5), nnx.Linear(3, 4, rngs=nnx.Rngs(1))
 
-        def __call__(self, frames, action=True):
-            preds = self.pose(frames)
-            return preds | ({"action": self.action(frames.mean((1, 2, 3)))[None]} if action else {})
+        def __call__(self, batch):
+            preds = self.pose(batch)
+            return preds | ({"action": self.action(batch["frames"].mean((1, 2, 3)))[None]} if "action" in batch else {})
 
     class Stills(Stream):
         def __next__(self):

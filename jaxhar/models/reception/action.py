@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar.core.batch import Preds
+from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.heatmaps import attend
 from jaxhar.nn.layers import Conv, ConvNorm, SeparableConv, global_max_min, max_min_pool, max_pool, upsample_to
 from jaxhar.nn.time import is_training, per_frame
@@ -128,10 +128,11 @@ class ActionNet(nnx.Module):
             by_pose, by_sight = self.pose_weight(by_pose), self.visual_weight(by_sight)
         return by_pose + by_sight
 
-    def look(self, frames: Array) -> tuple[Preds, tuple[Array, Array, Array]]:
-        """The pose function: frames (B, T, H, W, 3) -> pose and visible as from a call, and what `recognise` takes.
+    def pose_forward(self, batch: Batch) -> tuple[Preds, tuple[Array, Array, Array]]:
+        """Runs the pose network: pose and visible as from a call, and features for `action_forward`.
 
-        That is pose (B, T, J, D) and visible (B, T, J) of the last block, and the features at the joints (B, T, J, S).
+        These are pose (B, T, J, D) and visible (B, T, J) of the last block, and the features at the joints
+        (B, T, J, S).
         """
 
         def still(net: Any, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
@@ -139,7 +140,7 @@ class ActionNet(nnx.Module):
             blocks = [net.decode(m, VISIBLE_GAIN[self.config.dims]) for m in maps]
             return [(pose, visible) for pose, visible, _ in blocks], attend(blocks[-1][2], features)
 
-        blocks, appearance = per_frame(still, self.pose, frames)
+        blocks, appearance = per_frame(still, self.pose, self.config.pixels(batch))
         shown = blocks if is_training(self.pose) else blocks[-1:]
         preds: Preds = {
             "pose": jnp.stack([pose for pose, _ in shown]),
@@ -147,27 +148,27 @@ class ActionNet(nnx.Module):
         }
         return preds, (*blocks[-1], appearance)
 
-    def recognise(self, seen: tuple[Array, Array, Array]) -> Array:
-        """The action function: what `look` saw -> logits (9, B, A)."""
-        pose, visible, appearance = seen
+    def action_forward(self, features: tuple[Array, Array, Array]) -> Array:
+        """Runs the action heads on features of `pose_forward`: logits (9, B, A)."""
+        pose, visible, appearance = features
         by_pose = self.pose_stream(pose, visible)
         by_sight = self.visual_stream(appearance)
         merged = self.merge(by_pose[-1], by_sight[-1])
         logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])
         return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
-    def __call__(self, frames: Array, action: bool = True) -> Preds:
+    def __call__(self, batch: Batch) -> Preds:
         """Pose of every frame, and the action of every clip.
 
         Args:
-          frames: (B, T, H, W, 3) in [-1, 1], any T >= 1.
-          action: whether to run the action heads; without them their running statistics stay as they are.
+          batch: with frames (B, T, H, W, 3), any T >= 1. In training the action heads run only if it has an action;
+            otherwise their running statistics stay as they are.
 
         Returns:
           pose (K, B, T, J, D) and visible (K, B, T, J), of every block in training, of the last alone (K = 1) in
-          evaluation; with `action`, logits (9, B, A) of the heads p1..p4, v1..v4, m.
+          evaluation; logits (9, B, A) of the action heads p1..p4, v1..v4, m.
         """
-        preds, seen = self.look(frames)
-        if action:
-            preds["action"] = self.recognise(seen)
+        preds, features = self.pose_forward(batch)
+        if "action" in batch or not is_training(self):
+            preds["action"] = self.action_forward(features)
         return preds

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar.core.batch import Preds
+from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.heatmaps import DepthGrid, JointProb, decode, decode_volume
+from jaxhar.core.pixels import Pixels
 from jaxhar.nn.layers import Conv, ConvNorm, SeparableNorm, SeparableResidual, max_pool, upsample_to
 from jaxhar.nn.time import per_frame
 
@@ -59,6 +60,9 @@ class Config:
         are added as they are.
     """
 
+    #: Of a network of this family, see `jaxhar.core.network.NetworkConfig`.
+    reads: ClassVar[tuple[str, ...]] = ("frames",)
+    pixels: ClassVar[Pixels] = Pixels.SIGNED
     #: What `tiny` and `zoo.tiny` change.
     TINY: ClassVar[dict[str, Any]] = {
         "image_size": 64,
@@ -118,6 +122,31 @@ class Config:
         """Channels of the pose stream's first convolution and of its prediction blocks."""
         entry, width = _POSE_STREAM[self.pose_net]
         return self.pose_stream_entry or entry, self.pose_stream_width or width
+
+    @property
+    def predicts(self) -> tuple[str, ...]:
+        """Keys of its predictions."""
+        return ("pose", "visible", *(("action",) if self.classes else ()))
+
+    @property
+    def frames_apart(self) -> bool:
+        """A pose network sees every frame for itself."""
+        return not self.classes
+
+    @property
+    def pose_shape(self) -> tuple[int, int]:
+        """(J, D)."""
+        return self.num_joints, self.dims
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Classes of every set of action labels."""
+        return () if self.num_actions is None else (self.num_actions,)
+
+    def inputs(self, batch: Any, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+        """Frames (B, T, H, W, 3)."""
+        length = frames or self.num_frames or 1
+        return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
 
     @classmethod
     def tiny(cls, **changes) -> "Config":
@@ -240,12 +269,11 @@ class Reception(nnx.Module):
             return decode_volume(maps, c.num_joints, c.depth_grid, gain)
         return decode(maps, c.num_joints, c.num_context, c.joint_prob, gain)
 
-    def __call__(self, frames: Array, action: bool = True) -> Preds:
+    def __call__(self, batch: Batch) -> Preds:
         """Pose of every frame by every block.
 
         Args:
-          frames: (B, T, H, W, 3) in [-1, 1], any T >= 1; the frames do not know of each other.
-          action: accepted for the sake of one calling convention; this network has no action heads.
+          batch: with frames (B, T, H, W, 3), any T >= 1; each is seen for itself.
 
         Returns:
           pose (K, B, T, J, D) and visible (K, B, T, J).
@@ -254,7 +282,7 @@ class Reception(nnx.Module):
         def poses(net: "Reception", images: Array) -> list[tuple[Array, Array]]:
             return [net.decode(maps)[:2] for maps in net.trunk(images)[0]]
 
-        return stack_blocks(per_frame(poses, self, frames))
+        return stack_blocks(per_frame(poses, self, self.config.pixels(batch)))
 
 
 def stack_blocks(blocks: Sequence[tuple[Array, Array]]) -> Preds:

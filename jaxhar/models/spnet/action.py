@@ -15,8 +15,8 @@ Array = jax.Array
 LONG_CLIP = 16
 
 
-class Sight(NamedTuple):
-    """What an action block gets to see, with the leading axes of the frames: (N, ...) or (B, T, ...).
+class ActionFeatures(NamedTuple):
+    """The input of an action block, with the leading axes of the frames: (N, ...) or (B, T, ...).
 
     Attributes:
       pose, visible: (..., J, D) and (..., J), from the maps meant for action.
@@ -73,20 +73,20 @@ class ActionBlock(nnx.Module):
         self.maps = nnx.List(Conv(width, n, 3, **kw) for n in num_actions)
         self.remap = None if last else Conv(sum(num_actions), width, 3, **kw)
 
-    def __call__(self, x: Array | None, lateral: Array | None, sight: Sight) -> tuple[Array, list[Array]]:
+    def __call__(self, x: Array | None, lateral: Array | None, features: ActionFeatures) -> tuple[Array, list[Array]]:
         """One prediction of the actions.
 
         Args:
           x: (B, t, j, F) from the block before; None in the first one.
           lateral: (B, t, j, F) from the latest block at this level, or None.
-          sight: with leading axes (B, T).
+          features: with leading axes (B, T).
 
         Returns:
           the next block's x, and logits (B, A) for each set of labels.
         """
-        poses = (sight.pose * sight.visible[..., None]).astype(sight.appearance.dtype)
+        poses = (features.pose * features.visible[..., None]).astype(features.appearance.dtype)
         poses = self.pose(jnp.concatenate([conv(poses) for conv in (self.conv_a, self.conv_b, self.conv_c)], axis=-1))
-        parts = [halve(poses), halve(self.visual(sight.appearance))]
+        parts = [halve(poses), halve(self.visual(features.appearance))]
         if self.carry is not None and x is not None:
             x = self.carry(x)
             parts.append(x if lateral is None else x + lateral)

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar.core.batch import Preds
+from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.heatmaps import attend, decode_normalised, spatial_softmax
-from jaxhar.models.spnet.action import ActionBlock, Sight
+from jaxhar.core.pixels import Pixels
+from jaxhar.models.spnet.action import ActionBlock, ActionFeatures
 from jaxhar.nn.layers import Conv, ConvTranspose, Norm, NormConv, PreactResidual, max_pool, upsample_to
-from jaxhar.nn.time import per_frame
+from jaxhar.nn.time import is_training, per_frame
 
 Array = jax.Array
 
@@ -74,6 +75,9 @@ class Config:
       num_predictions: where the network ends, for the trade of accuracy against speed; None: after all of them.
     """
 
+    #: Of a network of this family, see `jaxhar.core.network.NetworkConfig`.
+    reads: ClassVar[tuple[str, ...]] = ("frames",)
+    pixels: ClassVar[Pixels] = Pixels.SIGNED
     #: What `tiny` and `zoo.tiny` change.
     TINY: ClassVar[dict[str, Any]] = {
         "image_size": 64,
@@ -126,6 +130,31 @@ class Config:
         most = self.num_pyramids * (self.num_levels - 1)
         if self.num_predictions is not None and not 1 <= self.num_predictions <= most:
             raise ValueError(f"num_predictions must lie in 1..{most}, not {self.num_predictions}")
+
+    @property
+    def predicts(self) -> tuple[str, ...]:
+        """Keys of its predictions."""
+        return ("pose", "visible", *(("action",) if self.classes else ()))
+
+    @property
+    def frames_apart(self) -> bool:
+        """A pose network sees every frame for itself."""
+        return not self.classes
+
+    @property
+    def pose_shape(self) -> tuple[int, int]:
+        """(J, D)."""
+        return self.num_joints, self.dims
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Classes of every set of action labels."""
+        return self.num_actions or ()
+
+    def inputs(self, batch: Any, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+        """Frames (B, T, H, W, 3)."""
+        length = frames or self.num_frames or 1
+        return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
 
     @classmethod
     def tiny(cls, **changes) -> "Config":
@@ -298,12 +327,14 @@ class PoseNet(nnx.Module):
             Step(config, place, last=k == len(places) - 1, dtype=dtype, rngs=rngs) for k, place in enumerate(places)
         )
 
-    def __call__(self, images: Array, with_maps: bool = False) -> tuple[list[tuple[Array, Array]], list[Sight]]:
-        """Images (N, H, W, 3) -> pose (N, J, D) and visible (N, J) of every prediction; sights of the action blocks."""
+    def __call__(
+        self, images: Array, with_maps: bool = False
+    ) -> tuple[list[tuple[Array, Array]], list[ActionFeatures]]:
+        """Images (N, H, W, 3) -> pose (N, J, D) and visible (N, J) of every prediction; action features."""
         x = self.entry(images)
         lateral = {0: x}  # the latest features of every level
         appearance = {0: x}  # the first ones of every level, before any prediction
-        joints, sights = [], []
+        joints, features = [], []
         for place, step in zip(self.config.predictions, self.steps, strict=True):
             before = lateral.get(place.level)
             x = step.unit(x) if place.pyramid % 2 else step.unit(x, before)
@@ -313,8 +344,10 @@ class PoseNet(nnx.Module):
             joints.append(decode_normalised(*own))
             if place.action:
                 maps = spatial_softmax(seen[0]) if with_maps else None
-                sights.append(Sight(*decode_normalised(*seen), attend(seen[0], appearance[place.level]), maps))
-        return joints, sights
+                features.append(
+                    ActionFeatures(*decode_normalised(*seen), attend(seen[0], appearance[place.level]), maps)
+                )
+        return joints, features
 
 
 class SPNet(nnx.Module):
@@ -346,53 +379,54 @@ class SPNet(nnx.Module):
             for k, place in enumerate(places)
         )
 
-    def look(self, frames: Array) -> tuple[Preds, list[Sight]]:
-        """The pose function: frames (B, T, H, W, 3) -> pose and visible as from a call, sights for `recognise`."""
-        joints, sights = per_frame(lambda net, images: net(images), self.pose, frames)
+    def pose_forward(self, batch: Batch) -> tuple[Preds, list[ActionFeatures]]:
+        """Runs the trunk: pose and visible as from a call, and features for `action_forward`."""
+        joints, features = per_frame(lambda net, images: net(images), self.pose, self.config.pixels(batch))
         pose, visible = zip(*joints, strict=True)
-        return {"pose": jnp.stack(pose), "visible": jnp.stack(visible)}, sights
+        return {"pose": jnp.stack(pose), "visible": jnp.stack(visible)}, features
 
-    def recognise(self, sights: list[Sight]) -> Array | tuple[Array, ...]:
-        """The action function: what `look` saw -> logits (K', B, A); with several sets of labels, one array a set."""
+    def action_forward(self, features: list[ActionFeatures]) -> Array | tuple[Array, ...]:
+        """Runs the action blocks on features of `pose_forward`: logits (K', B, A), one array for each set of labels."""
         x: Array | None = None
         lateral: dict[int, Array | None] = {}  # the latest action features of every level
         logits = []
-        blocks, seen = iter(self.actions), iter(sights)
+        blocks, inputs = iter(self.actions), iter(features)
         for place in self.config.predictions:
             if place.action:
-                x, heads = next(blocks)(x, lateral.get(place.level), next(seen))
+                x, heads = next(blocks)(x, lateral.get(place.level), next(inputs))
                 logits.append(heads)
             lateral[place.level] = x
         wide = jnp.promote_types(self.dtype, jnp.float32)
         sets = tuple(jnp.stack(heads).astype(wide) for heads in zip(*logits, strict=True))
         return sets if len(sets) > 1 else sets[0]
 
-    def decoupled(self, frames: Array) -> dict[str, Any]:
+    def decoupled(self, batch: Batch) -> dict[str, Any]:
         """The joints as the action blocks see them: those of the replica, where the network has one.
 
         Args:
-          frames: (B, T, H, W, 3).
+          batch: with frames (B, T, H, W, 3).
 
         Returns:
           pose (K', B, T, J, D), visible (K', B, T, J), and `maps`, for each action block the soft-maxed heat maps
           (B, T, h, w, J).
         """
-        sights = per_frame(lambda net, images: net(images, with_maps=True)[1], self.pose, frames)
-        pose, visible, _, maps = zip(*sights, strict=True)
+        frames = self.config.pixels(batch)
+        features = per_frame(lambda net, images: net(images, with_maps=True)[1], self.pose, frames)
+        pose, visible, _, maps = zip(*features, strict=True)
         return {"pose": jnp.stack(pose), "visible": jnp.stack(visible), "maps": maps}
 
-    def __call__(self, frames: Array, action: bool = True) -> Preds:
+    def __call__(self, batch: Batch) -> Preds:
         """Pose of every frame and action of every clip, by every prediction block.
 
         Args:
-          frames: (B, T, H, W, 3) in [-1, 1], any T >= 1.
-          action: whether to run the action blocks; without them their running statistics stay as they are.
+          batch: with frames (B, T, H, W, 3), any T >= 1. In training the action blocks run only if it has an action;
+            otherwise their running statistics stay as they are.
 
         Returns:
-          pose (K, B, T, J, D), visible (K, B, T, J); with `action` and if the network has action blocks, `action`:
-          logits (K', B, A) of its K' blocks, or a tuple of such arrays, one for each set of labels.
+          pose (K, B, T, J, D), visible (K, B, T, J); of a network with action blocks, `action`: logits (K', B, A) of
+          its K' blocks, or a tuple of such arrays, one for each set of labels.
         """
-        preds, sights = self.look(frames)
-        if action and self.actions:
-            preds["action"] = self.recognise(sights)
+        preds, features = self.pose_forward(batch)
+        if self.actions and ("action" in batch or not is_training(self)):
+            preds["action"] = self.action_forward(features)
         return preds

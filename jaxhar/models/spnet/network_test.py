@@ -160,10 +160,10 @@ def test_a_cut_network_makes_the_first_predictions_of_the_whole(network):
 
 def test_pose_and_action_functions_make_up_the_network(network):
     model, frames, whole = network
-    preds, sights = jax.jit(type(model).look)(model, frames)
+    preds, sights = jax.jit(type(model).pose_forward)(model, {"frames": frames})
     np.testing.assert_allclose(preds["pose"], whole["pose"], atol=1e-6)
     assert "action" not in preds
-    logits = jax.jit(type(model).recognise)(model, sights)
+    logits = jax.jit(type(model).action_forward)(model, sights)
     assert [a.shape for a in logits] == [(2, 2, 5), (2, 2, 3)]
     for ours, both in zip(logits, whole["action"], strict=True):
         np.testing.assert_allclose(jax.nn.softmax(ours), both, atol=1e-6)
@@ -187,7 +187,7 @@ def test_training_on_poses_leaves_the_action_blocks_alone():
     tiny = Config.tiny(image_size=16, image_div=4, num_pyramids=1, num_levels=2, action_pyramids=(1,), num_actions=4)
     model = zoo.create(tiny)
     before = port.to_flat(model)
-    preds = model(jnp.zeros((1, 2, 16, 16, 3)), action=False)
+    preds = model({"frames": jnp.zeros((1, 2, 16, 16, 3))})
     assert preds.keys() == {"pose", "visible"}
     moved = {name for name, leaf in port.to_flat(model).items() if not np.array_equal(leaf, before[name])}
     assert moved and all(name.startswith("pose.") for name in moved)

@@ -1,0 +1,61 @@
+"""Pixel statistics: how uint8 frames become the numbers that a network was trained on."""
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from jaxhar.core.batch import Batch
+
+Array = Any  # numpy on the host, jax.Array inside a jitted step
+
+_IMAGENET = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+_KINETICS = np.full(3, 0.45, np.float32), np.full(3, 0.225, np.float32)
+
+
+class Pixels(StrEnum):
+    """A normalisation of frames; a network's settings name theirs.
+
+    Each is a function of a batch: `Pixels.SIGNED(batch)`.
+    """
+
+    #: To [-1, 1], RGB: deephar.
+    SIGNED = "signed"
+    #: Minus ImageNet's mean, divided by its deviation, RGB: torchvision.
+    IMAGENET = "imagenet"
+    #: Channels in BGR order under ImageNet's mean and deviation in RGB order: a slip of the multi-view originals, which
+    #: their weights need.
+    IMAGENET_BGR = "imagenet_bgr"
+    #: Minus 0.45, divided by 0.225, RGB: video networks trained on Kinetics.
+    KINETICS = "kinetics"
+
+    def __call__(self, batch: Batch) -> Array:
+        """The frames of a batch as the network sees them: (B, T, H, W, 3) float32.
+
+        uint8 frames become (v / 255) ^ power, then are normalised; frames of another type are returned unchanged, they
+        are normalised already. Called inside the jitted step, so that batches travel as uint8.
+        """
+        frames = batch["frames"]
+        if frames.dtype != np.uint8:
+            return frames
+        unit = frames.astype(np.float32) / 255
+        if "power" in batch:
+            unit = unit ** batch["power"][:, :, None, None]
+        if self is Pixels.SIGNED:
+            return 2 * (unit - 0.5)
+        if self is Pixels.IMAGENET_BGR:
+            unit = unit[..., ::-1]
+        mean, deviation = _KINETICS if self is Pixels.KINETICS else _IMAGENET
+        return (unit - mean) / deviation
+
+    def picture(self, frame: np.ndarray) -> np.ndarray:
+        """The inverse on the host: uint8 RGB of one or more normalised frames (..., 3), to look at."""
+        if frame.dtype == np.uint8:
+            return frame
+        frame = np.asarray(frame, np.float32)
+        if self is Pixels.SIGNED:
+            return np.clip((frame + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
+        mean, deviation = _KINETICS if self is Pixels.KINETICS else _IMAGENET
+        unit = frame * deviation + mean
+        unit = unit[..., ::-1] if self is Pixels.IMAGENET_BGR else unit
+        return np.clip(unit * 255 + 0.5, 0, 255).astype(np.uint8)
