@@ -15,7 +15,6 @@ from absl import app, flags
 
 from jaxhar import run
 from jaxhar.host.errors import Problem, Usage, guard
-from jaxhar.host.settings import override
 from jaxhar.training.experiment import load
 
 flags.DEFINE_string("config", None, "experiment file, with an argument for it after a colon")
@@ -50,7 +49,7 @@ def launch(argv: list[str]) -> None:
         raise Usage(f"{extra[0]!r} is not an option; there are --config, --config.NAME, --workdir, --mode and --debug")
     if not flags.FLAGS.config:
         raise Usage("which experiment? give --config=FILE, e.g. --config=configs/penn.py")
-    experiment = override(load(flags.FLAGS.config), overrides)
+    experiment = load(flags.FLAGS.config, overrides)
     workdir = Path(flags.FLAGS.workdir or Path("runs") / experiment.name)
     if experiment.banner:
         print(experiment.banner, flush=True)

@@ -17,6 +17,7 @@ from jaxhar.weights import checkpoint
 
 def run(experiment: Experiment, workdir: Path, mode: str) -> None:
     """Prepares the data, trains unless `mode` is "eval", evaluates, writes the report."""
+    process.refuse_several()
     process.keep_freed_memory()
     compile_cache.keep()
 

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import fcntl
+import os
 import platform
 import signal
 import threading
@@ -74,3 +75,18 @@ def locked(path: Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+#: Variables by which launchers tell a process how many of them they started: SLURM's srun, Open MPI, MPICH, torchrun.
+COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE")
+
+
+def refuse_several() -> None:
+    """Problem if a launcher started several processes of this command: a run is one process with all its devices."""
+    for name in COUNTS:
+        count = os.environ.get(name, "")
+        if count.isdigit() and int(count) > 1:
+            raise Problem(
+                f"{count} processes of this command were started ({name}), but a run is one process that uses all "
+                "devices of its machine; start one, e.g. srun --ntasks=1"
+            )

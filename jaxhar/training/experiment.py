@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.settings import override
+from jaxhar.training.loggers import Logger, TensorBoard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Train:
       best: name of the evaluation figure to maximise, "" to keep no best checkpoint.
       mixed_precision: compute in bfloat16; weights, statistics and losses stay float32.
       devices: local devices to spread each batch over, 0 for all of them.
+      loggers: where figures go besides metrics.jsonl: each is called with the working directory and the step that the
+        run begins after, and gives a `jaxhar.training.loggers.Logger`.
     """
 
     steps: int | None = 1000
@@ -40,6 +44,7 @@ class Train:
     best: str = ""
     mixed_precision: bool = False
     devices: int = 0
+    loggers: tuple[Callable[[Path, int], Logger], ...] = (TensorBoard,)
 
     def __post_init__(self) -> None:
         for name, low in {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1}.items():
@@ -50,11 +55,12 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A part of a run. What it leaves open is the experiment's.
+    """A part of a run. A field that is None takes the experiment's value.
 
     Attributes:
       steps: its length.
-      optimizer: begins anew with the stage, as does its schedule; its table says what is frozen.
+      optimizer: its state is fresh in each stage, and its schedule counts from the stage's first step; a multiplier of
+        0 in its table freezes a leaf. `--config.optimizer.*` does not change it.
       losses: in place of the experiment's.
       data: fields of the experiment's data that differ, those that say what a batch is made of, e.g.
         {"clips_per_batch": 0, "stills_per_batch": 24}.
@@ -140,8 +146,56 @@ class Experiment:
         return own if own is not None else sum(stage.steps for stage in self.plan.values())
 
 
-def load(spec: str) -> Experiment:
-    """Runs `get_config()` of a config file; "configs/x.py:arg" passes the argument on. Usage if there is none."""
+def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
+    """The experiment of a config file, "configs/x.py" or "configs/x.py:arg", with settings changed as text.
+
+    A change that some stages do not see, since they have a value of their own, is said.
+
+    Args:
+      changes: dotted name -> value, see `jaxhar.host.settings.override`. A setting below a field of a stage that is
+        None, as stages.pose.optimizer.learning_rate, changes a copy of the experiment's own value.
+
+    Raises:
+      Usage: no such file or function, an unknown name or an unfit value.
+    """
+    experiment = _from_file(spec)
+    changes = changes or {}
+    for note in unreached(experiment, changes):
+        print(note)
+    for key, text in changes.items():
+        match key.split("."):
+            case ["stages", name, ("optimizer" | "losses") as field, _, *_] if name in experiment.stages:
+                stage = experiment.stages[name]
+                own = stage.optimizer if field == "optimizer" else stage.losses
+                if own is None:
+                    copy = experiment.optimizer if field == "optimizer" else experiment.losses
+                    stages = {**experiment.stages, name: dataclasses.replace(stage, **{field: copy})}
+                    experiment = dataclasses.replace(experiment, stages=stages)
+        experiment = override(experiment, {key: text})
+    return experiment
+
+
+def unreached(experiment: Experiment, changes: Mapping[str, str]) -> list[str]:
+    """A sentence for every change of an experiment's setting that some of its stages replace by their own."""
+    notes = []
+    for key in changes:
+        part, _, rest = key.partition(".")
+        stages = experiment.stages.items()
+        if part == "optimizer":
+            own = [name for name, stage in stages if stage.optimizer is not None]
+        elif part == "losses":
+            own = [name for name, stage in stages if stage.losses is not None]
+        elif part == "data":
+            own = [name for name, stage in stages if rest.split(".")[0] in stage.data]
+        else:
+            continue
+        if own:
+            example = f"--config.stages.{own[0]}.{key}"
+            notes.append(f"--config.{key} does not reach {', '.join(own)}, with a value of its own; write {example}")
+    return notes
+
+
+def _from_file(spec: str) -> Experiment:
     name, _, arg = spec.rpartition(":") if ".py:" in spec else (spec, "", "")
     path = Path(name)
     if not path.is_file():

@@ -167,3 +167,37 @@ def test_load_explains_what_is_wrong(tmp_path, text, suffix, kind, message):
     path = str(tmp_path / "x.py") if text is None else write(tmp_path / "x.py", text)
     with pytest.raises(kind, match=message):
         config.load(path + suffix)
+
+
+CONFIG = """
+from jaxhar.training.experiment import Experiment, Stage, Train
+from jaxhar.training.optim import Optimizer
+
+
+def get_config():
+    stages = {"pose": Stage(3, data={"size": 2}), "heads": Stage(4, Optimizer(learning_rate=0.5))}
+    return Experiment("x", None, None, None, Optimizer(), Train(steps=None), stages)
+"""
+
+
+def test_a_change_that_a_stage_does_not_see_is_said(tmp_path, capsys):
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG)
+    experiment = config.load(str(path), {"optimizer.learning_rate": "1e-5"})
+    assert experiment.plan["pose"].optimizer.learning_rate == 1e-5
+    assert experiment.plan["heads"].optimizer.learning_rate == 0.5
+    said = capsys.readouterr().out
+    assert "--config.optimizer.learning_rate does not reach heads" in said
+    assert "--config.stages.heads.optimizer.learning_rate" in said
+    assert config.unreached(experiment, {"data.size": "3"}) == [
+        "--config.data.size does not reach pose, with a value of its own; write --config.stages.pose.data.size"
+    ]
+    assert not config.unreached(experiment, {"train.seed": "3"})
+
+
+def test_a_stage_that_takes_the_experiments_optimizer_can_be_given_a_changed_copy(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG)
+    experiment = config.load(str(path), {"stages.pose.optimizer.learning_rate": "1e-5"})
+    assert experiment.plan["pose"].optimizer.learning_rate == 1e-5
+    assert experiment.optimizer.learning_rate == Optimizer().learning_rate

@@ -1,13 +1,20 @@
-"""The figures of a training run as they come: metrics.jsonl, and TensorBoard event files beside it."""
+"""The figures of a training run as they come: metrics.jsonl, one JSON object a line.
+
+A row has "step" and figures by name: "loss", "STREAM/TERM" of the losses, "gradient_norm", "learning_rate", and
+"eval/NAME" of an evaluation. It holds no clock time, so that a resumed run writes the same bytes as one never stopped;
+on resuming, rows beyond the checkpoint are cut off. Loggers (`jaxhar.training.loggers`) get every row as well, with
+"steps_per_second".
+"""
 
 import json
 import math
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
+from jaxhar.training.loggers import Logger
 
 FILE = "metrics.jsonl"
 
@@ -31,9 +38,9 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 class History:
-    """Appends rows to metrics.jsonl (floats in full precision, no clock times) and to event files."""
+    """Appends rows to metrics.jsonl (floats in full precision, no clock times) and hands them to the loggers."""
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, loggers: Sequence[Logger] = ()):
         """Opens the files of a run that goes on after `step`: rows of later steps are dropped."""
         self.path = Path(workdir) / FILE
         kept = [row for row in read(self.path) if row["step"] <= step]
@@ -44,41 +51,28 @@ class History:
             self._file = open(self.path, "a")
         except OSError as error:
             raise files.cannot_write(self.path, error) from error
-        self._board = _tensorboard(Path(workdir) / "tensorboard", step)
+        self._loggers = loggers
 
     def add(self, step: int, values: dict[str, float], clock: dict[str, float] | None = None) -> None:
-        """One row. `clock` holds figures that differ from run to run and go to the event files only."""
+        """One row. `clock` holds figures that differ from run to run and go to the loggers only."""
         try:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
         except OSError as error:
             raise files.cannot_write(self.path, error) from error
-        if self._board is not None:
-            for name, value in {**values, **(clock or {})}.items():
-                self._board.add_scalar(name, value, step)
+        for logger in self._loggers:
+            logger.scalars(step, {**values, **(clock or {})})
 
     def sync(self) -> None:
         """Returns when every row is on the disk."""
         os.fsync(self._file.fileno())
-        if self._board is not None:
-            self._board.flush()
 
     def close(self) -> None:
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     """Mean of each figure over rows of the same names."""
     return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
-
-
-def _tensorboard(folder: Path, step: int):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        print("tensorboardX is not installed: no event files, only metrics.jsonl", file=sys.stderr)
-        return None
-    # purge_step hides what a killed run logged beyond the checkpoint that this one goes on from.
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)

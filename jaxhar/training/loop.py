@@ -19,12 +19,15 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from jaxhar.core.batch import batch_size
+from jaxhar.core.network import NetworkConfig
+from jaxhar.core.prepared import Prepared, TrainStream
 from jaxhar.host import files, process
-from jaxhar.host.errors import Problem
+from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import check_same
 from jaxhar.training import history, stages
 from jaxhar.training.experiment import Experiment
-from jaxhar.training.step import Batches, TrainState, make_step
+from jaxhar.training.step import Batches, TrainState, check, make_step
 from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import by_module, compare
 from jaxhar.weights.net import Net
@@ -34,7 +37,7 @@ def run(
     experiment: Experiment,
     workdir: Path,
     model: nnx.Module,
-    data: Any,
+    data: Prepared,
     evaluate: Callable[[nnx.Module], dict[str, float]] | None = None,
     progress: bool = True,
 ) -> nnx.Module:
@@ -45,8 +48,7 @@ def run(
     Args:
       experiment: its stages, `train` and `init_from` are used; the rest is compared on resuming.
       model: in training mode, with `.config`; left as it is.
-      data: has `skeleton`, `actions` and `train_stream(seed)`, an endless iterator of {stream: Batch} with `get_state`,
-        `set_state` and perhaps `close`; where a stage changes it, also `changed(**fields)`, which gives such an object.
+      data: its training streams are used; where a stage changes it, `changed(**fields)`, too.
       evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last.
 
     Returns: the trained network in evaluation mode.
@@ -64,18 +66,20 @@ def run(
     loop = None
     try:
         net = Net(model)
-        settings = model.config  # type: ignore[attr-defined]
-        actions = data.actions if getattr(settings, "num_actions", True) else ()
+        network: NetworkConfig = model.config  # type: ignore[attr-defined]
+        actions = data.actions if network.classes else ()
         parts = stages.parts(experiment)
         for part in parts:  # a mistake in the last one must not wait for its turn
             part.optimizer(net)
+            _changed(data, part)
         mesh = _mesh(train.devices)
         store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
         state = TrainState(net.params, net.stats, (), jnp.int32(0))
         saved = store.restore()
         if saved is not None:
-            check_same(saved.record["settings"], fixed, str(workdir))
+            begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
+            check_same(*begun, str(workdir))
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved.arrays, state)
@@ -90,7 +94,12 @@ def run(
         # The copy keeps the arrays of `model` out of the donated buffers.
         state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
         if int(state.step) < parts[-1].last:
-            description = checkpoint.describe(settings, data.skeleton, actions)
+            if progress and experiment.stages:
+                print("\n".join(stages.table(experiment)), flush=True)
+            description = checkpoint.describe(network, data.skeleton, actions)
+            for part in parts:
+                if int(state.step) < part.before:  # the stage that begins at once needs no look ahead
+                    _try(part, net, data, train.seed)
             loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, fixed, description)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
@@ -117,13 +126,13 @@ class _Loop:
     parts: list[stages.Part]
     mesh: jax.sharding.Mesh
     store: checkpoint.Store
-    data: Any
+    data: Prepared
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
     settings: dict[str, str]
     description: dict[str, Any]
     part: stages.Part | None = None
     step: Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]] | None = None
-    stream: Any = None
+    stream: TrainStream | None = None
     window: list[dict[str, float]] = dataclasses.field(default_factory=list)
     pending: tuple[int, dict[str, jax.Array], Batches] | None = None
     compiled: bool = False
@@ -133,7 +142,8 @@ class _Loop:
         train, start, end = self.experiment.train, int(state.step), self.parts[-1].last
         if record is not None:
             self.window = record["window"]
-        self.history = history.History(self.workdir, start)
+        loggers = tuple(make(self.workdir, start) for make in train.loggers)
+        self.history = history.History(self.workdir, start, loggers)
         self.bar = tqdm(
             total=end,
             initial=start,
@@ -178,9 +188,9 @@ class _Loop:
         self.close_stream()
         self.part = part = next(part for part in self.parts if step <= part.last)
         optimizer = part.optimizer(self.net)
-        self.step = make_step(self.net, part.stage.losses, optimizer, part.stage.optimizer.frozen)
-        data = self.data.changed(**part.stage.data) if part.stage.data else self.data
-        self.stream = data.train_stream(self.experiment.train.seed + 100 * part.number)
+        recipe = part.stage.optimizer
+        self.step = make_step(self.net, part.stage.losses, optimizer, recipe.frozen, recipe.accumulate)
+        self.stream = _stream(self.data, part, self.experiment.train.seed)
         self.compiled = False
         if step > part.before + 1:
             assert record is not None
@@ -191,7 +201,7 @@ class _Loop:
 
     def close_stream(self) -> None:
         """Ends the threads of the data, if there are any."""
-        if hasattr(self.stream, "close"):
+        if self.stream is not None:
             self.stream.close()
         self.stream = None
 
@@ -202,12 +212,15 @@ class _Loop:
         return batches
 
     def _put(self, batches: Batches) -> Batches:
-        devices = self.mesh.size
+        assert self.part is not None
+        devices, accumulate = self.mesh.size, self.part.stage.optimizer.accumulate
         for stream, batch in batches.items():
-            if len(batch["frames"]) % devices:
+            size = batch_size(batch)
+            if size % (devices * accumulate):
+                parts = f" in {accumulate} parts" if accumulate > 1 else ""
                 raise Problem(
-                    f"a batch of {len(batch['frames'])} {stream} cannot be spread over {devices} devices; "
-                    "change its size or set --config.train.devices"
+                    f"a batch of {size} {stream} cannot be spread over {devices} devices{parts}; "
+                    "change its size, or set --config.train.devices or --config.optimizer.accumulate"
                 )
         return jax.device_put(batches, NamedSharding(self.mesh, PartitionSpec("data")))
 
@@ -264,6 +277,32 @@ class _Loop:
         best = self.experiment.train.best
         figure = float(figures[best]) if figures and best else None
         self.store.save(checkpoint.Saved(step, _pack(state), record, figure), self.description)
+
+
+def _changed(data: Prepared, part: stages.Part) -> Prepared:
+    """The data of a stage; Problem names the stage if it has fields that the data does not."""
+    try:
+        return data.changed(**part.stage.data) if part.stage.data else data
+    except (TypeError, ValueError, Problem) as error:
+        raise Usage(f"the data of stage {part.name!r}: {error}") from error
+
+
+def _stream(data: Prepared, part: stages.Part, seed: int) -> TrainStream:
+    return _changed(data, part).train_stream(seed + 100 * part.number)
+
+
+def _try(part: stages.Part, net: Net, data: Prepared, seed: int) -> None:
+    """Takes one batch of a later stage to its losses, without computing them; Problem names the stage."""
+    try:
+        stream = _stream(data, part, seed)
+        try:
+            batches = next(stream, None)
+        finally:
+            stream.close()
+        if batches is not None:
+            check(net, part.stage.losses, batches)
+    except Problem as problem:
+        raise type(problem)(f"stage {part.name!r}: {problem}") from problem
 
 
 def _every(every: int, step: int) -> bool:

@@ -117,6 +117,9 @@ class Stream:
     def set_state(self, state):
         self.position = state["position"]
 
+    def close(self):
+        pass
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:

@@ -1,4 +1,4 @@
-"""Optimizers: an optax rule, a schedule over the global step, clipping, and a table of learning-rate multipliers.
+"""Optimizers: an optax rule, a schedule, clipping, and tables of learning-rate multipliers and weight decay.
 
 Parameters are flat dicts of dotted path -> array (`step.TrainState`), so the table's patterns are matched
 against the same names that checkpoints use.
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from jaxhar.host.errors import Problem
+from jaxhar.host.errors import Problem, Usage
 
 #: RMSprop as in Keras 2: epsilon stands outside the square root.
 keras_rmsprop = functools.partial(optax.rmsprop, decay=0.9, eps=1e-7, eps_in_sqrt=False)
@@ -32,10 +33,13 @@ def _matrices(params: Any) -> Any:
 #: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of Adam's size; Nadam for all else.
 muon = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices)
 
-#: Names under which optax schedules take the base learning rate, in the order they are looked for.
-_RATE_NAMES = ("peak_value", "init_value", "value")
-#: Names under which optax schedules take their length.
-_LENGTH_NAMES = ("decay_steps", "transition_steps")
+#: Names under which schedules take the base learning rate, in the order they are looked for.
+_RATE_NAMES = ("peak_value", "init_value", "value", "learning_rate")
+#: Names under which schedules take their length.
+_LENGTH_NAMES = ("decay_steps", "transition_steps", "steps")
+
+#: (pattern, value) pairs: the first pattern that matches a whole dotted parameter path decides its value.
+Table = tuple[tuple[str, float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +47,20 @@ class Optimizer:
     """A recipe for an optax chain.
 
     Attributes:
-      rule: optax factory whose first argument is the learning rate, e.g. `optax.adamw` or `keras_rmsprop`.
+      rule: optax factory, e.g. `optax.adamw` or `keras_rmsprop`. It is handed the learning rate as its argument
+        `learning_rate`; one without such an argument (`optax.scale_by_adam`) is scaled by the rate afterwards.
       options: further keyword arguments of the rule.
-      learning_rate: base rate; where the schedule has a peak it is the peak.
-      schedule: optax schedule factory; its rate argument is `learning_rate`, and its length (decay_steps or
-        transition_steps) is the length of the run unless `schedule_options` says otherwise.
+      learning_rate: base rate, handed to the schedule as `peak_value`, `init_value`, `value` or `learning_rate`,
+        whichever it takes first.
+      schedule: schedule factory, of optax or your own. Its length (`decay_steps`, `transition_steps` or `steps`) is
+        that of the stage unless `schedule_options` says otherwise.
       schedule_options: further keyword arguments of the schedule, e.g. {"boundaries_and_scales": {800: 0.2}}.
       clip_norm: largest global norm of the gradients of the trained leaves; None for no clipping.
-      table: (pattern, multiplier) pairs. The first pattern that matches a whole dotted parameter path decides its
-        learning-rate multiplier; 0 freezes the leaf, and the running statistics of frozen modules with it.
+      table: learning-rate multipliers by path; 0 freezes the leaf, and with it the running statistics of its module.
+      decay: weight decay by path. Empty: none but what the rule does itself.
+      decoupled: whether decay acts on the update, times the learning rate (AdamW); False adds it to the gradient (L2).
+      accumulate: parts into which a batch is cut, whose gradients are averaged before the update; memory falls with it.
+        Batch normalisation takes its statistics from each part.
     """
 
     rule: Callable[..., optax.GradientTransformation] = keras_rmsprop
@@ -60,15 +69,31 @@ class Optimizer:
     schedule: Callable[..., optax.Schedule] = optax.constant_schedule
     schedule_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     clip_norm: float | None = None
-    table: tuple[tuple[str, float], ...] = ((".*", 1.0),)
+    table: Table = ((".*", 1.0),)
+    decay: Table = ()
+    decoupled: bool = True
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise Usage(f"optimizer.accumulate is {self.accumulate}; it must be at least 1")
+
+    @property
+    def rule_name(self) -> str:
+        """Name of the rule, for people."""
+        return _name(self.rule)
 
     def rate(self, steps: int) -> optax.Schedule:
-        """The learning rate as a function of the global step, for a run of `steps` steps."""
+        """The learning rate at each step of a stage of `steps` steps, counted from 0."""
         known = _parameters(self.schedule)
         options = dict(self.schedule_options)
         rate_name = next((n for n in _RATE_NAMES if n in known), None)
         if rate_name is None:
-            raise Problem(f"{_name(self.schedule)} cannot be the optimizer's schedule: it takes no rate to start from")
+            raise Problem(
+                f"{_name(self.schedule)} cannot be the optimizer's schedule: it takes no rate to start from; give it "
+                f"an argument of one of the names {', '.join(_RATE_NAMES)} and, if it depends on the stage's length, "
+                f"one of {', '.join(_LENGTH_NAMES)}"
+            )
         options.setdefault(rate_name, self.learning_rate)
         if rate_name == "peak_value":
             options.setdefault("init_value", 0.0)
@@ -81,49 +106,78 @@ class Optimizer:
             raise Problem(f"optimizer.schedule does not fit a run of {steps} steps: {error}") from error
 
     def build(self, paths: Iterable[str], steps: int) -> optax.GradientTransformation:
-        """The chain for parameters of these dotted paths, held in a flat dict, and a run of `steps` steps.
+        """The chain for parameters of these dotted paths, held in a flat dict, and a stage of `steps` steps.
 
         Raises Problem for a path that no pattern matches, a pattern that decides no path, and options that the rule
         does not take.
         """
+        paths = list(paths)
         scales = self.multipliers(paths)
+        decays = _decide(self.decay, paths, "decay") if self.decay else {}
         frozen = {path: scale == 0 for path, scale in scales.items()}
+        rate = self.rate(steps)
         parts = []
         if any(frozen.values()):
             # First in the chain: frozen leaves must not count in the norm that is clipped.
             parts.append(optax.masked(optax.set_to_zero(), frozen))
         if self.clip_norm is not None:
             parts.append(optax.clip_by_global_norm(self.clip_norm))
-        parts.append(_call(self.rule, (self.rate(steps),), dict(self.options), "options"))
+        if decays and not self.decoupled:
+            parts.append(_add_decay(decays, lambda count: 1.0))
+        if not {"learning_rate", "lr"} & {*_parameters(self.rule)}:
+            parts.append(_call(self.rule, (), dict(self.options), "options"))
+            parts.append(optax.scale_by_learning_rate(rate))
+        else:
+            parts.append(_call(self.rule, (rate,), dict(self.options), "options"))
+        if decays and self.decoupled:
+            parts.append(_add_decay(decays, lambda count: -rate(count)))
         if any(scale != 1 for scale in scales.values()):
-            # Last, so that weight decay inside the rule is scaled and frozen with the rest.
+            # Last, so that weight decay is scaled and frozen with the rest.
             parts.append(optax.stateless(lambda updates, _: {k: u * scales[k] for k, u in updates.items()}))
         return optax.chain(*parts)
 
     def multipliers(self, paths: Iterable[str]) -> dict[str, float]:
         """The learning-rate multiplier of every path; Problem unless paths and patterns cover each other."""
-        scales: dict[str, float] = {}
-        unused = {pattern for pattern, _ in self.table}
-        for path in paths:
-            match = self._first(path)
-            if match is None:
-                raise Problem(f"no pattern of optimizer.table matches the parameter {path}; end it with ('.*', 1.0)")
-            scales[path] = match[1]
-            unused.discard(match[0])
-        if unused:
-            raise Problem(
-                f"the pattern {min(unused)!r} of optimizer.table decides no parameter; "
-                f"the first of their names is {min(scales, default='(none)')}"
-            )
-        return scales
+        return _decide(self.table, paths, "table")
 
     def frozen(self, path: str) -> bool:
         """Whether the leaf at this path is kept as it is; for running statistics, which need no match."""
-        match = self._first(path)
+        match = _first(self.table, path)
         return match is not None and match[1] == 0
 
-    def _first(self, path: str) -> tuple[str, float] | None:
-        return next((entry for entry in self.table if re.fullmatch(entry[0], path)), None)
+
+def _first(table: Table, path: str) -> tuple[str, float] | None:
+    return next((entry for entry in table if re.fullmatch(entry[0], path)), None)
+
+
+def _decide(table: Table, paths: Iterable[str], field: str) -> dict[str, float]:
+    """The value of every path; Problem unless paths and patterns cover each other."""
+    values: dict[str, float] = {}
+    unused = {pattern for pattern, _ in table}
+    last = 1.0 if field == "table" else 0.0
+    for path in paths:
+        match = _first(table, path)
+        if match is None:
+            raise Problem(f"no pattern of optimizer.{field} matches the parameter {path}; end it with ('.*', {last})")
+        values[path] = match[1]
+        unused.discard(match[0])
+    if unused:
+        raise Problem(
+            f"the pattern {min(unused)!r} of optimizer.{field} decides no parameter; "
+            f"the first of their names is {min(values, default='(none)')}"
+        )
+    return values
+
+
+def _add_decay(decays: Mapping[str, float], factor: Callable[[Any], Any]) -> optax.GradientTransformation:
+    """Adds `factor(step)` times the weight decay times each parameter to the updates."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        scale = factor(state.count)
+        added = {k: u + scale * decays[k] * params[k] if decays[k] else u for k, u in updates.items()}
+        return added, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(lambda _: optax.ScaleByScheduleState(count=jnp.int32(0)), update)
 
 
 #: `Optimizer.table` by which the pose network, with the copies of its maps that action blocks see, keeps its weights

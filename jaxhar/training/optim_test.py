@@ -135,3 +135,41 @@ def test_unfit_options_are_explained():
 
 def test_keras_rmsprop_keeps_epsilon_outside_the_root():
     assert keras_rmsprop.keywords == {"decay": 0.9, "eps": 1e-7, "eps_in_sqrt": False}
+
+
+def test_weight_decay_by_path_is_decoupled_or_added_to_the_gradient():
+    table = ((".*kernel", 0.1), (".*", 0.0))
+    grads = [constant(0.5), constant(-1.0)]
+    ours = run(Optimizer(optax.adam, learning_rate=0.01, decay=table), grads)
+    theirs = run(Optimizer(optax.adamw, {"weight_decay": 0.1}, 0.01), grads)
+    plain = run(Optimizer(optax.adam, learning_rate=0.01), grads)
+    for name in PARAMS:
+        expected = theirs if name.endswith("kernel") else plain
+        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-6)
+    coupled = run(Optimizer(optax.sgd, learning_rate=0.1, decay=table, decoupled=False), [constant(0.5)])
+    np.testing.assert_allclose(coupled["action.kernel"], [3.0 - 0.1 * (0.5 + 0.1 * 3.0)], rtol=1e-6)
+    np.testing.assert_allclose(coupled["pose.bn.bias"], [0.5 - 0.1 * 0.5], rtol=1e-6)
+    with pytest.raises(Problem, match=r"no pattern of optimizer.decay matches .*; end it with \('\.\*', 0.0\)"):
+        run(Optimizer(decay=((".*kernel", 0.1),)), grads)
+
+
+def test_a_frozen_leaf_does_not_decay_and_a_scaled_one_decays_less():
+    table = (("pose.stem.*", 0.0), ("pose.bn.*", 0.5), (".*", 1.0))
+    got = run(Optimizer(optax.sgd, learning_rate=0.1, table=table, decay=((".*", 0.2),)), [constant(0.0)])
+    np.testing.assert_array_equal(got["pose.stem.kernel"], PARAMS["pose.stem.kernel"])
+    np.testing.assert_allclose(got["pose.bn.bias"], [0.5 * (1 - 0.5 * 0.1 * 0.2)], rtol=1e-6)
+    np.testing.assert_allclose(got["action.kernel"], [3.0 * (1 - 0.1 * 0.2)], rtol=1e-6)
+
+
+def test_a_rule_without_a_rate_is_scaled_by_it_and_a_schedule_of_ones_own_is_taken():
+    def halves(learning_rate, steps):
+        return lambda count: jnp.where(count < steps // 2, learning_rate, learning_rate / 2)
+
+    grads = [constant(g) for g in (0.3, -1.0, 2.0)]
+    own = Optimizer(optax.scale_by_adam, learning_rate=0.01, schedule=halves)
+    np.testing.assert_allclose(own.rate(4)(np.arange(4)), [0.01, 0.01, 0.005, 0.005])
+    got, expected = run(own, grads), run(Optimizer(optax.adam, learning_rate=0.01), grads)
+    for name in PARAMS:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-6)
+    with pytest.raises(Problem, match="argument of one of the names peak_value, .*learning_rate"):
+        Optimizer(schedule=lambda start: start).rate(3)

@@ -1,6 +1,7 @@
 """The stages of an experiment laid end to end over the steps of a run."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import optax
 
@@ -11,7 +12,7 @@ from jaxhar.weights.net import Net
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A stage with nothing left open, and its place in the run: the steps after `before`, up to and with `last`."""
+    """A stage with all fields filled; it covers the steps before + 1 to last."""
 
     name: str
     stage: Stage
@@ -41,7 +42,7 @@ def parts(experiment: Experiment) -> list[Part]:
 
 
 def settings(experiment: Experiment) -> dict[str, str]:
-    """What must stay the same for a run to go on exactly, as `config.flatten` writes it."""
+    """What must stay the same for a run to go on exactly, as `jaxhar.host.settings.flatten` writes it."""
     named = {name: getattr(experiment, name) for name in ("model", "data", "losses", "optimizer")}
     flat = {"train.seed": str(experiment.train.seed), "train.mixed_precision": str(experiment.train.mixed_precision)}
     for name, part in named.items():
@@ -51,3 +52,24 @@ def settings(experiment: Experiment) -> dict[str, str]:
     if experiment.stages:
         del flat[f"stages.{list(experiment.stages)[-1]}.steps"]  # the last one may be made longer
     return flat
+
+
+def begun(flat: Mapping[str, str], experiment: Experiment, step: int) -> dict[str, str]:
+    """Those of `settings` that a run after `step` steps depends on: not those of stages that have not begun."""
+    later = [f"stages.{part.name}." for part in parts(experiment) if part.before >= max(step, 1)]
+    return {name: value for name, value in flat.items() if not name.startswith(tuple(later))}
+
+
+def table(experiment: Experiment) -> list[str]:
+    """Lines that show the stages of a run: steps, optimizer, rate, what is frozen, and which data differs."""
+    rows = [("stage", "steps", "rule", "rate", "frozen", "data")]
+    for part in parts(experiment):
+        optimizer = part.stage.optimizer
+        frozen = [pattern for pattern, factor in optimizer.table if factor == 0]
+        data = ", ".join(f"{name}={value}" for name, value in part.stage.data.items())
+        first, last = part.rate(part.before + 1), part.rate(part.last)
+        rate = f"{first:.3g}" if first == last else f"{first:.3g} to {last:.3g}"
+        steps = f"{part.before + 1} to {part.last}"
+        rows.append((part.name, steps, optimizer.rule_name, rate, ", ".join(frozen) or "nothing", data or "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

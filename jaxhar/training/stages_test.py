@@ -1,4 +1,4 @@
-"""Tests of runs in several stages, on the small network of train_test."""
+"""Tests of runs in several stages, on the small network of loop_test."""
 
 import dataclasses
 import subprocess
@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxhar.host.errors import Problem
+from jaxhar.host.errors import Problem, Usage
 from jaxhar.training.experiment import Stage, Train
 from jaxhar.training.loop_test import command, environment, rows, run, shared_compilation, staged
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import Optimizer
+from jaxhar.training.stages import table
 from jaxhar.weights.net import Net
 
 __all__ = ["shared_compilation"]  # a fixture that serves every test here
@@ -62,3 +63,48 @@ def test_stages_are_settings_of_the_run(tmp_path):
     nothing = {**staged().stages, "all": Stage(5, Optimizer(table=(("no such leaf", 1.0), (".*", 1.0))))}
     with pytest.raises(Problem, match="'no such leaf' of optimizer.table decides no parameter"):
         run(tmp_path / "other", dataclasses.replace(staged(), stages=nothing))
+
+
+def test_a_mistake_in_the_data_of_a_later_stage_is_told_first_and_may_be_mended(tmp_path):
+    wrong = {**staged().stages, "all": dataclasses.replace(staged().stages["all"], data={"siez": 2})}
+    with pytest.raises(Usage, match="the data of stage 'all': .*siez"):
+        run(tmp_path, dataclasses.replace(staged(), stages=wrong))
+    assert not (tmp_path / "metrics.jsonl").exists()
+    begin = dataclasses.replace(staged(), train=dataclasses.replace(staged().train, steps=4))
+    run(tmp_path, begin)
+    other = {**staged().stages, "all": dataclasses.replace(staged().stages["all"], data={"size": 2})}
+    run(tmp_path, dataclasses.replace(staged(), stages=other))
+    assert rows(tmp_path)[-1]["step"] == 12
+    with pytest.raises(Problem, match="stages.all.data.size was 2, now 6"):
+        third = {**staged().stages, "all": dataclasses.replace(staged().stages["all"], data={"size": 6})}
+        run(tmp_path, dataclasses.replace(staged(), stages=third))
+
+
+@dataclasses.dataclass(frozen=True)
+class Maps:
+    """A loss for what the network does not predict."""
+
+    def __call__(self, preds, batch):
+        return {"maps": preds["maps"].mean((0, 2, 3, 4))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Silent:
+    def __call__(self, preds, batch):
+        return {}
+
+
+@pytest.mark.parametrize(("losses", "words"), [(Maps(), "KeyError: 'maps'"), (Silent(), "have no term for a batch of")])
+def test_losses_of_a_later_stage_are_tried_before_the_first_step(tmp_path, losses, words):
+    stages = {**staged().stages, "all": dataclasses.replace(staged().stages["all"], losses=losses)}
+    with pytest.raises(Problem, match=f"stage 'all': .*{words}"):
+        run(tmp_path, dataclasses.replace(staged(), stages=stages))
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_the_table_of_stages_says_steps_rates_and_what_is_frozen():
+    head, *lines = table(staged())
+    assert head.split() == ["stage", "steps", "rule", "rate", "frozen", "data"]
+    assert [line.split()[0] for line in lines] == list(staged().stages)
+    assert "1 to 4" in lines[0] and "nothing" in lines[0]
+    assert any("pose" in line.split("  ")[-2] or "conv" in line for line in lines[1:])

@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 from jaxhar.core.batch import Batch
+from jaxhar.host.errors import Problem
 from jaxhar.nn import platform
 from jaxhar.weights.net import Flat, Net, leaves
 
@@ -42,28 +44,42 @@ def make_step(
     losses: Losses,
     optimizer: optax.GradientTransformation,
     frozen: Callable[[str], bool] = lambda path: False,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step (state, {stream: batch}) -> (state, metrics); the old state's buffers are given up.
+    """The jitted step (state, {stream: batch}) -> (state, metrics). Its input state must not be used afterwards: its
+    memory is reused.
 
     The streams are used one after the other, in the order of their names: gradients add up, and running statistics
     move once per stream. Metrics are () float32: "loss", one "stream/term" each, "gradient_norm".
 
     Args:
       frozen: dotted path -> whether that parameter or running statistic is kept as it is. Frozen parameters get no
-        gradient; normalisation whose statistics are frozen uses them, in place of the batch's.
+        gradient; a batch norm with frozen statistics uses its stored mean and variance, not the batch's.
+      accumulate: parts into which each batch is cut, one after the other; their gradients and terms are averaged.
     """
     net = net.frozen(frozen)
 
     def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[jax.Array, tuple[Flat, dict]]:
         model = net.merge(trained | kept, stats)
-        terms = losses(model(batch), batch)
-        if "mask" in batch:
-            mask = batch["mask"]
-            terms = {k: jnp.where(mask, v, 0).sum() / jnp.maximum(mask.sum(), 1) for k, v in terms.items()}
-        else:
-            terms = {k: v.mean() for k, v in terms.items()}
+        terms = masked_means(losses(model(batch), batch), batch)  # type: ignore[operator]
         changed = leaves(nnx.state(model, nnx.Not(nnx.Param)))
         return jnp.asarray(sum(terms.values()), jnp.float32), (changed, terms)
+
+    gradient = jax.value_and_grad(stream_loss, has_aux=True)
+
+    def in_parts(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> Any:
+        """As `gradient`, over parts of the batch."""
+        step = batch["step"]
+        whole = {key: value for key, value in batch.items() if key != "step"}
+        parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), whole)
+
+        def one(stats: Flat, part: Any) -> Any:
+            (value, (stats, terms)), grad = gradient(trained, kept, stats, {**part, "step": step})
+            return stats, (value, terms, grad)
+
+        stats, found = jax.lax.scan(one, stats, parts)
+        value, terms, grad = jax.tree.map(lambda a: a.mean(0), found)
+        return (value, (stats, terms)), grad
 
     def step(state: TrainState, batches: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
         stats, loss = state.stats, jnp.float32(0)
@@ -71,10 +87,10 @@ def make_step(
         kept = {name: array for name, array in state.params.items() if frozen(name)}
         trained = {name: array for name, array in state.params.items() if name not in kept}
         grads = jax.tree.map(jnp.zeros_like, trained)
-        gradient = jax.value_and_grad(stream_loss, has_aux=True)
         for stream, batch in sorted(batches.items()):
             batch = Batch(**batch, step=state.step)
-            (value, (stats, terms)), grad = gradient(trained, kept, stats, batch)
+            part = gradient if accumulate == 1 else in_parts
+            (value, (stats, terms)), grad = part(trained, kept, stats, batch)
             loss, grads = loss + value, jax.tree.map(jnp.add, grads, grad)
             metrics |= {f"{stream}/{term}": v for term, v in terms.items()}
         stats = {name: state.stats[name] if frozen(name) else array for name, array in stats.items()}
@@ -84,5 +100,35 @@ def make_step(
         metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(params, stats, opt, state.step + 1), metrics
 
-    # In a training step either library is as fast for float32 products, and one for those in bfloat16.
+    # In a training step Eigen and YNNPACK are equally fast for float32 products; YNNPACK is faster for bfloat16 ones.
     return platform.jit(step, half=lambda *_: True, donate_argnums=0)
+
+
+def masked_means(terms: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
+    """The mean of every term (B,) over the examples whose `mask` is set, over all where there is no mask: ()."""
+    if "mask" not in batch:
+        return {name: value.mean() for name, value in terms.items()}
+    mask = batch["mask"]
+    return {name: jnp.where(mask, value, 0).sum() / jnp.maximum(mask.sum(), 1) for name, value in terms.items()}
+
+
+def check(net: Net, losses: Losses, batches: Batches) -> None:
+    """Problem unless the network takes these batches and the losses its predictions; nothing is computed."""
+
+    def terms(params: Flat, stats: Flat, batch: Batch) -> dict[str, jax.Array]:
+        return losses(net.merge(params, stats)(batch), batch)  # type: ignore[operator]
+
+    for stream, batch in batches.items():
+        try:
+            found = jax.eval_shape(terms, net.params, net.stats, Batch(**batch, step=np.int32(0)))
+        except Exception as error:
+            reason = str(error).split("\n")[0] or type(error).__name__
+            raise Problem(
+                f"the network and the losses do not fit a batch of {stream} with the keys "
+                f"{', '.join(sorted(batch))}: {type(error).__name__}: {reason}"
+            ) from error
+        if not found:
+            raise Problem(
+                f"the losses have no term for a batch of {stream} with the keys {', '.join(sorted(batch))}: nothing "
+                "would be learned from it"
+            )

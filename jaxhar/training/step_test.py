@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 from jax import monitoring
 
 from jaxhar import zoo
@@ -117,3 +118,38 @@ def test_a_run_compiles_nothing_after_its_first_row(tmp_path):
         monitoring.unregister_event_duration_listener(heard)
     assert len(at) == 24 and at[2] > 0
     assert len(set(at[9:])) == 1, f"compilations before each batch: {at}"
+
+
+def test_accumulated_gradients_of_a_network_without_statistics_are_those_of_the_whole_batch():
+    class Plain(Tiny):
+        def __init__(self):
+            super().__init__(TinyConfig(dropout=0.0))
+            self.norm.use_running_average = True
+            self.dropout = nnx.Dropout(0.0, deterministic=True, rngs=nnx.Rngs(0))
+
+    net, batches = Net(Plain()), next(Stream(0, 4))
+    optimizer = optax.sgd(0.1)
+    found = []
+    for parts in (1, 2, 4):
+        state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
+        step = make_step(net, Multitask(), optimizer, accumulate=parts)
+        state, metrics = step(jax.tree.map(jnp.copy, state), batches)
+        found.append((state.params, metrics))
+    for params, metrics in found[1:]:
+        for name, leaf in params.items():
+            np.testing.assert_allclose(leaf, found[0][0][name], rtol=1e-5, atol=1e-7, err_msg=name)
+        for name, value in metrics.items():
+            np.testing.assert_allclose(value, found[0][1][name], rtol=1e-5, err_msg=name)
+
+
+def test_the_losses_see_the_step():
+    class Counting:
+        def __call__(self, preds, batch):
+            return {"pose": preds["pose"].mean((0, 2, 3, 4)) * 0 + batch["step"]}
+
+    net, optimizer = Net(Tiny()), optax.sgd(0.0)
+    state = jax.tree.map(jnp.copy, TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0)))
+    step = make_step(net, Counting(), optimizer)
+    for expected in (0, 1):
+        state, metrics = step(state, {"clips": next(Stream(0, 2))["clips"]})
+        assert float(metrics["clips/pose"]) == expected
