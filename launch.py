@@ -14,12 +14,14 @@ from pathlib import Path
 from absl import app, flags
 
 from jaxhar import run
+from jaxhar.host import user_modules
 from jaxhar.host.errors import Problem, Usage, guard
 from jaxhar.training.experiment import load
 
 flags.DEFINE_string("config", None, "experiment file, with an argument for it after a colon")
 flags.DEFINE_string("workdir", None, "where checkpoints, metrics and the report go; runs/<name of the experiment>")
 flags.DEFINE_enum("mode", "train", ["train", "eval"], "train and evaluate, or evaluate only")
+flags.DEFINE_multi_string("import", [], user_modules.HELP)  # `launch` takes it; here it is for the help
 flags.DEFINE_bool("debug", False, "show the traceback of an error")
 
 
@@ -40,13 +42,15 @@ def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def launch(argv: list[str]) -> None:
     """Runs a command line; raises Problem."""
+    argv, modules = user_modules.take_option(argv)
+    user_modules.load(modules)
     argv, overrides = split_overrides(argv)
     try:
         extra = flags.FLAGS(argv)[1:]
     except flags.Error as error:
         raise Usage(" ".join(str(error).split())) from error
     if extra:
-        raise Usage(f"{extra[0]!r} is not an option; there are --config, --config.NAME, --workdir, --mode and --debug")
+        raise Usage(f"{extra[0]!r} is not an option; there are --config, --config.NAME, --workdir, --mode, --import and --debug")
     if not flags.FLAGS.config:
         raise Usage("which experiment? give --config=FILE, e.g. --config=configs/penn.py")
     experiment = load(flags.FLAGS.config, overrides)

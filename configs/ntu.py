@@ -28,7 +28,7 @@ from jaxhar.evaluation.metrics import PCK
 from jaxhar.evaluation.results import Published
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
-from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
+from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop, nesterov
 
 EPOCH = 40_091 // 2  # steps; clips of the training subjects, two a step
 
@@ -68,7 +68,7 @@ def paper() -> Experiment:
                 20 * EPOCH,
                 replace(
                     sgd,
-                    table=TRUNK_FROZEN,
+                    table=zoo.trunk_frozen(model),
                     schedule_options={"boundaries_and_scales": {10 * EPOCH: 0.2, 15 * EPOCH: 0.2}},
                 ),
                 Multitask(pose=0.0, visible=0.0, action=1.0),
@@ -117,7 +117,7 @@ def demo() -> Experiment:
         train=Train(steps=None, checkpoint_every=200),
         stages={
             "pose": Stage(400, data={"stills": {"ntu": 16, "mpii": 16, "h36m": 16}, "clips": {}}),
-            "heads": Stage(200, replace(QUICK, table=TRUNK_FROZEN), Multitask(pose=0.0, visible=0.0, action=1.0)),
+            "heads": Stage(200, replace(QUICK, table=zoo.trunk_frozen(model)), Multitask(pose=0, visible=0, action=1)),
             "all": Stage(40, replace(QUICK, learning_rate=2e-3, schedule_options={"warmup_steps": 5})),
         },
         metrics=(PCK(0.2),),

@@ -31,7 +31,7 @@ from jaxhar.evaluation.metrics import PCK
 from jaxhar.evaluation.results import Published
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
-from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop, nesterov
+from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop, nesterov
 
 PUBLISHED = (Published("accuracy/multi", 0.986, "multi-clip with flips, pose trained on MPII as well (CVPR'18)"),)
 EPOCH = 1258 // 2  # steps; training sequences, two clips a step
@@ -62,7 +62,7 @@ def paper() -> Experiment:
             "pose": Stage(150_000, data={"stills": {"mpii": 18, "penn": 6}, "clips": {}}),
             "heads": Stage(
                 75 * EPOCH,
-                replace(sgd, table=TRUNK_FROZEN, schedule_options=later),
+                replace(sgd, table=zoo.trunk_frozen(model), schedule_options=later),
                 Multitask(pose=0.0, visible=0.0, action=1.0),
             ),
             "all": Stage(5 * EPOCH, replace(sgd, learning_rate=2e-5)),
@@ -150,7 +150,7 @@ def demo() -> Experiment:
             "pose": Stage(1200, data={"stills_per_batch": 72, "clips_per_batch": 0}),
             "heads": Stage(
                 300,
-                replace(quick, table=TRUNK_FROZEN),
+                replace(quick, table=zoo.trunk_frozen(model)),
                 Multitask(pose=0.0, visible=0.0, action=1.0),
                 {"stills_per_batch": 0, "clips_per_batch": 8},
             ),

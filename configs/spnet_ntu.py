@@ -23,7 +23,7 @@ from jaxhar.data.ntu.settings import NTU
 from jaxhar.evaluation.metrics import PCK
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
-from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, nesterov
+from jaxhar.training.optim import QUICK, Optimizer, nesterov
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.1)
 EPOCH = 40_091 // 4  # steps; clips of the training subjects, four a step
@@ -59,7 +59,7 @@ def paper() -> Experiment:
         stages={
             "heads": Stage(
                 20 * EPOCH,
-                Optimizer(nesterov, learning_rate=0.01, table=TRUNK_FROZEN),
+                Optimizer(nesterov, learning_rate=0.01, table=zoo.trunk_frozen(model)),
                 ACTION_ONLY,
                 {"stills_per_batch": 0},
             ),
@@ -99,7 +99,7 @@ def demo() -> Experiment:
         optimizer=QUICK,
         train=Train(steps=None, checkpoint_every=200),
         stages={
-            "heads": Stage(60, replace(QUICK, table=TRUNK_FROZEN), ACTION_ONLY, {"stills_per_batch": 0}),
+            "heads": Stage(60, replace(QUICK, table=zoo.trunk_frozen(model)), ACTION_ONLY, {"stills_per_batch": 0}),
             "all": Stage(400),
         },
         metrics=(PCK(0.2),),

@@ -26,7 +26,7 @@ from jaxhar.data.penn.settings import Penn
 from jaxhar.evaluation.metrics import PCK
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
-from jaxhar.training.optim import QUICK, TRUNK_FROZEN, Optimizer, keras_rmsprop
+from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.01)
 EPOCH = 22_246 // 6  # steps
@@ -57,7 +57,7 @@ def paper() -> Experiment:
         ),
         train=Train(steps=None, eval_every=EPOCH, checkpoint_every=500),
         stages={
-            "heads": Stage(2 * EPOCH, replace(rmsprop, table=TRUNK_FROZEN), ACTION_ONLY, {"stills": {}}),
+            "heads": Stage(2 * EPOCH, replace(rmsprop, table=zoo.trunk_frozen(model)), ACTION_ONLY, {"stills": {}}),
             "all": Stage(28 * EPOCH),
         },
         metrics=(PCK(0.2),),
@@ -101,7 +101,7 @@ def demo() -> Experiment:
         optimizer=QUICK,
         train=Train(steps=None, checkpoint_every=200),
         stages={
-            "heads": Stage(60, replace(QUICK, table=TRUNK_FROZEN), ACTION_ONLY, {"stills": {}}),
+            "heads": Stage(60, replace(QUICK, table=zoo.trunk_frozen(model)), ACTION_ONLY, {"stills": {}}),
             "all": Stage(500),
         },
         metrics=(PCK(0.2),),

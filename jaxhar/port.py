@@ -9,9 +9,7 @@ from flax import nnx
 
 from jaxhar.weights.flat import (
     Flat,
-    as_part,
     by_module,
-    compare,
     config_from_json,
     config_to_json,
     fill,
@@ -22,10 +20,10 @@ from jaxhar.weights.flat import (
 )
 from jaxhar.weights.keras.files import load_keras, read_keras, save_keras
 from jaxhar.weights.torch import from_torch, read_torch, to_torch
+from jaxhar.weights.transfer import compare
 
 __all__ = [
     "Flat",
-    "as_part",
     "by_module",
     "compare",
     "config_from_json",

@@ -1,156 +1,90 @@
-"""The networks by name: settings, the authors' release file, published figures."""
+"""The networks by name, in their families. A network of your own joins them with `register`."""
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar.core import classes as actions
-from jaxhar.core.skeleton import PA16, PA17, PA20, Skeleton, of_size
-from jaxhar.host.errors import Usage
-from jaxhar.models.reception import network as reception
-from jaxhar.models.reception.action import ActionNet
-from jaxhar.models.reception.network import Config, PoseNet, Reception
-from jaxhar.models.spnet import network as spnet
-from jaxhar.models.spnet.network import SPNet
+from jaxhar.core import skeleton
+from jaxhar.core.family import Entry, Family
+from jaxhar.core.network import NetworkConfig
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.models.reception import zoo as reception
+from jaxhar.models.spnet import zoo as spnet
 from jaxhar.nn.cost import count
 
-RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
+#: One line a family. `register` adds to them.
+FAMILIES: list[Family] = [
+    reception.FAMILY,
+    spnet.FAMILY,
+]
 
-#: The settings of every family of networks, by the name that stands for it in our files.
-FAMILIES: dict[str, type] = {"reception": reception.Config, "spnet": spnet.Config}
 
+def register(family: Family) -> None:
+    """Adds a family of networks, which every function and command then knows like one of ours.
 
-@dataclass(frozen=True)
-class Entry:
-    """One published network.
+    The same family may come again, from a module that is imported twice, and replaces the earlier one.
 
-    Attributes:
-      config: its settings.
-      skeleton: its joints.
-      actions: names of its action classes; empty for a pose network.
-      release: the authors' weight file: under their releases, or a whole address; "" if they published none.
-      md5: of that file; "" if they give none.
-      published: the figure given for it, with the protocol.
+    Raises:
+      Usage: its name, its class of settings or the name of one of its networks belongs to another family.
     """
+    others = [f for f in FAMILIES if f.name != family.name]
+    if any(f.name == family.name and f.config.__qualname__ != family.config.__qualname__ for f in FAMILIES):
+        raise Usage(f"there is a family named {family.name!r} already: give yours another name")
+    if any(f.config is family.config for f in others):
+        raise Usage(f"the settings {family.config.__name__} belong to another family than {family.name!r} already")
+    taken = [name for name in family.entries if any(name in f.entries for f in others)]
+    if taken:
+        raise Usage(f"there is a network named {taken[0]!r} already: give yours in {family.name!r} another name")
+    FAMILIES[:] = [*others, family]
 
-    config: Any
-    skeleton: Skeleton
-    actions: tuple[str, ...]
-    release: str
-    md5: str
-    published: str
 
-    @property
-    def address(self) -> str:
-        """Where the release file is."""
-        return self.release if "://" in self.release else f"{RELEASES}{self.release}"
+def families() -> tuple[str, ...]:
+    """Names of the families."""
+    return tuple(family.name for family in FAMILIES)
 
-    def labels(self, config: Any) -> tuple[Skeleton, tuple]:
-        """Joints and action names of this network with other settings; numbered where their count differs.
 
-        With several sets of labels there is a tuple of names for each.
-        """
-        joints = self.skeleton if config.num_joints == len(self.skeleton) else of_size(config.num_joints)
-        counts = config.num_actions if isinstance(config.num_actions, tuple) else (config.num_actions or 0,)
-        sets = tuple(
-            self.actions if count == len(self.actions) else tuple(f"class {i}" for i in range(count))
-            for count in counts
+def family(config: Any) -> Family:
+    """The family that settings belong to, by their type.
+
+    Raises:
+      Problem: to none; the message says how a family is added.
+    """
+    found = next((f for f in FAMILIES if f.config is type(config)), None)
+    if found is None:
+        raise Problem(
+            f"{type(config).__module__}.{type(config).__qualname__} are not the settings of a network that is known "
+            f"here: there are the families {', '.join(families())}. Add yours with jaxhar.zoo.register, in a module "
+            "that you name with --import MODULE"
         )
-        return joints, sets if len(sets) > 1 else sets[0]
+    return found
 
 
-_ZOO = {
-    "reception-mpii": Entry(
-        Config(),
-        PA16,
-        (),
-        "v0.1/weights_PE_MPII_cvpr18_19-09-2017.h5",
-        "d6b85ba4b8a3fc9d05c8ad73f763d999",
-        "MPII validation, single crop: 89.1 PCKh@0.5",
-    ),
-    "reception-h36m": Entry(
-        Config(num_joints=17, num_context=0, depth_maps=16),
-        PA17,
-        (),
-        "v0.2/weights_3DPE_H36M_cvpr18_Nov-2017.h5",
-        "af79f83ad939117d4ccc2cf1d4bd37d2",
-        "Human3.6M, S9 and S11, every 64th frame, single crop: 55.1 mm MPJPE",
-    ),
-    "reception-penn": Entry(
-        Config(num_blocks=4, num_frames=16, num_actions=15),
-        PA16,
-        actions.PENN,
-        "v0.3/weights_AR_merge_ep074_26-10-17.h5",
-        "f53f89257077616a79a6c1cd1702d50f",
-        "Penn Action, multi-clip with flips: 98.6 % accuracy (CVPR'18)",
-    ),
-    "reception-ntu": Entry(
-        Config(
-            num_blocks=4,
-            num_joints=20,
-            num_context=0,
-            depth_maps=8,
-            pose_net=PoseNet.V2,
-            num_frames=20,
-            num_actions=60,
-        ),
-        PA20,
-        actions.NTU,
-        "v0.4/weights_AR_merge_NTU_v2.h5",
-        "ff98d70a7f6bc5976cc11c7a5760e8b7",
-        "NTU RGB+D, cross-subject: 85.5 % accuracy (CVPR'18)",
-    ),
-    "spnet-penn": Entry(
-        spnet.Config(
-            num_pyramids=6,
-            action_pyramids=(5, 6),
-            num_frames=8,
-            num_actions=(15,),
-            num_pose_features=160,
-            num_visual_features=160,
-            pose_replica=True,
-        ),
-        PA16,
-        actions.PENN,
-        "https://drive.google.com/uc?id=106yIhqNN-TrI34SX81q2xbU-NczcQj6I",  # weights_mpii+penn_ar_028.hdf5
-        "",
-        "none given with the file",
-    ),
-    "spnet-ntu": Entry(
-        spnet.Config(
-            num_pyramids=2,
-            action_pyramids=(1, 2),
-            num_joints=17,
-            depth_maps=True,
-            num_frames=8,
-            num_actions=(60,),
-            num_pose_features=192,
-            num_visual_features=192,
-        ),
-        PA17,
-        actions.NTU,
-        "https://drive.google.com/uc?id=1I6GftXEkL5nohLA60Vi6faW0rvTZg6Kx",  # weights_3dp+ntu_ar_062.hdf5
-        "",
-        "none given with the file",
-    ),
-    "spnet-pose": Entry(
-        spnet.Config(num_joints=17, depth_maps=True), PA17, (), "", "", "none: no weights were released"
-    ),
-}
+def family_named(name: str) -> Family | None:
+    """A family by its name; None if there is none."""
+    return next((f for f in FAMILIES if f.name == name), None)
+
+
+def _entries() -> Iterator[tuple[str, Family, Entry]]:
+    return ((name, family, entry) for family in FAMILIES for name, entry in family.entries.items())
 
 
 def names() -> tuple[str, ...]:
     """Names of the networks."""
-    return tuple(_ZOO)
+    return tuple(name for name, *_ in _entries())
 
 
 def entry(name: str) -> Entry:
     """All that is known of a network; Usage lists the names if there is no such one."""
-    if name not in _ZOO:
-        raise Usage(f"no network is named {name!r}; there are: {', '.join(_ZOO)}")
-    return _ZOO[name]
+    found = next((entry for known, _, entry in _entries() if known == name), None)
+    if found is None:
+        raise Usage(f"no network is named {name!r}; there are: {', '.join(names())}")
+    return found
 
 
 def config(name: str) -> Any:
@@ -159,33 +93,59 @@ def config(name: str) -> Any:
 
 
 def tiny(name: str) -> Any:
-    """Settings of a network of the same kind, narrow and shallow, for images of 64 pixels; for tests."""
+    """Settings of a network of the same kind that is small enough for tests."""
     full = config(name)
-    return replace(full, **full.TINY)
+    return replace(full, **family(full).tiny)
+
+
+def labels(entry: Entry, config: NetworkConfig) -> tuple[Skeleton | None, tuple]:
+    """Joints and action names of a network with other settings than its own; numbered where their count differs.
+
+    Other joints are looked for among the layouts of its family. With several sets of labels there is a tuple of names
+    for each.
+    """
+    joints, layouts = entry.skeleton, family(config).skeletons
+    if config.pose_shape is not None and (joints is None or len(joints) != config.pose_shape[0]):
+        joints = skeleton.of_size(config.pose_shape[0], layouts)
+    sets = tuple(
+        entry.actions if count == len(entry.actions) else tuple(f"class {i}" for i in range(count))
+        for count in config.classes
+    )
+    return joints, sets[0] if len(sets) == 1 else sets
+
+
+def trunk_frozen(config: NetworkConfig) -> tuple[tuple[str, float], ...]:
+    """`Optimizer.table` by which the trunk of a network keeps its weights and running statistics.
+
+    For deephar's networks that is the pose network, with the copies of its maps that action blocks see.
+
+    Raises:
+      Problem: networks of this family have no such part.
+    """
+    trunk = family(config).trunk
+    if not trunk:
+        raise Problem(f"networks of the family {family(config).name} have no trunk of their own that could be frozen")
+    return ((rf"{re.escape(trunk)}\..*", 0.0), (".*", 1.0))
 
 
 def create(config: Any, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
     """A network with fresh weights, in training mode.
 
     Args:
-      config: its settings, of one of the `FAMILIES`; action heads come with `num_actions`.
+      config: its settings, of one of the families.
       rngs: seeds of the weights; seed 0 if absent.
       dtype: type of the arithmetic. Weights, statistics, soft-argmax and logits stay float32.
+
+    Raises:
+      Problem: the settings belong to no family.
     """
-    return _BUILDERS[type(config)](config, dtype=dtype, rngs=rngs or nnx.Rngs(0))
+    return family(config).build(config, dtype=dtype, rngs=rngs or nnx.Rngs(0))
 
 
-def _reception(config: Config, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
-    pose = Reception(config, dtype=dtype, rngs=rngs)
-    return pose if config.num_actions is None else ActionNet(pose, dtype=dtype, rngs=rngs)
-
-
-_BUILDERS: dict[type, Any] = {reception.Config: _reception, spnet.Config: SPNet}
-
-
-def multiply_adds(config) -> int:
+def multiply_adds(config: NetworkConfig) -> int:
     """Multiply-adds of one evaluation of a network on one image, or on one clip of its length."""
     model = nnx.eval_shape(lambda: create(config))
     model.eval()
     graphdef, state = nnx.split(model)
-    return count(lambda state, batch: nnx.merge(graphdef, state)(batch), state, config.inputs(1))
+    batch = config.inputs(1)
+    return count(lambda state, batch: nnx.merge(graphdef, state)(batch), state, batch)

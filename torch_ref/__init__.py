@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,39 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from torch_ref import reception, spnet
-from torch_ref.action import ActionNet
 from torch_ref.onnx import save_onnx as save_onnx
-from torch_ref.reception import Config, Reception
-from torch_ref.spnet import SPNet
 
-_ZOO: dict[str, reception.Config | spnet.Config] = {
-    "reception-mpii": Config(),
-    "reception-h36m": Config(num_joints=17, num_context=0, depth_maps=16),
-    "reception-penn": Config(num_blocks=4, num_frames=16, num_actions=15),
-    "reception-ntu": Config(
-        num_blocks=4, num_joints=20, num_context=0, depth_maps=8, pose_net="v2", num_frames=20, num_actions=60
-    ),
-    "spnet-penn": spnet.Config(
-        num_pyramids=6,
-        action_pyramids=(5, 6),
-        num_frames=8,
-        num_actions=(15,),
-        num_pose_features=160,
-        num_visual_features=160,
-        pose_replica=True,
-    ),
-    "spnet-ntu": spnet.Config(
-        num_pyramids=2,
-        action_pyramids=(1, 2),
-        num_joints=17,
-        depth_maps=True,
-        num_frames=8,
-        num_actions=(60,),
-        num_pose_features=192,
-        num_visual_features=192,
-    ),
-    "spnet-pose": spnet.Config(num_joints=17, depth_maps=True),
-}
+#: One line a family: a module with the settings of its networks by name, `ZOO`, and `build`, which makes one of them.
+_FAMILIES: tuple[ModuleType, ...] = (
+    reception,
+    spnet,
+)
 
 
 def create(name: str, **overrides) -> nn.Module:
@@ -56,13 +31,11 @@ def create(name: str, **overrides) -> nn.Module:
     Raises:
       ValueError: no network has that name.
     """
-    if name not in _ZOO:
-        raise ValueError(f"no network is named {name!r}; there are: {', '.join(_ZOO)}")
-    config = replace(_ZOO[name], **overrides)
-    if isinstance(config, spnet.Config):
-        return SPNet(config)
-    pose = Reception(config)
-    return pose if config.num_actions is None else ActionNet(pose)
+    for family in _FAMILIES:
+        if name in family.ZOO:
+            return family.build(replace(family.ZOO[name], **overrides))
+    names = ", ".join(name for family in _FAMILIES for name in family.ZOO)
+    raise ValueError(f"no network is named {name!r}; there are: {names}")
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_ref.action import ActionNet
 from torch_ref.heatmaps import decode, decode_volume
 from torch_ref.layers import Conv, ConvNorm, SeparableNorm, SeparableResidual, max_pool, upsample_to
 
@@ -170,3 +171,20 @@ class Reception(nn.Module):
             "pose": torch.stack([pose.unflatten(0, clips) for pose, _ in blocks]),
             "visible": torch.stack([visible.unflatten(0, clips) for _, visible in blocks]),
         }
+
+
+def build(config: Config) -> nn.Module:
+    """A pose network, with action heads where the settings have classes."""
+    pose = Reception(config)
+    return pose if config.num_actions is None else ActionNet(pose)
+
+
+#: The networks by the names of jaxhar.zoo.
+ZOO = {
+    "reception-mpii": Config(),
+    "reception-h36m": Config(num_joints=17, num_context=0, depth_maps=16),
+    "reception-penn": Config(num_blocks=4, num_frames=16, num_actions=15),
+    "reception-ntu": Config(
+        num_blocks=4, num_joints=20, num_context=0, depth_maps=8, pose_net="v2", num_frames=20, num_actions=60
+    ),
+}

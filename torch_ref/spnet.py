@@ -277,3 +277,30 @@ class SPNet(nn.Module):
         if action and sights:
             preds["action"] = self.recognise(sights)
         return preds
+
+
+build = SPNet
+
+#: The networks by the names of jaxhar.zoo.
+ZOO = {
+    "spnet-penn": Config(
+        num_pyramids=6,
+        action_pyramids=(5, 6),
+        num_frames=8,
+        num_actions=(15,),
+        num_pose_features=160,
+        num_visual_features=160,
+        pose_replica=True,
+    ),
+    "spnet-ntu": Config(
+        num_pyramids=2,
+        action_pyramids=(1, 2),
+        num_joints=17,
+        depth_maps=True,
+        num_frames=8,
+        num_actions=(60,),
+        num_pose_features=192,
+        num_visual_features=192,
+    ),
+    "spnet-pose": Config(num_joints=17, depth_maps=True),
+}

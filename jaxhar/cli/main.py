@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
+from jaxhar.host import user_modules
 from jaxhar.host.errors import guard
 
 #: Command -> what it does; the module of its name has `add_arguments` and `main`.
@@ -45,14 +46,22 @@ class _Command(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Parse a command line, run it, return its exit code: 0, 1 for a problem outside, 2 for wrong usage."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    return guard(lambda: args.run(args), debug=args.debug)
+    argv = list(sys.argv[1:] if argv is None else argv)
+
+    def run() -> int | None:
+        rest, modules = user_modules.take_option(argv)
+        user_modules.load(modules)
+        args = _parser().parse_args(rest)
+        return args.run(args)
+
+    return guard(run, debug="--debug" in argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Command(prog="jaxhar", description="Human pose estimation and action recognition.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    # `main` has taken it out already, wherever it stands; here it is for the help.
+    parser.add_argument("--import", action="append", metavar="MODULE", help=user_modules.HELP)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, what in _COMMANDS.items():
         commands.add_parser(name, help=what).learn = partial(_learn, name)

@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxhar import zoo
+from jaxhar.core.family import Entry
+from jaxhar.core.network import clip_length, frame_size
 from jaxhar.weights.flat import shapes
-from jaxhar.zoo import Entry, multiply_adds
+from jaxhar.zoo import multiply_adds
 
 #: network -> weights and multiply-adds (of one image or clip). Counting takes a second each; the test counts again.
 COUNTED = {
@@ -22,7 +24,8 @@ COUNTED = {
     "spnet-pose": (21_801_472, 7_154_890_752),
 }
 
-
+#: What the addresses of most weight files begin with; the table leaves it out.
+RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 #: Columns of the screen that the tables need.
 WIDTH = 120
 
@@ -36,12 +39,12 @@ def counts(name: str) -> tuple[int, int]:
     return sum(math.prod(shape) for shape in shapes(config).values()), multiply_adds(config)
 
 
-def predicts(entry: "Entry") -> tuple[str, str, str]:
+def predicts(entry: Entry) -> tuple[str, str, str]:
     """What a network gives and from what: joints, action classes, frames of a clip; "" where it has none."""
     config = entry.config
-    heads = config.num_actions if isinstance(config.num_actions, tuple) else (config.num_actions or 0,)
-    joints = f"{len(entry.skeleton)} in {getattr(config, 'dims', 2)}-D"
-    return joints, " + ".join(f"{n}" for n in heads if n), f"{config.num_frames or ''}"
+    joints = "{} in {}-D".format(*config.pose_shape) if config.pose_shape else ""
+    length = clip_length(config) if "frames" in config.reads else 1
+    return joints, " + ".join(f"{n}" for n in config.classes), f"{length if length > 1 else ''}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
     console.print("`jaxhar zoo NAME` shows everything about one network, `jaxhar weights NAME` fetches its weights.")
 
 
-def _tables(entries: "dict[str, Entry]"):
+def _tables(entries: dict[str, Entry]):
     """Two tables: the networks, and their files."""
 
     networks = Table("network", "joints", "actions", "frames", "parameters", "multiply-adds", "published")
@@ -72,28 +75,34 @@ def _tables(entries: "dict[str, Entry]"):
         weights, cost = counts(name)
         size = f"{weights / 1e6:.1f} M", f"{cost / 1e9:.1f} G"
         networks.add_row(name, *predicts(entry), *size, entry.published)
-        files.add_row(name, entry.release or "not published", entry.md5 or ("none given" if entry.release else ""))
+        release = entry.release.removeprefix(RELEASES)
+        files.add_row(name, release or "not published", entry.md5 or ("none given" if entry.release else ""))
     files.columns[1].overflow = "fold"
     return networks, files
 
 
-def _page(name: str, entry: "Entry"):
+def _page(name: str, entry: Entry):
     """Everything about one network."""
 
     weights, cost = counts(name)
     page = Table("", name)
-    side, length = entry.config.image_size, entry.config.num_frames
-    joints, actions, _ = predicts(entry)
+    joints, actions, length = predicts(entry)
+    reads = ", ".join(key for key in entry.config.reads if key != "frames")
+    if "frames" in entry.config.reads:
+        height, width = frame_size(entry.config)
+        images = f"{f'clips of {length} images' if length else 'single images'} of {width} x {height}"
+        reads = ", ".join(filter(None, (images, reads)))
     rows = {
-        "looks at": f"{f'clips of {length} images' if length else 'single images'} of {side} x {side}",
-        "joints": f"{joints}: {', '.join(entry.skeleton.joints)}",
-        "actions": actions and f"{actions}: {', '.join(entry.actions)}",
+        "looks at": reads,
+        "predicts": ", ".join(entry.config.predicts),
+        "joints": entry.skeleton and f"{joints or len(entry.skeleton)}: {', '.join(entry.skeleton.joints)}",
+        "actions": actions and ": ".join(filter(None, (actions, ", ".join(entry.actions)))),
         "parameters": f"{weights:,}, running statistics included",
         "multiply-adds": f"{cost:,} for one {'clip' if length else 'image'}",
         "published": entry.published,
-        "authors' file": entry.address if entry.release else "not published",
+        "authors' file": entry.release or "not published",
         "md5": entry.md5 or ("none given" if entry.release else ""),
-        "settings": ", ".join(f"{f.name}={getattr(entry.config, f.name)}" for f in dataclasses.fields(entry.config)),
+        "settings": ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(entry.config).items()),
     }
     for what, value in rows.items():
         if value:

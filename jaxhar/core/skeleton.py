@@ -1,5 +1,6 @@
 """Joint layouts as data. Flip partners, limbs and maps between layouts are derived from the joint names."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -138,7 +139,6 @@ NTU = Skeleton(
 )
 
 _ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M)}
-_BY_COUNT = {len(s): s for s in (PENN, PA16, PA17, PA20, PA21)}
 
 
 def get(name: str) -> Skeleton:
@@ -148,6 +148,12 @@ def get(name: str) -> Skeleton:
     return _ALL[name]
 
 
-def of_size(num_joints: int) -> Skeleton:
-    """The networks' layout with that many joints; one of unnamed, unconnected joints where there is none."""
-    return _BY_COUNT.get(num_joints) or Skeleton(f"{num_joints}j", tuple(f"joint{i}" for i in range(num_joints)))
+def of_size(num_joints: int, among: Iterable[Skeleton]) -> Skeleton:
+    """The first layout with that many joints; one of numbered, unconnected joints where there is none.
+
+    Args:
+      num_joints: J.
+      among: the layouts of one family of networks; the number of joints alone does not tell a layout.
+    """
+    numbered = Skeleton(f"{num_joints}j", tuple(f"joint{i}" for i in range(num_joints)))
+    return next((s for s in among if len(s) == num_joints), numbered)

@@ -124,7 +124,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
             schedule=optax.warmup_cosine_decay_schedule,
             schedule_options={"warmup_steps": min(20, settings.steps // 2)},
             clip_norm=10.0,
-            table=optim.TRUNK_FROZEN,
+            table=zoo.trunk_frozen(model),
         ),
         train=Train(steps=settings.steps, seed=settings.seed, checkpoint_every=100),
         init_from=str(weights),

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import difflib
 import enum
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -43,16 +44,63 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def check_same(saved: Mapping[str, str], now: Mapping[str, str], workdir: str, option: str = "--workdir") -> None:
-    """Raises Problem with the differences between two `flatten`ed configurations of one run in `workdir`."""
-    names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
+def defaults(value: Any, prefix: str = "") -> dict[str, str]:
+    """Dotted name -> printed default of every setting in nested dataclasses that has one, as `flatten` names them."""
+    found: dict[str, str] = {}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for f in dataclasses.fields(value):
+            name = f"{prefix}.{f.name}" if prefix else f.name
+            if f.metadata.get("free"):
+                continue
+            if f.default is not dataclasses.MISSING:
+                found |= flatten(f.default, name)
+            elif f.default_factory is not dataclasses.MISSING:
+                found |= flatten(f.default_factory(), name)
+            found |= defaults(getattr(value, f.name), name)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            found |= defaults(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def check_same(
+    saved: Mapping[str, str],
+    now: Mapping[str, str],
+    workdir: str,
+    option: str = "--workdir",
+    defaults: Mapping[str, str] | None = None,
+) -> None:
+    """Raises Problem with the differences between two `flatten`ed configurations of one run in `workdir`.
+
+    Functions are compared by their names without the modules, which move between versions. A setting that an older
+    version did not have counts as its default there.
+
+    Args:
+      saved, now: the configurations.
+      workdir: of the run.
+      option: how another one is named.
+      defaults: of the settings of `now`.
+    """
+    before = {**(defaults or {}), **saved}
+    names = [
+        name
+        for name in sorted(saved.keys() | now.keys())
+        if _without_modules(before.get(name)) != _without_modules(now.get(name))
+    ]
     if names:
-        changes = "; ".join(f"{n} was {saved.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
+        changes = "; ".join(f"{n} was {before.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
         more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
         raise Problem(
             f"{workdir} holds a run with other settings ({changes}{more}); use the same ones to go on, "
             f"or another {option}"
         )
+
+
+def _without_modules(text: str | None) -> str | None:
+    """A printed value; of a function, or a call of one, only the last part of every dotted name."""
+    if text is None or not re.match(r"[A-Za-z_]\w*\.[A-Za-z_]", text):
+        return text
+    return re.sub(r"(^|[(=,] ?)(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", r"\1", text)
 
 
 def _describe(value: Any) -> str:

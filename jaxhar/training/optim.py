@@ -180,9 +180,6 @@ def _add_decay(decays: Mapping[str, float], factor: Callable[[Any], Any]) -> opt
     return optax.GradientTransformation(lambda _: optax.ScaleByScheduleState(count=jnp.int32(0)), update)
 
 
-#: `Optimizer.table` by which the pose network, with the copies of its maps that action blocks see, keeps its weights
-#: and running statistics.
-TRUNK_FROZEN = ((r"pose\..*", 0.0), (".*", 1.0))
 #: Brings a narrow network far in a few hundred steps, as in the demos.
 QUICK = Optimizer(
     muon,

@@ -38,12 +38,12 @@ MODEL_PREFIX = "model/"
 
 @dataclass(frozen=True)
 class Meta:
-    """What a model was trained for: its joints, its action classes (none for a pose network), its settings.
+    """What a model was trained for: its joints (None if it has none), its action classes (() if none), its settings.
 
     With several sets of action labels there is a tuple of names for each.
     """
 
-    skeleton: Skeleton
+    skeleton: Skeleton | None
     actions: tuple
     config: Any
 
@@ -65,11 +65,11 @@ class Saved:
     figure: float | None = None
 
 
-def describe(config: Any, skeleton: Skeleton, actions: tuple[str, ...]) -> dict[str, Any]:
+def describe(config: Any, skeleton: Skeleton | None, actions: tuple) -> dict[str, Any]:
     """JSON-able description of a model; `load_model` makes a `Meta` of it again."""
     return {
         "config": json.loads(config_to_json(config)),
-        "skeleton": {"name": skeleton.name, "joints": list(skeleton.joints)},
+        "skeleton": None if skeleton is None else {"name": skeleton.name, "joints": list(skeleton.joints)},
         "actions": list(actions),
     }
 
@@ -172,8 +172,8 @@ def _first_intact(folder: Path, steps: list[int]) -> tuple[Saved | None, list[in
     return None, damaged
 
 
-def save_model(path: Path, model: nnx.Module, skeleton: Skeleton, actions: tuple[str, ...]) -> None:
-    """Writes a model with its settings, joints and action names.
+def save_model(path: Path, model: nnx.Module, skeleton: Skeleton | None, actions: tuple) -> None:
+    """Writes a model with its settings, its joints (None for no joints) and its action names.
 
     Args:
       path: a folder to make (or an earlier model folder to replace), or a file name ending in .safetensors.
@@ -247,7 +247,8 @@ def _model_arrays(arrays: Flat) -> Flat:
 
 def _meta(description: dict[str, Any], source: str) -> Meta:
     try:
-        layout = Skeleton(description["skeleton"]["name"], tuple(description["skeleton"]["joints"]))
+        joints = description["skeleton"]
+        layout = None if joints is None else Skeleton(joints["name"], tuple(joints["joints"]))
         config = config_from_json(json.dumps(description["config"]), source)
         actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # one list a set
         return Meta(layout, actions, config)
@@ -256,7 +257,6 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
 
 
 def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
-
     flat = {name: np.asarray(array, order="C") for name, array in flat.items()}
     text = json.dumps({**description, "crc32": {name: _crc(array) for name, array in flat.items()}})
     header = {"jaxhar": text, "crc32": str(zlib.crc32(text.encode()))}
@@ -280,7 +280,6 @@ def _read_weights(path: Path) -> tuple[Flat, dict[str, Any]]:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-
     try:
         with safe_open(path, "np") as file:
             header = file.metadata() or {}

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -14,6 +14,8 @@ from flax import nnx
 
 from jaxhar import zoo
 from jaxhar.host.errors import Problem
+from jaxhar.weights import transfer
+from jaxhar.weights.transfer import compare
 
 Flat = dict[str, np.ndarray]
 
@@ -29,19 +31,25 @@ def flatten(state: nnx.State) -> Flat:
 
 
 def to_flat(model: nnx.Module) -> Flat:
-    """Every weight and running statistic of a network by its dotted path."""
-    return flatten(nnx.state(model))
+    """Every weight and running statistic of a network by its dotted path; no state of random number generators."""
+    return flatten(nnx.state(model, nnx.Not(nnx.RngState)))
 
 
 @cache
-def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
-    """A network without its numbers, which takes half a second to make."""
-    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)))
+def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    """A network without its numbers, which takes half a second to make: structure, random generators, the rest."""
+    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)), nnx.RngState, ...)
 
 
 def shapes(config) -> dict[str, tuple[int, ...]]:
     """The shape of every leaf of a network by its dotted path, without making the network."""
-    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[1])).items()}
+    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[2])).items()}
+
+
+@cache
+def _random(config) -> frozenset[str]:
+    """The dotted paths of the states of random number generators in a network."""
+    return frozenset(_by_path(nnx.to_pure_dict(_abstract(config)[1])))
 
 
 def from_flat(
@@ -59,15 +67,18 @@ def from_flat(
     Raises:
       Problem: leaves are missing, left over or of another shape; the message lists them.
     """
+    flat = {name: array for name, array in flat.items() if name not in _random(config)}
     complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
     if complaints:
         raise Problem(misfit(source, complaints))
-    graphdef, state = _abstract(config, dtype)
+    graphdef, random, state = _abstract(config, dtype)
     state = jax.tree.map(lambda leaf: leaf, state)  # a copy
     abstract = nnx.to_pure_dict(state)
     tree = jax.tree.structure(abstract)
     nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jnp.asarray(flat[n]) for n in _by_path(abstract)]))
-    model = nnx.merge(graphdef, state)
+    if _random(config):
+        random = nnx.state(zoo.create(config, dtype=dtype), nnx.RngState)
+    model = nnx.merge(graphdef, random, state)
     model.eval()
     return model
 
@@ -76,7 +87,7 @@ def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, l
     """A network with those of the given weights that fit it, in evaluation mode; the others are fresh.
 
     Args:
-      flat: any leaves, by the names of the network or by those of its pose part alone.
+      flat: any leaves, by the names of the network or by those that its family's `transfer` renames.
       config: the network's settings.
       source: what to call the weights in an error.
 
@@ -86,20 +97,11 @@ def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, l
     Raises:
       Problem: not one leaf fits.
     """
-    wanted = shapes(config)
-    flat = as_part(flat, wanted)
-    fitting = {name: array for name, array in flat.items() if wanted.get(name) == array.shape}
+    flat = {name: array for name, array in flat.items() if name not in _random(config)}
+    fitting, fresh, unused = transfer.apply(transfer.whatever_fits(zoo.family(config).transfer), flat, shapes(config))
     if not fitting:
         raise Problem(f"{source} have no leaf of the network: is it the file of another network?")
-    unused = [f"{name} {array.shape}" for name, array in flat.items() if name not in fitting]
-    fresh = [name for name in wanted if name not in fitting]
     return from_flat(to_flat(zoo.create(config)) | fitting, config, source), fresh, unused
-
-
-def as_part(given: Mapping[str, Any], wanted: Container[str]) -> dict[str, Any]:
-    """Leaves of a pose network under the names they have inside an action network, if only those are wanted."""
-    inside = {f"pose.{name}": value for name, value in given.items()}
-    return inside if any(n in wanted for n in inside) and not any(n in wanted for n in given) else dict(given)
 
 
 def by_module(names: Sequence[str], every: Iterable[str]) -> list[str]:
@@ -117,28 +119,14 @@ def _modules_above(names: Iterable[str]) -> list[str]:
     return [".".join(parts[:i]) for parts in (name.split(".") for name in names) for i in range(1, len(parts))]
 
 
-def compare(given: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
-    """What keeps shapes by name from being the wanted ones; empty if nothing does."""
-    complaints = [f"missing: {name}" for name in wanted if name not in given]
-    complaints += [f"left over: {name}" for name in given if name not in wanted]
-    complaints += [
-        f"wrong shape: {name} is {given[name]}, expected {shape}"
-        for name, shape in wanted.items()
-        if name in given and given[name] != shape
-    ]
-    return complaints
-
-
 def misfit(source: str, complaints: list[str]) -> str:
     shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
     return f"{source} do not fit the network: {shown}. Is it the file of another network, or of other settings?"
 
 
 def config_to_json(config) -> str:
-    """Settings of a network, and the name of its family, as JSON text."""
-    families = {kind: name for name, kind in zoo.FAMILIES.items()}
-    family = families.get(type(config), type(config).__name__)
-    return json.dumps({"family": family, **asdict(config)}, indent=2)
+    """Settings of a network, and the name of its family, as JSON text; Problem if it is of no family."""
+    return json.dumps({"family": zoo.family(config).name, **asdict(config)}, indent=2)
 
 
 def config_from_json(text: str, source: str):
@@ -149,8 +137,18 @@ def config_from_json(text: str, source: str):
     """
     try:
         settings = json.loads(text)
-        return zoo.FAMILIES[settings.pop("family", "reception")](**settings)
-    except KeyError as error:
-        raise Problem(f"{source}: it is of the family of networks {error}, which is not known here") from error
+        name = settings.pop("family", "reception")
+        family = zoo.family_named(name)
+        if family is None:
+            raise Problem(
+                f"{source}: it is of the family of networks {name!r}, which is not known here; there are "
+                f"{', '.join(zoo.families())}, and --import MODULE adds a family of your own"
+            )
+        return family.config(**{name: _tuples(value) for name, value in settings.items()})
     except (AttributeError, TypeError, ValueError) as error:
         raise Problem(f"{source}: the network's settings in it cannot be read: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """A JSON value with tuples in place of lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

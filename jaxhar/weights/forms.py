@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxhar import zoo
+from jaxhar.core.family import Entry
+from jaxhar.core.network import NetworkConfig
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.host.files import replacing
 from jaxhar.host.settings import override
 from jaxhar.weights import checkpoint, keras
 from jaxhar.weights.checkpoint import Meta
 from jaxhar.weights.flat import by_module, fill, from_flat, shapes, to_flat
 from jaxhar.weights.keras.files import read_keras, save_keras
-from jaxhar.weights.torch import load_pth, read_torch, to_torch, twin
-from jaxhar.zoo import Entry
+from jaxhar.weights.torch import load_pth, read_torch, save_pth, to_torch
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Loaded:
     """
 
     model: Any
-    meta: "Meta"
+    meta: Meta
     notes: tuple[str, ...] = ()
 
 
@@ -76,7 +76,7 @@ def load(
         flat, complaints = read_keras(source, config)
     else:
         flat, complaints = read_torch(load_pth(source), config)
-    meta = checkpoint.Meta(*entry.labels(config), config)
+    meta = checkpoint.Meta(*zoo.labels(entry, config), config)
     if not partial:
         return Loaded(from_flat(flat, config, words, complaints), meta)
     model, fresh, unused = fill(flat, config, words)
@@ -85,7 +85,7 @@ def load(
     return Loaded(model, meta, (_listed("left at its initial value", fresh), _listed("not used", unused)))
 
 
-def _infer(source: Path, kind: str) -> "tuple[Any, Entry]":
+def _infer(source: Path, kind: str) -> tuple[NetworkConfig, Entry]:
     """Settings read off the names and shapes in a file, and the network of the zoo with their labels.
 
     Raises:
@@ -100,9 +100,10 @@ def _infer(source: Path, kind: str) -> "tuple[Any, Entry]":
         config = keras.infer_config(groups)
     except Problem as error:
         raise problem from error
-    family = [zoo.entry(name) for name in zoo.names() if type(zoo.config(name)) is type(config)]
-    labels = ("num_actions", "num_joints")
-    return config, max(family, key=lambda e: [getattr(e.config, n) == getattr(config, n) for n in labels])
+    entries = zoo.family(config).entries.values()
+    return config, max(
+        entries, key=lambda e: (e.config.classes == config.classes, e.config.pose_shape == config.pose_shape)
+    )
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
@@ -110,7 +111,7 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 
 def save(loaded: Loaded, out: Path) -> None:
-    """Write a network: .h5 or .hdf5 for the authors' code, .pth or .pt for the twin, .safetensors, else a folder.
+    """Write a network: a Keras .h5 or .hdf5, a PyTorch state dict .pth or .pt, a .safetensors, else a folder.
 
     Raises:
       Problem: it cannot be written.
@@ -122,12 +123,8 @@ def save(loaded: Loaded, out: Path) -> None:
     flat = to_flat(loaded.model)
     if out.suffix in (".h5", ".hdf5"):
         save_keras(out, flat, loaded.meta.config)
-        return
-    with replacing(out) as temporary:
-        try:
-            twin().save(to_torch(flat), temporary)
-        except RuntimeError as error:  # what the writer in C++ makes of an OSError
-            raise Problem(f"cannot write {out}: {error}") from error
+    else:
+        save_pth(to_torch(flat, loaded.meta.config), out)
 
 
 def file_kind(path: Path) -> str:

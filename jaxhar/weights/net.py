@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxhar.host.errors import Problem
-from jaxhar.weights.flat import as_part, compare
+from jaxhar.core.family import Transfer
+from jaxhar.weights.transfer import apply
 
 Flat = dict[str, jax.Array]
 
@@ -38,24 +38,25 @@ class Net:
                 module.use_running_average = True
         return Net(model)
 
-    def load(self, arrays: Mapping[str, np.ndarray], source: str, partial: bool = False) -> list[str]:
+    def load(self, arrays: Mapping[str, np.ndarray], source: str, transfer: Transfer = Transfer()) -> list[str]:
         """Takes over weights and running statistics by dotted path, not the state of random number generators.
 
-        Problem unless names and shapes are exactly the network's; with `partial` only those of its pose part must be,
-        and of the rest is taken what fits. Returns the names that keep their values.
+        Args:
+          arrays: the weights.
+          source: what to call them in an error.
+          transfer: what maps where and what may stay as it is; without one, names and shapes must be the network's.
+
+        Returns:
+          the paths that keep their values.
+
+        Raises:
+          Problem: a weight is missing, left over or of another shape that `transfer` does not excuse.
         """
-        arrays = as_part(arrays, self._places) if partial else arrays
         arrays = {name: array for name, array in arrays.items() if name not in self._random}
         own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
-        if partial:
-            shapes = {name: array.shape for name, array in own.items()}
-            arrays = {n: a for n, a in arrays.items() if n.startswith("pose.") or shapes.get(n) == a.shape}
-        fresh = [name for name in own if partial and name not in arrays and not name.startswith("pose.")]
-        wanted = {name: array.shape for name, array in own.items() if name not in fresh}
-        complaints = compare({n: a.shape for n, a in arrays.items()}, wanted)
-        if complaints:
-            raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
-        for name, array in arrays.items():
+        shapes = {name: array.shape for name, array in own.items()}
+        taken, fresh, _ = apply(transfer, arrays, shapes, source)
+        for name, array in taken.items():
             (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, own[name].dtype)
         return fresh
 

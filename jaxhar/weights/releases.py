@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from jaxhar.core.family import Entry
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.weights import forms as convert
 from jaxhar.weights.forms import Loaded
-from jaxhar.zoo import Entry
 
 
-def find(name: str, entry: "Entry", given: Path | None, progress: bool = True) -> Path:
+def find(name: str, entry: Entry, given: Path | None, progress: bool = True) -> Path:
     """The release file of a network, on this machine.
 
     Args:
@@ -25,7 +25,7 @@ def find(name: str, entry: "Entry", given: Path | None, progress: bool = True) -
         raise Usage(f"the authors published no weights for {name}; `jaxhar port` takes a file of your own")
     if given is not None:
         if not given.is_file():
-            raise Problem(f"{given}: there is no such file; the release file is at {entry.address}")
+            raise Problem(f"{given}: there is no such file; the release file is at {entry.release}")
         if not entry.md5:
             print(f"{given}: sha256 {download.digest(given, 'sha256')} (the authors give no checksum to compare with)")
         elif (found := download.digest(given, "md5")) != entry.md5:
@@ -36,13 +36,13 @@ def find(name: str, entry: "Entry", given: Path | None, progress: bool = True) -
         return given
     if not entry.md5:
         raise Usage(
-            f"the file of {name} lies on a file-sharing site, without a checksum: fetch {entry.address} by hand and "
+            f"the file of {name} lies on a file-sharing site, without a checksum: fetch {entry.release} by hand and "
             "name it with --from"
         )
-    return download.fetch(entry.address, entry.md5, progress=progress)
+    return download.fetch(entry.release, entry.md5, progress=progress)
 
 
-def load(path: Path, name: str, entry: "Entry") -> "Loaded":
+def load(path: Path, name: str, entry: Entry) -> Loaded:
     """The network in a release file; where the zoo's settings do not fit, with those read off the file.
 
     The authors replaced files on the file-sharing site without a word about the settings they were written with.

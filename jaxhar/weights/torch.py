@@ -1,22 +1,48 @@
-"""Weights of the PyTorch twin: names, layouts, and access to PyTorch itself."""
+"""Weights as PyTorch state dicts: names and layouts by the family's table, and access to PyTorch itself."""
 
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import prod
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
+from jaxhar import zoo
+from jaxhar.core.family import LAYERS, Kind, Rule
 from jaxhar.host.errors import Problem
+from jaxhar.host.files import replacing
 from jaxhar.weights.flat import Flat, misfit, shapes
 
-_TORCH_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+#: Kinds whose last two axes come first in PyTorch, in the other order: the axes of their kernels by name.
+_KERNELS = {Kind.CONV: "(..., in, out)", Kind.DECONV: "(..., out, in)", Kind.LINEAR: "(in, out)"}
 
 
-def to_torch(flat: Flat) -> Flat:
-    """Our flat weights -> the twin's state dict, as numpy arrays."""
-    return {_torch_name(name): _torch_layout(name, array) for name, array in flat.items()}
+def to_torch(flat: Flat, config=None) -> Flat:
+    """Our flat weights -> a PyTorch state dict, as numpy arrays.
+
+    Args:
+      flat: weights by dotted path.
+      config: settings of the network, whose family names the weights; None: as the layers of the twin are named.
+
+    Raises:
+      Problem: the family's table has no rule for a weight, or one that does not fit it, or one name for two weights.
+    """
+    table = LAYERS if config is None else zoo.family(config).table
+    state, names = {}, {}
+    for path, array in flat.items():
+        name, kind = _rule(path, table)
+        if name in names:
+            raise Problem(f"the weights {names[name]} and {path} both have the PyTorch name {name}")
+        names[name] = path
+        state[name] = np.ascontiguousarray(arrange(np.asarray(array), kind, path))
+    return state
 
 
 def from_torch(state: Flat, config) -> Flat:
-    """The twin's state dict, as numpy arrays -> our flat weights; the inverse of `to_torch`.
+    """A PyTorch state dict, as numpy arrays -> our flat weights; the inverse of `to_torch`.
 
     Raises:
       Problem: names are not those of the network.
@@ -28,46 +54,143 @@ def from_torch(state: Flat, config) -> Flat:
 
 
 def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
-    """The leaves that a state dict of the twin has for a network, and what in it does not fit."""
-    names = {_torch_name(name): name for name in shapes(config)}
-    complaints = [f"missing: {name}" for name in names if name not in state]
-    complaints += [f"left over: {name}" for name in state if name not in names]
+    """The weights that a state dict has for a network, and what in it does not fit."""
+    family = zoo.family(config)
+    rules = {path: _rule(path, family.table) for path in shapes(config)}
+    names = {name for name, _ in rules.values()}
+    complaints = [f"missing: {name}" for name, _ in rules.values() if name not in state]
+    complaints += [
+        f"left over: {name}"
+        for name in state
+        if name not in names and not any(re.fullmatch(pattern, name) for pattern in family.ignored)
+    ]
     flat = {}
-    for torch_name, name in names.items():
-        if torch_name not in state:
-            continue
-        array = np.asarray(state[torch_name])
-        order = (2, 3, 0, 1) if _is_depthwise(name) else (2, 3, 1, 0)
-        flat[name] = array.transpose(order) if array.ndim == 4 else array
+    for path, (name, kind) in rules.items():
+        if name in state:
+            array = np.asarray(state[name])
+            back = restore(array, kind, shapes(config)[path])
+            if back is None:
+                complaints.append(f"wrong shape: {name} is {array.shape}, for {path} of {shapes(config)[path]}")
+            else:
+                flat[path] = back
     return flat, complaints
 
 
-def _is_depthwise(name: str) -> bool:
-    return name.endswith("depthwise.kernel")
+def _rule(path: str, table: Sequence[Rule]) -> tuple[str, Kind]:
+    """The PyTorch name and the kind of a weight."""
+    for rule in table:
+        if match := re.fullmatch(rule.pattern, path):
+            return (match.expand(rule.name) if isinstance(rule.name, str) else rule.name(match)), rule.kind
+    raise Problem(f"the table of the family has no rule for the weight {path}: add one that says its PyTorch name")
 
 
-def _torch_name(name: str) -> str:
-    *above, leaf = name.split(".")
-    return ".".join([*above, _TORCH_NAMES[leaf]])
+def arrange(array: np.ndarray, kind: Kind, path: str = "a weight") -> np.ndarray:
+    """An array with its axes as PyTorch has them.
+
+    Raises:
+      Problem: it has too few axes, or too many, for its kind.
+    """
+    last = array.ndim - 1
+    if kind in _KERNELS:
+        if last < 1 or kind is Kind.LINEAR and last > 1:
+            raise _unfit(path, array, kind, _KERNELS[kind])
+        return array.transpose(last, last - 1, *range(last - 1))
+    if kind is Kind.DEPTHWISE:
+        if last < 2:
+            raise _unfit(path, array, kind, "(..., channels, multiplier)")
+        array = array.reshape(*array.shape[:-2], 1, -1)
+        return array.transpose(last, last - 1, *range(last - 1))
+    if kind is Kind.QKV:
+        if array.ndim == 3 and len(array) == 3:
+            return array.reshape(-1)
+        if array.ndim != 4 or array.shape[1] != 3:
+            raise _unfit(path, array, kind, "(in, 3, heads, width) or (3, heads, width)")
+        return array.reshape(len(array), -1).T
+    return array
 
 
-def _torch_layout(name: str, array: np.ndarray) -> np.ndarray:
-    if array.ndim != 4:
-        return array
-    return np.ascontiguousarray(array.transpose((2, 3, 0, 1) if _is_depthwise(name) else (3, 2, 0, 1)))
+def restore(array: np.ndarray, kind: Kind, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The inverse of `arrange`.
+
+    Args:
+      array: as PyTorch has it.
+      kind: of the weight.
+      shape: of the weight here.
+
+    Returns:
+      the array with its axes as here, whose lengths may still be others than wanted; None if that cannot be said.
+    """
+    if kind is Kind.QKV:
+        if array.size != prod(shape) or array.shape[:1] != (prod(shape[-3:]),) or array.ndim != len(shape) - 2:
+            return None
+        return array.reshape(shape) if array.ndim == 1 else array.T.reshape(shape)
+    if kind is Kind.DEPTHWISE:
+        if array.ndim != len(shape) or array.shape[1] != 1 or len(array) % shape[-1]:
+            return None
+        return array.transpose(*range(2, array.ndim), 1, 0).reshape(*array.shape[2:], -1, shape[-1])
+    if kind in _KERNELS:
+        return array.transpose(*range(2, array.ndim), 1, 0) if array.ndim == len(shape) else None
+    return array
 
 
-def twin():
+def _unfit(path: str, array: np.ndarray, kind: Kind, axes: str) -> Problem:
+    return Problem(f"{path} of shape {array.shape} cannot be of the kind {kind}, whose axes are {axes}")
+
+
+def twin() -> ModuleType:
     """The PyTorch twin, `torch_ref`; Problem without PyTorch."""
-    try:
-        import torch_ref
-    except ImportError as error:
-        raise Problem(f"this needs PyTorch: pip install 'jaxhar[torch]' ({error})") from error
+    _torch()
+    import torch_ref
+
     return torch_ref
 
 
-def load_pth(path: Path):
+def twin_network(config):
+    """The PyTorch twin of a network, with fresh weights.
+
+    Raises:
+      Problem: its family has none, or there is no PyTorch.
+    """
+    family = zoo.family(config)
     try:
-        return twin().load(path)
+        return twin().create(next(iter(family.entries), family.name), **asdict(config))
     except ValueError as error:
-        raise Problem(str(error)) from error
+        raise Problem(f"networks of the family {family.name} have no PyTorch twin in torch_ref ({error})") from error
+
+
+def _torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise Problem(f"this needs PyTorch: pip install 'jaxhar[torch]' ({error})") from error
+    return torch
+
+
+def load_pth(path: Path) -> Flat:
+    """Reads a state dict as numpy arrays; nothing in the file is executed.
+
+    Raises:
+      Problem: the file is damaged, or holds something other than a dict of tensors; or there is no PyTorch.
+    """
+    torch = _torch()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in state.items()}
+    except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, EOFError, OSError) as error:
+        raise Problem(
+            f"{path} cannot be read as a PyTorch state dict: it is damaged or holds other things"
+        ) from error
+
+
+def save_pth(state: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes a state dict given as numpy arrays; the file appears under its name when it is complete.
+
+    Raises:
+      Problem: it cannot be written; or there is no PyTorch.
+    """
+    torch = _torch()
+    with replacing(path) as temporary:
+        try:
+            torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, temporary)
+        except RuntimeError as error:  # what the writer in C++ makes of an OSError
+            raise Problem(f"cannot write {path}: {error}") from error

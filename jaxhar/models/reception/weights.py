@@ -6,7 +6,6 @@ import numpy as np
 
 from jaxhar.core.family import Kinds
 from jaxhar.core.heatmaps import depth_bins, soft_argmax_grids
-from jaxhar.host.errors import Problem
 from jaxhar.models.reception.action import STREAM_BLOCKS
 from jaxhar.models.reception.network import Config
 
@@ -15,11 +14,11 @@ def layout(config: Config) -> dict[str, Kinds]:
     """The groups of the authors' file of a CVPR'18 network, and the modules (dotted paths) their layers belong to.
 
     Raises:
-      Problem: the authors' code cannot build such a network, so there are no files of it.
+      ValueError: the authors' code cannot build such a network, so there are no files of it.
     """
     merge = config.num_actions is not None
     if merge and config.old_model:
-        raise Problem("the authors have no action network with the old stem, so no Keras file can hold one")
+        raise ValueError("the authors have no action network with the old stem, so no Keras file can hold one")
     trunk = "pose." if merge else ""
     groups: dict[str, Kinds] = {}
     blocks = [f"{trunk}blocks.{b}" for b in range(config.num_blocks)]

@@ -13,7 +13,6 @@ import numpy as np
 
 from jaxhar.core.family import Group, Kinds
 from jaxhar.core.heatmaps import soft_argmax_grids
-from jaxhar.host.errors import Problem
 from jaxhar.models.spnet.network import Config, Downsampling, Place
 
 
@@ -127,18 +126,18 @@ def infer_config(groups: dict[str, Group]) -> Config:
       groups: as `keras.read` returns them.
 
     Raises:
-      Problem: the file is not an SPNet's, or lacks a layer that tells its settings.
+      ValueError: the file is not an SPNet's, or lacks a layer that tells its settings.
     """
     groups = renumber(groups)
     places = sorted({(int(m[1]), int(m[2])) for n in groups if (m := re.match(r"(?:dp|up)(\d+)_pb(\d+)_bn1$", n))})
     if not places:
-        raise Problem("not a file of an SPNet: it has no prediction blocks named dp1_pb1, ...")
+        raise ValueError("not a file of an SPNet: it has no prediction blocks named dp1_pb1, ...")
 
     def shape(layer: str, weight: str = "kernel") -> tuple[int, ...]:
         try:
             return groups[layer][layer][weight].shape
         except KeyError:
-            raise Problem(f"not a whole file of an SPNet: it has no {layer}/{weight}") from None
+            raise ValueError(f"not a whole file of an SPNet: it has no {layer}/{weight}") from None
 
     def numbers(pattern: str) -> list[int]:
         return sorted({int(found[1]) for name in groups if (found := re.match(pattern, name))})
@@ -188,5 +187,5 @@ def _action_pyramids(config: Config, groups: dict[str, Group], count: int, first
         if len(acting) == count and config.channels(acting[0].level) == first[-2]:
             fits.append(tuple(sorted(sure | extra)))
     if len(fits) != 1:
-        raise Problem(f"cannot tell from this file which pyramids of the SPNet its {count} action blocks belong to")
+        raise ValueError(f"cannot tell from this file which pyramids of the SPNet its {count} action blocks belong to")
     return fits[0]

@@ -1,14 +1,13 @@
-"""The authors' Keras 2 weight files: `file` reads and `writing` writes them; one module a family knows its layers."""
+"""Keras 2 weight files of the original authors: `file` reads and `writing` writes them by the layout of the family."""
 
 from collections.abc import Mapping
-from types import ModuleType
 
 import numpy as np
 
-from jaxhar.core.family import Group, Kinds
-from jaxhar.models.reception import weights as reception
-from jaxhar.models.spnet import weights as spnet
-from jaxhar.models.spnet.weights import infer_config
+from jaxhar import zoo
+from jaxhar.core.family import Group, KerasLayout, Kinds
+from jaxhar.core.network import NetworkConfig
+from jaxhar.host.errors import Problem
 from jaxhar.weights.keras import file, writing
 from jaxhar.weights.keras.file import read
 from jaxhar.weights.keras.writing import write
@@ -16,21 +15,50 @@ from jaxhar.weights.keras.writing import write
 __all__ = ["arrange", "assign", "infer_config", "layout", "read", "write"]
 
 
-def _family(config) -> ModuleType:
-    return spnet if isinstance(config, spnet.Config) else reception
+def _keras(config) -> KerasLayout:
+    family = zoo.family(config)
+    if family.keras is None:
+        raise Problem(f"there is no Keras form of networks of the family {family.name}: use .safetensors or .pth")
+    return family.keras
 
 
 def layout(config) -> dict[str, Kinds]:
-    """The groups of the authors' file of a network, and the modules (dotted paths) their layers belong to."""
-    return _family(config).layout(config)
+    """The groups of the Keras file of a network, and the modules (dotted paths) their layers belong to.
+
+    Raises:
+      Problem: there can be no such file.
+    """
+    keras = _keras(config)
+    try:
+        return keras.layout(config)
+    except ValueError as error:
+        raise Problem(str(error)) from error
 
 
-def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Give every weight of a file its leaf: see `file.assign`; action blocks of an SPNet may start at any number."""
-    return file.assign(spnet.renumber(groups), layout)
+def assign(groups: dict[str, Group], config) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Give every weight of a network's file its leaf: see `file.assign`."""
+    return file.assign(_keras(config).renumber(groups), layout(config))
 
 
 def arrange(flat: Mapping[str, np.ndarray], config) -> writing.Groups:
-    """The weights of a network as the groups of its authors' file: see `writing.arrange`."""
-    sequence = reception.sequence(config) if _family(config) is reception else ()
-    return writing.arrange(flat, layout(config), sequence)
+    """The weights of a network as the groups of its Keras file: see `writing.arrange`."""
+    return writing.arrange(flat, layout(config), _keras(config).sequence(config))
+
+
+def infer_config(groups: dict[str, Group]) -> NetworkConfig:
+    """The settings that a Keras file was written with, read off its names and shapes.
+
+    Args:
+      groups: as `read` returns them.
+
+    Raises:
+      Problem: no family can tell them.
+    """
+    reasons = []
+    for family in zoo.FAMILIES:
+        if family.keras is not None and family.keras.infer is not None:
+            try:
+                return family.keras.infer(groups)
+            except ValueError as error:
+                reasons.append(str(error))
+    raise Problem("; ".join(reasons) or "no family of networks can tell its settings from a Keras file")

@@ -30,7 +30,7 @@ def read_keras(path: str | Path, config) -> tuple[Flat, list[str]]:
     Raises:
       Problem: the file cannot be read.
     """
-    return keras.assign(keras.read(Path(path)), keras.layout(config))
+    return keras.assign(keras.read(Path(path)), config)
 
 
 def save_keras(path: str | Path, flat: Flat, config) -> None:
