@@ -50,7 +50,9 @@ def launch(argv: list[str]) -> None:
     except flags.Error as error:
         raise Usage(" ".join(str(error).split())) from error
     if extra:
-        raise Usage(f"{extra[0]!r} is not an option; there are --config, --config.NAME, --workdir, --mode, --import and --debug")
+        raise Usage(
+            f"{extra[0]!r} is not an option; there are --config, --config.NAME, --workdir, --mode, --import and --debug"
+        )
     if not flags.FLAGS.config:
         raise Usage("which experiment? give --config=FILE, e.g. --config=configs/penn.py")
     experiment = load(flags.FLAGS.config, overrides)

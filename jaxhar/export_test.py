@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for name, config in {"stills": STILLS, "clips": CLIPS}.items():
         entry = zoo.entry("reception-penn" if config.num_actions else "reception-mpii")
-        checkpoint.save_model(folder / name, network(config), *entry.labels(config))
+        checkpoint.save_model(folder / name, network(config), *zoo.labels(entry, config))
     return folder
 
 

@@ -64,10 +64,10 @@ def test_parameter_counts_of_the_old_model():
 @pytest.mark.parametrize("name", [name for name in zoo.names() if name.startswith("reception")])
 def test_labels_and_tiny_networks_are_of_the_kind_of_their_entry(name):
     entry, tiny = zoo.entry(name), zoo.tiny(name)
-    joints, classes = entry.labels(entry.config)
+    joints, classes = zoo.labels(entry, entry.config)
     assert len(joints) == entry.config.num_joints and joints is entry.skeleton
     assert len(set(classes)) == (entry.config.num_actions or 0)
-    assert entry.labels(tiny) == (joints, classes)
+    assert zoo.labels(entry, tiny) == (joints, classes)
     kind = port.shapes(entry.config)
     assert set(port.shapes(tiny)) <= set(kind)
     frames = np.zeros((1, 2, tiny.image_size, tiny.image_size, 3), np.float32)
@@ -87,11 +87,11 @@ def test_unknown_names_and_settings():
 
 def test_labels_of_one_and_several_sets():
     entry = zoo.entry("spnet-ntu")
-    joints, names = entry.labels(entry.config)
+    joints, names = zoo.labels(entry, entry.config)
     assert len(joints) == 17 and len(names) == 60 and names[0] == "drink_water"
-    _, sets = entry.labels(dataclasses.replace(entry.config, num_actions=(60, 2)))
+    _, sets = zoo.labels(entry, dataclasses.replace(entry.config, num_actions=(60, 2)))
     assert sets == (names, ("class 0", "class 1"))
-    assert zoo.entry("spnet-pose").labels(zoo.config("spnet-pose"))[1] == ()
+    assert zoo.labels(zoo.entry("spnet-pose"), zoo.config("spnet-pose"))[1] == ()
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -1,7 +1,6 @@
 """`jaxhar zoo`: the networks with what they predict, their size and cost, the authors' files and figures."""
 
 import argparse
-import dataclasses
 import math
 
 from rich.console import Console
@@ -102,7 +101,7 @@ def _page(name: str, entry: Entry):
         "published": entry.published,
         "authors' file": entry.release or "not published",
         "md5": entry.md5 or ("none given" if entry.release else ""),
-        "settings": ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(entry.config).items()),
+        "settings": ", ".join(f"{name}={value}" for name, value in vars(entry.config).items()),
     }
     for what, value in rows.items():
         if value:

@@ -33,7 +33,7 @@ class Kind(StrEnum):
     DECONV = "deconv"
     #: (in, out) here, (out, in) in PyTorch.
     LINEAR = "linear"
-    #: The kernel (in, 3, heads, width) here, (3 * heads * width, in) in PyTorch; the bias (3, heads, width), flat there.
+    #: Kernel (in, 3, heads, width) here, (3 * heads * width, in) in PyTorch; bias (3, heads, width), flat there.
     QKV = "qkv"
     #: (rows, width) in both: tables of positions, class tokens.
     EMBEDDING = "embedding"

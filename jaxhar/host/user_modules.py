@@ -1,4 +1,4 @@
-"""`--import MODULE`: modules of the user, which add networks of their own (`jaxhar.zoo.register`) before anything runs."""
+"""`--import MODULE`: modules of the user, which add networks of their own, imported before anything runs."""
 
 import os
 import sys

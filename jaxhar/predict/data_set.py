@@ -51,13 +51,14 @@ def run(
     """
 
     model, meta = checkpoint.load_model(weights)
+    skeleton = meta.joints("predicting poses")
     settings = sets.get(name).settings
     split = split or settings.eval_split
     settings = dataclasses.replace(
         settings,
         root=str(root.expanduser()),
         cache=None if cache is None else str(cache),
-        skeleton=meta.skeleton,
+        skeleton=skeleton,
         image_size=meta.config.image_size,
         clip_frames=meta.config.num_frames or 1,
         skip_broken=skip_broken,
@@ -73,11 +74,11 @@ def run(
     prepared = settings.prepare(out)
     pairs = evaluate.predictions(model, prepared, split, protocol, batch, progress)
     found = list(_found(pairs, prepared, split, persons))
-    files.write(out / COCO, json.dumps(coco.document(found, meta.skeleton)).encode())
+    files.write(out / COCO, json.dumps(coco.document(found, skeleton)).encode())
     written = [out / COCO]
     if persons is not None and persons.submits:
         names = prepared.sequence_names(split)
-        written.append(persons.submit(out, dict(zip(names, (f.joints for f in found), strict=True)), meta.skeleton))
+        written.append(persons.submit(out, dict(zip(names, (f.joints for f in found), strict=True)), skeleton))
     return written
 
 

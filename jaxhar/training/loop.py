@@ -28,9 +28,10 @@ from jaxhar.host.settings import check_same
 from jaxhar.training import history, stages
 from jaxhar.training.experiment import Experiment
 from jaxhar.training.step import Batches, TrainState, check, make_step
-from jaxhar.weights import checkpoint
-from jaxhar.weights.flat import by_module, compare
+from jaxhar.weights import checkpoint, transfer
+from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Net
+from jaxhar.weights.transfer import compare
 
 
 def run(
@@ -79,17 +80,16 @@ def run(
         saved = store.restore()
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
-            check_same(*begun, str(workdir))
+            check_same(*begun, str(workdir), defaults=stages.defaults(experiment))
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved.arrays, state)
         elif experiment.init_from is not None:
-            arrays, saved_model = checkpoint.load_flat(Path(experiment.init_from))
-            other_actions = bool(actions) and saved_model["actions"] != list(actions)
-            fresh = net.load(arrays, experiment.init_from, partial=other_actions)
+            arrays, _ = checkpoint.load_flat(Path(experiment.init_from))
+            fresh = net.load(arrays, experiment.init_from, transfer.of_family(settings))
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
-                print(f"{experiment.init_from} has the pose part; at their initial values stay {', '.join(fresh)}")
+                print(f"{experiment.init_from} starts part of it; at their initial values stay {', '.join(fresh)}")
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
         # The copy keeps the arrays of `model` out of the donated buffers.
         state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))

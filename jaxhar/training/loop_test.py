@@ -19,6 +19,7 @@ from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache as cache
 
 from jaxhar import zoo
+from jaxhar.core.family import Family
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.host.errors import Problem
@@ -52,9 +53,6 @@ class TinyConfig:
         return {"frames": jax.ShapeDtypeStruct((batch, frames or 1, 6, 6, 3), jnp.float32)}
 
 
-zoo.FAMILIES["tiny"] = TinyConfig  # by this name its checkpoints know it
-
-
 class Tiny(nnx.Module):
     """A convolution, batch normalisation and dropout, a pose head with one block, an action head."""
 
@@ -76,6 +74,10 @@ class Tiny(nnx.Module):
         if "action" in batch or self.dropout.deterministic:
             preds["action"] = self.action(x.mean(1))[None]
         return preds
+
+
+# By this name its checkpoints know it.
+zoo.register(Family("tiny", TinyConfig, lambda config, *, dtype, rngs: Tiny(config)))
 
 
 class Stream:

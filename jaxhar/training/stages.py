@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import optax
 
+from jaxhar.host.settings import defaults as settings_defaults
 from jaxhar.host.settings import flatten
 from jaxhar.training.experiment import Experiment, Stage
 from jaxhar.weights.net import Net
@@ -43,12 +44,9 @@ def parts(experiment: Experiment) -> list[Part]:
 
 def settings(experiment: Experiment) -> dict[str, str]:
     """What must stay the same for a run to go on exactly, as `jaxhar.host.settings.flatten` writes it."""
-    named = {name: getattr(experiment, name) for name in ("model", "data", "losses", "optimizer")}
     flat = {"train.seed": str(experiment.train.seed), "train.mixed_precision": str(experiment.train.mixed_precision)}
-    for name, part in named.items():
+    for name, part in _fixed(experiment).items():
         flat |= flatten(part, name)
-    for name, stage in experiment.stages.items():
-        flat |= flatten(stage, f"stages.{name}")
     if experiment.stages:
         del flat[f"stages.{list(experiment.stages)[-1]}.steps"]  # the last one may be made longer
     return flat
@@ -73,3 +71,17 @@ def table(experiment: Experiment) -> list[str]:
         rows.append((part.name, steps, optimizer.rule_name, rate, ", ".join(frozen) or "nothing", data or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def defaults(experiment: Experiment) -> dict[str, str]:
+    """What settings have where a run of an older version does not know them, named as by `settings`."""
+    found: dict[str, str] = {}
+    for name, part in _fixed(experiment).items():
+        found |= settings_defaults(part, name)
+    return found
+
+
+def _fixed(experiment: Experiment) -> dict[str, object]:
+    named = {"model": experiment.model, "data": experiment.data, "losses": experiment.losses}
+    stages = {f"stages.{name}": stage for name, stage in experiment.stages.items()}
+    return {**named, "optimizer": experiment.optimizer, **stages}

@@ -47,6 +47,12 @@ class Meta:
     actions: tuple
     config: Any
 
+    def joints(self, use: str) -> Skeleton:
+        """The joints, for a use that needs them, such as "predicting poses"; Problem if there are none."""
+        if self.skeleton is None:
+            raise Problem(f"{use} makes no sense here: the network has no joints")
+        return self.skeleton
+
 
 @dataclass(frozen=True)
 class Saved:

@@ -38,7 +38,7 @@ def to_flat(model: nnx.Module) -> Flat:
 @cache
 def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """A network without its numbers, which takes half a second to make: structure, random generators, the rest."""
-    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)), nnx.RngState, ...)
+    return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)), nnx.RngState, ...)  # type: ignore[return-value]
 
 
 def shapes(config) -> dict[str, tuple[int, ...]]:
@@ -97,8 +97,8 @@ def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, l
     Raises:
       Problem: not one leaf fits.
     """
-    flat = {name: array for name, array in flat.items() if name not in _random(config)}
-    fitting, fresh, unused = transfer.apply(transfer.whatever_fits(zoo.family(config).transfer), flat, shapes(config))
+    table = transfer.whatever_fits(zoo.family(config).transfer)
+    fitting, fresh, unused = transfer.apply(table, flat, shapes(config), source, _random(config))
     if not fitting:
         raise Problem(f"{source} have no leaf of the network: is it the file of another network?")
     return from_flat(to_flat(zoo.create(config)) | fitting, config, source), fresh, unused

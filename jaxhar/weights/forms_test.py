@@ -10,9 +10,9 @@ import pytest
 from jaxhar import port, zoo
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception.network import Config
-from jaxhar.weights import checkpoint
+from jaxhar.weights import checkpoint, keras
 from jaxhar.weights import forms as convert
-from jaxhar.weights.torch import twin
+from jaxhar.weights.torch import save_pth
 from parity_tests import cases
 
 FORMS = {"folder": "w", "safetensors": "w.safetensors", "keras": "w.h5", "torch": "w.pth"}
@@ -27,7 +27,7 @@ CHANGES = {
 def network(config, seed=0):
     model = port.from_flat(cases.seeded_weights(config, seed), config)
     entry = zoo.entry("reception-penn" if config.num_actions else "reception-mpii")
-    return convert.Loaded(model, checkpoint.Meta(*entry.labels(config), config))
+    return convert.Loaded(model, checkpoint.Meta(*zoo.labels(entry, config), config))
 
 
 def same(a, b):
@@ -111,7 +111,7 @@ def load_partly(path):
 
 
 def test_part_of_a_keras_file(action, tmp_path):
-    groups = port.keras.arrange(port.to_flat(action.model), TINY)
+    groups = keras.arrange(port.to_flat(action.model), TINY)
     part = [g for g in groups if g[0] not in ("PoseAR", "td_rBlock1")] + [("extra", [("extra/kernel:0", np.ones(3))])]
     part = [(n, [w for w in weights if "conv2d_3/" not in w[0]]) for n, weights in part]
     loaded = load_partly(cases.write_h5(part, tmp_path / "part.h5"))
@@ -131,7 +131,7 @@ def test_part_of_a_keras_file(action, tmp_path):
 def test_part_of_a_state_dict_with_other_classes(action, tmp_path):
     state = port.to_torch(port.to_flat(action.model))
     del state["pose.stem.conv1.conv.weight"]
-    twin().save(state | {"more": np.zeros(2, np.float32)}, tmp_path / "part.pth")
+    save_pth(state | {"more": np.zeros(2, np.float32)}, tmp_path / "part.pth")
     loaded = convert.load(tmp_path / "part.pth", "reception-penn", CHANGES | {"num_actions": "5"}, partial=True)
     left, unused = loaded.notes
     assert "pose.stem.conv1.conv.kernel" in left and "pose_stream.blocks.0.maps.kernel" in left
@@ -142,7 +142,7 @@ def test_part_of_a_state_dict_with_other_classes(action, tmp_path):
 
 
 def test_nothing_in_common(tmp_path):
-    twin().save({"more": np.zeros(2, np.float32)}, tmp_path / "other.pth")
+    save_pth({"more": np.zeros(2, np.float32)}, tmp_path / "other.pth")
     with pytest.raises(Problem, match="no leaf of the network"):
         load_partly(tmp_path / "other.pth")
 

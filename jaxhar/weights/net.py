@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jaxhar.core.family import Transfer
-from jaxhar.weights.transfer import apply
+from jaxhar.weights.transfer import STRICT, apply
 
 Flat = dict[str, jax.Array]
 
@@ -38,7 +38,7 @@ class Net:
                 module.use_running_average = True
         return Net(model)
 
-    def load(self, arrays: Mapping[str, np.ndarray], source: str, transfer: Transfer = Transfer()) -> list[str]:
+    def load(self, arrays: Mapping[str, np.ndarray], source: str, transfer: Transfer = STRICT) -> list[str]:
         """Takes over weights and running statistics by dotted path, not the state of random number generators.
 
         Args:
@@ -52,10 +52,9 @@ class Net:
         Raises:
           Problem: a weight is missing, left over or of another shape that `transfer` does not excuse.
         """
-        arrays = {name: array for name, array in arrays.items() if name not in self._random}
         own = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
         shapes = {name: array.shape for name, array in own.items()}
-        taken, fresh, _ = apply(transfer, arrays, shapes, source)
+        taken, fresh, _ = apply(transfer, arrays, shapes, source, self._random)
         for name, array in taken.items():
             (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, own[name].dtype)
         return fresh

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxhar import zoo
+from jaxhar.core.family import Family, Transfer
 from jaxhar.host.errors import Problem
 from jaxhar.training.loop_test import Data, Stream, Tiny, TinyConfig, experiment, run
 from jaxhar.weights.net import Net
@@ -22,7 +24,15 @@ def test_a_run_starts_from_another_ones_weights(tmp_path):
         run(tmp_path / "third", begin, model=Tiny(TinyConfig(num_actions=7)))
 
 
-def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, capsys):
+class WholeConfig(TinyConfig):
+    """Of a network whose part `pose` is a whole network of the other kind."""
+
+
+def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(zoo, "FAMILIES", list(zoo.FAMILIES))
+    whole = Transfer(renames=((".*", r"pose.\g<0>"),), fresh=(r"action\..*",), unused=(r"action\..*",))
+    zoo.register(Family("whole", WholeConfig, lambda config, *, dtype, rngs: Whole(), transfer=whole))
+
     class Pose(Tiny):
         def __init__(self, seed=0):
             super().__init__(seed=seed)
@@ -33,7 +43,7 @@ def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, caps
 
     class Whole(nnx.Module):
         def __init__(self):
-            self.config, self.pose, self.action = TinyConfig(), Pose(seed=5), nnx.Linear(3, 4, rngs=nnx.Rngs(1))
+            self.config, self.pose, self.action = WholeConfig(), Pose(seed=5), nnx.Linear(3, 4, rngs=nnx.Rngs(1))
 
         def __call__(self, batch):
             preds = self.pose(batch)
@@ -55,4 +65,4 @@ def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, caps
     for name in ("conv.kernel", "pose.0.bias"):
         np.testing.assert_array_equal(first.params[name], second.params[f"pose.{name}"])
     np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["pose.norm.mean"])
-    assert "first has the pose part; at their initial values stay action (2 leaves)" in capsys.readouterr().out
+    assert "first starts part of it; at their initial values stay action (2 leaves)" in capsys.readouterr().out

@@ -31,7 +31,8 @@ def to_torch(flat: Flat, config=None) -> Flat:
       Problem: the family's table has no rule for a weight, or one that does not fit it, or one name for two weights.
     """
     table = LAYERS if config is None else zoo.family(config).table
-    state, names = {}, {}
+    state: Flat = {}
+    names: dict[str, str] = {}
     for path, array in flat.items():
         name, kind = _rule(path, table)
         if name in names:
@@ -177,9 +178,7 @@ def load_pth(path: Path) -> Flat:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
     except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, EOFError, OSError) as error:
-        raise Problem(
-            f"{path} cannot be read as a PyTorch state dict: it is damaged or holds other things"
-        ) from error
+        raise Problem(f"{path} cannot be read as a PyTorch state dict: it is damaged or holds other things") from error
 
 
 def save_pth(state: Mapping[str, np.ndarray], path: Path) -> None:

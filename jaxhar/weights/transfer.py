@@ -1,10 +1,11 @@
 """Weights of one network as the start of another one: a table says what maps where and what stays fresh."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from jaxhar import zoo
 from jaxhar.core.family import Transfer
 from jaxhar.host.errors import Problem
 
@@ -17,7 +18,14 @@ class Shaped(Protocol):
 
 
 A = TypeVar("A", bound=Shaped)
+#: Every weight must be there under its own name.
+STRICT = Transfer()
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+def of_family(config) -> Transfer:
+    """How networks with these settings start from the files of others of their family."""
+    return zoo.family(config).transfer
 
 
 def whatever_fits(transfer: Transfer) -> Transfer:
@@ -26,7 +34,11 @@ def whatever_fits(transfer: Transfer) -> Transfer:
 
 
 def apply(
-    transfer: Transfer, given: Mapping[str, A], wanted: Shapes, source: str = "the weights"
+    transfer: Transfer,
+    given: Mapping[str, A],
+    wanted: Shapes,
+    source: str = "the weights",
+    skip: Collection[str] = (),
 ) -> tuple[dict[str, A], list[str], list[str]]:
     """Gives weights of a file their places in a network.
 
@@ -35,6 +47,7 @@ def apply(
       given: the weights by their dotted paths in the file.
       wanted: the shape of every weight of the network.
       source: what to call the file in an error.
+      skip: paths in the network that are no weights, such as the states of random number generators.
 
     Returns:
       the weights by their paths in the network, the paths that stay fresh, and the given weights that are left over,
@@ -43,10 +56,13 @@ def apply(
     Raises:
       Problem: weights are missing, left over or of another shape that the table does not excuse.
     """
+    known = {*wanted, *skip}
     taken: dict[str, A] = {}
     unused, misfits = [], {}
     for name, array in given.items():
-        path = _place(transfer, name, wanted)
+        path = _place(transfer, name, known)
+        if path in skip:
+            continue
         if path in taken:
             raise Problem(f"{source} has two weights for {path}, one of them {name}")
         shape = tuple(array.shape)
@@ -66,13 +82,13 @@ def apply(
     return taken, fresh, unused
 
 
-def _place(transfer: Transfer, name: str, wanted: Shapes) -> str:
+def _place(transfer: Transfer, name: str, known: Collection[str]) -> str:
     """The path in the network of a weight of the file; its own name if there is none."""
-    if name in wanted:
+    if name in known:
         return name
     matches = ((re.fullmatch(pattern, name), template) for pattern, template in transfer.renames)
     places = (match.expand(template) for match, template in matches if match)
-    return next((path for path in places if path in wanted), name)
+    return next((path for path in places if path in known), name)
 
 
 def _any(patterns: Sequence[str], name: str) -> bool:

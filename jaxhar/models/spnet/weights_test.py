@@ -49,7 +49,7 @@ def test_settings_are_read_off_a_file_and_it_has_a_place_for_every_leaf(kind):
     shapes = port.shapes(config)
     groups = groups_of(config, shapes)
     assert keras.infer_config(groups) == config
-    flat, complaints = keras.assign(groups, keras.layout(config))
+    flat, complaints = keras.assign(groups, config)
     assert not complaints
     assert {name: array.shape for name, array in flat.items()} == shapes
 
@@ -90,8 +90,8 @@ def test_the_number_of_the_first_action_block_does_not_matter(golden):
 
     renamed = {later(name): {later(layer): weights for layer, weights in g.items()} for name, g in golden.items()}
     assert keras.infer_config(renamed) == keras.infer_config(golden)
-    flat, complaints = keras.assign(renamed, keras.layout(config))
-    expected, _ = keras.assign(golden, keras.layout(config))
+    flat, complaints = keras.assign(renamed, config)
+    expected, _ = keras.assign(golden, config)
     assert not complaints and flat.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(flat[name], array, err_msg=name)
@@ -120,7 +120,7 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_files_that_do_not_fit(fault, golden):
     change, reason = BROKEN[fault]
-    complaints = keras.assign(change(golden), keras.layout(cases.config("sp_ntu_small")))[1]
+    complaints = keras.assign(change(golden), cases.config("sp_ntu_small"))[1]
     assert len(complaints) == 1 and complaints[0].startswith(reason)
 
 
@@ -146,5 +146,5 @@ def test_other_settings_are_refused(golden):
         ({"num_actions": (60,)}, "left over: group act1_action_pred_conv2h1"),
         ({"num_pyramids": 3}, "group dp3_du1_r0_bn1 is missing"),
     ):
-        complaints = keras.assign(golden, keras.layout(dataclasses.replace(config, **changes)))[1]
+        complaints = keras.assign(golden, dataclasses.replace(config, **changes))[1]
         assert any(reason in complaint for complaint in complaints), (changes, complaints[:3])

@@ -38,9 +38,7 @@ ENTRIES = {
         published="none given with the file",
         release="https://drive.google.com/uc?id=1I6GftXEkL5nohLA60Vi6faW0rvTZg6Kx",  # weights_3dp+ntu_ar_062.hdf5
     ),
-    "spnet-pose": Entry(
-        Config(num_joints=17, depth_maps=True), PA17, published="none: no weights were released"
-    ),
+    "spnet-pose": Entry(Config(num_joints=17, depth_maps=True), PA17, published="none: no weights were released"),
 }
 
 _HEADS = r"actions\..*"
