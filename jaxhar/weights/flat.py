@@ -52,6 +52,14 @@ def _random(config) -> frozenset[str]:
     return frozenset(_by_path(nnx.to_pure_dict(_abstract(config)[1])))
 
 
+@cache
+def _fresh_random(config) -> nnx.State:
+    """The states of random number generators in a new network."""
+    if not _random(config):
+        return _abstract(config)[1]
+    return jax.jit(lambda: nnx.state(zoo.create(config), nnx.RngState))()  # the weights are not computed
+
+
 def from_flat(
     flat: Flat, config, source: str = "the weights", complaints: Sequence[str] = (), dtype=jnp.float32
 ) -> nnx.Module:
@@ -71,13 +79,11 @@ def from_flat(
     complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
     if complaints:
         raise Problem(misfit(source, complaints))
-    graphdef, random, state = _abstract(config, dtype)
-    state = jax.tree.map(lambda leaf: leaf, state)  # a copy
+    graphdef, _, state = _abstract(config, dtype)
+    random, state = jax.tree.map(lambda leaf: leaf, (_fresh_random(config), state))  # a copy
     abstract = nnx.to_pure_dict(state)
     tree = jax.tree.structure(abstract)
     nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jnp.asarray(flat[n]) for n in _by_path(abstract)]))
-    if _random(config):
-        random = nnx.state(zoo.create(config, dtype=dtype), nnx.RngState)
     model = nnx.merge(graphdef, random, state)
     model.eval()
     return model
