@@ -148,7 +148,10 @@ def test_a_state_dict_that_does_not_fit_says_why(model):
     for change, reason in (
         ({"more": np.zeros(2)}, "left over: more"),
         ({"attn.qkv.weight": np.zeros((6, 18), np.float32)}, r"wrong shape: attn.qkv.weight is \(6, 18\)"),
-        ({"patch_embed.proj.weight": np.zeros((6, 3, 4, 4))}, r"wrong shape: patch_embed.proj.weight is \(6, 3, 4, 4\)"),
+        (
+            {"patch_embed.proj.weight": np.zeros((6, 3, 4, 4))},
+            r"wrong shape: patch_embed.proj.weight is \(6, 3, 4, 4\)",
+        ),
     ):
         with pytest.raises(Problem, match=reason):
             port.from_torch({**state, **change}, ToyConfig())

@@ -48,7 +48,7 @@ FAMILY = Family(
     config=Config,
     build=SPNet,
     entries=ENTRIES,
-    tiny=Config.TINY,
+    tiny={**Config.TINY, "image_div": 4, "num_levels": 2},
     keras=KerasLayout(layout, renumber=renumber, infer=infer_config),
     trunk="pose",
     transfer=Transfer(fresh=(_HEADS,), unused=(_HEADS,)),
