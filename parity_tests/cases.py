@@ -153,6 +153,14 @@ def seeded_weights(config, seed: int = 0) -> port.Flat:
     return flat
 
 
+def seeded_inputs(config, examples: int, frames: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random values in [-1, 1] for what a network reads."""
+    rng = np.random.default_rng(seed)
+    return {
+        key: rng.uniform(-1, 1, like.shape).astype(like.dtype) for key, like in config.inputs(examples, frames).items()
+    }
+
+
 def seeded_batch(config, clips: int, time: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random frames and labels; coordinates without a label are not numbers."""
     rng = np.random.default_rng(seed)

@@ -80,13 +80,13 @@ def run(
         saved = store.restore()
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
-            check_same(*begun, str(workdir), defaults=stages.defaults(experiment))
+            check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved.arrays, state)
         elif experiment.init_from is not None:
             arrays, _ = checkpoint.load_flat(Path(experiment.init_from))
-            fresh = net.load(arrays, experiment.init_from, transfer.of_family(model.config))
+            fresh = net.load(arrays, experiment.init_from, transfer.of_family(network))
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
                 print(f"{experiment.init_from} starts part of it; at their initial values stay {', '.join(fresh)}")
