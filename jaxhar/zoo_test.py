@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from jaxhar import infer, port, zoo
+from jaxhar.core.family import Entry, Family
+from jaxhar.core.skeleton import PA20, PENN, Skeleton
 from jaxhar.host.errors import Usage
+from jaxhar.models.reception import zoo as reception
 from jaxhar.models.reception.network import Config
 
 
@@ -70,10 +73,25 @@ def test_labels_and_tiny_networks_are_of_the_kind_of_their_entry(name):
     assert zoo.labels(entry, tiny) == (joints, classes)
     kind = port.shapes(entry.config)
     assert set(port.shapes(tiny)) <= set(kind)
-    frames = np.zeros((1, 2, tiny.image_size, tiny.image_size, 3), np.float32)
-    preds = infer(zoo.create(tiny), frames)
-    assert preds["pose"].shape[1:] == (1, 2, len(joints), tiny.dims)
-    assert preds.get("action", np.zeros((9, 1, 0))).shape == (9, 1, len(classes))
+
+
+def test_other_numbers_of_joints_are_looked_for_in_the_family_alone(monkeypatch):
+    """20 joints are PA20 to deephar's networks; the union of 20 joints of another family is not."""
+    entry = zoo.entry("reception-mpii")
+    assert zoo.labels(entry, dataclasses.replace(entry.config, num_joints=20))[0] is PA20
+    assert zoo.labels(entry, dataclasses.replace(entry.config, num_joints=13))[0] is PENN
+    assert zoo.labels(entry, dataclasses.replace(entry.config, num_joints=19))[0].joints[18] == "joint18"
+
+    class Other(Config):
+        """Settings of another family."""
+
+    union = Skeleton("union", tuple(f"r_{i}" for i in range(18)))
+    monkeypatch.setattr(zoo, "FAMILIES", list(zoo.FAMILIES))
+    zoo.register(Family("other", Other, reception.build, {"o": Entry(Other(num_joints=17))}, skeletons=(union,)))
+    for joints in (16, 17, 20, 21):
+        layout, _ = zoo.labels(zoo.entry("o"), Other(num_joints=joints))
+        assert layout.joints == tuple(f"joint{i}" for i in range(joints)) and not len(layout.limbs)
+    assert zoo.labels(zoo.entry("o"), Other(num_joints=18))[0] is union
 
 
 def test_unknown_names_and_settings():
