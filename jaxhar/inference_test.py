@@ -1,10 +1,8 @@
-"""Many frames go in pieces; a network is taken apart once, and again when it changes."""
+"""A network is taken apart once, and again when it changes; parity_tests/entries_test.py cuts many frames."""
 
 import gc
 import weakref
-from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,20 +11,6 @@ from flax import nnx
 from jaxhar import infer, inference, zoo
 from jaxhar.inference import prepare
 from jaxhar.nn.layers import Conv, SeparableNorm
-
-
-@pytest.mark.parametrize("name, batch, time", [("reception-mpii", 3, 3), ("reception-penn", 3, 4), ("spnet-ntu", 3, 4)])
-def test_many_frames_go_in_pieces_of_one_shape(name, batch, time):
-    config = zoo.tiny(name)
-    config = replace(config, num_frames=time) if config.num_frames else config
-    model = zoo.create(config)
-    frames = np.random.default_rng(0).uniform(-1, 1, (batch, time, 64, 64, 3)).astype(np.float32)
-    whole = infer(model, frames)
-    before = inference._forward.compilations()
-    cut = infer(model, frames, chunk=5)
-    assert inference._forward.compilations() == before + 1, "one shape, one compilation"
-    assert jax.tree.structure(whole) == jax.tree.structure(cut)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, cut)
 
 
 def test_other_shapes_are_refused():

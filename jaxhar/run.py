@@ -18,6 +18,7 @@ from jaxhar.weights import checkpoint
 def run(experiment: Experiment, workdir: Path, mode: str) -> None:
     """Prepares the data, trains unless `mode` is "eval", evaluates, writes the report."""
     process.refuse_several()
+    zoo.family(experiment.model)  # settings of no known family: that is told before any data is made
     process.keep_freed_memory()
     compile_cache.keep()
 

@@ -106,6 +106,7 @@ def command(tmp_path, launch, monkeypatch):
     """Runs the launcher in an empty folder with a config file; returns the exit code."""
     monkeypatch.chdir(tmp_path)
     Path("noise.py").write_text(CONFIG)
+    Path("broken.py").write_text("{}[0]")
 
     def run(*words: str) -> int:
         for name in ("config", "workdir", "mode", "debug"):
@@ -148,6 +149,8 @@ def test_mixed_precision_keeps_the_weights_in_float32(command):
         (("--config=noise.py", "--config.train.steps"), 2, "--config.train.steps has no value"),
         (("--config=noise.py", "--mode=sing"), 2, "mode"),
         (("--config=noise.py", "--wrkdir=x"), 2, "wrkdir"),
+        (("--config=noise.py", "--import=absent"), 2, "--import absent: there is no such module"),
+        (("--import", "broken", "--config=noise.py"), 1, "--import broken: it cannot be imported: KeyError"),
         (("--config=noise.py", "extra"), 2, "'extra' is not an option"),
         (("--config=noise.py", "--workdir=noise.py/x"), 1, "cannot write in the working directory noise.py/x"),
         (("--config=noise.py", "--config.data.root=place"), 1, "place is not a data set"),
@@ -158,6 +161,14 @@ def test_errors_are_one_line(command, capfd, words, code, message):
     assert command(*words) == code
     err = capfd.readouterr().err
     assert message in err and err.count("\n") == 1
+
+
+def test_a_network_of_no_known_family_is_told_before_any_data_is_made(command, capfd):
+    own = "class Own(Config):\n    pass\n\n\nConfig = Own\n\n\ndef get_config"
+    Path("own.py").write_text(CONFIG.replace("def get_config", own))
+    assert command("--config=own.py", "--config.data.root=place") == 1
+    err = capfd.readouterr().err
+    assert "Own" in err and "jaxhar.zoo.register" in err and "--import MODULE" in err and "place" not in err
 
 
 def test_overrides_are_taken_out_of_the_command_line(launch):
