@@ -1,4 +1,4 @@
-"""`jaxhar data check` and `jaxhar data prepare`: look at a whole data set, pack it once."""
+"""What `jaxhar data check` does: read a whole data set once, count what is in it, list what is wrong."""
 
 import dataclasses
 from collections import Counter
@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.dataset import DataSet
-from jaxhar.data.formats.jpeg import decode
 from jaxhar.data.records import packing
 from jaxhar.data.records import record as records
+from jaxhar.data.records.pictures import frames as frames_of
+from jaxhar.data.records.reader import as_read
 from jaxhar.data.records.record import Record, Skipped
 from jaxhar.viz import draw as viz
 
@@ -37,20 +38,19 @@ class Findings:
     labelled: int = 0
     outside: int = 0
     far: list[tuple[str, int]] = dataclasses.field(default_factory=list)
-    bad: "list[Skipped]" = dataclasses.field(default_factory=list)
+    bad: list[Skipped] = dataclasses.field(default_factory=list)
     pictures: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
-def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24, progress: bool = True) -> Findings:
+def read_all(settings: DataSet, root: Path, pictures: int = 24, progress: bool = True) -> Findings:
     """Read every file of a data set once; nothing is trained or kept.
 
     Args:
-      layout: joints of the records. pictures: how many to draw.
+      pictures: how many to draw, if it has any.
 
     Raises:
       Problem: the folder as a whole cannot be read.
     """
-
     folder = settings.open(root)
     items, bad = folder.scan(True)
     found = Findings({}, dict(folder.published), bad=list(bad))
@@ -59,43 +59,54 @@ def look(settings: "DataSet", root: Path, layout: "Skeleton", pictures: int = 24
     frames = 0
     names: set[str] = set()
     far = []
-    load = partial(records.load, folder.load, folder.root, skip_broken=True)
+    load = partial(records.load, folder.load, folder.root, folder.fields, skip_broken=True)
     read = packing.loaded(load, items, _THREADS)
     bar = tqdm(read, total=len(items), desc=f"reading {folder.title}", disable=not progress)
     for i, (record, skipped) in enumerate(bar):
         found.bad += skipped
         if record is None:
             continue
-        entry = {k: getattr(record, k) for k in ("name", "split", "action", "subject", "view")}
-        splits[settings.split_of({**entry, "frames": len(record.frames)})] += 1  # type: ignore[typeddict-item]
-        frames += len(record.frames)
-        found.labelled += int(record.labelled.sum())
-        xy = record.points[..., :2]
-        outside = int((record.labelled & ((xy < 0) | (xy > np.array(record.size))).any(-1)).sum())
-        found.outside += outside
+        splits[settings.split_of(records.entry(record))] += 1
+        frames += record.length
+        outside = _count_joints(record, found)
         if outside:
             far.append((record.name, outside))
         if record.name in names:
-            found.bad.append(records.Skipped(record.name, "two sequences have this name"))
+            found.bad.append(Skipped(record.name, "two sequences have this name"))
         names.add(record.name)
-        if i in chosen:
-            found.pictures.append(_picture(record, layout))
+        if i in chosen and record.pictures is not None:
+            found.pictures.append(_picture(record, settings.layout))
     found.far = sorted(far, key=lambda pair: -pair[1])
     found.counts = {"sequences": sum(splits.values()), **dict(sorted(splits.items())), "frames": frames}
     found.counts |= folder.counts
     return found
 
 
-def _picture(record: "Record", layout: "Skeleton", side: int = 240) -> np.ndarray:
-    """(H, W, 3) the middle frame with its joints and its name."""
+def _count_joints(record: Record, found: Findings) -> int:
+    """Add a record's labelled joints to the findings; returns how many of them lie outside of their frame."""
+    labelled = record.fields.get("labelled")
+    if labelled is None:
+        return 0
+    found.labelled += int(labelled.sum())
+    if record.size is None:
+        return 0
+    xy = record.fields["points"][..., :2]
+    outside = int((labelled & ((xy < 0) | (xy > np.array(record.size))).any(-1)).sum())
+    found.outside += outside
+    return outside
 
-    middle = len(record.frames) // 2
-    image = decode(record.frames[middle], record.name)
-    points = np.where(record.labelled[middle][:, None], record.points[middle, :, :2], np.nan)
+
+def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.ndarray:
+    """(H, W, 3) the middle frame with its joints, if it has any, and its name."""
+    middle = record.length // 2
+    (image,) = frames_of(as_read(record), [middle])
     scale = side / max(image.shape[:2])
     shape = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-    picture = Image.fromarray(viz.draw_skeleton(image, points * scale, layout))
+    if layout is not None:
+        labelled, points = record.fields["labelled"][middle], record.fields["points"][middle, :, :2]
+        image = viz.draw_skeleton(image, np.where(labelled[:, None], points, np.nan) * scale, layout)
+    picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     pen.text((4, 3), record.name, (255, 255, 255), ImageFont.load_default(11), stroke_width=2, stroke_fill=(0, 0, 0))
     return np.asarray(picture)

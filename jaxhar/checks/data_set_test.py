@@ -3,7 +3,7 @@ import sys
 import cv2
 import pytest
 
-from jaxhar.checks import data_set as data_tools
+from jaxhar.checks import data_set
 from jaxhar.cli import main as cli
 from jaxhar.data import sets
 from jaxhar.data.generate.film import Synth
@@ -58,7 +58,7 @@ def test_a_whole_set_passes(roots, here, capsys, name):
 
 def test_counts_and_joints_outside(roots):
     folder = MPII(parts=("train", "valid", "test"), separate=False)
-    found = data_tools.look(folder, roots / "mpii", sets.get("mpii").layout, progress=False)
+    found = data_set.read_all(folder, roots / "mpii", progress=False)
     photos = [synthetic_mpii.take(SYNTH, *row) for row in synthetic_mpii.plan(SYNTH)]
     people = [(photo, person) for photo in photos for person in photo.people if person.labelled.any()]
     assert found.counts["sequences"] == found.counts["frames"] == len(people)
@@ -79,7 +79,7 @@ class Shifted(MPII):
         def moved(person, skip_broken):
             record, skipped = load(person, skip_broken)
             if person.index == 3:
-                record.points[..., 0] += 500
+                record.fields["points"][..., 0] += 500
             return record, skipped
 
         object.__setattr__(folder, "load", moved)
@@ -87,7 +87,7 @@ class Shifted(MPII):
 
 
 def test_joints_outside_are_counted(roots):
-    found = data_tools.look(Shifted(separate=False), roots / "mpii", sets.get("mpii").layout, progress=False)
+    found = data_set.read_all(Shifted(separate=False), roots / "mpii", progress=False)
     ((name, count),) = found.far
     assert name.endswith(".3") and count == found.outside > 5
 

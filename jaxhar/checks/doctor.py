@@ -24,7 +24,7 @@ from jaxhar import zoo
 from jaxhar.checks.examples import Case, Finding, found_again, look
 from jaxhar.core import geometry
 from jaxhar.core.batch import Batch, Preds, network_input, picture
-from jaxhar.data.formats.jpeg import decode
+from jaxhar.data.records import pictures
 from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.metrics import PixelError
 from jaxhar.evaluation.results import Published
@@ -281,12 +281,12 @@ def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
     tiles = []
     for case in ends(cases, most):
         middle, name = len(case.frames) // 2, case.record["name"].decode()
-        frame = decode(case.record["frames"][case.frames[middle]], name)
+        (frame,) = pictures.frames(case.record, [case.frames[middle]])
         scale = _TILE / max(frame.shape[:2])
         frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         valid = case.example["valid"][middle, :, :2].all(-1)[:, None]
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
-        corners = scale * geometry.apply(geometry.invert(case.example["affine"]), corners)
+        corners = scale * geometry.apply(geometry.invert(case.example["affine"][middle]), corners)
         frame = cv2.polylines(frame, [np.round(corners).astype(int)], True, (255, 200, 0), 1, cv2.LINE_AA)
         back = np.where(valid, found_again(case)[middle] * scale, np.nan)
         sides = prepared.skeleton.flip if case.draw.flip else slice(None)

@@ -149,12 +149,12 @@ def swapped_joints(example, draw):
 
 
 def shifted_map(example, draw):
-    example["affine"][0, 2] += 0.05
+    example["affine"][:, 0, 2] += 0.05
     return example
 
 
 def singular_map(example, draw):
-    example["affine"][:2] = 0
+    example["affine"][:, :2] = 0
     return example
 
 
@@ -225,7 +225,7 @@ def other_camera(example, draw):
 )
 def test_planted_mistakes_are_found(prepared, name, damage, checks):
     part = damaged(prepared[name], damage)
-    layout, skeleton = doctor_data.layout_of(part.config), part.skeleton
+    layout, skeleton = part.config.layout, part.skeleton
     training, evaluation = list(doctor_data.training_cases(part, 8, 0)), list(doctor_data.evaluation_cases(part, 4))
     cases = training + evaluation
     found = {

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 
 from jaxhar.core import geometry
-from jaxhar.core.batch import Batch, network_input
+from jaxhar.core.batch import Batch, network_input, to_image
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data import sets, transforms
-from jaxhar.data.dataset import DataSet, Prepared
-from jaxhar.data.formats import jpeg
+from jaxhar.data import transforms
+from jaxhar.data.dataset import Prepared
+from jaxhar.data.records import pictures
 from jaxhar.evaluation.evaluate import in_world
 
 #: How far a joint may come back from where it was, in pixels and in mm: the rounding of float32.
@@ -53,7 +53,7 @@ def training_cases(prepared: Prepared, count: int, seed: int) -> Iterator[Case]:
     rng = np.random.default_rng(seed)
     for n in range(count):
         record = source[int(rng.integers(len(source)))]
-        length = len(record["points"])
+        length = record["length"]
         if n % 2 and not data.stacks:
             draw = data.augment.draw(rng)
             frames = transforms.clip_frames(length, draw.subsampling, data.clip_frames, rng)
@@ -64,21 +64,16 @@ def training_cases(prepared: Prepared, count: int, seed: int) -> Iterator[Case]:
 
 
 def evaluation_cases(prepared: Prepared, count: int) -> Iterator[Case]:
-    """Centred clips of records spread over the split, by every crop of every protocol."""
+    """Centred clips of records spread over the split, by every crop of every view."""
     data, split = prepared.config, prepared.eval_split
     source = prepared.records(split)
     draws = [data.augment.fixed(), data.augment.fixed(flip=True)]
-    draws += [draw for crops in data.crop_protocols().values() for draw in crops]
+    draws += [draw for crops in data.crop_views().values() for draw in crops]
     for n in np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)).tolist():
         record = {**source[n], "split": split}
-        frames = transforms.clip_frames(len(record["points"]), data.augment.fixed_subsampling, data.clip_frames)
+        frames = transforms.clip_frames(record["length"], data.augment.fixed_subsampling, data.clip_frames)
         draw = draws[n % len(draws)]
         yield Case(record, frames, draw, data.example(record, frames, draw, keep_outside=True))
-
-
-def layout_of(data: DataSet) -> Skeleton:
-    """The joints of a data set's records."""
-    return next(known.layout for known in sets.SETS.values() if isinstance(data, type(known.settings)))
 
 
 def other_side(joint: str) -> str:
@@ -97,7 +92,7 @@ def truth(case: Case, layout: Skeleton, skeleton: Skeleton) -> tuple[np.ndarray,
 
 def found_again(case: Case) -> np.ndarray:
     """(T, J, 2) the joints of an example in its frames, by its crop map."""
-    return geometry.apply(geometry.invert(case.example["affine"]), case.example["pose"][..., :2].astype(np.float64))
+    return to_image(case.example["affine"], case.example["pose"])
 
 
 def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) -> tuple[list[Finding], list[Case]]:
@@ -107,22 +102,19 @@ def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) ->
       count: training and evaluation examples, each.
       trained: whether its actions are learned, so that every class must occur.
     """
-    layout = layout_of(prepared.config)
     training, evaluation = list(training_cases(prepared, count, seed)), list(evaluation_cases(prepared, count))
     cases = training + evaluation
-    findings = [
-        splits(prepared),
-        classes(prepared, trained),
-        numbers(cases, prepared),
-        labels(cases, prepared),
-        crops(training, layout, prepared.skeleton, "training crops", inside_only=True),
-        crops(evaluation, layout, prepared.skeleton, "evaluation crops", inside_only=False),
-        pixels(cases),
-        mirror(evaluation[:8], prepared),
-        in_sight(evaluation),
-        space(cases, layout, prepared.skeleton),
-        streamed(prepared),
-    ]
+    findings = [splits(prepared), classes(prepared, trained), numbers(cases, prepared), labels(cases, prepared)]
+    layout, skeleton = prepared.config.layout, prepared.skeleton
+    pictured = all("frames" in case.example for case in cases)
+    if layout is not None and skeleton is not None and pictured:
+        findings.append(crops(training, layout, skeleton, "training crops", inside_only=True))
+        findings.append(crops(evaluation, layout, skeleton, "evaluation crops", inside_only=False))
+    if pictured:
+        findings += [pixels(cases), mirror(evaluation[:8], prepared)]
+    if layout is not None and skeleton is not None and pictured:
+        findings += [in_sight(evaluation), space(cases, layout, skeleton)]
+    findings.append(streamed(prepared))
     return [finding for finding in findings if finding.found], cases
 
 
@@ -170,28 +162,35 @@ def classes(prepared: Prepared, trained: bool) -> Finding:
 
 def numbers(cases: list[Case], prepared: Prepared) -> Finding:
     """Only finite numbers, frames in [-1, 1] that show something, shapes as configured."""
-    data, joints = prepared.config, len(prepared.skeleton)
+    data, joints = prepared.config, len(prepared.skeleton or ())
+    size = (data.image_size,) * 2 if isinstance(data.image_size, int) else data.image_size
     wrong: Counter[str] = Counter()
+    pictured = False
     for case in cases:
         example, length = case.example, len(case.frames)
         for name, value in example.items():
             if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
                 wrong[f"{name} not finite"] += 1
-        frames = network_input(Batch(frames=example["frames"]))
-        wrong["frames outside of [-1, 1]"] += frames.min() < -1 or frames.max() > 1
-        wrong["blank frames"] += frames.std() < 1e-3
+        if "frames" in example:
+            pictured = True
+            frames = network_input(Batch(frames=example["frames"]))
+            wrong["frames outside of [-1, 1]"] += frames.min() < -1 or frames.max() > 1
+            wrong["blank frames"] += frames.std() < 1e-3
         shapes = {
-            "frames": (length, data.image_size, data.image_size, 3),
+            "frames": (length, *size, 3),
             "pose": (length, joints, data.dims),
             "valid": (length, joints, data.dims),
             "visible": (length, joints),
-            "affine": (3, 3),
+            "affine": (length, 3, 3),
         }
         for name, shape in shapes.items():
-            wrong[f"{name} of shape {np.shape(example[name])}, not {shape}"] += np.shape(example[name]) != shape
+            if name in example:
+                wrong[f"{name} of shape {np.shape(example[name])}, not {shape}"] += np.shape(example[name]) != shape
     bad = [f"{count} with {what}" for what, count in wrong.items() if count]
     return Finding(
-        "numbers", "; ".join(bad) or f"{len(cases)} examples are finite, in [-1, 1], of the right shapes", not bad
+        "numbers",
+        "; ".join(bad) or f"{len(cases)} examples are finite, {'in [-1, 1], ' * pictured}of the right shapes",
+        not bad,
     )
 
 
@@ -203,11 +202,14 @@ def labels(cases: list[Case], prepared: Prepared) -> Finding:
         action = int(case.example.get("action", -1))
         if action != entry["action"]:
             return Finding("labels", f"{entry['name']} has action {action}, its record {entry['action']}", False)
+        if "visible" not in case.example:
+            continue
         pose, valid = case.example["pose"][..., :2], case.example["valid"][..., :2].all(-1)
         inside = valid & ((pose > 0) & (pose < 1)).all(-1)
         if not np.array_equal(inside, case.example["visible"] > 0.5):
             return Finding("labels", f"{entry['name']}: visible are not the labelled joints inside", False)
-    return Finding("labels", f"actions and visibility of {len(cases)} examples are those of their records", True)
+    what = "actions and visibility" if any("visible" in case.example for case in cases) else "actions"
+    return Finding("labels", f"{what} of {len(cases)} examples are those of their records", True)
 
 
 def crops(cases: list[Case], layout: Skeleton, skeleton: Skeleton, check: str, inside_only: bool) -> Finding:
@@ -245,14 +247,14 @@ def pixels(cases: list[Case]) -> Finding:
     """The crop shows what its map points to: its middle frame against one resampled from the record's."""
     alike = []
     for case in cases:
-        example, size = case.example, case.example["frames"].shape[1]
-        middle = len(case.frames) // 2
-        frame = jpeg.decode(case.record["frames"][case.frames[middle]], case.record["name"].decode())
+        example, middle = case.example, len(case.frames) // 2
+        height, width = example["frames"].shape[1:3]
+        (frame,) = pictures.frames(case.record, [case.frames[middle]])
         centre = geometry.translation(-0.5, -0.5)
-        to_crop = centre @ geometry.scaling(size, size) @ example["affine"] @ np.linalg.inv(centre)
+        to_crop = centre @ geometry.scaling(width, height) @ example["affine"][middle] @ np.linalg.inv(centre)
         shrunk = 1 / np.sqrt(abs(np.linalg.det(to_crop[:2, :2])))
         frame = cv2.GaussianBlur(frame, (0, 0), max(0.4 * shrunk, 0.1))
-        seen = cv2.warpAffine(frame, to_crop[:2], (size, size)).astype(np.float64)
+        seen = cv2.warpAffine(frame, to_crop[:2], (width, height)).astype(np.float64)
         shown = example["frames"][middle].astype(np.float64)
         if seen.std() > 2:
             alike.append(float(np.corrcoef(seen.ravel(), shown.ravel())[0, 1]))
@@ -266,22 +268,25 @@ def pixels(cases: list[Case]) -> Finding:
 def mirror(cases: list[Case], prepared: Prepared) -> Finding:
     """Partners are the other side's joints, twice is nothing, and a mirrored example is the mirror image."""
     skeleton = prepared.skeleton
-    for joint, partner in zip(skeleton.joints, (skeleton.joints[i] for i in skeleton.flip), strict=True):
-        if partner != other_side(joint):
-            return Finding("mirror", f"the partner of {joint} is {partner}", False)
-    if not np.array_equal(skeleton.flip[skeleton.flip], np.arange(len(skeleton))):
-        return Finding("mirror", "mirroring twice is not nothing", False)
+    if skeleton is not None:
+        for joint, partner in zip(skeleton.joints, (skeleton.joints[i] for i in skeleton.flip), strict=True):
+            if partner != other_side(joint):
+                return Finding("mirror", f"the partner of {joint} is {partner}", False)
+        if not np.array_equal(skeleton.flip[skeleton.flip], np.arange(len(skeleton))):
+            return Finding("mirror", "mirroring twice is not nothing", False)
     for case in cases:
         draw = dataclasses.replace(case.draw, flip=not case.draw.flip)
         flipped = prepared.config.example(case.record, case.frames, draw, keep_outside=True)
-        pose = flipped["pose"][:, skeleton.flip].astype(np.float64)
-        pose[..., 0] = np.where(flipped["valid"][:, skeleton.flip, 0], 1 - pose[..., 0], 0)
         name = case.record["name"].decode()
-        if not np.allclose(pose, case.example["pose"], atol=1e-5):
-            return Finding("mirror", f"{name}: the mirrored pose is not the mirror image", False)
+        if skeleton is not None and "pose" in flipped:
+            pose = flipped["pose"][:, skeleton.flip].astype(np.float64)
+            pose[..., 0] = np.where(flipped["valid"][:, skeleton.flip, 0], 1 - pose[..., 0], 0)
+            if not np.allclose(pose, case.example["pose"], atol=1e-5):
+                return Finding("mirror", f"{name}: the mirrored pose is not the mirror image", False)
         if not np.allclose(flipped["frames"][:, :, ::-1], case.example["frames"], atol=1e-6):
             return Finding("mirror", f"{name}: the mirrored frames are not the mirror image", False)
-    return Finding("mirror", f"partners fit; {len(cases)} mirrored examples are mirror images", True)
+    words = f"{'partners fit; ' * (skeleton is not None)}{len(cases)} mirrored examples are mirror images"
+    return Finding("mirror", words, True)
 
 
 def in_sight(cases: list[Case]) -> Finding:
@@ -331,9 +336,9 @@ def streamed(prepared: Prepared, batch: int = 4) -> Finding:
     first = next(iter(prepared.eval_stream(split, "single", batch)))
     for i in range(min(batch, len(source))):
         record = {**source[i], "split": split}
-        frames = transforms.clip_frames(len(record["points"]), data.augment.fixed_subsampling, data.clip_frames)
+        frames = transforms.clip_frames(record["length"], data.augment.fixed_subsampling, data.clip_frames)
         example = data.example(record, frames, data.augment.fixed(), keep_outside=True)
-        for name in ("frames", "pose", "valid", "affine"):
+        for name in example.keys() - {"mask"}:
             if not np.array_equal(np.asarray(first[name])[i], example[name]):  # type: ignore[literal-required]
                 return Finding("stream", f"{name} of sequence {i} in the stream are not those of its record", False)
     return Finding("stream", "the evaluation stream gives the records in order", True)

@@ -35,7 +35,7 @@ from jaxhar.core import geometry
 from jaxhar.core.batch import picture
 from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline
-from jaxhar.data.dataset import torso
+from jaxhar.data.example import torso
 from jaxhar.data.mpii import settings as mpii
 from jaxhar.evaluation.evaluate import in_world
 from jaxhar.evaluation.metrics import AUC, PCK, PCKh, State, accuracy
@@ -187,7 +187,7 @@ def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Sa
 def _torsos(batch: dict[str, np.ndarray], skeleton: "Skeleton") -> np.ndarray:
     """(B, T) reference lengths in the image, for data that brings none."""
 
-    points = geometry.apply(geometry.invert(batch["affine"])[:, None], batch["pose"][..., :2].astype(np.float64))
+    points = geometry.apply(geometry.invert(batch["affine"]), batch["pose"][..., :2].astype(np.float64))
     return np.stack([torso(p, v[..., :2].all(-1), skeleton) for p, v in zip(points, batch["valid"], strict=True)])
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jaxhar.checks.data_set import look
+from jaxhar.checks.data_set import read_all
 from jaxhar.data import sets
 from jaxhar.host import files
 from jaxhar.host.settings import setting
@@ -29,16 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar data check`; the exit code is 1 if anything is wrong."""
-    settings, layout = sets.configured(args.name, args.root, dict(map(setting, args.set)), whole=True)
+    settings = sets.configured(args.name, args.root, dict(map(setting, args.set)), whole=True)
     start = time.monotonic()
-    found = look(settings, args.root.expanduser(), layout, args.pictures)
+    found = read_all(settings, args.root.expanduser(), args.pictures)
     console = Console()
     table = Table("", "found", "published", title=f"{settings.title}: {args.root}", title_justify="left")
     for name in dict.fromkeys((*found.counts, *found.published)):
         counted, known = found.counts.get(name, 0), found.published.get(name)
         table.add_row(name, f"{counted:,}", "" if known is None else f"{known:,}" + (" !" if known != counted else ""))
-    table.add_row("labelled joints", f"{found.labelled:,}", "")
-    table.add_row("joints outside of the frame", f"{found.outside:,}", "")
+    if settings.layout is not None:
+        table.add_row("labelled joints", f"{found.labelled:,}", "")
+        table.add_row("joints outside of the frame", f"{found.outside:,}", "")
     console.print(table)
     for name, count in found.far[:5]:
         console.print(f"{count} joints outside of the frame: {name}", style="dim", highlight=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxhar.data import sets
 from jaxhar.data.records import store
-from jaxhar.data.records.record import Means
+from jaxhar.data.records.record import PackOptions
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
 
@@ -34,12 +34,12 @@ def main(args: argparse.Namespace) -> None:
     root = args.root.expanduser()
     changes = dict(map(setting, args.set))
     fixed = {"cache": str(args.cache), "skip_broken": args.skip_broken}
-    settings, _ = sets.configured(args.name, args.root, changes, **fixed)
-    means = Means(args.workers, args.beam, partial(settings.open, root))
-    store.pack(settings.open(root), args.cache.expanduser(), args.skip_broken, means)
+    settings = sets.configured(args.name, args.root, changes, **fixed)
+    options = PackOptions(args.workers, args.beam, partial(settings.open, root))
+    store.pack(settings.open(root), args.cache.expanduser(), args.skip_broken, options)
     prepared = settings.prepare(args.cache)
     entries = prepared.index["sequences"]
     splits = Counter(settings.split_of(entry) for entry in entries)
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.items())
-    print(f"{len(entries):,} sequences ({counts}), {sum(e['frames'] for e in entries):,} frames: {prepared.folder}")
+    print(f"{len(entries):,} sequences ({counts}), {sum(e['length'] for e in entries):,} frames: {prepared.folder}")
     print(f"train on them with --config.data.root={args.root} --config.data.cache={args.cache}")

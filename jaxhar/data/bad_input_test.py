@@ -150,7 +150,7 @@ def test_half_of_the_files_are_missing(form, make):
         assert "no usable sequence; 6 unusable files" in sentence(form, root, skip_broken=True)
         return
     _, index = packed(form, root, skip_broken=True)
-    kept, were = (sum(entry["frames"] for entry in i["sequences"]) for i in (index, whole))
+    kept, were = (sum(entry["length"] for entry in i["sequences"]) for i in (index, whole))
     assert 0 < kept < were and index["skipped"]
 
 
@@ -192,7 +192,7 @@ def test_a_video_whose_header_lies_about_its_length(said, fits, make):
     data[at : at + 4] = said.to_bytes(4, "little")
     path.write_bytes(data)
     _, index = packed("ntu", root)
-    assert [e["frames"] for e in index["sequences"]] == [e["frames"] for e in whole["sequences"]]
+    assert [e["length"] for e in index["sequences"]] == [e["length"] for e in whole["sequences"]]
 
 
 def test_a_skeleton_file_with_four_bodies_and_one_cut_off(make):
@@ -277,7 +277,7 @@ def test_a_broken_photo_that_the_labels_do_not_tell(make):
         def damaged(item, skip_broken, load=folder.load, value=value):
             record, skipped = load(item, skip_broken)
             if record.name == "0002":
-                record.labelled[1, 4], record.points[1, 4] = True, value
+                record.fields["labelled"][1, 4], record.fields["points"][1, 4] = True, value
             return record, skipped
 
         item = folder.scan(False)[0][1]
@@ -309,7 +309,7 @@ def test_a_huge_crop_takes_little_memory():
     assert 0 < transforms.crop_image(image, small).mean() < 1
 
 
-@pytest.mark.parametrize("kind", ["sequences", "frames"])
+@pytest.mark.parametrize("kind", ["sequences", "pictures"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_packed_set_that_breaks_later(damage, kind, make):
     root = make("penn")

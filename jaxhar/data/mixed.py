@@ -1,7 +1,7 @@
 """Several data sets in one run: batches mixed from them by fixed shares, evaluation on one of them."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from jaxhar.core.batch import Batch
+from jaxhar.core.prepared import TrainStream, View
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.records.reader import Records
+from jaxhar.data.records.record import Entry
+from jaxhar.data.vocabulary import join
 from jaxhar.host.errors import Problem, Usage
-
-#: What the losses read of an example; every set gives them in the same shapes.
-_KEPT = ("frames", "power", "pose", "visible", "valid", "mask")
+from jaxhar.host.settings import changed, unknown
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,17 @@ class Mixed:
     def __post_init__(self) -> None:
         for name in (self.evaluated, *self.stills, *self.clips):
             if name not in self.sets:
-                raise Usage(f"the data has no set {name!r}; it has {', '.join(self.sets)}")
+                raise Usage(unknown(name, self.sets, "the data"))
         every, clips = tuple(self.sets), tuple(self.clips)
-        shared = {"skeleton": every, "dims": every, "image_size": every, "clip_frames": clips}
-        for setting, names in shared.items():
-            found = {name: getattr(self.sets[name], setting) for name in names}
-            if len({getattr(value, "name", value) for value in found.values()}) > 1:
+        shared: dict[str, tuple[tuple[str, ...], Callable[[DataSet], object]]] = {
+            "skeleton": (every, lambda data: data.skeleton and data.skeleton.name),
+            "dims": (every, lambda data: data.dims),
+            "image_size": (every, lambda data: data.image_size),
+            "clip_frames": (clips, lambda data: data.clip_frames),
+        }
+        for setting, (names, value_of) in shared.items():
+            found = {name: value_of(self.sets[name]) for name in names}
+            if len(set(found.values())) > 1:
                 values = ", ".join(f"{value} in {name}" for name, value in found.items())
                 raise Usage(f"the sets of the data must have the same {setting}, but it is {values}")
 
@@ -55,29 +62,85 @@ class Mixed:
 
 @dataclass(frozen=True)
 class PreparedMixed:
-    """Packed records of several sets. All that concerns evaluation is that of the evaluated one."""
+    """Packed records of several sets: a `jaxhar.core.prepared.Prepared`.
+
+    All that concerns evaluation is that of the evaluated set.
+    """
 
     config: Mixed
     parts: Mapping[str, Prepared] = field(repr=False)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.parts[self.config.evaluated], name)
+    @property
+    def _evaluated(self) -> Prepared:
+        return self.parts[self.config.evaluated]
 
     @property
-    def skeleton(self) -> Skeleton:
+    def skeleton(self) -> Skeleton | None:
         """Joints of the examples."""
-        return self.parts[self.config.evaluated].skeleton
+        return self._evaluated.skeleton
 
     @property
     def actions(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return self.parts[self.config.evaluated].actions
+        return self._evaluated.actions
+
+    @property
+    def eval_split(self) -> str:
+        """The split that is evaluated unless another is asked for."""
+        return self._evaluated.eval_split
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of the evaluated set."""
+        return self._evaluated.notes
+
+    @property
+    def crop_protocols(self) -> tuple[str, ...]:
+        """Of the evaluated set."""
+        return self._evaluated.crop_protocols
+
+    def views(self, split: str | None = None) -> Mapping[str, View]:
+        """Of the evaluated set."""
+        return self._evaluated.views(split)
+
+    def eval_stream(
+        self,
+        split: str | None = None,
+        view: str = "single",
+        batch: int = 8,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[Batch]:
+        """Of the evaluated set."""
+        return self._evaluated.eval_stream(split, view, batch, process_index, process_count)
+
+    def eval_length(
+        self, view: str = "single", split: str | None = None, batch: int = 8, process_count: int = 1
+    ) -> int:
+        """Of the evaluated set."""
+        return self._evaluated.eval_length(view, split, batch, process_count)
+
+    def entries(self, split: str | None = None) -> list[Entry]:
+        """Of the evaluated set."""
+        return self._evaluated.entries(split)
+
+    def sequence_names(self, split: str | None = None) -> list[str]:
+        """Of the evaluated set."""
+        return self._evaluated.sequence_names(split)
+
+    def too_short(self, split: str | None = None) -> set[int]:
+        """Of the evaluated set."""
+        return self._evaluated.too_short(split)
+
+    def records(self, split: str) -> Records:
+        """Of the evaluated set."""
+        return self._evaluated.records(split)
 
     def changed(self, **fields: Any) -> "PreparedMixed":
-        """The same records with other shares."""
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, **fields))
+        """The same records with other shares, or another set evaluated; Usage for an unknown setting or set."""
+        if "sets" in fields:
+            raise Usage("data.sets decides which records there are; it cannot change within a run")
+        return dataclasses.replace(self, config=changed(self.config, fields, "data"))
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> "_MixedStream":
         """Endless dicts {"stills": Batch with T = 1, "clips": Batch}; as from `Prepared.train_stream`."""
@@ -95,22 +158,32 @@ class PreparedMixed:
                 streams[name] = sized.train_stream(seed + 10 * number, process_index, process_count)
         if not streams:
             raise Usage("data.stills and data.clips give nothing to train on")
-        return _MixedStream(streams)
+        return _MixedStream(streams, tuple(self.parts))
 
 
 class _MixedStream:
     """The streams of the sets drawn together, their batches laid one behind the other."""
 
-    def __init__(self, streams: Mapping[str, Any]):
-        self._streams = streams
+    def __init__(self, streams: Mapping[str, TrainStream], sets: tuple[str, ...]):
+        self._streams, self._sets = streams, sets
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
         return self
 
     def __next__(self) -> dict[str, Batch]:
-        drawn = [next(stream) for stream in self._streams.values()]
-        kinds = dict.fromkeys(kind for batches in drawn for kind in batches)
-        return {kind: join([batches[kind] for batches in drawn if kind in batches]) for kind in kinds}
+        drawn = {name: next(stream) for name, stream in self._streams.items()}
+        kinds = dict.fromkeys(kind for batches in drawn.values() for kind in batches)
+        return {
+            kind: self._joined({n: batches[kind] for n, batches in drawn.items() if kind in batches}) for kind in kinds
+        }
+
+    def _joined(self, batches: dict[str, Batch]) -> Batch:
+        """Their examples say by "source" which set they come from, and so whose "sequence" they are."""
+        marked = [
+            {**batch, "source": np.full(len(batch["mask"]), self._sets.index(name), np.int32)}
+            for name, batch in batches.items()
+        ]
+        return join(marked, tuple(batches))
 
     def get_state(self) -> dict:
         """States of the streams by the names of the sets."""
@@ -130,12 +203,3 @@ class _MixedStream:
         """Stop the reading threads of all streams."""
         for stream in self._streams.values():
             stream.close()
-
-
-def join(batches: list[Batch]) -> Batch:
-    """Batches of the same shapes as one, with the keys that training reads; -1 where only others have an action."""
-    whole: dict[str, np.ndarray] = {k: np.concatenate([b[k] for b in batches]) for k in _KEPT}  # type: ignore[literal-required]
-    if any("action" in batch for batch in batches):
-        unknown = [np.full(len(b["frames"]), -1, np.int32) for b in batches]
-        whole["action"] = np.concatenate([b.get("action", u) for b, u in zip(batches, unknown, strict=True)])
-    return whole  # type: ignore[return-value]

@@ -7,7 +7,7 @@ from jaxhar.core.skeleton import PA17
 from jaxhar.data import transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
-from jaxhar.data.mixed import Mixed, join
+from jaxhar.data.mixed import Mixed
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.penn.settings import Penn
 from jaxhar.host.errors import Problem, Usage
@@ -79,8 +79,6 @@ def test_evaluation_is_that_of_one_set(prepared):
     assert prepared.eval_split == "test" and len(prepared.sequence_names("test")) == 5
     batch = next(iter(prepared.eval_stream("test", "single", 2)))
     assert batch["frames"].shape == (2, 4, 32, 32, 3)
-    with pytest.raises(AttributeError):
-        prepared.no_such_thing  # noqa: B018
 
 
 def test_sets_that_do_not_fit_are_refused(prepared):
@@ -100,13 +98,3 @@ def test_sets_that_do_not_fit_are_refused(prepared):
     parts = {**prepared.parts, "mpii": other}
     with pytest.raises(Problem, match="the clips of mpii have other actions than those of penn"):
         dataclasses.replace(prepared, parts=parts).train_stream(0)
-
-
-def test_join_keeps_what_training_reads():
-    one = {"frames": np.zeros((2, 1, 4, 4, 3)), "action": np.array([3, 4], np.int32), "affine": np.zeros((2, 3, 3))}
-    one |= {"pose": np.zeros((2, 1, 5, 2)), "visible": np.zeros((2, 1, 5)), "valid": np.ones((2, 1, 5, 2), bool)}
-    one["mask"], one["power"] = np.ones(2, bool), np.ones((2, 1, 3))
-    two = {key: value for key, value in one.items() if key != "action"}
-    whole = join([two, one])
-    assert whole["action"].tolist() == [-1, -1, 3, 4] and whole["frames"].shape[0] == 4 and "affine" not in whole
-    assert "action" not in join([two, two])

@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from jaxhar.core.batch import Batch
+from jaxhar.data.vocabulary import stack_frames
 from jaxhar.host.errors import Problem
 
 Example = dict[str, Any]
@@ -86,23 +87,17 @@ class Stream:
 
 
 class Stacked(Stream):
-    """Batches of stills (B * T, 1, ...) as clips (B, T, ...) of T different pictures, without what clips share.
+    """Batches of stills (B * T, 1, ...) as clips (B, T, ...) of T different pictures, see `vocabulary.stack_frames`.
 
     Luvizon et al. train pose on such clips of photos where the network takes clips only.
     """
-
-    _KEPT = ("frames", "power", "pose", "visible", "valid", "norm")
 
     def __init__(self, stream: Stream, frames: int):
         super().__init__(stream._iterator, {**stream._identity, "stacked": frames})
         self._frames = frames
 
     def __next__(self) -> Batch:
-        batch = super().__next__()
-        clips = {k: np.asarray(batch[k]) for k in self._KEPT if k in batch}  # type: ignore[literal-required]
-        stacked = {k: v.reshape(-1, self._frames, *v.shape[2:]) for k, v in clips.items()}
-        stacked["mask"] = np.ones(len(stacked["frames"]), bool)
-        return stacked  # type: ignore[return-value]
+        return stack_frames(super().__next__(), self._frames)
 
 
 class Joined:

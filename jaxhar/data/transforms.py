@@ -138,7 +138,7 @@ class Crop:
       cut: (3, 3) image pixels -> pixels of the crop before it is resized.
       cut_size: (width, height) of the crop before it is resized.
       turned: whether `cut` rotates.
-      size: side of the finished square crop.
+      size: (height, width) of the finished crop.
       flip: whether the finished crop is mirrored.
       affine: (3, 3) image pixels -> crop units, mirroring included.
     """
@@ -146,19 +146,20 @@ class Crop:
     cut: np.ndarray
     cut_size: tuple[int, int]
     turned: bool
-    size: int
+    size: tuple[int, int]
     flip: bool
     affine: np.ndarray
 
     @property
     def reduction(self) -> int:
         """By what factor, 1, 2, 4 or 8, the image may be shrunk before a turned crop and be no coarser than it."""
-        scale = min(self.cut_size) / self.size
+        (width, height), (rows, columns) = self.cut_size, self.size
+        scale = min(width / columns, height / rows)
         return max(factor for factor in (1, 2, 4, 8) if factor == 1 or self.turned and factor <= scale)
 
 
-def plan_crop(box: Box, image_size: tuple[int, int], size: int, draw: Draw | None = None) -> Crop:
-    """Lay the crop of side `size` over a box of an image of (width, height).
+def plan_crop(box: Box, image_size: tuple[int, int], size: int | tuple[int, int], draw: Draw | None = None) -> Crop:
+    """Lay a crop over a box of an image of (width, height); `size` is its side, or (height, width).
 
     The draw's scale only multiplies its shift: callers scale the box when they make it. A box with a side under 32
     pixels becomes 32x32. Corners are truncated toward zero to whole pixels, so the cut may be a pixel off the box.
@@ -183,12 +184,13 @@ def plan_crop(box: Box, image_size: tuple[int, int], size: int, draw: Draw | Non
     affine = geometry.scaling(1 / (x2 - x1), 1 / (y2 - y1)) @ cut
     if draw.flip:
         affine = geometry.translation(1, 0) @ geometry.scaling(-1, 1) @ affine
+    size = (size, size) if isinstance(size, int) else size
     return Crop(cut, (x2 - x1, y2 - y1), bool(draw.angle), size, draw.flip, affine)
 
 
 def crop_image(image: np.ndarray, crop: Crop, reduction: int = 1) -> np.ndarray:
-    """The crop (size, size, 3) of one image, see `crop_images`."""
-    out = np.empty((1, crop.size, crop.size, 3), np.uint8)
+    """The crop (height, width, 3) of one image, see `crop_images`."""
+    out = np.empty((1, *crop.size, 3), np.uint8)
     crop_images([image], crop, out, reduction=reduction)
     return out[0]
 
@@ -200,7 +202,7 @@ def crop_images(
     occluder: tuple[float, float, int, int] | None = None,
     reduction: int = 1,
 ) -> None:
-    """Cut a crop out of T RGB images (H, W, 3) into `out` (T, size, size, 3), all uint8.
+    """Cut a crop out of T RGB images (H, W, 3) into `out` (T, height, width, 3), all uint8.
 
     Black is what lies outside of an image, and under an `occluder`, see `Draw`. An iterator is asked for an image when
     the one before is done: what was just decoded is cropped out of the processor's cache.
@@ -219,20 +221,21 @@ def crop_images(
             target[:] = found
     if occluder:
         x, y, width, height = occluder
-        left, top = int(x * crop.size - width / 2), int(y * crop.size - height / 2)
+        rows, columns = crop.size
+        left, top = int(x * columns - width / 2), int(y * rows - height / 2)
         out[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = 0
 
 
 def _turned(crop: Crop, reduction: int) -> Callable[[np.ndarray], np.ndarray]:
-    w, h = crop.cut_size
-    shrink = geometry.scaling(crop.size / w, crop.size / h) @ crop.cut @ geometry.scaling(reduction, reduction)
+    (w, h), (rows, columns) = crop.cut_size, crop.size
+    shrink = geometry.scaling(columns / w, rows / h) @ crop.cut @ geometry.scaling(reduction, reduction)
     # cv2 puts pixel centres at integers, the affine maps here at half integers.
     centres = (geometry.translation(-0.5, -0.5) @ shrink @ geometry.translation(0.5, 0.5))[:2]
 
     def cut(image: np.ndarray) -> np.ndarray:
         # OpenCV is twice as fast on four channels as on three.
         four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-        found = cv2.warpAffine(four, centres, (crop.size, crop.size), flags=cv2.INTER_LINEAR)
+        found = cv2.warpAffine(four, centres, (columns, rows), flags=cv2.INTER_LINEAR)
         return cv2.cvtColor(found, cv2.COLOR_RGBA2RGB)
 
     return cut
@@ -241,13 +244,13 @@ def _turned(crop: Crop, reduction: int) -> Callable[[np.ndarray], np.ndarray]:
 def _straight(crop: Crop) -> Callable[[np.ndarray], np.ndarray]:
     w, h = crop.cut_size
     x1, y1 = (-crop.cut[:2, 2]).round().astype(int).tolist()
-    side = (crop.size, crop.size)
+    rows, columns = crop.size
 
     def cut(image: np.ndarray) -> np.ndarray:
         window = _slice(image, x1, y1, w, h)
-        if max(w, h) <= crop.size:
-            return cv2.resize(window, side)
-        return np.asarray(Image.fromarray(window).resize(side, Image.Resampling.BILINEAR))
+        if w <= columns and h <= rows:
+            return cv2.resize(window, (columns, rows))
+        return np.asarray(Image.fromarray(window).resize((columns, rows), Image.Resampling.BILINEAR))
 
     return cut
 

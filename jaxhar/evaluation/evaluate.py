@@ -157,8 +157,8 @@ def predictions(
         def predict(batch: Batch) -> Any:
             return _forward(structure, state, batch["frames"])
 
-    stream = prepared.eval_stream(split=split, protocol=protocol, batch=batch)
-    length = prepared.eval_length(protocol=protocol, split=split, batch=batch)
+    stream = prepared.eval_stream(split, protocol, batch)
+    length = prepared.eval_length(protocol, split, batch)
     bar = tqdm(stream, total=length, desc=f"{split} {protocol}", unit="batch", disable=not progress)
     pairs = _examples(predict, bar)
     averaged = protocol in getattr(prepared, "crop_protocols", ())

@@ -113,7 +113,7 @@ class Clips(sequences.Prepared):
     def all(cls, prepared: sequences.Prepared) -> "Clips":
         return cls(prepared.config, prepared.folder, prepared.index)
 
-    def _numbers(self, split: str) -> list[int]:
+    def _numbers(self, split: str | None) -> list[int]:
         every = range(len(self.index["sequences"]))
         return [*self.test] if split == "test" else [n for n in every if n not in self.test]
 

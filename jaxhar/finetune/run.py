@@ -175,7 +175,7 @@ class _Run:
         self.people = np.array([entry["subject"] for entry in entries])
         people = len(set(self.people.tolist()))
         print(f"{len(entries)} clips of {len(clips.actions)} classes, of {people} persons or source videos")
-        stills, frames = sum(entry["frames"] == 1 for entry in entries), clips.config.clip_frames
+        stills, frames = sum(entry["length"] == 1 for entry in entries), clips.config.clip_frames
         if stills and frames > 1:
             print(
                 f"{stills} of them are single pictures: each is shown {frames} times, without motion", file=sys.stderr

@@ -7,13 +7,15 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optax
 
 from jaxhar.host.errors import Problem, Usage
+
+Owner = typing.TypeVar("Owner")
 
 
 def override(experiment: Any, changes: Mapping[str, str]) -> Any:
@@ -129,9 +131,7 @@ def _replace(owner: Any, names: list[str], text: str, key: str) -> Any:
         raise Usage(f"--config.{key}: {where} is {_describe(owner)} and has no settings")
     fields = [f.name for f in dataclasses.fields(owner) if f.init]
     if name not in fields:
-        near = difflib.get_close_matches(name, fields, 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise Usage(f"--config.{key}: {where} has no {name!r}; {hint}it has {', '.join(fields)}")
+        raise Usage(f"--config.{key}: {unknown(name, fields, where)}")
     current = getattr(owner, name)
     value = _replace(current, rest, text, key) if rest else _parse(text, current, _annotation(owner, name), key)
     try:
@@ -227,3 +227,20 @@ def setting(text: str) -> tuple[str, str]:
     if not equals:
         raise Usage(f"--set {text}: give NAME=VALUE, e.g. num_frames=8")
     return name, value
+
+
+def changed(owner: Owner, fields: Mapping[str, Any], where: str) -> Owner:
+    """A copy of a dataclass with other fields; Usage for a name it does not have, with the nearest one."""
+    known = [f.name for f in dataclasses.fields(owner) if f.init]  # type: ignore[arg-type]
+    for name in fields:
+        if name not in known:
+            raise Usage(unknown(name, known, where))
+    return dataclasses.replace(owner, **fields)  # type: ignore[type-var]
+
+
+def unknown(name: str, known: Iterable[str], where: str) -> str:
+    """Says that `where` has no `name`, and which one may be meant."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{where} has no {name!r}; {hint}it has {', '.join(known)}"

@@ -8,7 +8,7 @@ from scipy.io import loadmat
 
 from jaxhar import inference, port, zoo
 from jaxhar.cli import main as cli
-from jaxhar.core import geometry
+from jaxhar.core.batch import to_image
 from jaxhar.core.skeleton import MPII, PA16, PA17
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import generate as synthetic_mpii
@@ -54,7 +54,7 @@ def test_mpii_to_coco_and_to_the_benchmark(root, weights, tmp_path, capsys):
     for person, annotation in zip(persons, found["annotations"], strict=True):
         example = mpii.to_example(person, size=CONFIG.image_size)
         pose = inference.infer(model, example["frames"][None])["pose"][-1, 0, 0].astype(float)
-        pixels = geometry.apply(geometry.invert(example["affine"]), pose)
+        pixels = to_image(example["affine"], pose[None])[0]
         keypoints = np.reshape(annotation["keypoints"], (17, 3))
         wrist = found["categories"][0]["keypoints"].index("left_wrist")
         np.testing.assert_allclose(keypoints[wrist, :2], pixels[PA16.index("l_wrist")], atol=0.02)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxhar.data import transforms
-from jaxhar.data.records import record as records
+from jaxhar.data.records.record import Index
 from jaxhar.data.transforms import Box
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -78,7 +78,7 @@ def read(path: str | Path) -> Boxes:
 _kept = functools.lru_cache(maxsize=4)(read)
 
 
-def check(path: str, skip_broken: bool, index: records.Index) -> None:
+def check(path: str, skip_broken: bool, index: Index) -> None:
     """Read a box file anew; Problem as of `read`, and if sequences were left out, for it counts them by their order."""
     _kept.cache_clear()  # the file may be another one now
     _kept(path)
@@ -92,7 +92,7 @@ def of_record(path: str, record: dict, frames: list[int], step: int, scale: floa
     Args:
       step: between the frames. scale: of that square. flip: whether the clip is mirrored.
     """
-    clips = transforms.multi_clips(len(record["points"]), step, len(frames))
+    clips = transforms.multi_clips(record["length"], step, len(frames))
     number = clips.index(frames) if frames in clips else 0
     box = _kept(path).clip(record["split"], record["index"], frames, step, number, flip)
     return transforms.centred_bbox(record["size"].tolist(), scale) if box is None else box

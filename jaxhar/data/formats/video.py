@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,9 @@ from PIL import Image, ImageOps
 from jaxhar.host.errors import Problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+
+#: Seconds by which a time may lie off a frame's own.
+_ROUNDING = 1e-4
 
 Item = TypeVar("Item")
 
@@ -136,18 +139,32 @@ class Video:
         Raises:
           Problem: the file is damaged midway, and broken packets are not to be skipped.
         """
+        return self.between(None, None, lambda index: bool(every) and index % every == 0)
+
+    def between(self, start: float | None, end: float | None, wanted: Callable[[int], bool]) -> Iterator[Frame]:
+        """As `frames`, from `start` until before `end` in seconds; `wanted` says of which indices there is an image.
+
+        Indices and times count from the first frame given. Decoding begins at the key frame before `start`.
+        """
         with self._open() as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            index, start, last, size = 0, None, -1.0, None
+            origin = float((stream.start_time or 0) * stream.time_base)
+            if start:  # a second early: a container may seek by the order of decoding
+                container.seek(int((origin + max(start - 1, 0)) / stream.time_base), stream=stream)
+            index, first, last, size = 0, None, -1.0, None
             for frame in self._decode(container, stream):
-                size = size or (frame.width, frame.height)
                 moment = index / float(self.fps) if frame.time is None else frame.time
-                start = moment if start is None else start
+                if start and moment - origin < start - _ROUNDING:
+                    continue
+                if end is not None and moment - origin >= end - _ROUNDING:
+                    return
+                size = size or (frame.width, frame.height)
+                first = moment if first is None else first
                 # a broken time stamp must not turn time back: the encoder and the reader of the JSON rely on order
-                last = moment - start if moment - start > last else last + 1 / float(self.fps)
+                last = moment - first if moment - first > last else last + 1 / float(self.fps)
                 image = None
-                if every and index % every == 0:
+                if wanted(index):
                     image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
                     image = np.rot90(image, round(getattr(frame, "rotation", 0) / 90))
                 yield Frame(index, last, self.path, image)

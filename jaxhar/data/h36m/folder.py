@@ -89,13 +89,11 @@ def folder(root: Path) -> records.Folder:
         title="Human3.6M",
         slug="h36m",
         root=root,
-        joints=len(PA21),
-        dims=3,
         actions=actions.H36M,
         fingerprint=lambda: fingerprint_lines(root),
         scan=lambda skip_broken: scan(root, skip_broken),
         load=load,
-        extras={"camera": (camera.SIZE,)},
+        fields=records.joint_fields(len(PA21), 3) | {"camera": records.Field((camera.SIZE,))},
     )
 
 
@@ -191,14 +189,17 @@ def load(frame: Frame, skip_broken: bool = False) -> tuple[records.Record | None
     record = records.Record(
         name=frame.name,
         split=frame.split,
-        frames=[data],
+        length=1,
+        fields={
+            "points": uvd[None].astype(np.float32),
+            "labelled": frame.labelled[None],
+            "camera": frame.camera.to_vector().astype(np.float32),
+        },
+        pictures=[data],
         size=size,
-        points=uvd[None].astype(np.float32),
-        labelled=frame.labelled[None],
         action=frame.action,
         subject=frame.subject,
         view=frame.view,
-        extras={"camera": frame.camera.to_vector().astype(np.float32)},
     )
     return record, []
 

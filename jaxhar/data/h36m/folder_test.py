@@ -116,9 +116,9 @@ def test_the_joints_are_where_the_generator_put_them(generated):
     assert frame.camera.w == H36M_LENS
     record, skipped = h36m_folder.load(frame)
     assert not skipped and record is not None and record.size == (96, 100) and record.split == "train"
-    np.testing.assert_allclose(record.points[0], shot.camera.project(frame.joints), rtol=1e-6)
-    camera = Camera.from_vector(record.extras["camera"])
-    np.testing.assert_allclose(camera.unproject(record.points[0]), frame.joints, atol=2e-2)
+    np.testing.assert_allclose(record.fields["points"][0], shot.camera.project(frame.joints), rtol=1e-6)
+    camera = Camera.from_vector(record.fields["camera"])
+    np.testing.assert_allclose(camera.unproject(record.fields["points"][0]), frame.joints, atol=2e-2)
 
 
 def test_the_person_is_drawn_at_the_joints(generated):

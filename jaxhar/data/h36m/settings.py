@@ -3,24 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import PA17, PA21, Skeleton
-from jaxhar.data import dataset as sequences
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.generate import film as synthetic
+from jaxhar.data.dataset import DataSet
+from jaxhar.data.example import cropped_example, mirrored_crops
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m import folder as h36m_folder
 from jaxhar.data.h36m import generate as synthetic_h36m
-from jaxhar.data.records import record as records
+from jaxhar.data.records.record import Folder
 
 _ROOT = PA21.index("pelvis")
 
 
 @dataclass(frozen=True)
-class H36M(sequences.DataSet):
+class H36M(DataSet):
     """The Human3.6M data of an experiment; its settings are those of `DataSet`.
 
     Training photos are those of subjects 1, 5, 6, 7 and 8, test photos every 64th of 9 and 11. A crop lies around the
@@ -42,24 +43,25 @@ class H36M(sequences.DataSet):
 
     title: ClassVar[str] = "Human3.6M"
     home: ClassVar[str] = "Human3.6M"
+    layout: ClassVar[Skeleton] = PA21
     stacks: ClassVar[bool] = True
 
-    def open(self, root: Path) -> records.Folder:
+    def open(self, root: Path) -> Folder:
         return h36m_folder.folder(h36m_folder.check_root(root))
 
-    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+    def generate(self, out: Path, synth: Synth) -> None:
         synthetic_h36m.write(out, synth)
 
-    def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        return {"flip": sequences.mirrored_crops(((0, 0),)), "multi": sequences.mirrored_crops(self.shifts)}
+    def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
+        return {"flip": mirrored_crops(((0, 0),)), "multi": mirrored_crops(self.shifts)}
 
     def example(
-        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+        self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         points = record["points"][frames]
         root = points[0, _ROOT].astype(np.float64)  # the authors take the first frame's for the whole clip
         camera = Camera.from_vector(record["camera"])
-        return sequences.to_example(
+        return cropped_example(
             record,
             frames,
             draw,

@@ -11,8 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxhar.core import classes as actions
-from jaxhar.core import geometry
-from jaxhar.core.batch import network_input
+from jaxhar.core.batch import network_input, to_image
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import PA16, PA17, PA20
 from jaxhar.data import presets, transforms
@@ -152,7 +151,7 @@ def test_crops_of_a_photo_follow_each_other(prepared):
     assert len(batches) == photos == prepared.eval_length("multi", "test", batch=10)
     for n, batch in enumerate(batches):
         assert (batch["sequence"] == n).all() and batch["flipped"].tolist() == [False, True] * 5
-        middle = geometry.apply(geometry.invert(batch["affine"]), np.full((10, 1, 2), 0.5))[:, 0]
+        middle = to_image(batch["affine"], np.full((10, 1, 1, 2), 0.5))[:, 0, 0]
         np.testing.assert_allclose(middle[::2], middle[1::2], atol=1.01)
         assert len(np.unique(np.round(middle[::2], 3), axis=0)) == 5
     with pytest.raises(Usage, match="'both'; there are single and multi and flip"):

@@ -26,7 +26,7 @@ from jaxhar.data.formats import matfile
 from jaxhar.data.formats.jpeg import read_frames
 from jaxhar.data.mpii import mat as mpii_mat
 from jaxhar.data.mpii.mat import HEAD_SHARE, Person, Photos, to_person
-from jaxhar.data.records.record import FAR, Folder, Record, Skipped
+from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, joint_fields
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -209,12 +209,10 @@ def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = 
         title="MPII",
         slug="mpii",
         root=form.images.parent,
-        joints=len(PA16),
-        dims=2,
         fingerprint=partial(_fingerprint, form, f"{splits} {separate}"),
         scan=chosen,
         load=load,
-        extras={"person": (3,), "norm": (None,)},
+        fields=joint_fields(len(PA16)) | {"person": Field((3,)), "norm": Field((None,))},
         published=_published(form),
         counts=counts,
     )
@@ -245,7 +243,7 @@ def name_of(person: Person) -> str:
 
 
 def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
-    """The record of a person: one frame, with extras person (x and y of the centre, scale) and norm (head size)."""
+    """The record of a person: one frame, with the fields person (x and y of the centre, scale) and norm (head size)."""
     frames, _, size, skipped = read_frames([person.image], skip_broken)
     if not frames:
         return None, skipped
@@ -260,11 +258,15 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
     record = Record(
         name=name_of(person),
         split=person.split,
-        frames=frames,
+        length=len(frames),
+        fields={
+            "points": person.points[None],
+            "labelled": person.labelled[None],
+            "person": np.array([*person.center, person.scale]),
+            "norm": np.array([person.head]),
+        },
+        pictures=frames,
         size=size,
-        points=person.points[None],
-        labelled=person.labelled[None],
-        extras={"person": np.array([*person.center, person.scale]), "norm": np.array([person.head])},
     )
     return record, skipped
 

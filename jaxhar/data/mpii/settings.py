@@ -4,25 +4,26 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxhar.core.skeleton import PA16
-from jaxhar.data import dataset as sequences
+from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.generate import film as synthetic
+from jaxhar.data.dataset import DataSet
+from jaxhar.data.example import cropped_example, mirrored_crops
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import generate as synthetic_mpii
 from jaxhar.data.mpii.folder import Person, read
-from jaxhar.data.records import record as records
 from jaxhar.data.records.reader import as_read
+from jaxhar.data.records.record import Folder
 
 __all__ = ["MPII", "Person", "box", "read", "to_example"]
 
 
 @dataclass(frozen=True)
-class MPII(sequences.DataSet):
+class MPII(DataSet):
     """The MPII data of an experiment: settings of `DataSet`, and which persons there are.
 
     One record is one person in one photo. Crops follow the authors' rule (`box`), the reference length is the head
@@ -48,24 +49,25 @@ class MPII(sequences.DataSet):
 
     title: ClassVar[str] = "MPII"
     home: ClassVar[str] = "MPII"
+    layout: ClassVar[Skeleton] = PA16
     splits: ClassVar[tuple[str, ...]] = mpii_folder.SPLITS
     eval_split: ClassVar[str] = "valid"
     stacks: ClassVar[bool] = True
 
-    def open(self, root: Path) -> records.Folder:
+    def open(self, root: Path) -> Folder:
         return mpii_folder.folder(root, self.parts, self.separate)
 
-    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+    def generate(self, out: Path, synth: Synth) -> None:
         synthetic_mpii.write(out, synth)
 
-    def crop_protocols(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        return {"flip": sequences.mirrored_crops(((0, 0),)), "multi": sequences.mirrored_crops(self.shifts)}
+    def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
+        return {"flip": mirrored_crops(((0, 0),)), "multi": mirrored_crops(self.shifts)}
 
     def example(
-        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+        self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         x, y, scale = (float(v) for v in record["person"])
-        return sequences.to_example(
+        return cropped_example(
             record,
             frames,
             dataclasses.replace(draw, trans=(0.0, 0.0)),  # the box has the shift already, in units of the person

@@ -23,7 +23,7 @@ from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import NTU
 from jaxhar.data.formats.jpeg import encode, read_frames
 from jaxhar.data.ntu.skeleton_file import Labels, read_skeleton
-from jaxhar.data.records.record import Folder, Record, Skipped
+from jaxhar.data.records.record import Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
 
 #: Width and height of the colour camera, whose pixels the labels count in.
@@ -266,10 +266,13 @@ def _load(
     record = Record(
         name=sequence.name,
         split="",  # of the several divisions the settings choose one
-        frames=frames,
+        length=len(frames),
+        fields={
+            "points": np.where(labelled[..., None], labels.points[::keep_every][keep] * scale, 0),
+            "labelled": labelled,
+        },
+        pictures=frames,
         size=size,
-        points=np.where(labelled[..., None], labels.points[::keep_every][keep] * scale, 0),
-        labelled=labelled,
         action=sequence.number("A") - 1,
         subject=sequence.number("P"),
         view=sequence.number("C"),
@@ -289,11 +292,10 @@ def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: i
         title="NTU RGB+D",
         slug=f"ntu{num_actions}",
         root=root,
-        joints=len(NTU),
-        dims=3,
         fingerprint=partial(_fingerprint, root, num_actions, keep_every, frame_side),
         scan=partial(scan, root, num_actions, counts=counts),
         load=partial(_load, keep_every, frame_side),
+        fields=joint_fields(len(NTU), 3),
         actions=actions.NTU120[:num_actions],
         published=PUBLISHED.get(num_actions, {}),
         counts=counts,

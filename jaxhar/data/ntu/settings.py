@@ -3,19 +3,20 @@
 import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jaxhar.core.skeleton import NTU as LAYOUT
 from jaxhar.core.skeleton import PA20, Skeleton
-from jaxhar.data import dataset as sequences
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.formats import box_json as penn_boxes
-from jaxhar.data.generate import film as synthetic
+from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.example import cropped_example, torso
+from jaxhar.data.formats import box_json
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.ntu import folder as ntu_folder
 from jaxhar.data.ntu import generate as synthetic_ntu
-from jaxhar.data.records import record as records
+from jaxhar.data.records.record import Entry, Folder
 
 _PELVIS = LAYOUT.index("pelvis")
 
@@ -29,7 +30,7 @@ class Division(enum.Enum):
 
 
 @dataclass(frozen=True)
-class NTU(sequences.DataSet):
+class NTU(DataSet):
     """The NTU RGB+D data of an experiment: the settings of `DataSet`, and
 
     Attributes:
@@ -37,7 +38,7 @@ class NTU(sequences.DataSet):
       division: into training and test.
       keep_every: frames between two that are packed; the authors' TPAMI'20 networks see every second one.
       frame_side: pixels of width or height to which larger videos are shrunk when packed.
-      boxes: a JSON file of predicted boxes to evaluate with (see `penn_boxes`), of the frames as packed; where it has
+      boxes: a JSON file of predicted boxes to evaluate with (see `box_json`), of the frames as packed; where it has
         none for a clip, the crop is the square around the whole image.
 
     Crops lie around the labelled joints. Depth is measured from the pelvis, by its mean over a clip, in a range of
@@ -57,24 +58,25 @@ class NTU(sequences.DataSet):
 
     title: ClassVar[str] = "NTU RGB+D"
     home: ClassVar[str] = "nturgb+d"
+    layout: ClassVar[Skeleton] = LAYOUT
 
-    def open(self, root: Path) -> records.Folder:
+    def open(self, root: Path) -> Folder:
         return ntu_folder.folder(ntu_folder.check_root(root), self.num_actions, self.keep_every, self.frame_side)
 
-    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+    def generate(self, out: Path, synth: Synth) -> None:
         synthetic_ntu.write(out, synth)
 
     def notes(self) -> tuple[str, ...]:
         return () if self.boxes is None else (f"Boxes are those of {self.boxes}, the whole image where it has none.",)
 
-    def prepare(self, workdir: Path) -> sequences.Prepared:
+    def prepare(self, workdir: Path) -> Prepared:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
         prepared = super().prepare(workdir)
         if self.boxes:
-            penn_boxes.check(self.boxes, self.skip_broken, prepared.index)
+            box_json.check(self.boxes, self.skip_broken, prepared.index)
         return prepared
 
-    def split_of(self, entry: records.Entry) -> str:
+    def split_of(self, entry: Entry) -> str:
         """By person, camera or setup."""
         train = {
             Division.CROSS_SUBJECT: entry["subject"] in ntu_folder.TRAIN_SUBJECTS,
@@ -84,21 +86,21 @@ class NTU(sequences.DataSet):
         return "train" if train[self.division] else "test"
 
     def example(
-        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+        self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         points, labelled = record["points"][frames], record["labelled"][frames]
         root = root_depth(points, labelled)
         if self.boxes and "split" in record:
             step = self.augment.fixed_subsampling
-            box = penn_boxes.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
+            box = box_json.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
         else:
             box = transforms.gt_bbox(points[..., :2], labelled, record["size"].tolist(), draw.scale)
-        return sequences.to_example(
+        return cropped_example(
             record,
             frames,
             draw,
             box=box,
-            norm=sequences.torso(points, labelled, LAYOUT),
+            norm=torso(points, labelled, LAYOUT),
             layout=LAYOUT,
             skeleton=self.skeleton,
             dims=self.dims,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxhar.core import classes as actions
-from jaxhar.core import geometry, skeleton
+from jaxhar.core import skeleton
+from jaxhar.core.batch import to_image
 from jaxhar.data import transforms
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate.film import Synth
@@ -179,7 +180,7 @@ def test_millimetres_and_pixels_come_back(written, tmp_path):
     seen = 0
     for batch in prepared.eval_stream("test", "multi", batch=4):
         mm = batch["depth"][..., None] + batch["depth_range"][:, None, None] * (batch["pose"][..., 2] - 0.5)
-        pixels = geometry.apply(geometry.invert(batch["affine"])[:, None], batch["pose"][..., :2])
+        pixels = to_image(batch["affine"], batch["pose"])
         for i in np.flatnonzero(batch["mask"]):
             record = records[int(batch["sequence"][i])]
             frames = transforms.multi_clips(len(record["points"]), 2, 4)[0]
@@ -318,7 +319,7 @@ def test_a_video_may_lack_its_last_two_frames(root, tmp_path):
     for more, fine in ((2, True), (3, False)):
         labels_of(root).write_text("\n".join([str(total + more), *lines[1:], *lines[1 : 1 + block] * more]))
         if fine:
-            assert small(root).prepare(tmp_path / "run").entries("train")[0]["frames"] == total
+            assert small(root).prepare(tmp_path / "run").entries("train")[0]["length"] == total
         else:
             with pytest.raises(Problem, match=f"ends after {total} frames"):
                 small(root).prepare(tmp_path / "run")

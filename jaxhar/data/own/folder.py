@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 
 from jaxhar.core.skeleton import PA16
 from jaxhar.data.formats.jpeg import encode, read_jpeg
-from jaxhar.data.records.record import FAR, Folder, Record, Skipped
+from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
 
 SPLITS = ("train", "test")
@@ -82,13 +82,11 @@ def folder(root: str | Path, side: int = 640) -> Folder:
         title="own data",
         slug="own",
         root=root,
-        joints=len(PA16),
-        dims=2,
         fingerprint=partial(_fingerprint, root, items, side),
         scan=scan,
         load=partial(_load, root if root.is_dir() else root.parent, classes, people, side),
         actions=classes,
-        extras={"box": (4,)},
+        fields=joint_fields(len(PA16)) | {"box": Field((4,))},
     )
 
 
@@ -236,13 +234,16 @@ def _load(
     record = Record(
         name=_below(home, item.path) + ("" if item.box is None else f" {item.where.split(' of ')[0]}"),
         split=item.split,
-        frames=frames,
+        length=len(frames),
+        pictures=frames,
         size=size,
-        points=np.zeros((len(frames), len(PA16), 2)),
-        labelled=np.zeros((len(frames), len(PA16)), bool),
+        fields={
+            "points": np.zeros((len(frames), len(PA16), 2)),
+            "labelled": np.zeros((len(frames), len(PA16)), bool),
+            "box": np.array(box),
+        },
         action=classes.index(item.label),
         subject=people[item.person],
-        extras={"box": np.array(box)},
     )
     return record, []
 

@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxhar.core.skeleton import PA16
-from jaxhar.data import dataset as sequences
+from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.generate import film as synthetic
+from jaxhar.data.dataset import DataSet
+from jaxhar.data.example import cropped_example
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.own import folder as own_folder
 from jaxhar.data.own import generate as synthetic_own
-from jaxhar.data.records import record as records
+from jaxhar.data.records.record import Folder
 
 
 @dataclass(frozen=True)
-class Own(sequences.DataSet):
+class Own(DataSet):
     """The data of an experiment on one's own actions: settings of `DataSet`, and how pictures are kept.
 
     Crops are the boxes that the CSV gives, squared, or the square around the whole picture. No joint is valid.
@@ -30,19 +31,20 @@ class Own(sequences.DataSet):
 
     title: ClassVar[str] = "own data"
     home: ClassVar[str] = "own"
+    layout: ClassVar[Skeleton] = PA16
 
-    def open(self, root: Path) -> records.Folder:
+    def open(self, root: Path) -> Folder:
         return own_folder.folder(root, self.side)
 
-    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+    def generate(self, out: Path, synth: Synth) -> None:
         synthetic_own.write(out, synth)
 
     def example(
-        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+        self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         x1, y1, x2, y2 = (float(v) for v in record["box"])
         middle, half = np.array([x1 + x2, y1 + y2]) / 2, draw.scale * max(x2 - x1, y2 - y1) / 2
-        return sequences.to_example(
+        return cropped_example(
             record,
             frames,
             draw,

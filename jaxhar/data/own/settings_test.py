@@ -51,7 +51,7 @@ def test_generated_videos_are_read_back(videos, tmp_path):
             assert entry["name"].split(" line ")[0] == row["file"]
             assert sorted({r["person"] for r in rows.values()})[entry["subject"]] == row["person"]
             assert prepared.actions[entry["action"]] == row["label"] and row["split"] == split
-            assert 4 <= entry["frames"] <= 6
+            assert 4 <= entry["length"] <= 6
     (batch,) = prepared.eval_stream("test", "single", batch=16)
     assert batch["frames"].shape == (16, 4, 32, 32, 3)
     assert not batch["valid"].any() and not batch["visible"].any() and not batch["pose"].any()
@@ -126,7 +126,7 @@ def test_phone_photos_stand_upright(tmp_path):
     folder = own_folder.folder(tmp_path)
     record, _ = folder.load(folder.scan(False)[0][0], False)
     assert record.size == (30, 60)
-    assert cv2.imdecode(np.frombuffer(record.frames[0], np.uint8), cv2.IMREAD_COLOR).shape == (60, 30, 3)
+    assert cv2.imdecode(np.frombuffer(record.pictures[0], np.uint8), cv2.IMREAD_COLOR).shape == (60, 30, 3)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_two_people_with_a_box_each(four):
     folder = own_folder.folder(table(four, *rows, *GOOD[1:]))
     records = [folder.load(item, False)[0] for item in folder.scan(False)[0]]
     assert len({record.name for record in records}) == 5
-    assert [r.extras["box"].tolist() for r in records[:2]] == [[1, 1, 9, 9], [9, 9, 20, 20]]
+    assert [r.fields["box"].tolist() for r in records[:2]] == [[1, 1, 9, 9], [9, 9, 20, 20]]
 
 
 def test_a_person_on_both_sides_is_refused(four):

@@ -178,7 +178,7 @@ def test_joint_order_decides_what_is_packed(root, tmp_path):
 
 def corners(batch, n):
     """x1, y1, x2, y2 of a crop in image pixels."""
-    return geometry.apply(geometry.invert(batch["affine"][n]), np.array([[0.0, 0], [1, 1]])).ravel()
+    return geometry.apply(geometry.invert(batch["affine"][n, 0]), np.array([[0.0, 0], [1, 1]])).ravel()
 
 
 def test_predicted_boxes_are_cropped(root, tmp_path):
@@ -187,13 +187,13 @@ def test_predicted_boxes_are_cropped(root, tmp_path):
     penn_boxes.write(path, {"test": boxes})
     prepared = small(root, tmp_path, boxes=str(path)).prepare(tmp_path)
     (batch,) = prepared.eval_stream(batch=2)
-    frames = transforms.clip_frames(prepared.entries("test")[0]["frames"], 1, 2)
+    frames = transforms.clip_frames(prepared.entries("test")[0]["length"], 1, 2)
     np.testing.assert_allclose(corners(batch, 0), [2 + frames[0], 3, 40, 44 + frames[-1]], atol=1)
     width, height = SYNTH.size
     np.testing.assert_allclose(corners(batch, 1), [0, (height - width) / 2, width, (height + width) / 2], atol=1)
     clips = {"0000.1.001.1": [5, 6, 39, 40]}
     path.write_text(json.dumps(clips))
-    batches = list(small(root, tmp_path, boxes=str(path)).prepare(tmp_path).eval_stream(protocol="multi", batch=64))
+    batches = list(small(root, tmp_path, boxes=str(path)).prepare(tmp_path).eval_stream(view="multi", batch=64))
     place = [i for i in np.flatnonzero(batches[0]["sequence"] == 0) if batches[0]["flipped"][i]][1]
     x1, y1, x2, y2 = corners(batches[0], place)
     np.testing.assert_allclose([x2, y1, x1, y2], [5, 6, 39, 40], atol=1)

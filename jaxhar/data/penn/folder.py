@@ -16,7 +16,7 @@ import scipy.io
 from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import PENN
 from jaxhar.data.formats.jpeg import read_frames
-from jaxhar.data.records.record import Folder, Record, Skipped
+from jaxhar.data.records.record import Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
 
 LAYOUT = "frames/0001/000001.jpg and labels/0001.mat"
@@ -155,10 +155,10 @@ def _load(sequence: Sequence, skip_broken: bool) -> tuple[Record | None, list[Sk
     record = Record(
         name=sequence.name,
         split="train" if sequence.train else "test",
-        frames=frames,
+        length=len(frames),
+        fields={"points": sequence.points[keep], "labelled": sequence.labelled[keep]},
+        pictures=frames,
         size=size,
-        points=sequence.points[keep],
-        labelled=sequence.labelled[keep],
         action=sequence.action,
     )
     return record, skipped
@@ -174,11 +174,10 @@ def folder(
         title="Penn Action",
         slug="penn",
         root=root,
-        joints=len(PENN),
-        dims=2,
         fingerprint=partial(fingerprint, root),
         scan=partial(scan, root),
         load=_load,
+        fields=joint_fields(len(PENN)),
         actions=actions.PENN,
         published=PUBLISHED,
     )

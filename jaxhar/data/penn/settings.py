@@ -2,27 +2,28 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from jaxhar.core.skeleton import PENN
-from jaxhar.data import dataset as sequences
+from jaxhar.core.skeleton import PENN, Skeleton
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.formats import box_json as penn_boxes
-from jaxhar.data.generate import film as synthetic
+from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.example import cropped_example, torso
+from jaxhar.data.formats import box_json
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn import deephar_form as penn_authors
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn import generate as penn_generate
-from jaxhar.data.records import record as records
+from jaxhar.data.records.record import Folder
 
 
 @dataclass(frozen=True)
-class Penn(sequences.DataSet):
+class Penn(DataSet):
     """The Penn Action data of an experiment: settings of `DataSet`, and what the authors' files bring.
 
     Crops lie around the labelled joints, the reference length is the torso (left shoulder to right hip).
 
     Attributes:
-      boxes: a JSON file of predicted boxes to evaluate with (see `penn_boxes`); where it has none for a clip, the crop
+      boxes: a JSON file of predicted boxes to evaluate with (see `box_json`); where it has none for a clip, the crop
         is the square around the whole image.
       joint_order: of annotations.mat, see `penn_authors.scan`.
     """
@@ -34,13 +35,14 @@ class Penn(sequences.DataSet):
 
     title: ClassVar[str] = "Penn Action"
     home: ClassVar[str] = "Penn_Action"
+    layout: ClassVar[Skeleton] = PENN
 
-    def open(self, root: Path) -> records.Folder:
+    def open(self, root: Path) -> Folder:
         if (root / penn_authors.FILE).is_file() and not (root / "labels").is_dir():
             return penn_authors.folder(root, self.joint_order)
         return penn_folder.folder(penn_folder.check_root(root))
 
-    def generate(self, out: Path, synth: synthetic.Synth) -> None:
+    def generate(self, out: Path, synth: Synth) -> None:
         penn_generate.write(out, synth)
 
     def notes(self) -> tuple[str, ...]:
@@ -48,29 +50,29 @@ class Penn(sequences.DataSet):
         order = ("Joints are in stored order, as the authors take them.",) if self.joint_order == "authors" else ()
         return (f"Boxes are those of {boxes}.", *order)
 
-    def prepare(self, workdir: Path) -> sequences.Prepared:
+    def prepare(self, workdir: Path) -> Prepared:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
         prepared = super().prepare(workdir)
         if self.boxes:
-            penn_boxes.check(self.boxes, self.skip_broken, prepared.index)
+            box_json.check(self.boxes, self.skip_broken, prepared.index)
         return prepared
 
     def example(
-        self, record: dict, frames: list[int], draw: transforms.Draw, keep_outside: bool = False
+        self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         points, labelled = record["points"][frames], record["labelled"][frames]
         size = record["size"].tolist()
         if self.boxes and "split" in record:
             step = self.augment.fixed_subsampling
-            box = penn_boxes.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
+            box = box_json.of_record(self.boxes, record, frames, step, draw.scale, draw.flip)
         else:
             box = transforms.gt_bbox(points, labelled, size, draw.scale)
-        return sequences.to_example(
+        return cropped_example(
             record,
             frames,
             draw,
             box=box,
-            norm=sequences.torso(points, labelled, PENN),
+            norm=torso(points, labelled, PENN),
             layout=PENN,
             skeleton=self.skeleton,
             dims=self.dims,

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 
 from jaxhar.core import classes as actions
-from jaxhar.core import geometry
+from jaxhar.core.batch import to_image
 from jaxhar.core.skeleton import PA16, PA17, PENN
 from jaxhar.data import dataset as sequences
 from jaxhar.data import presets, transforms
@@ -91,7 +91,7 @@ def test_training_batches_have_the_contract_shapes(prepared):
     assert stills["frames"].shape == (3, 1, 32, 32, 3) and "action" not in stills
     assert clips["pose"].shape == (2, 4, 16, 2) and clips["pose"].dtype == np.float32
     assert clips["valid"].shape == (2, 4, 16, 2) and clips["valid"].dtype == bool
-    assert clips["affine"].shape == (2, 3, 3) and clips["norm"].shape == (2, 4)
+    assert clips["affine"].shape == (2, 4, 3, 3) and clips["norm"].shape == (2, 4)
     assert clips["action"].tolist() == [actions.PENN.index("bowl")] * 2 and clips["mask"].all()
     assert clips["power"].shape == (2, 4, 3) and ((0.9 <= clips["power"]) & (clips["power"] <= 1.1)).all()
     for joint in ("pelvis", "thorax", "neck"):
@@ -146,7 +146,7 @@ def test_single_protocol_is_exact_and_padded(prepared):
     assert batch["mask"].tolist() == [True, True, False] and batch["sequence"].tolist()[:2] == [0, 1]
     assert not batch["flipped"].any()
     frames = transforms.clip_frames(12, 2, 4)
-    pixels = geometry.apply(geometry.invert(batch["affine"])[:, None], batch["pose"])
+    pixels = to_image(batch["affine"], batch["pose"])
     truth = joints(12)[frames]
     for name in PENN.joints:
         np.testing.assert_allclose(pixels[0, :, PA16.index(name)], truth[:, PENN.index(name)], atol=1e-3)
@@ -284,7 +284,7 @@ def test_broken_frames_stop_or_are_skipped_with_a_list(root, tmp_path, capsys):
     (root / "labels" / "0002.mat").write_text("no label")
     prepared = small(root, skip_broken=True).prepare(tmp_path / "run")
     assert [Path(path).name for path, _ in prepared.index["skipped"]] == ["0002.mat", "000003.jpg", "000002.jpg"]
-    assert [e["frames"] for e in prepared.entries("train")] == [19, 29]
+    assert [e["length"] for e in prepared.entries("train")] == [19, 29]
     assert "left out 3 unusable files" in capsys.readouterr().err
     record = prepared.records("train")[0]
     np.testing.assert_allclose(record["points"], np.delete(joints(20), 2, axis=0), atol=1e-5)

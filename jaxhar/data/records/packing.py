@@ -1,12 +1,11 @@
 """Packing a folder in parts: in threads, in processes, or on the machines of an Apache Beam runner.
 
-Every part is one shard of the packed set, a file of labels and one of frames, and has a line of its own on disk,
+Every part is one shard of the packed set, a file of labels and one of pictures, and has a line of its own on disk,
 written last, with their sizes and checksums. A killed run's finished parts are kept; the result has the same bytes
 however it came about.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -18,7 +17,7 @@ import signal
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from typing import Any
 from tqdm import tqdm
 
 from jaxhar.data.records import record as records
-from jaxhar.data.records import shards as builder
-from jaxhar.data.records.record import Folder, Index, Means, Record, Skipped
+from jaxhar.data.records import shards
+from jaxhar.data.records.record import Folder, Index, PackOptions, Record, Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -47,7 +46,7 @@ class Job:
 
     Attributes:
       work: folder for the unfinished set and the notes of its parts. parts: how many. stamp: of what is in them.
-      load, joints, dims, extras: of the `Folder`.
+      load, fields: of the `Folder`.
     """
 
     work: Path
@@ -55,18 +54,12 @@ class Job:
     stamp: str
     skip_broken: bool
     load: Callable[[Any, bool], Loaded]
-    joints: int
-    dims: int
-    extras: Mapping[str, tuple[int | None, ...]]
-
-    @property
-    def form(self) -> Any:
-        return builder.features(self.joints, self.dims, self.extras)
+    fields: records.Fields
 
     def shard(self, number: int) -> tuple[Path, Path]:
-        """The files of labels and of frames."""
+        """The files of labels and of pictures."""
         place = self.work / _SET, number, self.parts
-        return builder.shard(*place), builder.frames_of(*place)
+        return shards.shard(*place), shards.pictures_of(*place)
 
     def note(self, number: int) -> Path:
         """Says that a part is finished, and what is in it."""
@@ -77,7 +70,7 @@ class Job:
         return self.work / "notes" / f"{number:05d}.txt"
 
 
-def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means) -> None:
+def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, options: PackOptions) -> None:
     """Make the packed set of a folder with its index.json at `path`, going on from the parts that are in `work`.
 
     Raises:
@@ -93,7 +86,7 @@ def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means
             stale.unlink()
     try:
         with tqdm(total=len(items), desc=f"packing {folder.title}", unit="sequence") as bar:
-            _make(job, {number: [items[i] for i in within] for number, within in enumerate(ranges)}, means, bar)
+            _make(job, {number: [items[i] for i in within] for number, within in enumerate(ranges)}, options, bar)
         _finish(job, folder, left_out)
         os.replace(work / _SET, path)
         shutil.rmtree(work)
@@ -106,7 +99,7 @@ def _nothing(folder: Folder, skipped: int) -> Problem:
     return Problem(f"{folder.root} holds no usable sequence; {skipped} unusable files were left out")
 
 
-def _make(job: Job, parts: dict[int, list], means: Means, bar: tqdm) -> None:
+def _make(job: Job, parts: dict[int, list], options: PackOptions, bar: tqdm) -> None:
     """Make those parts that are not finished, given the sequences of all."""
     missing: dict[int, list] = {}
     for number, items in parts.items():
@@ -114,10 +107,10 @@ def _make(job: Job, parts: dict[int, list], means: Means, bar: tqdm) -> None:
             bar.update(len(items))
         else:
             missing[number] = items
-    if means.beam is not None and missing:
-        _on_beam(job, {number: len(items) for number, items in missing.items()}, means, bar)
-    elif means.workers and missing:
-        _in_processes(job, missing, means.workers, bar)
+    if options.beam is not None and missing:
+        _on_beam(job, {number: len(items) for number, items in missing.items()}, options, bar)
+    elif options.workers and missing:
+        _in_processes(job, missing, options.workers, bar)
     else:
         for number, items in missing.items():
             write_part(job, number, items, _THREADS, bar.update)
@@ -130,16 +123,16 @@ def _job(
     ranges = [range(i, min(i + size, len(items))) for i in range(0, len(items), size)]
     what = json.dumps([len(items), size, sorted(s.path for s in left_out)])
     stamp = hashlib.sha256(what.encode()).hexdigest()[:16]
-    load = functools.partial(records.load, folder.load, folder.root)
-    fields = load, folder.joints, folder.dims, dict(folder.extras)
-    return Job(work, len(ranges), stamp, skip_broken, *fields), ranges
+    fields = dict(folder.fields)
+    load = functools.partial(records.load, folder.load, folder.root, fields)
+    return Job(work, len(ranges), stamp, skip_broken, load, fields), ranges
 
 
 def write_part(
     job: Job, number: int, items: list, threads: int = 1, progress: Callable[[], object] = lambda: None
 ) -> None:
     """Make one part: its shard, then the note that it is whole. Others may try the same at the same time."""
-    entries: list[dict] = []
+    entries: list[records.Entry] = []
     skipped: list[list[str]] = []
 
     def load(item: Any) -> Loaded:
@@ -152,22 +145,13 @@ def write_part(
                 skipped.extend([s.path, s.reason] for s in without)
                 if record is None:
                     continue
-                entries.append(
-                    {
-                        "name": record.name,
-                        "split": record.split,
-                        "frames": len(record.frames),
-                        "action": int(record.action),
-                        "subject": int(record.subject),
-                        "view": int(record.view),
-                    }
-                )
-                yield dataclasses.replace(record, extras={k: record.extras[k] for k in job.extras})
+                entries.append(records.entry(record))
+                yield record
 
-    labels, frames = job.shard(number)
-    with files.atomic(labels) as new_labels, files.atomic(frames) as new_frames:
-        builder.write_shard(new_labels, new_frames, job.form, read())
-        for new in (new_labels, new_frames):
+    labels, pictures = job.shard(number)
+    with files.atomic(labels) as new_labels, files.atomic(pictures) as new_pictures:
+        shards.write_shard(new_labels, new_pictures, job.fields, read())
+        for new in (new_labels, new_pictures):
             with open(new, "rb") as file:
                 os.fsync(file.fileno())
     note = {
@@ -223,10 +207,10 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
     }
     if not index["sequences"]:
         raise _nothing(folder, len(index["skipped"]))
-    for shards in zip(*map(job.shard, range(job.parts)), strict=True):
-        for path in set(shards[0].parent.iterdir()) - set(shards):  # of an earlier division into parts
+    for paths in zip(*map(job.shard, range(job.parts)), strict=True):
+        for path in set(paths[0].parent.iterdir()) - set(paths):  # of an earlier division into parts
             path.unlink()
-    builder.describe(job.work / _SET, job.form, [len(note["sequences"]) for note in notes])
+    shards.describe(job.work / _SET, job.fields, [len(note["sequences"]) for note in notes])
     files.write(job.work / _SET / "index.json", json.dumps(index).encode())
 
 
@@ -261,7 +245,7 @@ def _begin_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_beam(job: Job, missing: dict[int, int], means: Means, bar: tqdm) -> None:
+def _on_beam(job: Job, missing: dict[int, int], options: PackOptions, bar: tqdm) -> None:
     """Make parts on the machines of a runner: each looks at the folder itself, so only numbers are sent."""
     try:
         import apache_beam as beam
@@ -270,20 +254,20 @@ def _on_beam(job: Job, missing: dict[int, int], means: Means, bar: tqdm) -> None
         raise Problem(
             f"Apache Beam cannot be imported ({error}); install it with pip install 'jaxhar[beam]', or leave out --beam"
         ) from error
-    assert means.beam is not None and means.open is not None
+    assert options.beam is not None and options.open is not None
     for number in missing:
         job.failure(number).unlink(missing_ok=True)
-    attempt = functools.partial(_attempt, means.open, job.work, job.stamp, job.skip_broken)
+    attempt = functools.partial(_attempt, options.open, job.work, job.stamp, job.skip_broken)
     stop = threading.Event()
     watch = threading.Thread(target=_watch, args=(job, dict(missing), bar, stop))
     watch.start()
     try:
-        with beam.Pipeline(options=PipelineOptions(shlex.split(means.beam))) as pipeline:
+        with beam.Pipeline(options=PipelineOptions(shlex.split(options.beam))) as pipeline:
             numbers = pipeline | "parts" >> beam.Create(sorted(missing)) | beam.Reshuffle()
             _ = numbers | "pack" >> beam.Map(attempt)
     except Exception as error:  # a runner raises nearly anything
         reason = " ".join(str(error).split())[:300]
-        raise Problem(f"the Beam pipeline {means.beam!r} failed: {type(error).__name__}: {reason}") from error
+        raise Problem(f"the Beam pipeline {options.beam!r} failed: {type(error).__name__}: {reason}") from error
     finally:
         stop.set()
         watch.join()

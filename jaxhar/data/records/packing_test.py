@@ -15,7 +15,7 @@ import pytest
 from jaxhar.data.formats import jpeg
 from jaxhar.data.records import packing, store
 from jaxhar.data.records.reader import Records
-from jaxhar.data.records.record import Folder, Means, Record, Skipped
+from jaxhar.data.records.record import Field, Folder, PackOptions, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
 
 COUNT = 10
@@ -36,7 +36,8 @@ def load(root: Path, number: int, skip_broken: bool):
     frames = [jpeg.encode(np.full((6, 8, 3), 20 * number + t, np.uint8)) for t in range(number % 3 + 1)]
     points = np.full((len(frames), 2, 2), number, np.float32)
     labelled = np.ones((len(frames), 2), bool)
-    return Record(f"s{number}", "train", frames, (8, 6), points, labelled, extras={"box": np.arange(4)}), []
+    fields = {"points": points, "labelled": labelled, "box": np.arange(4)}
+    return Record(f"s{number}", "train", len(frames), fields, frames, (8, 6)), []
 
 
 def fingerprint(root: Path):
@@ -49,7 +50,13 @@ def scan(skip_broken: bool):
 
 def make(root: Path) -> Folder:
     return Folder(
-        "made-up", "made", root, 2, 2, partial(fingerprint, root), scan, partial(load, root), extras={"box": (4,)}
+        "made-up",
+        "made",
+        root,
+        partial(fingerprint, root),
+        scan,
+        partial(load, root),
+        joint_fields(2) | {"box": Field((4,))},
     )
 
 
@@ -98,8 +105,8 @@ def test_frames_are_read_one_by_one_and_are_those_of_their_record(root, tmp_path
     path, index = store.packed(make(root), tmp_path)
     source = pickle.loads(pickle.dumps(Records(path, list(range(COUNT)))))
     for number in (7, 0, 8):
-        frames, packed = source[number]["frames"], load(root, number, False)[0].frames
-        assert len(frames) == index["sequences"][number]["frames"] == len(packed)
+        frames, packed = source[number]["pictures"], load(root, number, False)[0].pictures
+        assert len(frames) == index["sequences"][number]["length"] == len(packed)
         assert [*frames] == packed and frames[-1] == packed[-1] and frames[np.int64(0)] == packed[0]
         with pytest.raises(IndexError):
             frames[len(packed)]
@@ -110,11 +117,11 @@ def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch
     monkeypatch.setattr(packing, "_FEWEST_SEQUENCES", 1)
     path, _ = store.packed(make(root), tmp_path)
     code = (
-        "import resource, sys; from pathlib import Path; from jaxhar.data import builder, records\n"
+        "import resource, sys; from pathlib import Path; from jaxhar.data.records.reader import Records\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, (min({hard}, 60), {hard}))\n"
-        f"sources = [records.Records(Path(sys.argv[1]), list(range({COUNT}))) for _ in range(4)]\n"
+        f"sources = [Records(Path(sys.argv[1]), list(range({COUNT}))) for _ in range(4)]\n"
         "for source in sources:\n"
-        f"    print(sum(len(source[i]['frames'][0]) for i in range({COUNT})))"
+        f"    print(sum(len(source[i]['pictures'][0]) for i in range({COUNT})))"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     if hard > 60:
@@ -124,18 +131,18 @@ def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch
 
 
 def test_processes_give_the_same_bytes(root, tmp_path, whole):
-    assert content(store.pack(make(root), tmp_path / "c", means=Means(workers=2))) == whole
+    assert content(store.pack(make(root), tmp_path / "c", options=PackOptions(workers=2))) == whole
     assert read(root) == list(range(COUNT))
 
 
 def killed(root: Path, cache: Path, workers: int = 0) -> subprocess.Popen:
     code = (
-        "import sys; from pathlib import Path; from jaxhar.data import packing, packing_test, records\n"
+        "import sys; from pathlib import Path; from jaxhar.data.records import packing, packing_test, record, store\n"
         "packing._FEWEST_SEQUENCES = 3; packing._THREADS = 1\n"
         "if __name__ == '__main__':\n"
         "    root, cache, workers = sys.argv[1:]\n"
-        "    means = records.Means(int(workers))\n"
-        "    records.pack(packing_test.make(Path(root)), Path(cache), means=means)\n"
+        "    options = record.PackOptions(int(workers))\n"
+        "    store.pack(packing_test.make(Path(root)), Path(cache), options=options)\n"
     )
     return subprocess.Popen([sys.executable, "-c", code, root, cache, str(workers)], stderr=subprocess.DEVNULL)
 
@@ -176,7 +183,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("kind", ["sequences", "frames"])
+@pytest.mark.parametrize("kind", ["sequences", "pictures"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no note", "half a note"])
 def test_a_part_that_is_not_whole_is_made_again(root, tmp_path, whole, damage, kind):
     (root / "broken9").touch()
@@ -250,7 +257,7 @@ def test_no_room_is_a_sentence_and_nothing_is_lost(root, tmp_path, whole):
 def test_a_killed_worker_is_a_sentence(root, tmp_path):
     (root / "die4").touch()
     with pytest.raises(Problem, match="a packing process was killed"):
-        store.pack(make(root), tmp_path, means=Means(workers=1))
+        store.pack(make(root), tmp_path, options=PackOptions(workers=1))
 
 
 def test_a_set_without_anything_usable(root, tmp_path):
@@ -269,7 +276,7 @@ def test_unfinished_parts_of_other_files_are_mentioned(root, tmp_path, capsys):
 def test_beam_is_asked_for_where_it_is_missing(root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(Problem, match=r"Apache Beam cannot be imported.*pip install 'jaxhar\[beam\]'"):
-        store.pack(make(root), tmp_path, means=Means(beam="--runner=DirectRunner", open=partial(make, root)))
+        store.pack(make(root), tmp_path, options=PackOptions(beam="--runner=DirectRunner", open=partial(make, root)))
 
 
 @pytest.fixture
@@ -280,14 +287,14 @@ def beam():
 
 @pytest.mark.filterwarnings("default")
 def test_beam_gives_the_same_bytes_and_sentences(root, tmp_path, whole, beam):
-    means = Means(beam="--runner=DirectRunner", open=partial(make, root))
+    options = PackOptions(beam="--runner=DirectRunner", open=partial(make, root))
     (root / "broken9").touch()
     with pytest.raises(Problem, match="^sequence 9 is broken$"):
-        store.pack(make(root), tmp_path / "c", means=means)
+        store.pack(make(root), tmp_path / "c", options=options)
     (root / "broken9").unlink()
     read(root)
-    assert content(store.pack(make(root), tmp_path / "c", means=means)) == whole
+    assert content(store.pack(make(root), tmp_path / "c", options=options)) == whole
     assert read(root) == [9]
     with pytest.raises(Problem, match="pipeline '--runner=None of them' failed: ValueError"):
-        store.pack(make(root), tmp_path / "d", means=Means(beam="--runner=None of them", open=means.open))
+        store.pack(make(root), tmp_path / "d", options=PackOptions(beam="--runner=None of them", open=options.open))
     assert json.loads(whole["index.json"])["skipped"] == []

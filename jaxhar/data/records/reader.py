@@ -12,29 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from jaxhar.data.records.record import Index, Record
+from jaxhar.data.records.record import Index, Pictures, Record, VideoClip
 from jaxhar.host.errors import Problem
 
 _KEPT = 4096  # labels of so many records are read once
 
 
 class Records:
-    """Some packed records by number, each a dict of the fields of `Record` (without `split`) and its extras.
+    """Some packed records by number, each a dict of what is in a `Record` (without `split`), its fields by name.
 
-    The frames of one are a sequence that reads each when it is asked for.
+    Its "pictures" are as in `Record`; JPEG ones are a sequence that reads each when it is asked for.
     """
 
     def __init__(self, folder: Path, numbers: list[int]):
-
         from jaxhar.data.records import shards  # needs tensorflow-datasets, which looking at a picture does not
 
         self._folder, self._numbers = folder, numbers
         with self._damage():
             index: Index = json.loads((folder / "index.json").read_text())
-            self._first = np.cumsum([0, *(entry["frames"] for entry in index["sequences"])])
-            labels, self._frames = shards.sources(folder)
-            if len(self._frames) != self._first[-1]:
-                raise ValueError(f"{self._first[-1]} frames should be there, {len(self._frames)} are")
+            self._first = np.cumsum([0, *(entry["stored"] for entry in index["sequences"])])
+            labels, self._pictures = shards.sources(folder)
+            if len(self._pictures) != self._first[-1]:
+                raise ValueError(f"{self._first[-1]} pictures should be there, {len(self._pictures)} are")
         self._read = functools.lru_cache(_KEPT)(labels.__getitem__)
 
     def __reduce__(self) -> tuple:
@@ -43,19 +42,23 @@ class Records:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         number = self._numbers[index]
         with self._damage():
             record = self._read(number)
-            if record["points"] is None:  # what array_record gives of a file that was cut off
+            if record["size"] is None:  # what array_record gives of a file that was cut off
                 raise ValueError("a record is empty")
-        frames = _Frames(self._frame, range(self._first[number], self._first[number + 1]))
-        return {**record, "frames": frames, "index": index}
+            video = json.loads(record["video"]) if record["video"] else None
+        pictures: Pictures = None if video is None else VideoClip(**video)
+        if self._first[number] < self._first[number + 1]:
+            pictures = _Stored(self._picture, range(self._first[number], self._first[number + 1]))
+        rest = {key: value for key, value in record.items() if key != "video"}
+        return {**rest, "length": int(record["length"]), "pictures": pictures, "index": index}
 
-    def _frame(self, number: int) -> bytes:
+    def _picture(self, number: int) -> bytes:
         with self._damage():
-            if not (data := self._frames[number]):
-                raise ValueError("a frame is empty")
+            if not (data := self._pictures[number]):
+                raise ValueError("a picture is empty")
             return data
 
     @contextlib.contextmanager
@@ -75,7 +78,7 @@ class Records:
 
 
 @dataclass(frozen=True)
-class _Frames(Sequence[bytes]):
+class _Stored(Sequence[bytes]):
     read: Callable[[int], bytes]
     numbers: range
 
@@ -86,13 +89,12 @@ class _Frames(Sequence[bytes]):
         return self.read(self.numbers[index])
 
 
-def as_read(record: Record, index: int = 0) -> dict:
+def as_read(record: Record, index: int = 0) -> dict[str, Any]:
     """A record that was not packed in the form in which `Records` gives it."""
-    fields = {k: getattr(record, k) for k in ("frames", "points", "labelled", "action", "subject", "view")}
     return {
-        **fields,
-        **record.extras,
+        **{key: getattr(record, key) for key in ("length", "pictures", "action", "subject", "view")},
+        **record.fields,
         "name": record.name.encode(),
-        "size": np.array(record.size, np.int32),
+        "size": np.array(record.size or (0, 0), np.int32),
         "index": index,
     }

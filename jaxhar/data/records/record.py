@@ -1,16 +1,18 @@
-"""Packed records: the one form of every data set, made once from its folder and read at random afterwards.
+"""The packed form of every data set: what a record holds, and what a folder says of its records.
 
-A `Folder` says how a data set lies on disk; `packed` writes what it holds as array_record files of JPEG frames and
-labels; `Records` reads them. What a record means for training is the business of `jaxhar.data.dataset`.
+A `Folder` says how a data set lies on disk; `store.packed` writes what it holds as array_record files, once;
+`reader.Records` reads them at random. What a record means for training is the business of `jaxhar.data.dataset`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from jaxhar.core import prepared
 from jaxhar.host.errors import Problem
 
 FAR = 10  # what lies further off than this many frame sizes is a damaged number
@@ -26,28 +28,67 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class VideoClip:
+    """A video file as the pictures of a record: read where it lies, never copied or encoded anew.
+
+    Attributes:
+      path: the file, absolute. start, end: seconds from the first frame of the file, start <= t < end; None for all.
+    """
+
+    path: str
+    start: float | None = None
+    end: float | None = None
+
+
+#: JPEG files one by one, a video by path, or none.
+Pictures = Sequence[bytes] | VideoClip | None
+
+
+@dataclass(frozen=True)
 class Record:
     """What is packed of one sequence; a photo is a sequence of one frame.
 
     Attributes:
       name: unique in its data set. split: the one it belongs to by the data set's own division.
-      frames: T times the bytes of a JPEG file. size: (width, height) of all of them.
-      points: (T, J, D) float32, image pixels of the frames; D = 3 adds the depth from the camera in mm.
-      labelled: (T, J) bool; points are 0 elsewhere.
+      length: T, the number of its frames, with or without pictures.
+      fields: the arrays that `Folder.fields` declares.
+      pictures: of the T frames, see `Pictures`. size: (width, height) of all of them; None without pictures.
       action: class index, -1 without one. subject, view: person and camera by the data set's numbers, -1 if unknown.
-      extras: float32 arrays of the names and shapes that `Folder.extras` promises.
     """
 
     name: str
     split: str
-    frames: list[bytes]
-    size: tuple[int, int]
-    points: np.ndarray
-    labelled: np.ndarray
+    length: int
+    fields: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pictures: Pictures = None
+    size: tuple[int, int] | None = None
     action: int = -1
     subject: int = -1
     view: int = -1
-    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Field:
+    """An array of every record: its shape, None for T, and its type."""
+
+    shape: tuple[int | None, ...]
+    dtype: DTypeLike = np.float32
+
+    def fits(self, array: np.ndarray, length: int) -> bool:
+        """Whether an array of a record of `length` frames has the shape."""
+        return np.shape(array) == tuple(length if n is None else n for n in self.shape)
+
+
+Fields = Mapping[str, Field]
+
+
+def joint_fields(joints: int, dims: int = 2) -> dict[str, Field]:
+    """The two fields of a set with labelled joints.
+
+    points: (T, J, D) float32, image pixels of the frames; D = 3 adds the depth from the camera in mm.
+    labelled: (T, J) bool; points are 0 elsewhere.
+    """
+    return {"points": Field((None, joints, dims)), "labelled": Field((None, joints), np.bool_)}
 
 
 @dataclass(frozen=True)
@@ -56,14 +97,13 @@ class Folder:
 
     Attributes:
       title: in messages. slug: in file names. root: the folder itself.
-      joints, dims: J and D of `Record.points`.
       fingerprint: text lines of all that decides what is packed: names, sizes, times of the files, and settings.
       scan: given skip_broken, the sequences (in the form `load` wants) and what was left out. It should be quick.
       load: given a sequence and skip_broken, its record (None if nothing of it is left) and what was left out.
         Called in threads.
+      fields: the arrays of every record: joints by `joint_fields`, a box {"box": Field((4,))}, the camera
+        {"camera": Field((22,))}, a reference length in pixels {"norm": Field((None,))}.
       actions: names of the classes, `Record.action` counts in them.
-      extras: shape of further float32 arrays of a record, None for its T: a box {"box": (None, 4)}, the camera
-        {"camera": (22,)}, a reference length in pixels {"norm": (None,)}.
       published: known sizes of the whole set to compare with, by name of a split, "sequences", or a name in `counts`.
       counts: further sizes that `scan` fills in.
     """
@@ -71,26 +111,37 @@ class Folder:
     title: str
     slug: str
     root: Path
-    joints: int
-    dims: int
     fingerprint: Callable[[], Iterable[str]]
     scan: Callable[[bool], tuple[list[Any], list[Skipped]]]
     load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]]
+    fields: Fields = field(default_factory=dict)
     actions: tuple[str, ...] = ()
-    extras: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
     published: Mapping[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class Entry(TypedDict):
-    """A line of the index: what is known of a record without reading it. `frames` is T."""
+class Entry(prepared.Entry):
+    """A line of the index. `stored` is the number of JPEG pictures packed with the record."""
 
-    name: str
-    split: str
-    frames: int
-    action: int
-    subject: int
-    view: int
+    stored: int
+
+
+def entry(record: Record) -> Entry:
+    """The line of a record."""
+    return {
+        "name": record.name,
+        "split": record.split,
+        "length": record.length,
+        "action": int(record.action),
+        "subject": int(record.subject),
+        "view": int(record.view),
+        "stored": len(stored(record.pictures)),
+    }
+
+
+def stored(pictures: Pictures) -> Sequence[bytes]:
+    """The JPEG pictures among `pictures`, which are packed."""
+    return () if pictures is None or isinstance(pictures, VideoClip) else pictures
 
 
 class Index(TypedDict):
@@ -102,7 +153,7 @@ class Index(TypedDict):
 
 
 @dataclass(frozen=True)
-class Means:
+class PackOptions:
     """How a set is packed; the result does not depend on it.
 
     Attributes:
@@ -119,20 +170,37 @@ class Means:
 def load(
     folder_load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]],
     root: Path,
+    fields: Fields,
     sequence: Any,
     skip_broken: bool,
 ) -> tuple[Record | None, list[Skipped]]:
     """What `Folder.load` gives; a record with impossible labels is a Problem, or left out with `skip_broken`."""
     record, skipped = folder_load(sequence, skip_broken)
-    if record is None or not record.labelled.any():
-        return record, skipped
-    where, points = f"sequence {record.name} of {root}", record.points[record.labelled]
-    wrong = None
-    if not np.isfinite(points).all():
-        wrong = f"{where} has a joint at NaN or infinity that is called labelled; repair its labels"
-    elif np.abs(points[:, :2]).max() > FAR * max(record.size):
-        far, (width, height) = np.abs(points[:, :2]).max(), record.size
-        wrong = f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"
+    wrong = record and _wrong(record, root, fields)
     if wrong and not skip_broken:
         raise Problem(wrong)
-    return (None, [*skipped, Skipped(record.name, wrong)]) if wrong else (record, skipped)
+    assert record is not None or not wrong
+    return (None, [*skipped, Skipped(record.name, wrong)]) if record and wrong else (record, skipped)
+
+
+def _wrong(record: Record, root: Path, fields: Fields) -> str | None:
+    """What is wrong with the arrays of a record."""
+    where = f"sequence {record.name} of {root}"
+    for name, expected in fields.items():
+        if name not in record.fields:
+            return f"{where} has no {name!r}, which its folder declares"
+        if not expected.fits(record.fields[name], record.length):
+            found = np.shape(record.fields[name])
+            return f"{where} of {record.length} frames has {name!r} of shape {found}, declared as {expected.shape}"
+    if record.pictures is not None and not isinstance(record.pictures, VideoClip):
+        if len(record.pictures) != record.length:
+            return f"{where} of {record.length} frames has {len(record.pictures)} pictures"
+    if "labelled" not in record.fields or not record.fields["labelled"].any():
+        return None
+    points = record.fields["points"][record.fields["labelled"]]
+    if not np.isfinite(points).all():
+        return f"{where} has a joint at NaN or infinity that is called labelled; repair its labels"
+    if record.size is not None and np.abs(points[:, :2]).max() > FAR * max(record.size):
+        far, (width, height) = np.abs(points[:, :2]).max(), record.size
+        return f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"
+    return None

@@ -1,12 +1,15 @@
 """Records as array_record files; imported only where some are packed or read.
 
-Labels are a TFDS data set. Frames lie beside it, as JPEG bytes one behind the other, so that of a clip or a still
-only its own frames are read. A shard may be written anywhere: the description of the set is added at the end.
+Labels are a TFDS data set. JPEG pictures lie beside it, one behind the other, so that of a clip or a still only its own
+ones are read; a set without any has empty files there. A shard may be written anywhere: the description of the set is
+added at the end.
 """
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +18,27 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import example_serializer, file_adapters, naming
 
-from jaxhar.data.records.record import Record
+from jaxhar.data.records.record import Fields, Record, VideoClip, stored
 from jaxhar.host import files
 
 _NAME, _VERSION, _SPLIT = "packed_sequences", "1.0.0", "sequences"
-_FRAMES = "packed_frames"
+_PICTURES = "packed_pictures"
 _FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
 
-def features(joints: int, dims: int, extras: Mapping[str, tuple[int | None, ...]]) -> Any:
-    """The fields of `jaxhar.data.records.Record` but its frames, see `jaxhar.data.records.Folder`."""
+def features(fields: Fields) -> Any:
+    """The form of the labels: all of `jaxhar.data.records.record.Record` but its JPEG pictures."""
     f = tfds.features
     return f.FeaturesDict(
         {
             "name": f.Text(),
+            "length": f.Scalar(np.int32),
             "size": f.Tensor(shape=(2,), dtype=np.int32),
-            "points": f.Tensor(shape=(None, joints, dims), dtype=np.float32),
-            "labelled": f.Tensor(shape=(None, joints), dtype=np.bool_),
+            "video": f.Text(),
             "action": f.Scalar(np.int32),
             "subject": f.Scalar(np.int32),
             "view": f.Scalar(np.int32),
-            **{k: f.Tensor(shape=s, dtype=np.float32) for k, s in extras.items()},
+            **{name: f.Tensor(shape=field.shape, dtype=field.dtype) for name, field in fields.items()},
         }
     )
 
@@ -45,9 +48,9 @@ def shard(folder: Path, number: int, count: int) -> Path:
     return Path(_template(folder).sharded_filepath(shard_index=number, num_shards=count))
 
 
-def frames_of(folder: Path, number: int, count: int) -> Path:
-    """The file of a shard's frames."""
-    return folder / _FRAMES / shard(folder, number, count).name.replace(_NAME, _FRAMES)
+def pictures_of(folder: Path, number: int, count: int) -> Path:
+    """The file of a shard's JPEG pictures."""
+    return folder / _PICTURES / shard(folder, number, count).name.replace(_NAME, _PICTURES)
 
 
 def _template(folder: Path) -> naming.ShardedFileTemplate:
@@ -56,44 +59,46 @@ def _template(folder: Path) -> naming.ShardedFileTemplate:
     )
 
 
-def write_shard(labels: Path, frames: Path, form: Any, records: Iterable[Record]) -> None:
-    """Write records, as they come, to two files; `form` is what `features` gives. OSError if there is no room."""
+def write_shard(labels: Path, pictures: Path, fields: Fields, records: Iterable[Record]) -> None:
+    """Write records, as they come, to two files. OSError if there is no room."""
+    form = features(fields)
     serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
 
     def serialized() -> Iterator[tuple[int, bytes]]:
         for i, record in enumerate(records):
-            for frame in record.frames:
-                writer.write(frame)
-            example = serializer.get_tf_example(form.encode_example(_example(record)))
+            for picture in stored(record.pictures):
+                writer.write(picture)
+            example = serializer.get_tf_example(form.encode_example(_example(record, fields)))
             yield i, example.SerializeToString(deterministic=True)  # else the order of the fields is left to chance
 
     try:
         with contextlib.closing(
-            array_record_module.ArrayRecordWriter(str(frames), "group_size:1,uncompressed")
+            array_record_module.ArrayRecordWriter(str(pictures), "group_size:1,uncompressed")
         ) as writer:
             file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(labels, serialized())
     except RuntimeError as error:  # so does array_record tell of a full disk
         raise OSError(str(error)) from error
 
 
-def _example(record: Record) -> dict[str, Any]:
+def _example(record: Record, fields: Fields) -> dict[str, Any]:
     return {
         "name": record.name,
-        "size": np.array(record.size, np.int32),
-        "points": np.asarray(record.points, np.float32),
-        "labelled": np.asarray(record.labelled, np.bool_),
+        "length": record.length,
+        "size": np.array(record.size or (0, 0), np.int32),
+        # as text, which keeps the seconds exactly
+        "video": json.dumps(asdict(record.pictures)) if isinstance(record.pictures, VideoClip) else "",
         "action": record.action,
         "subject": record.subject,
         "view": record.view,
-        **{k: np.asarray(v, np.float32) for k, v in record.extras.items()},
+        **{name: np.asarray(record.fields[name], field.dtype) for name, field in fields.items()},
     }
 
 
-def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
+def describe(folder: Path, fields: Fields, lengths: Sequence[int]) -> None:
     """Add to a folder of shards what makes it a data set of TFDS.
 
     Args:
-      form: what `features` gives. lengths: records in each shard, which may be 0.
+      fields: of every record. lengths: records in each shard, which may be 0.
     """
     template = _template(folder)
     files = [Path(template.sharded_filepath(shard_index=i, num_shards=len(lengths))) for i in range(len(lengths))]
@@ -102,7 +107,7 @@ def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         tfds.folder_dataset.write_metadata(
             data_dir=template.data_dir,
-            features=form,
+            features=features(fields),
             split_infos=[split],
             filename_template=template,
             check_data=False,  # it would need TensorFlow
@@ -110,11 +115,11 @@ def describe(folder: Path, form: Any, lengths: Sequence[int]) -> None:
 
 
 def sources(folder: Path) -> tuple[Any, Any]:
-    """Random access to the labels of all records, and to their frames as JPEG bytes, one record's after the other's.
+    """Random access to the labels of all records, and to the JPEG pictures, one record's after the other's.
 
     Every file that was read from stays open, hundreds in a large set.
     """
     files.allow_many_open()
     builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
-    frames = sorted(str(path) for path in (folder / _FRAMES).iterdir())
-    return builder.as_data_source(split=_SPLIT), array_record_data_source.ArrayRecordDataSource(frames)
+    pictures = sorted(str(path) for path in (folder / _PICTURES).iterdir())
+    return builder.as_data_source(split=_SPLIT), array_record_data_source.ArrayRecordDataSource(pictures)

@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 from jaxhar.data.records import packing
-from jaxhar.data.records.record import Folder, Index, Means
+from jaxhar.data.records.record import Folder, Index, PackOptions
 from jaxhar.host.errors import Problem
 from jaxhar.host.process import locked
 
-_FORM = 3  # raised whenever the packed form changes
+_FORM = 4  # raised whenever the packed form changes
 
 
 _LISTED = 20  # files that are named when some were left out
 
 
 #: In threads of this process.
-_HERE = Means()
+_DEFAULT = PackOptions()
 
 
 def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path, Index]:
@@ -37,7 +37,7 @@ def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path
     return path, index
 
 
-def pack(folder: Folder, cache: Path, skip_broken: bool = False, means: Means = _HERE) -> Path:
+def pack(folder: Folder, cache: Path, skip_broken: bool = False, options: PackOptions = _DEFAULT) -> Path:
     """Pack the records of a folder under `cache`, unless they are there; returns where.
 
     One process packs, others wait. A killed one leaves finished parts in a folder "*.parts" of its own, from which the
@@ -56,12 +56,11 @@ def pack(folder: Folder, cache: Path, skip_broken: bool = False, means: Means = 
     if not (path / "index.json").exists():
         with locked(work.with_suffix(".lock")):
             if not (path / "index.json").exists():
-                _pack(folder, path, work, skip_broken, means)
+                _pack(folder, path, work, skip_broken, options)
     return path
 
 
-def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Means) -> None:
-
+def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, options: PackOptions) -> None:
     others = [str(other) for other in path.parent.glob(f"{folder.slug}-*.parts") if other != work]
     if others:
         print(
@@ -70,6 +69,6 @@ def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, means: Mean
     for leftover in (path, path.with_suffix(".tmp")):  # without an index: of a version that did not keep parts
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        packing.pack(folder, path, work, skip_broken, means)
+        packing.pack(folder, path, work, skip_broken, options)
     except OSError as error:
         raise Problem(f"packing {folder.root} into {path} failed: {error.strerror or error}") from error

@@ -1,0 +1,116 @@
+"""What becomes of each key of a batch where batches of several sources, or single pictures, are put together.
+
+The keys are those of `jaxhar.core.batch.Batch`; one that is not in the table stays wherever all sources have it.
+"""
+
+import functools
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxhar.core.batch import Batch
+from jaxhar.host.errors import Problem
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a key is put together.
+
+    Attributes:
+      per_frame: its second axis are the frames, T.
+      missing: the value in the examples of a source that lacks the key; None where no value means "unknown", so that
+        the key is left out.
+    """
+
+    per_frame: bool = False
+    missing: float | bool | None = None
+
+
+KEYS = {
+    "frames": Key(per_frame=True),
+    "power": Key(per_frame=True, missing=1.0),
+    "points": Key(per_frame=True, missing=0.0),  # with score 0
+    "score": Key(per_frame=True, missing=0.0),
+    "cover": Key(per_frame=True),
+    "pose": Key(per_frame=True, missing=0.0),  # not valid
+    "visible": Key(per_frame=True, missing=0.0),
+    "valid": Key(per_frame=True, missing=False),
+    "affine": Key(per_frame=True),
+    "norm": Key(per_frame=True, missing=0.0),
+    "depth": Key(per_frame=True),
+    "camera": Key(per_frame=True),
+    "depth_range": Key(),
+    "world": Key(),
+    "action": Key(missing=-1),
+    "mask": Key(missing=True),
+    "sequence": Key(missing=-1),
+    "source": Key(missing=-1),
+    "view": Key(missing=-1),
+    "flipped": Key(missing=False),
+}
+
+
+def join(batches: Sequence[Mapping[str, object]], names: Sequence[str] = ()) -> Batch:
+    """Batches of several sources as one, one behind the other.
+
+    A key that only some have is filled by `Key.missing`, or left out, which is said once on stderr.
+
+    Args:
+      names: of the sources, for messages.
+
+    Raises:
+      Problem: the shapes of a key do not fit each other.
+    """
+    every: list[dict[str, Any]] = [dict(batch) for batch in batches]
+    names = names or [f"source {i}" for i in range(len(every))]
+    whole: dict[str, Any] = {}
+    for key in dict.fromkeys(key for batch in every for key in batch):
+        lacking = [name for name, batch in zip(names, every, strict=True) if key not in batch]
+        missing = KEYS.get(key, Key()).missing
+        if lacking and missing is None:
+            say(f"{key!r} is left out of the batches that are joined, because {' and '.join(lacking)} has none")
+            continue
+        some = next(np.asarray(batch[key]) for batch in every if key in batch)
+        parts = [
+            np.asarray(batch[key]) if key in batch else np.full((_size(batch), *some.shape[1:]), missing, some.dtype)
+            for batch in every
+        ]
+        if len({part.shape[1:] for part in parts}) > 1:
+            shapes = ", ".join(f"{part.shape[1:]} in {name}" for name, part in zip(names, parts, strict=True))
+            raise Problem(f"the batches cannot be joined: {key!r} of an example has the shape {shapes}")
+        whole[key] = np.concatenate(parts)
+    return whole  # type: ignore[return-value]
+
+
+def stack_frames(batch: Batch, frames: int) -> Batch:
+    """Stills (B * T, 1, ...) as clips (B, T, ...) of T different pictures.
+
+    What belongs to a single picture but has no frame axis cannot be kept, which is said once on stderr; no clip is
+    padding, so `mask` is True.
+    """
+    every: dict[str, Any] = dict(batch)
+    size = _size(every)
+    kept = {key: np.asarray(value) for key, value in every.items() if KEYS.get(key, Key()).per_frame}
+    lost = sorted(every.keys() - kept.keys() - {"mask"})
+    if lost:
+        say(f"clips of different pictures have no {_words(lost)}: each picture has its own")
+    stacked: dict[str, Any] = {key: value.reshape(-1, frames, *value.shape[2:]) for key, value in kept.items()}
+    stacked["mask"] = np.ones(size // frames, bool)
+    return stacked  # type: ignore[return-value]
+
+
+def _size(batch: dict[str, Any]) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _words(keys: Iterable[str]) -> str:
+    return " and ".join(map(repr, keys))
+
+
+@functools.cache
+def say(sentence: str) -> None:
+    """Print a sentence on stderr, once in a process."""
+    print(sentence, file=sys.stderr)
