@@ -282,8 +282,8 @@ def test_a_broken_photo_that_the_labels_do_not_tell(make):
 
         item = folder.scan(False)[0][1]
         with pytest.raises(Problem, match=f"sequence 0002 of {root} .*repair its labels"):
-            records.load(damaged, root, item, False)
-        record, skipped = records.load(damaged, root, item, True)
+            records.load(damaged, root, folder.fields, item, False)
+        record, skipped = records.load(damaged, root, folder.fields, item, True)
         assert record is None and skipped[0].path == "0002"
         shutil.rmtree(root)
 

@@ -82,7 +82,7 @@ def test_evaluation_is_that_of_one_set(prepared):
 
 
 def test_sets_that_do_not_fit_are_refused(prepared):
-    with pytest.raises(Usage, match="the data has no set 'mpi'; it has h36m, mpii, penn"):
+    with pytest.raises(Usage, match="the data has no 'mpi'; did you mean 'mpii'[?] it has h36m, mpii, penn"):
         dataclasses.replace(DATA, stills={"mpi": 1})
     other = {**SETS, "mpii": dataclasses.replace(SETS["mpii"], image_size=64)}
     with pytest.raises(Usage, match="same image_size, but it is 32 in h36m, 64 in mpii, 32 in penn"):

@@ -105,7 +105,7 @@ def test_a_folder_interrupted_before_its_first_video_is_completed(tmp_path):
 
 
 def test_a_finished_folder_is_left_alone(small, monkeypatch):
-    monkeypatch.setattr(synthetic, "_write_sequence", lambda *_: pytest.fail("generated again"))
+    monkeypatch.setattr(penn_generate, "_write_sequence", lambda *_: pytest.fail("generated again"))
     before = _digest(small)
     write_penn(small, SMALL, progress=False)
     assert _digest(small) == before

@@ -17,7 +17,6 @@ from jaxhar.data.dataset import Prepared
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn.settings import Penn
-from jaxhar.data.records import record as records
 from jaxhar.data.records import store
 from jaxhar.host.errors import Problem, Usage
 
@@ -119,11 +118,11 @@ def test_stream_is_deterministic_and_resumes_exactly(prepared):
 
 
 def test_streams_go_to_worker_processes(prepared):
-    records, load = pickle.loads(pickle.dumps((prepared.records("train"), sequences._TrainClip(prepared.config))))
+    records, load = pickle.loads(pickle.dumps((prepared.records("train"), sequences._TrainClip(prepared.config, True))))
     assert len(records) == 3 and records[2]["name"] == b"0004" and records[2]["index"] == 2
     example = load(records[2], np.random.default_rng(0))
     np.testing.assert_array_equal(
-        example["pose"], sequences._TrainClip(prepared.config)(records[2], np.random.default_rng(0))["pose"]
+        example["pose"], sequences._TrainClip(prepared.config, True)(records[2], np.random.default_rng(0))["pose"]
     )
 
 
@@ -195,7 +194,7 @@ def test_packing_is_done_once_and_again_when_a_file_changes(root, tmp_path, prep
         calls.append(args)
         pack(*args)
 
-    monkeypatch.setattr(records, "_pack", counted)
+    monkeypatch.setattr(store, "_pack", counted)
     assert small(root).prepare(tmp_path / "other").folder == prepared.folder and not calls
     write_label(root / "labels" / "0001.mat", 20, 1, action="squats")
     changed = small(root).prepare(tmp_path / "other")
@@ -234,7 +233,7 @@ def test_a_missing_split_or_an_unknown_protocol_is_named(root, tmp_path):
     prepared = small(root).prepare(tmp_path / "run")
     with pytest.raises(Problem, match="no test sequence"):
         prepared.eval_stream("test", "single", batch=2)
-    with pytest.raises(Usage, match="'all'; there are single and multi"):
+    with pytest.raises(Usage, match="no view 'all' of evaluation; there are single and multi"):
         prepared.eval_stream("train", "all", batch=2)
     with pytest.raises(Usage, match="nothing to train on"):
         small(root, clips_per_batch=0, stills_per_batch=0).prepare(tmp_path / "run").train_stream(0)
