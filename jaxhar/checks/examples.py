@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from jaxhar.core import geometry
-from jaxhar.core.batch import Batch, network_input, to_image
+from jaxhar.core.batch import Batch, to_image
 from jaxhar.core.camera import Camera
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
 from jaxhar.data.dataset import Prepared
@@ -173,7 +174,7 @@ def numbers(cases: list[Case], prepared: Prepared) -> Finding:
                 wrong[f"{name} not finite"] += 1
         if "frames" in example:
             pictured = True
-            frames = network_input(Batch(frames=example["frames"]))
+            frames = Pixels.SIGNED(Batch(frames=example["frames"]))
             wrong["frames outside of [-1, 1]"] += frames.min() < -1 or frames.max() > 1
             wrong["blank frames"] += frames.std() < 1e-3
         shapes = {

@@ -70,14 +70,6 @@ def to_image(affine: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return geometry.apply(geometry.invert(np.asarray(affine, np.float64)), pose[..., :2])
 
 
-def to_image(affine: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """Poses (..., T, J, >=2) from units of the crop back to pixels of the image: (..., T, J, 2) float64.
-
-    `affine` (..., T, 3, 3) is that of the batch, image pixels -> crop units.
-    """
-    return geometry.apply(geometry.invert(affine), np.asarray(pose, np.float64)[..., :2])
-
-
 def network_input(batch: Batch) -> Array:
     """What the network sees of a batch, (B, T, H, W, 3) in [-1, 1]: 2 ((v / 255) ^ power - 0.5) of uint8 frames.
 

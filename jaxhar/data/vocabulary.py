@@ -35,6 +35,7 @@ KEYS = {
     "points": Key(per_frame=True, missing=0.0),  # with score 0
     "score": Key(per_frame=True, missing=0.0),
     "cover": Key(per_frame=True),
+    "features": Key(per_frame=True),
     "pose": Key(per_frame=True, missing=0.0),  # not valid
     "visible": Key(per_frame=True, missing=0.0),
     "valid": Key(per_frame=True, missing=False),

@@ -16,6 +16,7 @@ from jaxhar.data.generate.body import SKELETON, bend, mirror, perform
 from jaxhar.data.generate.figure import Clothes
 from jaxhar.data.generate.film import Synth, plan
 from jaxhar.data.generate.motions import MOTIONS
+from jaxhar.data.penn import generate as penn_generate
 from jaxhar.data.penn.generate import write as write_penn
 from jaxhar.host.errors import Problem
 

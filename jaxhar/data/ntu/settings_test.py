@@ -213,7 +213,7 @@ def test_frames_are_thinned_and_shrunk(root, tmp_path):
     thin = small(root, keep_every=2, frame_side=64).prepare(tmp_path / "run").records("train")[0]
     assert thin["size"].tolist() == [64, 36] and thin["length"] == (whole["length"] + 1) // 2
     np.testing.assert_allclose(2 * thin["points"][..., :2], whole["points"][::2, :, :2], atol=1e-4)
-    assert cv2.imdecode(np.frombuffer(thin["frames"][1], np.uint8), 1).shape == (36, 64, 3)
+    assert cv2.imdecode(np.frombuffer(thin["pictures"][1], np.uint8), 1).shape == (36, 64, 3)
 
 
 def test_generated_data_prepare_themselves(tmp_path):
