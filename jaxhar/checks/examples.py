@@ -188,11 +188,8 @@ def numbers(cases: list[Case], prepared: Prepared) -> Finding:
             if name in example:
                 wrong[f"{name} of shape {np.shape(example[name])}, not {shape}"] += np.shape(example[name]) != shape
     bad = [f"{count} with {what}" for what, count in wrong.items() if count]
-    return Finding(
-        "numbers",
-        "; ".join(bad) or f"{len(cases)} examples are finite, {'in [-1, 1], ' * pictured}of the right shapes",
-        not bad,
-    )
+    right = f"{len(cases)} examples are finite, {'in [-1, 1], ' * pictured}of the right shapes"
+    return Finding("numbers", "; ".join(bad) or right, not bad)
 
 
 def labels(cases: list[Case], prepared: Prepared) -> Finding:

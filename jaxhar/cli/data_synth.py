@@ -12,14 +12,20 @@ LAYOUTS = {
     "ntu": ("ntu.generate", "NTU RGB+D"),
     "h36m": ("h36m.generate", "Human3.6M"),
     "mpii": ("mpii.generate", "MPII"),
-    "penn-authors": ("penn.generate_deephar", "Penn Action, the authors' form"),
+    "penn-deephar": ("penn.generate_deephar", "Penn Action, deephar's form"),
     "folder": ("own.generate", "a folder of one's own"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar data synth`."""
-    parser.add_argument("--layout", choices=list(LAYOUTS), default="penn", help="whose layout (default: %(default)s)")
+    parser.add_argument(
+        "--layout",
+        choices=list(LAYOUTS),
+        type=lambda name: "penn-deephar" if name == "penn-authors" else name,  # the old name
+        default="penn",
+        help="which data set's layout (default: %(default)s)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder, or one left unfinished")
     parser.add_argument("--sequences", type=int, nargs=2, default=(150, 60), metavar=("TRAIN", "TEST"))
     parser.add_argument("--performers", type=int, nargs=2, default=(20, 8), metavar=("TRAIN", "TEST"))

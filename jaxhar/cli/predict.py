@@ -1,12 +1,10 @@
 """The command `jaxhar predict`, on videos and pictures or on a whole data set."""
 
 import argparse
-import json
 from pathlib import Path
 
 from jaxhar.data import sets
-from jaxhar.host import compile_cache as compiled
-from jaxhar.host import files
+from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.predict import coco
 from jaxhar.predict import data_set as predict_set
@@ -33,20 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", choices=list(sets.SETS), help="SOURCE is the root of this data set: writes coco.json alone"
     )
     parser.add_argument("--split", help="of the data set (default: the one that is evaluated)")
-    parser.add_argument("--protocol", default="single", help="of the evaluation (default: %(default)s)")
+    parser.add_argument(
+        "--view", "--protocol", default="single", help="of the data set in evaluation (default: %(default)s)"
+    )
     parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
 
-    compiled.keep()
+    compile_cache.keep()
     if args.data is None:
         _predict(args)
         if args.format == "coco":
-            found = coco.from_poses(args.out / "poses.json")
-            files.write(args.out / predict_set.COCO, json.dumps(found).encode())
-            print(f"for COCO's tools: {args.out / predict_set.COCO}")
+            print(f"for COCO's tools: {args.out / coco.FILE}")
         return
     written = predict_set.run(
         args.data,
@@ -54,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         args.weights,
         args.out,
         split=args.split,
-        protocol=args.protocol,
+        view=args.view,
         cache=args.cache,
         batch=args.batch,
         skip_broken=args.skip_broken,
@@ -73,6 +71,7 @@ def _predict(args: argparse.Namespace) -> None:
         batch=args.batch,
         stride=args.stride,
         skip_broken=args.skip_broken,
+        coco=args.format == "coco",
         progress=not args.no_progress,
     )
     for sentence in summary.broken:

@@ -17,7 +17,7 @@ from jaxhar.data.ntu import generate as synthetic_ntu
 from jaxhar.data.ntu import skeleton_file as ntu_skeleton
 from jaxhar.data.own import generate as synthetic_own
 from jaxhar.data.penn import generate as penn_generate
-from jaxhar.data.penn import generate_deephar as synthetic_penn_authors
+from jaxhar.data.penn import generate_deephar as generate_deephar
 from jaxhar.data.records import record as records
 from jaxhar.data.records import store
 from jaxhar.host.errors import Problem
@@ -26,11 +26,11 @@ SYNTH = Synth(4, 2, 2, 1, frames=(3, 4), size=(64, 48))
 #: Form -> data set, where in its generated layout it lies, and what of it is not of the form.
 FORMS = {
     "penn": ("penn", "", ()),
-    "penn-authors": ("penn", "", ()),
+    "penn-deephar": ("penn", "", ()),
     "mpii-official": ("mpii", "", ("annot", "authors")),
     "mpii-json": ("mpii", "", ("mpii_human_pose_v1_u12_1.mat", "authors")),
-    "mpii-authors": ("mpii", "", ("mpii_human_pose_v1_u12_1.mat", "annot")),
-    "h36m-authors": ("h36m", "", ("toolbox",)),
+    "mpii-deephar": ("mpii", "", ("mpii_human_pose_v1_u12_1.mat", "annot")),
+    "h36m-deephar": ("h36m", "", ("toolbox",)),
     "h36m-toolbox": ("h36m", "toolbox", ()),
     "ntu": ("ntu", "", ("authors",)),
     "ntu-npy": ("ntu", "authors", ()),
@@ -39,7 +39,7 @@ FORMS = {
 }
 WRITERS = {
     "penn": penn_generate.write,
-    "penn-authors": synthetic_penn_authors.write,
+    "penn-deephar": generate_deephar.write,
     "mpii": synthetic_mpii.write,
     "h36m": synthetic_h36m.write,
     "ntu": synthetic_ntu.write,
@@ -65,7 +65,7 @@ def make(layouts, tmp_path):
         shutil.copytree(
             layouts / (form if form in WRITERS else name) / place, root, ignore=shutil.ignore_patterns(*others)
         )
-        if form == "mpii-authors":
+        if form == "mpii-deephar":
             shutil.move(root / "authors" / "annotations.mat", root)
         return root
 
@@ -117,13 +117,13 @@ def test_the_folder_of_another_set(name, make, tmp_path):
             shutil.rmtree(tmp_path / other)
 
 
-@pytest.mark.parametrize("form", ["penn-authors", "mpii-official", "mpii-authors", "h36m-authors"])
+@pytest.mark.parametrize("form", ["penn-deephar", "mpii-official", "mpii-deephar", "h36m-deephar"])
 def test_the_mat_of_another_form(form, make):
     root = make(form)
     (file,) = root.glob("*.mat")
     (root / "synthetic.json").unlink(missing_ok=True)
-    for other in ("penn-authors", "mpii-official", "mpii-authors", "h36m-authors"):
-        if other != form and not {form, other} == {"mpii-official", "mpii-authors"}:
+    for other in ("penn-deephar", "mpii-official", "mpii-deephar", "h36m-deephar"):
+        if other != form and not {form, other} == {"mpii-official", "mpii-deephar"}:
             (given,) = make(other).glob("*.mat")
             shutil.copy(given, file)
             shutil.rmtree(root.parent / other)
@@ -236,21 +236,21 @@ def frame(f):
 #: form, the change, what is said of it; None where it is what such files have, or is seen by the eye only.
 LABELS = {
     "a huge scale, official": ("mpii-official", lambda f: official(f).__setitem__("scale", 1e7), "scale"),
-    "a huge scale, authors": ("mpii-authors", lambda f: of_authors(f)["scale"].__setitem__((0, 0), 1e7), "scale"),
-    "no scale, authors": ("mpii-authors", lambda f: of_authors(f)["scale"].__setitem__((0, 0), 0.0), "scale"),
+    "a huge scale, authors": ("mpii-deephar", lambda f: of_authors(f)["scale"].__setitem__((0, 0), 1e7), "scale"),
+    "no scale, authors": ("mpii-deephar", lambda f: of_authors(f)["scale"].__setitem__((0, 0), 0.0), "scale"),
     "a far joint, official": (
         "mpii-official",
         lambda f: official(f)["annopoints"][0, 0]["point"][0, 0].__setitem__("x", 1e12),
         "joint",
     ),
-    "a far joint, authors": ("mpii-authors", lambda f: of_authors(f)["pose"][0, 0].__setitem__((0, 0), 1e12), "joint"),
-    "NaN joints, authors": ("mpii-authors", lambda f: of_authors(f)["pose"][0, 0].__setitem__((0, 3), np.nan), None),
+    "a far joint, authors": ("mpii-deephar", lambda f: of_authors(f)["pose"][0, 0].__setitem__((0, 0), 1e12), "joint"),
+    "NaN joints, authors": ("mpii-deephar", lambda f: of_authors(f)["pose"][0, 0].__setitem__((0, 3), np.nan), None),
     "a far centre": ("mpii-official", lambda f: official(f)["objpos"][0, 0].__setitem__("x", 1e12), "center"),
-    "NaN joints, penn": ("penn-authors", lambda f: frame(f)["pose"].__setitem__((0, 3), np.nan), None),
-    "a far joint, penn": ("penn-authors", lambda f: frame(f)["pose"].__setitem__((0, 3), 1e12), "joint"),
-    "no number, penn": ("penn-authors", lambda f: sequence(f).__setitem__("idx", np.nan), "'idx'"),
-    "a frame that is not there": ("penn-authors", lambda f: frame(f).__setitem__("f", 777), "000777.jpg"),
-    "a negative frame": ("penn-authors", lambda f: frame(f).__setitem__("f", -1), "jpg"),
+    "NaN joints, penn": ("penn-deephar", lambda f: frame(f)["pose"].__setitem__((0, 3), np.nan), None),
+    "a far joint, penn": ("penn-deephar", lambda f: frame(f)["pose"].__setitem__((0, 3), 1e12), "joint"),
+    "no number, penn": ("penn-deephar", lambda f: sequence(f).__setitem__("idx", np.nan), "'idx'"),
+    "a frame that is not there": ("penn-deephar", lambda f: frame(f).__setitem__("f", 777), "000777.jpg"),
+    "a negative frame": ("penn-deephar", lambda f: frame(f).__setitem__("f", -1), "jpg"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The authors' augmentations; each comment gives the name in their code."""
+"""Deephar's augmentations; each comment gives the name in their code."""
 
 from functools import partial
 
@@ -16,12 +16,12 @@ CHANNEL_POWERS = tuple((np.arange(90, 111, 2) / 100).tolist())
 #: All of them mirror, and draw an exponent per channel.
 _training = partial(Augment, hflip=(False, True), channel_power=CHANNEL_POWERS)
 
-#: The authors' "mpii": photos, for pose.
+#: Deephar's "mpii": photos, for pose.
 MPII = _training(
     angles=_steps(40, 5),
     scales=(0.7, 1.0, 1.3),
 )
-#: The authors' "pennaction_ar": action clips of Penn Action.
+#: Deephar's "pennaction_ar": action clips of Penn Action.
 PENN_CLIPS = _training(
     angles=_steps(30, 5),
     scales=(0.7, 1.0, 1.3),
@@ -30,7 +30,7 @@ PENN_CLIPS = _training(
     subsampling=(1, 2, 3),
     fixed_subsampling=2,
 )
-#: The authors' "pennaction" (CVPR'18): single frames of Penn Action, for pose.
+#: Deephar's "pennaction" (CVPR'18): single frames of Penn Action, for pose.
 PENN_STILLS = _training(
     angles=_steps(30, 5),
     scales=(0.7, 1.0, 1.3, 2.5),
@@ -39,7 +39,7 @@ PENN_STILLS = _training(
     subsampling=(1, 2),
     fixed_subsampling=1,
 )
-#: The authors' "pennaction" (TPAMI'20): action clips of Penn Action.
+#: Deephar's "pennaction" (TPAMI'20): action clips of Penn Action.
 PENN_CLIPS_TPAMI = _training(
     angles=_steps(30, 5),
     scales=(0.7, 1.0, 1.3),
@@ -48,14 +48,14 @@ PENN_CLIPS_TPAMI = _training(
     subsampling=(4, 6, 8),
     fixed_subsampling=6,
 )
-#: The authors' "pennaction_pe" (TPAMI'20): single frames of Penn Action, for pose.
+#: Deephar's "pennaction_pe" (TPAMI'20): single frames of Penn Action, for pose.
 PENN_STILLS_TPAMI = _training(
     angles=_steps(40, 5),
     scales=(0.7, 1.0, 1.3, 2.0),
     trans_x=_steps(40, 5),
     trans_y=_steps(10, 5),
 )
-#: The authors' "ntu_ar" (CVPR'18): action clips of NTU RGB+D, of all frames.
+#: Deephar's "ntu_ar" (CVPR'18): action clips of NTU RGB+D, of all frames.
 NTU_CLIPS = _training(
     scales=(0.7, 1.0, 1.3),
     trans_x=_steps(40, 5),
@@ -63,7 +63,7 @@ NTU_CLIPS = _training(
     subsampling=(1, 2, 3),
     fixed_subsampling=2,
 )
-#: The authors' "ntu_pe" (CVPR'18): single frames of NTU RGB+D, for pose.
+#: Deephar's "ntu_pe" (CVPR'18): single frames of NTU RGB+D, for pose.
 NTU_STILLS = _training(
     angles=_steps(15, 5),
     scales=(0.8, 1.0, 1.2, 2.0),
@@ -71,7 +71,7 @@ NTU_STILLS = _training(
     trans_y=_steps(10, 5),
     subsampling=(1, 2, 4),
 )
-#: The authors' "ntu" (TPAMI'20): action clips of NTU RGB+D, of every second frame.
+#: Deephar's "ntu" (TPAMI'20): action clips of NTU RGB+D, of every second frame.
 NTU_CLIPS_TPAMI = _training(
     scales=(0.7, 1.0, 1.3),
     trans_x=_steps(40, 5),
@@ -79,7 +79,7 @@ NTU_CLIPS_TPAMI = _training(
     subsampling=(3, 4, 5),
     fixed_subsampling=4,
 )
-#: The authors' "ntu_pe" (TPAMI'20): single frames of NTU RGB+D, for pose.
+#: Deephar's "ntu_pe" (TPAMI'20): single frames of NTU RGB+D, for pose.
 NTU_STILLS_TPAMI = _training(
     angles=_steps(10, 5),
     scales=(0.7, 1.0, 1.3, 2.0),
@@ -87,17 +87,17 @@ NTU_STILLS_TPAMI = _training(
     trans_y=_steps(10, 5),
 )
 
-#: The authors' "human36m" (CVPR'18), for pose.
+#: Deephar's "human36m" (CVPR'18), for pose.
 HUMAN36M_CVPR = _training(
     angles=_steps(10, 5),
     scales=(0.8, 1.0, 1.2),
 )
-#: The authors' "human36m" (TPAMI'20), for pose.
+#: Deephar's "human36m" (TPAMI'20), for pose.
 HUMAN36M = _training(
     angles=_steps(10, 5),
     scales=(0.8, 1.0, 1.2),
     trans_x=_steps(20, 5),
     trans_y=_steps(4, 1),
 )
-#: Sides of the rectangles that the authors draw for Human3.6M and never put into a picture; for `Augment.occluder`.
+#: Sides of the rectangles that deephar draws for Human3.6M and never puts into a picture; for `Augment.occluder`.
 OCCLUDER_SIDES = tuple(range(20, 90))

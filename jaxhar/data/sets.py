@@ -50,3 +50,8 @@ def configured(name: str, root: Path, changes: Mapping[str, str], whole: bool = 
     known = get(name)
     changed = override(known.whole if whole and known.whole else known.settings, changes)
     return dataclasses.replace(changed, root=str(root.expanduser()), **fixed)
+
+
+def with_setting(field: str) -> list[str]:
+    """Names of the sets that have a setting."""
+    return [name for name, one in SETS.items() if field in {f.name for f in dataclasses.fields(one.settings)}]

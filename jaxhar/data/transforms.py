@@ -1,4 +1,4 @@
-"""Boxes, crops, augmentation and clip sampling, as the networks were trained and evaluated by their authors.
+"""Boxes, crops, augmentation and clip sampling, as deephar's networks were trained and evaluated.
 
 One draw of the augmentation serves all frames of a clip. A crop is a window (centre, width, height) of the image,
 turned about its centre, cut, stretched to a square and perhaps mirrored; the same steps on points are one affine map
@@ -109,13 +109,13 @@ def gt_bbox(points: np.ndarray, labelled: np.ndarray, size: tuple[int, int], sca
 
 
 def root_bbox(root: np.ndarray, size: tuple[int, int], focal: np.ndarray, scale: float = 1.0) -> Box:
-    """(4,) square box around a person whose root is known in space, the authors' rule for Human3.6M.
+    """(4,) square box around a person whose root is known in space, deephar's rule for Human3.6M.
 
     Args:
       root: (3,) image pixels and depth in mm. size: (width, height) of the image. focal: (2,) in pixels.
       scale: of the side, which is 2.25 * max(width fx, height fy) / depth.
 
-    The authors add `scale` to the middle's y as well. Width and height stand for a metre, because the photos are 1000
+    Deephar adds `scale` to the middle's y as well. Width and height stand for a metre, because the photos are 1000
     pixels wide: smaller copies are measured as if they were.
     """
     metre = np.array(size) * max(1.0, 1000 / min(size))
@@ -127,6 +127,16 @@ def root_bbox(root: np.ndarray, size: tuple[int, int], focal: np.ndarray, scale:
 def centred_bbox(size: tuple[int, int], scale: float = 1.0) -> Box:
     """(4,) square of side scale * max(width, height) around the image's centre, where nothing better is known."""
     centre, half = np.array(size) / 2.0, scale * max(size) / 2.0
+    return np.concatenate([centre - half, centre + half])
+
+
+def fit_aspect(box: Box, size: tuple[int, int]) -> Box:
+    """A box made wider or higher about its centre, to the shape of a crop of (height, width); unchanged for a square."""
+    height, width = size
+    if height == width:
+        return box
+    centre, window = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    half = np.maximum(window, window[::-1] * np.array([width / height, height / width])) / 2
     return np.concatenate([centre - half, centre + half])
 
 
@@ -207,7 +217,7 @@ def crop_images(
     Black is what lies outside of an image, and under an `occluder`, see `Draw`. An iterator is asked for an image when
     the one before is done: what was just decoded is cropped out of the processor's cache.
 
-    A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as the authors do; where
+    A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as deephar does; where
     it enlarges, OpenCV gives the same to one grey level in a seventh of the time. A turned one is turned, cut and
     resized by one bilinear map: in a fifth of the time of one step after the other, and on photos in the mean 0.6 to
     1.5 grey levels away from that. For it the images may be smaller by `reduction`, see `Crop.reduction`.
@@ -300,7 +310,7 @@ def crop_pose(
     Args:
       points: (T, J, 2) image pixels, or (T, J, 3) with the depth from the camera in mm. labelled: (T, J) bool.
       partner: the skeleton's flip permutation.
-      keep_outside: leave labelled joints outside of the crop valid (to score them); by the authors' rule, which
+      keep_outside: leave labelled joints outside of the crop valid (to score them); by deephar's rule, which
         is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1. One that is
         inside but too near or too far is supervised in x and y.
       depth: takes the third coordinate along.
@@ -339,7 +349,7 @@ def clip_frames(num_frames: int, subsampling: int, clip: int, rng: np.random.Gen
 def multi_clips(num_frames: int, subsampling: int, clip: int) -> list[list[int]]:
     """Frame indices of all evaluation clips of a sequence, half overlapping.
 
-    A sequence too short for one gets the centred clip (the authors counted such sequences as recognised).
+    A sequence too short for one gets the centred clip (deephar counted such sequences as recognised).
     """
     clips, start = [], 0
     while start + clip * subsampling <= num_frames:

@@ -22,7 +22,7 @@ def smooth_image(w: int, h: int) -> np.ndarray:
 
 
 def literal_crop(image: np.ndarray, box: np.ndarray, angle: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn and expand the whole image, then cut, then resize: the authors' steps as they stand. Also the map."""
+    """Turn and expand the whole image, then cut, then resize: deephar's steps as they stand. Also the map."""
     centre, window = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
     h, w = image.shape[:2]
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))

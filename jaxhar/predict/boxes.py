@@ -7,32 +7,33 @@ from scipy import ndimage
 
 from jaxhar.data import transforms
 
-#: Joints below this confidence have no say in the person's box (the authors' threshold).
+#: Joints below this confidence have no say in the person's box (deephar's threshold).
 BOX_CONFIDENCE = 0.25
-#: With fewer sure joints a frame has no box of its own: an arm alone would give far too small a one.
+#: With fewer confident joints a frame has no box of its own: an arm alone would give far too small a one.
 BOX_JOINTS = 4
-#: A smaller figure (as a part of the picture's longer side) is a slip: it would be a dozen pixels in the network's eye.
+#: A smaller figure (as a part of the picture's longer side) is too small to be a person: about 12 pixels in the crop.
 BOX_EXTENT = 0.05
 
 
 def person_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
-    """The square about the sure joints, 1.5 times their extent.
+    """The square about the confident joints, 1.5 times their extent.
 
     Args:
-      pose: (J, >=2) in units of the crop. confidence: (J,). whole: (4,) the crop's box in image pixels.
+      pose: (J, >=2) in units of the crop. confidence: (J,), NaN where the network gives none: then every joint counts.
+      whole: (4,) the crop's box in image pixels.
 
     Returns:
-      (4,) image pixels, or None where too few joints are sure or they lie in one spot.
+      (4,) image pixels, or None where too few joints are confident or they lie in one spot.
     """
-    sure = confidence >= BOX_CONFIDENCE
+    sure = ~(confidence < BOX_CONFIDENCE)
     points = pose[sure, :2]
     if sure.sum() < min(BOX_JOINTS, len(pose)) or np.ptp(points, axis=0).max() < BOX_EXTENT:
         return None
     return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2]))
 
 
-def authors_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
-    """As `person_box` by the authors' script, which chooses joints by their last coordinate, not their confidence."""
+def deephar_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
+    """As `person_box` by deephar's script, which chooses joints by their last coordinate, not their confidence."""
     del confidence
     points = pose[pose[:, -1] > BOX_CONFIDENCE, :2]
     return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2])) if len(points) else None
@@ -51,7 +52,7 @@ def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def union(boxes: np.ndarray) -> np.ndarray:
-    """The box (4,) that holds boxes (N, 4): one crop serves all frames of a clip, as in the authors' evaluation."""
+    """The box (4,) that holds boxes (N, 4): one crop serves all frames of a clip, as in deephar's evaluation."""
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
@@ -60,7 +61,7 @@ def clips(num_frames: int, length: int, stride: int = 1) -> list[np.ndarray]:
 
     The frames of a window are `stride` apart, less where the video is too short for one such window; in between lie
     the windows that begin one frame later, so that every frame gets its pose. A video below `length` frames is
-    slowed down by the authors' rule (frames repeated, deephar's clip sampling).
+    slowed down as in deephar's clip sampling: frames are repeated.
     """
     stretch = 1.0
     while num_frames * stretch < length:

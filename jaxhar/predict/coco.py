@@ -1,15 +1,14 @@
 """Poses in the form of COCO's keypoint files (Lin et al., ECCV 2014), for tools that read nothing else."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.host.errors import Problem
+
+FILE = "coco.json"
 
 #: COCO's 17 keypoints by its own names, and where ours are called otherwise.
 KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear") + tuple(
@@ -22,12 +21,12 @@ _LIMBS = (
 
 
 @dataclass(frozen=True)
-class Found:
+class Person:
     """One person in one picture.
 
     Attributes:
       file: name of the picture, the same for all persons in it. size: its (width, height), if known.
-      joints: (J, 2 or 3) image pixels. confidence: (J,) in [0, 1].
+      joints: (J, 2 or 3) image pixels. confidence: (J,) in [0, 1], NaN where it is not known.
       box: (4,) x1, y1, x2, y2; None takes that of the joints.
     """
 
@@ -38,11 +37,11 @@ class Found:
     box: np.ndarray | None = None
 
 
-def document(persons: Iterable[Found], skeleton: Skeleton) -> dict[str, Any]:
+def document(persons: Iterable[Person], skeleton: Skeleton) -> dict[str, Any]:
     """COCO's dict of images, annotations and categories; "annotations" alone is what its evaluation takes as results.
 
     Keypoints are x, y and 2, or three zeros where the layout has no such joint (nose, eyes, ears) or it was not found;
-    `score` is the mean confidence of those given. Depths are left out.
+    `score` is the mean confidence of those given, and absent where that is not known. Depths are left out.
     """
     ours = [name.replace("left_", "l_").replace("right_", "r_") for name in KEYPOINTS]
     index = [skeleton.joints.index(name) if name in skeleton.joints else -1 for name in ours]
@@ -70,37 +69,26 @@ def document(persons: Iterable[Found], skeleton: Skeleton) -> dict[str, Any]:
                 "bbox": [x, y, width, height],
                 "area": round(width * height, 2),
                 "iscrowd": 0,
-                "score": round(float(np.mean(person.confidence[some])), 4) if some else 0.0,
             }
         )
+        score = round(float(np.mean(person.confidence[some])), 4) if some else 0.0
+        if np.isfinite(score):
+            annotations[-1]["score"] = score
     category = {"id": 1, "name": "person", "keypoints": KEYPOINTS, "skeleton": _LIMBS}
     return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
 
 
-def from_poses(path: Path) -> dict[str, Any]:
-    """The same from poses.json of `jaxhar predict`; frames of a video are called frame_000000 and so on.
+def person(entry: dict[str, Any], size: tuple[int, int], skeleton: Skeleton) -> Person:
+    """A frame's entry of poses.json as a person; frames of a video are called frame_000000 and so on.
 
-    Raises:
-      Problem: the file cannot be read or is another one.
+    Args:
+      size: (width, height) of the frame.
     """
-    try:
-        tree = json.loads(path.read_bytes())
-        skeleton = Skeleton(tree["skeleton"]["name"], tuple(tree["skeleton"]["joints"]))
-        persons = []
-        for frame in tree["frames"]:
-            joints = [frame["joints"][name] for name in skeleton.joints]
-            width, height = (frame.get(k, tree.get(k)) for k in ("width", "height"))
-            persons.append(
-                Found(
-                    file=frame.get("file", f"frame_{frame['index']:06d}"),
-                    size=(width, height),
-                    joints=np.array([[joint["x"], joint["y"]] for joint in joints], float),
-                    confidence=np.array([joint["confidence"] for joint in joints], float),
-                    box=np.array(frame["bbox"], float),
-                )
-            )
-    except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise Problem(f"{path} is not a poses.json of jaxhar predict ({error})") from error
-    return document(persons, skeleton)
+    joints = [entry["joints"][name] for name in skeleton.joints]
+    return Person(
+        file=entry.get("file", f"frame_{entry['index']:06d}"),
+        size=size,
+        joints=np.array([[joint["x"], joint["y"]] for joint in joints], float),
+        confidence=np.array([joint["confidence"] for joint in joints], float),
+        box=np.array(entry["bbox"], float),
+    )

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from jaxhar.core.skeleton import PA16, PENN
-from jaxhar.host.errors import Problem
 from jaxhar.predict import coco
 
 
 def person(file="a.jpg", skeleton=PA16, seed=0, **changes):
     rng = np.random.default_rng(seed)
     size, joints = (64, 48), rng.uniform(0, 40, (len(skeleton), 2))
-    return coco.Found(file, size, joints, np.linspace(0.2, 0.9, len(skeleton)), **changes)
+    return coco.Person(file, size, joints, np.linspace(0.2, 0.9, len(skeleton)), **changes)
 
 
 @pytest.mark.parametrize("skeleton", [PA16, PENN])
@@ -33,27 +32,28 @@ def test_joints_go_to_their_names(skeleton):
 def test_box_score_and_missing_joints():
     joints = np.full((16, 2), np.nan)
     joints[PA16.index("l_hip")], joints[PA16.index("r_hip")] = (10, 20), (30, 25)
-    some = coco.Found("a.jpg", None, joints, np.linspace(0, 1, 16))
+    some = coco.Person("a.jpg", None, joints, np.linspace(0, 1, 16))
     (found,) = coco.document([some], PA16)["annotations"]
     assert found["bbox"] == [10, 20, 20, 5] and found["area"] == 100 and found["num_keypoints"] == 2
     assert found["score"] == pytest.approx((10 + 11) / 15 / 2, abs=1e-4)
     (found,) = coco.document([person(box=np.array([1, 2, 11, 22]))], PA16)["annotations"]
     assert found["bbox"] == [1, 2, 10, 20]
-    nobody = coco.Found("a.jpg", None, np.full((16, 2), np.nan), np.ones(16))
+    nobody = coco.Person("a.jpg", None, np.full((16, 2), np.nan), np.ones(16))
     assert coco.document([nobody], PA16)["annotations"][0]["num_keypoints"] == 0
 
 
-def test_poses_of_predict(tmp_path):
+def test_poses_of_predict():
     joints = {name: {"x": i + 0.5, "y": 2.0 * i, "confidence": 0.5} for i, name in enumerate(PA16.joints)}
     joints["l_knee"] = {"x": None, "y": None, "confidence": 0.0}
     frames = [{"index": i, "time": 0, "bbox": [0, 0, 8, 9], "joints": joints} for i in range(2)]
-    tree = {"source": "v.mp4", "skeleton": {"name": "pa16j", "joints": PA16.joints}, "width": 64, "height": 48}
-    path = tmp_path / "poses.json"
-    path.write_text(json.dumps(tree | {"frames": frames}))
-    found = coco.from_poses(path)
+    found = coco.document([coco.person(entry, (64, 48), PA16) for entry in frames], PA16)
     assert [image["file_name"] for image in found["images"]] == ["frame_000000", "frame_000001"]
     assert found["images"][0]["width"] == 64
-    assert found["annotations"][1]["num_keypoints"] == 11
-    path.write_text("{}")
-    with pytest.raises(Problem, match="not a poses.json of jaxhar predict"):
-        coco.from_poses(path)
+    assert found["annotations"][1]["num_keypoints"] == 11 and found["annotations"][1]["score"] == 0.5
+
+
+def test_a_score_that_is_not_known_is_absent():
+    unknown = coco.Person("a.jpg", None, np.ones((16, 2)), np.full(16, np.nan))
+    (found,) = coco.document([unknown], PA16)["annotations"]
+    assert "score" not in found and found["num_keypoints"] == 12
+    json.dumps(found, allow_nan=False)

@@ -4,12 +4,14 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxhar.core import geometry
+from jaxhar.core.batch import to_image
+from jaxhar.core.network import clip_length, frame_size
+from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import sets, transforms
+from jaxhar.data.dataset import Prepared
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import submission as mpii_submission
 from jaxhar.data.mpii.settings import MPII
@@ -17,9 +19,8 @@ from jaxhar.evaluation import evaluate
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import coco
+from jaxhar.predict.predictor import needs_pose
 from jaxhar.weights import checkpoint
-
-COCO = "coco.json"
 
 
 def run(
@@ -29,7 +30,7 @@ def run(
     out: Path,
     *,
     split: str | None = None,
-    protocol: str = "single",
+    view: str = "single",
     cache: Path | None = None,
     batch: int = 16,
     skip_broken: bool = False,
@@ -39,7 +40,7 @@ def run(
 
     Args:
       name: of the data set in `jaxhar.data.sets`. root: its folder. weights: what `checkpoint.load_model` takes.
-      split, protocol: of the data set; the protocol looks at each example once, or averages crops of it.
+      split, view: of the data set; a view looks at each sequence once, or averages crops of it.
       cache: for packed records; None for "jaxhar_data" beside `out`.
 
     Returns:
@@ -47,10 +48,10 @@ def run(
       "test" split pred_keypoints_mpii.mat.
 
     Raises:
-      Problem: the data cannot be read, has no such split, or does not fit the network. Usage: an unknown protocol.
+      Problem: the data cannot be read, has no such split, or does not fit the network. Usage: an unknown view.
     """
-
     model, meta = checkpoint.load_model(weights)
+    needs_pose(meta.config, weights)
     skeleton = meta.joints("predicting poses")
     settings = sets.get(name).settings
     split = split or settings.eval_split
@@ -59,55 +60,52 @@ def run(
         root=str(root.expanduser()),
         cache=None if cache is None else str(cache),
         skeleton=skeleton,
-        image_size=meta.config.image_size,
-        clip_frames=meta.config.num_frames or 1,
+        image_size=frame_size(meta.config),
+        clip_frames=clip_length(meta.config),
         skip_broken=skip_broken,
     )
+    joints = meta.config.pose_shape[0]
+    if joints != len(skeleton):
+        raise Problem(f"the network predicts {joints} joints, not those of {skeleton.name}")
     persons = None
     if isinstance(settings, MPII):
         settings = dataclasses.replace(settings, parts=(split,))
         persons = _Persons(root, split, skip_broken)
-    if protocol != "single" and protocol not in settings.crop_protocols():
-        known = ", ".join(("single", *settings.crop_protocols()))
-        raise Usage(f"--protocol {protocol}: poses of {settings.title} are predicted by {known}")
+    views = {name: one for name, one in settings.views().items() if one.kind != "clips"}
+    if view not in views:
+        raise Usage(f"--view {view}: poses of {settings.title} are predicted by {', '.join(views)}")
     out.mkdir(parents=True, exist_ok=True)
     prepared = settings.prepare(out)
-    pairs = evaluate.predictions(model, prepared, split, protocol, batch, progress)
+    pairs = evaluate.predictions(model, prepared, split, view, batch, progress)
     found = list(_found(pairs, prepared, split, persons))
-    files.write(out / COCO, json.dumps(coco.document(found, skeleton)).encode())
-    written = [out / COCO]
+    files.write(out / coco.FILE, json.dumps(coco.document(found, skeleton)).encode())
+    written = [out / coco.FILE]
     if persons is not None and persons.submits:
         names = prepared.sequence_names(split)
         written.append(persons.submit(out, dict(zip(names, (f.joints for f in found), strict=True)), skeleton))
     return written
 
 
-def _found(pairs: Iterator, prepared: Any, split: str, persons: "_Persons | None") -> Iterator[coco.Found]:
+def _found(pairs: Iterator, prepared: Prepared, split: str, persons: "_Persons | None") -> Iterator[coco.Person]:
     """The last block's poses in image pixels, every frame of a clip once."""
-
     entries, config = prepared.entries(split), prepared.config
     for example, preds in pairs:
         entry = entries[int(example["sequence"])]
-        if preds["pose"].shape[-2] != len(prepared.skeleton):
-            raise Problem(
-                f"the network predicts {preds['pose'].shape[-2]} joints, not those of {prepared.skeleton.name}"
-            )
-        to_image = geometry.invert(np.asarray(example["affine"], np.float64))
-        poses = geometry.apply(to_image, preds["pose"][-1, ..., :2])
+        poses = to_image(example["affine"], preds["pose"][-1])
         step = config.augment.fixed_subsampling
-        frames = transforms.clip_frames(entry["frames"], step, config.clip_frames)
+        frames = transforms.clip_frames(entry["length"], step, config.clip_frames)
         for t in sorted({frame: t for t, frame in reversed(list(enumerate(frames)))}.values()):
-            file = f"{entry['name']}/{frames[t]:06d}" if entry["frames"] > 1 else entry["name"]
+            file = f"{entry['name']}/{frames[t]:06d}" if entry["length"] > 1 else entry["name"]
             if persons is not None:
                 file = persons.photo(entry["name"])
-            yield coco.Found(file, None, poses[t], preds["visible"][-1, t])
+            confidence = preds["visible"][-1, t] if "visible" in preds else np.full(len(poses[t]), np.nan)
+            yield coco.Person(file, None, poses[t], confidence)
 
 
 class _Persons:
     """The persons of an MPII folder by the names of their records."""
 
     def __init__(self, root: Path, split: str, skip_broken: bool):
-
         self._form = mpii_folder.check_root(root)
         persons, _ = mpii_folder.scan(self._form, skip_broken)
         self._persons = {mpii_folder.name_of(p): p for p in persons if p.split == split}
@@ -116,8 +114,7 @@ class _Persons:
     def photo(self, name: str) -> str:
         return self._persons[name].image.name
 
-    def submit(self, out: Path, poses: dict[str, np.ndarray], skeleton: Any) -> Path:
-
+    def submit(self, out: Path, poses: dict[str, np.ndarray], skeleton: Skeleton) -> Path:
         path = out / mpii_submission.FILE
         places = {self._persons[name].place: pose for name, pose in poses.items()}
         mpii_submission.write(path, self._form.files["all"], places, skeleton)

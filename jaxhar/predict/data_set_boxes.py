@@ -1,28 +1,34 @@
-"""`jaxhar data boxes`: the person boxes of a whole data set as a pose network sees them, in the authors' JSON form.
+"""`jaxhar data boxes`: the person boxes of a whole data set as a pose network sees them, in deephar's JSON form.
 
 Luvizon et al., TPAMI 2020: a network of single frames looks at the square around the whole frame, and the box is the
-square about its sure joints, 1.5 times their extent; where it is sure of too few, the box is interpolated between those
-of other frames. A data set evaluates with the file by its setting `boxes`.
+square about its confident joints, 1.5 times their extent; where there are too few of these, the box is interpolated
+between those of other frames. A data set evaluates with the file by its setting `boxes`.
 
-The authors' script exp/pennaction/predict_bboxes.py takes each frame for itself, and, by a slip, chooses the joints by
-their last coordinate; `--authors` does as it does.
+Deephar's script exp/pennaction/predict_bboxes.py takes each frame for itself, and, by a slip, chooses the joints by
+their last coordinate; `--deephar` does as it does.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxhar.data.formats import box_json as penn_boxes
-from jaxhar.data.formats.jpeg import decode
+from jaxhar.core.network import clip_length, frame_size
+from jaxhar.data import sets
+from jaxhar.data.dataset import Prepared
+from jaxhar.data.formats import box_json
+from jaxhar.data.records import pictures
 from jaxhar.host import files
-from jaxhar.host.errors import Problem
-from jaxhar.predict.boxes import authors_box, person_box
-from jaxhar.predict.predictor import Infer, Whole, survey
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.inference import infer
+from jaxhar.predict.boxes import deephar_box, person_box
+from jaxhar.predict.predictor import Infer, Whole, needs_pose, survey
+from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import to_flat
 
 _SPLITS = ("test", "train")
@@ -30,57 +36,86 @@ _SPLITS = ("test", "train")
 
 def digest(model: Any) -> str:
     """Tells networks apart by their numbers, wherever the weights lie."""
-
     digest = hashlib.sha256()
     for name, array in sorted(to_flat(model).items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
 
+def run(
+    name: str,
+    root: Path,
+    weights: Path,
+    out: Path,
+    *,
+    changes: Mapping[str, str],
+    cache: Path | None = None,
+    batch: int = 16,
+    deephar: bool = False,
+) -> int:
+    """Predict the boxes of a data set with a model checkpoint and write them; returns how many.
+
+    Args:
+      name: of the data set in `jaxhar.data.sets`. root: its folder. weights: what `checkpoint.load_model` takes.
+      changes: settings of the data as text. cache: for packed records; None for "jaxhar_data" beside `out`.
+      batch: frames in one run of the network. deephar: by the rule of deephar's script, its slip included.
+
+    Raises:
+      Problem: the data cannot be read, the network predicts no joints. Usage: a number or a setting makes no sense.
+    """
+    if batch < 1:
+        raise Usage("--batch must be 1 or more")
+    model, meta = checkpoint.load_model(weights)
+    needs_pose(meta.config, weights)
+    settings = sets.configured(name, root, changes, cache=None if cache is None else str(cache))
+    prepared = settings.prepare(out.parent)
+    length = clip_length(meta.config)
+    shape = max(1, batch // length), length
+    return predict(prepared, partial(infer, model), frame_size(meta.config), shape, out, digest(model), deephar)
+
+
 def predict(
-    prepared: Any,
+    prepared: Prepared,
     infer: Infer,
-    size: int,
+    size: tuple[int, int],
     shape: tuple[int, int],
     out: Path,
-    whose: str,
-    authors: bool = False,
+    network: str,
+    deephar: bool = False,
     progress: bool = True,
 ) -> int:
     """Predict the boxes of all frames of a prepared set and write them; returns how many.
 
     Args:
-      size: side of the network's crops. shape: B and T of its runs.
+      size: (height, width) of the network's crops. shape: B and T of its runs.
       out: the file; what is finished of it is kept in OUT.unfinished until all is.
-      whose: names the network, to tell whether an unfinished file is of this one.
-      authors: by the rule of the authors' script.
+      network: names the network, to tell whether an unfinished file is of this one.
+      deephar: by the rule of deephar's script.
 
     Raises:
       Problem: nothing to predict, or `out` cannot be written.
     """
-
     jobs = [(split, i) for split in _SPLITS for i in range(len(prepared.entries(split)))]
     if not jobs:
         raise Problem(f"the folder behind {prepared.folder} has no sequence")
-    journal = _Journal(out.with_name(f"{out.name}.unfinished"), f"{prepared.folder.name} {size} {whose} {authors}")
+    journal = _Journal(out.with_name(f"{out.name}.unfinished"), f"{prepared.folder.name} {size} {network} {deephar}")
     sources = {split: prepared.records(split) for split in _SPLITS if prepared.entries(split)}
     boxes: dict[str, dict[tuple[int, int], np.ndarray]] = {split: {} for split in _SPLITS}
     for split, i in tqdm(jobs, desc="looking", unit="sequence", disable=not progress):
         key = f"{split} {i}"
         if key not in journal.known:
-            rule = authors_box if authors else person_box
-            _, found = survey(_frames(sources[split][i], size), infer, shape, stills=authors, box_of=rule)
-            journal.add(key, (np.trunc(found) if authors else np.round(found)).astype(int).tolist())
+            rule = deephar_box if deephar else person_box
+            _, found = survey(_frames(sources[split][i], size), infer, shape, stills=deephar, box_of=rule)
+            journal.add(key, (np.trunc(found) if deephar else np.round(found)).astype(int).tolist())
         boxes[split] |= {(i, t): np.array(box) for t, box in enumerate(journal.known[key])}
-    penn_boxes.write(out, boxes)
+    box_json.write(out, boxes)
     journal.path.unlink()
     return sum(len(table) for table in boxes.values())
 
 
-def _frames(record: dict, size: int) -> Iterator[Whole]:
-
-    for t, data in enumerate(record["frames"]):
-        yield Whole.of(float(t), decode(data, record["name"].decode()), size)
+def _frames(record: dict[str, Any], size: tuple[int, int]) -> Iterator[Whole]:
+    for t, image in enumerate(pictures.frames(record, range(record["length"]))):
+        yield Whole.of(float(t), image, size)
 
 
 class _Journal:

@@ -16,14 +16,14 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.ntu import generate as synthetic_ntu
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.penn import generate as penn_generate
-from jaxhar.data.penn import generate_deephar as synthetic_penn_authors
+from jaxhar.data.penn import generate_deephar as generate_deephar
 from jaxhar.data.penn.settings import Penn
 from jaxhar.models.reception.network import Config
 from jaxhar.predict import data_set_boxes as data_boxes
 from jaxhar.weights import checkpoint
 
 SYNTH = Synth(3, 2, 2, 1, frames=(5, 7), size=(96, 72))
-WRITERS = {"penn": penn_generate.write, "penn-authors": synthetic_penn_authors.write, "ntu": synthetic_ntu.write}
+WRITERS = {"penn": penn_generate.write, "penn-deephar": generate_deephar.write, "ntu": synthetic_ntu.write}
 
 
 def prepared(name: str, root: Path, cache: Path, **settings):
@@ -54,8 +54,8 @@ def test_boxes_are_what_the_network_saw(layout, tmp_path):
     out = tmp_path / "boxes.json"
     data = prepared(name, root, tmp_path)
     frames = sum(entry["length"] for split in ("train", "test") for entry in data.entries(split))
-    assert data_boxes.predict(data, eye, 32, (2, 2), out, "eye", progress=False) == frames
-    # the authors' form, told by hand
+    assert data_boxes.predict(data, eye, (32, 32), (2, 2), out, "eye", progress=False) == frames
+    # deephar's form, told by hand
     test, train, valid = json.loads(out.read_text())
     assert not valid and len(test) + len(train) == frames
     assert set(test) == {f"{i}.{t}" for i, entry in enumerate(data.entries("test")) for t in range(entry["length"])}
@@ -87,7 +87,7 @@ def test_the_authors_choose_joints_by_a_coordinate(tmp_path):
     data = prepared("penn", tmp_path / "penn", tmp_path)
     boxes = {}
     for authors in (False, True):
-        data_boxes.predict(data, unsure, 32, (2, 2), tmp_path / "boxes.json", "one", authors, progress=False)
+        data_boxes.predict(data, unsure, (32, 32), (2, 2), tmp_path / "boxes.json", "one", authors, progress=False)
         boxes[authors] = json.loads((tmp_path / "boxes.json").read_text())[0]["0.1"]
     # frames of 96x72 in a square of 96 from (0, -12): the joints below the first are at (28.8, 12.96) to (86.4, 74.4)
     assert boxes[False] == [0, -12, 96, 84]
@@ -99,13 +99,13 @@ def test_a_killed_run_goes_on(layout, tmp_path):
     name, root = layout
     data = prepared(name, root, tmp_path)
     calls = []
-    predict = partial(data_boxes.predict, data, size=32, shape=(1, 4), progress=False)
+    predict = partial(data_boxes.predict, data, size=(32, 32), shape=(1, 4), progress=False)
 
     def counted(frames):
         calls.append(1)
         return eye(frames)
 
-    predict(infer=counted, out=tmp_path / "whole.json", whose="eye")
+    predict(infer=counted, out=tmp_path / "whole.json", network="eye")
     runs = len(calls)
     calls.clear()
 
@@ -117,19 +117,19 @@ def test_a_killed_run_goes_on(layout, tmp_path):
 
     out = tmp_path / "boxes.json"
     with pytest.raises(KeyboardInterrupt):
-        predict(infer=tired, out=out, whose="eye")
+        predict(infer=tired, out=out, network="eye")
     journal = tmp_path / "boxes.json.unfinished"
     lines = journal.read_text().splitlines()
     assert not out.exists() and len(lines) == 3  # its identity, and two sequences of two runs each
     journal.write_text("\n".join([*lines, '["train 0", [[1, 2']))
     calls.clear()
-    predict(infer=counted, out=out, whose="eye")
+    predict(infer=counted, out=out, network="eye")
     assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert len(calls) == runs - 4 and not journal.exists()
     # of another network nothing is taken over
     journal.write_text("\n".join(lines))
     calls.clear()
-    predict(infer=counted, out=out, whose="other")
+    predict(infer=counted, out=out, network="other")
     assert len(calls) == runs
 
 

@@ -18,6 +18,7 @@ from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.formats.video import Frame, Images, Video, VideoWriter
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
+from jaxhar.predict import coco as coco_file
 from jaxhar.viz import draw as viz
 
 #: Seconds of video that the curves of the overlay show.
@@ -39,7 +40,8 @@ class FrameResult:
     Attributes:
       index: of the frame in its source.
       box: (4,) x1, y1, x2, y2 of the crop that the pose comes from, image pixels.
-      pose: (J, D) image pixels (a third coordinate stays as the network gives it). confidence: (J,).
+      pose: (J, D) image pixels (a third coordinate stays as the network gives it).
+      confidence: (J,), NaN where the network gives none; null in the files.
       action: (A,) probabilities, over all clips that go on at this frame; None for pose networks.
       clips: those that begin with this frame.
     """
@@ -65,7 +67,7 @@ class Outputs:
     finished images of a folder stay.
 
     Attributes:
-      files: what is there after `finish`: overlays, poses.json, and actions.csv if there were actions.
+      files: what is there after `finish`: overlays, poses.json, actions.csv if there were actions, coco.json if asked.
       action: (A,) probabilities of the whole video after `finish`: the geometric mean over its clips, normalised.
         None for pose networks and for several images.
 
@@ -74,11 +76,12 @@ class Outputs:
       Usage: a result would overwrite the source.
     """
 
-    def __init__(self, folder: Path, source: Video | Images, name: Path, meta: Any):
+    def __init__(self, folder: Path, source: Video | Images, name: Path, meta: Any, coco: bool = False):
         self.files: tuple[Path, ...] = ()
         self.action: np.ndarray | None = None
         self._folder, self._source, self._name, self._meta = folder, source, name, meta
         self._skeleton: Skeleton = meta.skeleton
+        self._persons: list[coco_file.Person] | None = [] if coco else None
         self._stack = contextlib.ExitStack()
         self._finished = False
         self._written: list[Path] = []
@@ -121,7 +124,10 @@ class Outputs:
                 self._write_headers(frame.image)
             self._write_overlay(frame, self._draw(frame.image, result))
             self._poses.write(",\n" if result.index else "\n")
-            json.dump(self._entry(frame, result), self._poses, allow_nan=False)
+            entry = self._entry(frame, result)
+            json.dump(entry, self._poses, allow_nan=False)
+            if self._persons is not None:
+                self._persons.append(coco_file.person(entry, frame.image.shape[1::-1], self._skeleton))
             for clip in result.clips:
                 self._write_clip(frame.path, clip)
 
@@ -133,9 +139,13 @@ class Outputs:
             tail["action"] = dict(zip(self._meta.actions, np.round(self.action, 6).tolist(), strict=True))
         with self._telling():
             self._poses.write("\n]" + "".join(f", {json.dumps(k)}: {json.dumps(v)}" for k, v in tail.items()) + "}\n")
+            if self._persons is not None:
+                found = coco_file.document(self._persons, self._skeleton)
+                self._stack.enter_context(atomic(self._folder / coco_file.FILE)).write_text(json.dumps(found))
             self._finished = True
             self._stack.close()
         extra = [self._folder / "actions.csv"] if self._csv else []
+        extra += [self._folder / coco_file.FILE] if self._persons is not None else []
         self.files = (*self._written, self._folder / "poses.json", *extra)
 
     @contextlib.contextmanager
@@ -169,7 +179,8 @@ class Outputs:
 
     def _draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
         image = viz.draw_box(image, result.box.tolist())
-        image = viz.draw_skeleton(image, result.pose, self._skeleton, result.confidence)
+        confidence = None if np.isnan(result.confidence).all() else result.confidence
+        image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence)
         if result.action is None:
             return image
         top = int(result.action.argmax())
@@ -197,9 +208,9 @@ class Outputs:
             joint: {
                 # pixels, but depth in units of the network's range
                 **{axis: _number(v, 4 if axis == "z" else 2) for axis, v in zip(axes, point, strict=True)},
-                "confidence": _number(sure, 4),
+                "confidence": _number(score, 4),
             }
-            for joint, point, sure in zip(self._skeleton.joints, result.pose, result.confidence, strict=True)
+            for joint, point, score in zip(self._skeleton.joints, result.pose, result.confidence, strict=True)
         }
         if result.action is not None:
             top = int(result.action.argmax())

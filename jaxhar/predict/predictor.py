@@ -8,16 +8,17 @@ a video of any length; what grows with it is four numbers for the box and one fo
 import contextlib
 import time as clock
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxhar.core import geometry
+from jaxhar.core.batch import to_image
+from jaxhar.core.network import NetworkConfig, clip_length, frame_size
+from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
 from jaxhar.data.formats.video import Images, Video, ahead, open_source
 from jaxhar.host.errors import Problem, Usage
@@ -27,13 +28,33 @@ from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
 from jaxhar.weights import checkpoint
 
 Box = tuple[float, float, float, float]
-#: (B, T, H, W, 3) float32 in [-1, 1] -> pose (K, B, T, J, D), visible (K, B, T, J), perhaps action (K', B, A).
+#: Frames (B, T, H, W, 3) uint8 -> pose (K, B, T, J, D), perhaps visible (K, B, T, J) and action (K', B, A).
 Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 #: Boxes looked for in a second of video; those between are interpolated.
 BOXES_PER_SECOND = 8
 #: Standard deviation in seconds of the Gaussian that smooths the box over time.
 BOX_SMOOTHING = 0.25
+
+
+class Meta(Protocol):
+    """What is known of a network beside its weights: joints, names of its classes (() without any), settings."""
+
+    @property
+    def skeleton(self) -> Skeleton | None: ...
+
+    @property
+    def actions(self) -> tuple[Any, ...]: ...
+
+    @property
+    def config(self) -> NetworkConfig: ...
+
+
+@dataclass(frozen=True)
+class _Meta:
+    skeleton: Skeleton | None
+    actions: tuple[str, ...]
+    config: NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ def run(
     batch: int = 16,
     stride: int = 2,
     skip_broken: bool = False,
+    coco: bool = False,
     progress: bool = True,
 ) -> Summary:
     """Predict with a model checkpoint.
@@ -80,6 +102,7 @@ def run(
       stride: step between the frames of a clip; 2 is that of the published Penn Action figures. Less where the
         video is too short.
       skip_broken: go on after a broken image of a folder or a damaged part of a video.
+      coco: write coco.json too.
 
     Raises:
       Problem: the source or the weights cannot be read, or the results not be written.
@@ -89,8 +112,7 @@ def run(
     opened = open_source(source, skip_broken)
 
     model, meta = checkpoint.load_model(weights)
-    if meta.actions and isinstance(meta.actions[0], tuple):  # of several sets of labels, the first is shown
-        meta = replace(meta, actions=meta.actions[0])
+    needs_pose(meta.config, weights)
     return predict_source(
         opened,
         partial(infer, model),
@@ -100,6 +122,7 @@ def run(
         bbox=bbox,
         batch=batch,
         stride=stride,
+        coco=coco,
         progress=progress,
     )
 
@@ -107,36 +130,37 @@ def run(
 def predict_source(
     source: Video | Images,
     infer: Infer,
-    meta: Any,
+    meta: Meta,
     out: Path,
     *,
     name: Path,
     bbox: Box | None = None,
     batch: int = 16,
     stride: int = 2,
+    coco: bool = False,
     progress: bool = True,
 ) -> Summary:
     """`run` with an opened source and a network given as a function.
 
     Args:
-      meta: with `skeleton`, `actions` (names, empty for a pose network) and `config` (image_size, num_frames). A
-        network of clips names no action in images.
+      meta: of the network. One of clips names no action in images; of several sets of labels, the first is shown.
       name: of the source, for the header of the results.
     """
     begun = clock.perf_counter()
     fps = float(source.fps) if isinstance(source, Video) else None
-    length = meta.config.num_frames or 1 if fps else 1
-    if not fps and (meta.config.num_frames or 1) > 1:  # a still is no clip: nothing is said of its action
-        infer = partial(_without_action, infer)
-        meta = SimpleNamespace(skeleton=meta.skeleton, actions=(), config=meta.config)
+    clip, size = clip_length(meta.config), frame_size(meta.config)
+    actions = meta.actions[0] if meta.actions and isinstance(meta.actions[0], tuple) else meta.actions
+    length = clip if fps else 1
+    if not fps and clip > 1:  # a still is no clip: nothing is said of its action
+        infer, actions = partial(_without_action, infer), ()
+    meta = _Meta(meta.skeleton, actions, meta.config)
     batch = max(1, min(batch, source.total or batch) // length)
-    size = meta.config.image_size
     every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
-    with Outputs(out, source, name, meta) as outputs:
+    with Outputs(out, source, name, meta, coco) as outputs:
         with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
             times, boxes = survey(
-                bar(crops, desc="looking", total=source.total), infer, (batch, length), stills=fps is None
+                bar(crops, desc="finding the person", total=source.total), infer, (batch, length), stills=fps is None
             )
         if not times:
             raise Problem(f"{name}: there is no picture in it that can be read")
@@ -172,6 +196,15 @@ def _without_action(infer: Infer, frames: np.ndarray) -> dict[str, np.ndarray]:
     return {name: value for name, value in infer(frames).items() if name != "action"}
 
 
+def needs_pose(config: NetworkConfig, weights: Path) -> None:
+    """Problem if a network predicts no joints, or reads more than pictures."""
+    what = "`jaxhar predict` needs a network of poses, see jaxhar zoo"
+    if config.pose_shape is None:
+        raise Problem(f"the network of {weights} predicts no joints: {what}")
+    if config.reads != ("frames",):
+        raise Problem(f"the network of {weights} reads {', '.join(config.reads)}, not frames alone: {what}")
+
+
 def _check(bbox: Box | None, batch: int, stride: int) -> None:
     if batch < 1 or stride < 1:
         raise Usage("--batch and --stride must be 1 or more")
@@ -192,14 +225,14 @@ class Whole:
     crop: np.ndarray | None
 
     @classmethod
-    def of(cls, time: float, image: np.ndarray, size: int) -> "Whole":
-        """A frame (H, W, 3) that is asked about, by a crop of side `size`."""
+    def of(cls, time: float, image: np.ndarray, size: tuple[int, int]) -> "Whole":
+        """A frame (H, W, 3) that is asked about, by a crop of (height, width)."""
         shape = image.shape[1::-1]
-        whole = transforms.centred_bbox(shape)
+        whole = transforms.fit_aspect(transforms.centred_bbox(shape), size)
         return cls(time, whole, transforms.crop_image(image, transforms.plan_crop(whole, shape, size)))
 
 
-def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: int) -> Iterator[Whole]:
+def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: tuple[int, int]) -> Iterator[Whole]:
     # With a box given, one picture is still looked at: the box must lie in it.
     for frame in source.frames(every or 10**9):
         if frame.image is None:
@@ -224,7 +257,7 @@ def survey(
     """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image.
 
     `shape` is (B, T) of one run of the network; `stills` have nothing to do with each other. `box_of` finds a box, see
-    `tracking.person_box`.
+    `boxes.person_box`.
     """
     times: list[float] = []
     wholes: list[np.ndarray] = []
@@ -232,10 +265,10 @@ def survey(
     found: dict[int, np.ndarray] = {}
     waiting: list[np.ndarray] = []
 
-    def look() -> None:
+    def find() -> None:
         pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
-        for index, points, sure in zip(asked[-len(waiting) :], pose, confidence, strict=True):
-            box = box_of(points, sure, wholes[index])
+        for index, points, scores in zip(asked[-len(waiting) :], pose, confidence, strict=True):
+            box = box_of(points, scores, wholes[index])
             if box is not None:
                 found[index] = box
         waiting.clear()
@@ -247,9 +280,9 @@ def survey(
             asked.append(len(times) - 1)
             waiting.append(frame.crop)
             if len(waiting) == shape[0] * shape[1]:
-                look()
+                find()
     if waiting:
-        look()
+        find()
     if stills or not found:
         return times, np.array([found.get(i, whole) for i, whole in enumerate(wholes)])
     known = sorted(found)
@@ -260,12 +293,13 @@ def survey(
 def _run(
     infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clips: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Run the network on at most B*T crops (N, S, S, 3), or at most B clips (N, T, S, S, 3), uint8.
+    """Run the network on at most B*T crops (N, H, W, 3), or at most B clips (N, T, H, W, 3), uint8.
 
     Always in the one shape (B, T), so that it is compiled once; what fills it up is dropped from the result.
 
     Returns:
-      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), action (N, A) or None.
+      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), NaN where the network gives none, action (N, A) or
+      None.
 
     Raises:
       Problem: they are not finite.
@@ -274,15 +308,17 @@ def _run(
     full[: len(crops)] = crops
     full = full.reshape(*shape, *crops.shape[-3:])
     preds = infer(full)
-    pose, confidence = preds["pose"][-1], preds["visible"][-1]
+    pose = preds["pose"][-1]
+    visible = preds["visible"][-1] if "visible" in preds else None
     heads = preds.get("action")
     if isinstance(heads, tuple):  # one array for each set of labels
         heads = heads[0]
     action = None if heads is None else heads[-1]
-    if not all(np.isfinite(array).all() for array in (pose, confidence, action) if array is not None):
+    if not all(np.isfinite(array).all() for array in (pose, visible, action) if array is not None):
         raise Problem(
             "the network gives numbers that are not finite; its weights are damaged, or its training diverged"
         )
+    confidence = np.full(pose.shape[:-1], np.nan, np.float32) if visible is None else visible
     if not as_clips:
         pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
     n = len(crops)
@@ -291,7 +327,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _Job:
-    """Clips for one run: crops (N, T, S, S, 3) uint8, and for each the affine map (3, 3) of its crop."""
+    """Clips for one run: crops (N, T, H, W, 3) uint8, and for each the affine map (3, 3) of its crop."""
 
     crops: np.ndarray
     affines: list[np.ndarray]
@@ -299,7 +335,7 @@ class _Job:
 
 
 def _batches(
-    source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: int
+    source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: tuple[int, int]
 ) -> Iterator[_Job]:
     """Cut every clip by the union of its boxes. A frame is cut at once for all clips that hold it, and not kept."""
     shape = (batch, len(windows[0]))
@@ -309,8 +345,9 @@ def _batches(
         assert frame.image is not None
         height, width = frame.image.shape[:2]
         while coming < len(windows) and windows[coming][0] <= frame.index:
-            plan = transforms.plan_crop(union(boxes[windows[coming]]), (width, height), size)
-            waiting.append((windows[coming], plan, np.zeros((shape[1], size, size, 3), np.uint8)))
+            box = transforms.fit_aspect(union(boxes[windows[coming]]), size)
+            plan = transforms.plan_crop(box, (width, height), size)
+            waiting.append((windows[coming], plan, np.zeros((shape[1], *size, 3), np.uint8)))
             coming += 1
         for window, plan, crops in waiting:
             here = np.flatnonzero(window == frame.index)
@@ -333,7 +370,7 @@ def _results(
     done = 0
     with contextlib.closing(jobs):
         for job in jobs:
-            poses, sures, actions = _run(infer, job.crops, job.shape, as_clips=True)
+            poses, scores, actions = _run(infer, job.crops, job.shape, as_clips=True)
             for n, affine in enumerate(job.affines):
                 window = windows[done]
                 done += 1
@@ -341,12 +378,11 @@ def _results(
                 for t, i in enumerate(window.tolist()):
                     central = -abs(t - (len(window) - 1) / 2)
                     if central > best.get(i, -np.inf):
-                        back = geometry.invert(affine)
                         pose = np.array(poses[n, t], np.float64)
-                        pose[:, :2] = geometry.apply(back, pose[:, :2])
-                        box = geometry.apply(back, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
+                        pose[:, :2] = to_image(affine, pose)
+                        box = to_image(affine, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
                         kept = open_frames[i].clips if i in open_frames else []
-                        open_frames[i] = FrameResult(i, box, pose, np.asarray(sures[n, t], np.float64), clips=kept)
+                        open_frames[i] = FrameResult(i, box, pose, np.asarray(scores[n, t], np.float64), clips=kept)
                         best[i] = central
                 if action is not None:
                     open_frames[int(window[0])].clips.append(Clip(window, action))

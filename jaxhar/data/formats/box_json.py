@@ -1,4 +1,4 @@
-"""Predicted boxes of Penn Action, and of NTU RGB+D, in the deephar authors' two JSON forms.
+"""Predicted boxes of Penn Action, and of NTU RGB+D, in deephar's two JSON forms.
 
 Frame boxes: a list of three dicts, for test, train and validation, "sequence.frame" -> [x1, y1, x2, y2]; the box of a
 clip is the union over its frames. Clip boxes (penn_pred_bboxes_16f.json, CVPR'18): one dict of the test split,
@@ -99,7 +99,7 @@ def of_record(path: str, record: dict, frames: list[int], step: int, scale: floa
 
 
 def write(path: Path, boxes: Mapping[str, Mapping[tuple[int, int], Box]]) -> None:
-    """Write frame boxes, {split: {(sequence, frame): (4,) box}}, in the authors' form with whole pixels."""
+    """Write frame boxes, {split: {(sequence, frame): (4,) box}}, in deephar's form with whole pixels."""
     tables = [
         {f"{s}.{f}": np.round(box).astype(int).tolist() for (s, f), box in boxes.get(split, {}).items()}
         for split in _SPLITS

@@ -13,14 +13,14 @@ from jaxhar.host.errors import Problem
 #: Variables that give a file away, and what it is.
 KINDS = {
     "mpii": ({"RELEASE"}, "MPII's official annotation file (RELEASE)"),
-    "mpii-authors": ({"annot_tr", "annot_val"}, "the deephar authors' MPII annotations (annot_tr, annot_val)"),
-    "h36m-authors": (
+    "mpii-deephar": ({"annot_tr", "annot_val"}, "deephar's MPII annotations (annot_tr, annot_val)"),
+    "h36m-deephar": (
         {"sequences_te", "sequences_tr", "sequences_val"},
-        "the deephar authors' Human3.6M annotations (sequences_te, sequences_tr, sequences_val)",
+        "deephar's Human3.6M annotations (sequences_te, sequences_tr, sequences_val)",
     ),
-    "penn-authors": (
+    "penn-deephar": (
         {"sequences_te", "sequences_tr"},
-        "the deephar authors' Penn Action annotations (sequences_te, sequences_tr)",
+        "deephar's Penn Action annotations (sequences_te, sequences_tr)",
     ),
     "penn-label": ({"x", "y", "visibility"}, "a Penn Action label file of one video (x, y, visibility)"),
     "mpii-heads": ({"headboxes_src"}, "the head boxes of MPII's validation split (headboxes_src)"),

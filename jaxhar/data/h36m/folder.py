@@ -1,12 +1,12 @@
-"""Human3.6M as people have it: the deephar authors' annotations.mat, or the pickles of H36M-Toolbox.
+"""Human3.6M as people have it: deephar's annotations.mat, or the pickles of H36M-Toolbox.
 
 Ionescu, Papava, Olaru and Sminchisescu, PAMI 2014. Both forms hold photos of the videos beside the labels:
 
-    annotations.mat, images/a02_s01_e01_c01/00001.jpg ...                                 (activities by the authors)
+    annotations.mat, images/a02_s01_e01_c01/00001.jpg ...                                 (activities by deephar)
     annot/h36m_train.pkl ..., images/s_01_act_02_subact_01_ca_01/s_01_..._000001.jpg ...  (by the data set's files)
 
 Photos are numbered from 1 as the frames of the video at 50 Hz; every 5th of the training subjects is taken, and every
-64th of the test subjects, as by the authors. Joints become the authors' 21, in world millimetres; of the toolbox's
+64th of the test subjects, as by deephar. Joints become deephar's 21, in world millimetres; of the toolbox's
 form 17 of them.
 """
 
@@ -26,17 +26,17 @@ from jaxhar.data.records import record as records
 from jaxhar.data.records.record import Skipped
 from jaxhar.host.errors import Problem
 
-AUTHORS, TOOLBOX = "annotations.mat", "*.pkl"
+DEEPHAR, TOOLBOX = "annotations.mat", "*.pkl"
 TRAIN_SUBJECTS, TEST_SUBJECTS = (1, 5, 6, 7, 8), (9, 11)
 TRAIN_EVERY, TEST_EVERY = 5, 64
-#: The toolbox's 17 of the 32 joints. Two of the authors' are missing, and lie where others are; so are hands and feet.
+#: The toolbox's 17 of the 32 joints. Two of deephar's are missing, and lie where others are; so are hands and feet.
 TOOLBOX_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 16, 14, 15, 17, 18, 19, 25, 26, 27)
 _SAME_PLACE = {H36M.index("neck"): H36M.index("l_clavicle"), H36M.index("spine"): H36M.index("pelvis")}
 _TO_PA21 = mapping(H36M, PA21)
 _NEAR, _FAR = 500.0, 50_000.0  # mm from camera to person
 _ASTRAY = 5.0  # pixels between the file's own image positions and the projection of its joints
 _LAYOUT = (
-    "annotations.mat with images/a02_s01_e01_c01/00001.jpg (the deephar authors' form), "
+    "annotations.mat with images/a02_s01_e01_c01/00001.jpg (deephar's form), "
     "or annot/*.pkl with images/s_01_act_02_subact_01_ca_01/ (H36M-Toolbox)"
 )
 
@@ -46,7 +46,7 @@ class Frame:
     """One photo of one camera.
 
     Attributes:
-      name: "a02_s09_e01_c01/00065", of the authors' form in both forms. where: it in its file, for messages.
+      name: "a02_s09_e01_c01/00065", of deephar's form in both forms. where: it in its file, for messages.
       action: index in `actions.H36M`. view: the camera from 1.
       joints: (21, 3) world mm in PA21. size: (width, height) that the labels say, None if they do not.
       labelled: (21,) bool, which joints the form has; the others are 0.
@@ -73,7 +73,7 @@ def check_root(root: str | Path) -> Path:
     root = Path(root).expanduser()
     if not root.is_dir():
         raise Problem(f"{root} is no folder; expected one with {_LAYOUT}")
-    if not (root / AUTHORS).is_file() and not _pickles(root):
+    if not (root / DEEPHAR).is_file() and not _pickles(root):
         entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
         raise Problem(
             f"{root} is not a Human3.6M folder; expected {_LAYOUT}, found {', '.join(entries[:5]) or 'nothing'}"
@@ -103,7 +103,7 @@ def fingerprint_lines(root: Path) -> Iterator[str]:
     The photos themselves, up to millions, are not looked at: delete the cache after replacing one by another.
     """
     yield str(root.resolve())
-    for path in [root / AUTHORS] if (root / AUTHORS).is_file() else _pickles(root):
+    for path in [root / DEEPHAR] if (root / DEEPHAR).is_file() else _pickles(root):
         stat = path.stat()
         yield f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}"
     for path in sorted(p for p in _images(root).iterdir() if p.is_dir()):
@@ -111,7 +111,7 @@ def fingerprint_lines(root: Path) -> Iterator[str]:
 
 
 def _images(root: Path) -> Path:
-    """The authors' last script calls it images.new."""
+    """Deephar's last script calls it images.new."""
     new = root / "images.new"
     return new if new.is_dir() and not (root / "images").is_dir() else root / "images"
 
@@ -139,8 +139,8 @@ def scan(root: Path, skip_broken: bool = False) -> tuple[list[Frame], list[Skipp
       Problem: a label file that cannot be read, is of another form or, without `skip_broken`, has an entry that is
         incomplete or impossible: file and entry are named.
     """
-    if (root / AUTHORS).is_file():
-        candidates = _authors(root / AUTHORS, _images(root))
+    if (root / DEEPHAR).is_file():
+        candidates = _deephar(root / DEEPHAR, _images(root))
     else:
         candidates = (found for path in _pickles(root) for found in _toolbox(path, _images(root)))
     frames: dict[Path, Frame] = {}
@@ -204,15 +204,15 @@ def load(frame: Frame, skip_broken: bool = False) -> tuple[records.Record | None
     return record, []
 
 
-def _authors(path: Path, images: Path) -> Iterator[Frame | Problem]:
+def _deephar(path: Path, images: Path) -> Iterator[Frame | Problem]:
     """Photos of annotations.mat; a sequence or photo that does not fit gives the Problem in its place."""
-    mat = matfile.load(path, "h36m-authors")
+    mat = matfile.load(path, "h36m-deephar")
     for part in ("sequences_tr", "sequences_val", "sequences_te"):
         for number, sequence in enumerate(matfile.items(mat[part])):
             where = f"sequence {number + 1} of {part} of {path}"
             try:
                 name, action, subject, view = _named(sequence, where)
-                seen_by = _authors_camera(matfile.attribute(sequence, "camera_parameters"), where)
+                seen_by = _deephar_camera(matfile.attribute(sequence, "camera_parameters"), where)
             except Problem as problem:
                 yield problem
                 continue
@@ -247,7 +247,7 @@ def _named(sequence: Any, where: str) -> tuple[str, int, int, int]:
     return name, numbers[0] - 2, numbers[1], numbers[3]
 
 
-def _authors_camera(struct: Any, where: str) -> Camera:
+def _deephar_camera(struct: Any, where: str) -> Camera:
     shapes: dict[str, tuple[int, ...]] = {"R": (3, 3), "T": (3,), "f": (2,), "c": (2,), "k": (3,), "p": (2,)}
     R, t, f, c, k, p = (matfile.numbers(struct, name, shape) for name, shape in shapes.items())
     if R is None or t is None or f is None or c is None or k is None or p is None:

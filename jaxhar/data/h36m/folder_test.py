@@ -270,7 +270,7 @@ def test_wrong_roots_and_other_files_say_what_they_are(root, tmp_path):
         read(tmp_path / "empty")
     synthetic_mpii.write(tmp_path / "mpii", Synth(2, 2, 1, 1, size=(64, 64)), progress=False)
     shutil.copy(tmp_path / "mpii" / "authors" / "annotations.mat", root / "annotations.mat")
-    with pytest.raises(Problem, match="annotations.mat is the deephar authors' MPII annotations"):
+    with pytest.raises(Problem, match="annotations.mat is deephar's MPII annotations"):
         read(root)
     (root / "annotations.mat").write_bytes(b"no MATLAB file")
     with pytest.raises(Problem, match="annotations.mat cannot be read as a MATLAB file"):

@@ -1,4 +1,4 @@
-"""Generated photos in Human3.6M's layouts: the deephar authors' annotations.mat, and the pickles of H36M-Toolbox.
+"""Generated photos in Human3.6M's layouts: deephar's annotations.mat, and the pickles of H36M-Toolbox.
 
 Seven subjects perform in the middle of a room before four cameras that stand still, with the lenses of the real ones.
 The 15 motions stand in for the 15 activities. Only the frames that are used later are drawn: every 5th of the training
@@ -42,7 +42,7 @@ class Take:
     performer: int
 
     def name(self, view: int) -> str:
-        """The authors' name of one camera's photos."""
+        """Deephar's name of one camera's photos."""
         return f"a{self.action + 2:02d}_s{self.subject:02d}_e{self.episode:02d}_c{view:02d}"
 
     def toolbox(self, view: int) -> str:
@@ -110,7 +110,7 @@ def all_joints(joints: np.ndarray) -> np.ndarray:
         return mm[..., _J[name], :]
 
     found = {name: of(name) for name in SKELETON.joints if name in H36M.joints}
-    # the data set's joints of the trunk are named as the authors use them, and lie elsewhere
+    # the data set's joints of the trunk are named as deephar uses them, and lie elsewhere
     found |= {"spine": of("pelvis") + [0, 0, 0.1], "thorax": of("spine"), "neck": of("thorax"), "nose": of("neck")}
     for s in "lr":
         found[f"{s}_toes"] = of(f"{s}_foot") + 0.46 * (of(f"{s}_foot") - of(f"{s}_ankle"))
@@ -159,7 +159,7 @@ def _paint(synth: Synth, take: Take, view: int, camera: Camera, performance: Per
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate a data set in both layouts into the folder `out`, made where it does not exist.
 
-    Written are the authors' form, annotations.mat and images/a02_s01_e01_c01/00001.jpg ..., and in toolbox/ the same
+    Written are deephar's form, annotations.mat and images/a02_s01_e01_c01/00001.jpg ..., and in toolbox/ the same
     photos as H36M-Toolbox has them, annot/h36m_train.pkl, annot/h36m_validation.pkl and images/s_01_act_02_...; at
     the end `synthetic.json` with the settings. A finished folder of the same settings is left as it is, an unfinished
     one is written anew.
@@ -192,17 +192,17 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
 
 def _write_photos(out: Path, shot: Shot) -> None:
     folder, other = shot.take.name(shot.view), shot.take.toolbox(shot.view)
-    authors, toolbox = out / "images" / folder, out / "toolbox" / "images" / other
-    for path in (authors, toolbox):
+    deephar, toolbox = out / "images" / folder, out / "toolbox" / "images" / other
+    for path in (deephar, toolbox):
         path.mkdir(parents=True, exist_ok=True)
     for number, photo in zip(shot.numbers, shot.photos, strict=True):
         jpeg = encode(photo, synthetic.QUALITY)
-        (authors / f"{number:05d}.jpg").write_bytes(jpeg)
+        (deephar / f"{number:05d}.jpg").write_bytes(jpeg)
         (toolbox / f"{other}_{number:06d}.jpg").write_bytes(jpeg)
 
 
 def _sequence(shot: Shot, size: tuple[int, int]) -> dict[str, Any]:
-    """A sequence of the authors' file; its p has p2 first."""
+    """A sequence of deephar's file; its p has p2 first."""
     camera = shot.camera
     frames = [
         {"w": float(size[0]), "h": float(size[1]), "f": float(number), "pose3d": pose.T}

@@ -59,7 +59,7 @@ class H36M(DataSet):
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         points = record["points"][frames]
-        root = points[0, _ROOT].astype(np.float64)  # the authors take the first frame's for the whole clip
+        root = points[0, _ROOT].astype(np.float64)  # deephar takes the first frame's for the whole clip
         camera = Camera.from_vector(record["camera"])
         return cropped_example(
             record,

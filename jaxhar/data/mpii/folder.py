@@ -7,7 +7,7 @@ Andriluka, Pishchulin, Gehler and Schiele, "2D Human Pose Estimation", CVPR 2014
   .json file of any name, each a list of persons. An entry has: image, a file name; joints, 16 pairs (x, y), and
   joints_vis, 16 times 0 or 1, in MPII's joint order; center, a rough position of the person; scale, the person's
   height over 200 pixels. A joint that was not annotated is [-1, -1] with joints_vis 0;
-- the deephar authors' annotations.mat (see `mpii_mat`).
+- deephar's annotations.mat (see `mpii_mat`).
 
 All numbers are image pixels and used as the files give them.
 """
@@ -46,7 +46,7 @@ _NECK, _TOP = MPII.index("neck"), MPII.index("head")
 PUBLISHED: dict[str, dict[str, int]] = {
     "official": {"photos": 24_987, "photos with joints": 18_079, "photos of the benchmark": 6_908},
     "json": {"persons, train": 22_246, "persons, valid": 2_958, "persons, test": 11_731},
-    "authors": {},
+    "deephar": {},
 }
 
 
@@ -55,7 +55,7 @@ class Form:
     """Which annotation files a folder holds.
 
     Attributes:
-      name: "official", "json" or "authors". images: the folder of the photos.
+      name: "official", "json" or "deephar". images: the folder of the photos.
       files: split to path; "all" for a file that holds its own splits; "heads" for the head boxes of valid.json.
     """
 
@@ -87,10 +87,10 @@ def _of_file(path: Path) -> tuple[str, dict[str, Path]]:
         split = next((s for s, names in _JSON.items() if path.name in names), "train")
         return "json", {split: path}
     kind = matfile.kind(path)
-    if kind not in ("mpii", "mpii-authors"):
+    if kind not in ("mpii", "mpii-deephar"):
         what = matfile.KINDS[kind][1] if kind else "no annotation file that is known here"
         raise Problem(f"{path} is {what}; {_EXPECTED}")
-    return ("official" if kind == "mpii" else "authors"), {"all": path}
+    return ("official" if kind == "mpii" else "deephar"), {"all": path}
 
 
 def _search(root: Path) -> tuple[str, dict[str, Path]]:
@@ -100,7 +100,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
     mats: dict[str, Path] = {}
     for path in (p for place in places for p in sorted(place.glob("*.mat"))):
         kind = matfile.kind(path)
-        if kind in ("mpii", "mpii-authors"):
+        if kind in ("mpii", "mpii-deephar"):
             mats.setdefault(kind, path)
         elif path.name not in _HEADS:
             others.append((path, kind))
@@ -110,7 +110,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
     if mats:
         ((kind, path),) = mats.items()
         beside = {"valid": jsons["valid"]} if "valid" in jsons and kind == "mpii" else {}
-        return ("official" if kind == "mpii" else "authors"), {"all": path, **beside}
+        return ("official" if kind == "mpii" else "deephar"), {"all": path, **beside}
     if jsons:
         if "train" in jsons:
             jsons.pop("trainval", None)
@@ -187,7 +187,7 @@ def scan(
             valid = {str(entry.get("image")) for entry in _entries(form.files["valid"]) if isinstance(entry, dict)}
         mpii_mat.official(form.files["all"], photos, valid, attempt, counts)
     else:
-        mpii_mat.authors(form.files["all"], photos, attempt)
+        mpii_mat.deephar(form.files["all"], photos, attempt)
     return persons, skipped
 
 
@@ -196,7 +196,7 @@ def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = 
 
     Args:
       splits: those to read. separate: leave out persons that stand close to others, as the single-person protocol does
-        (only the official file tells; the authors' lists no others).
+        (only the official file tells; deephar's lists no others).
     """
     form = check_root(root)
     counts: dict[str, int] = {}

@@ -190,7 +190,7 @@ def test_two_forms_ask_which(folder, tmp_path):
     (tmp_path / "images").symlink_to(folder / "images")
     with pytest.raises(Problem, match="MPII in two forms, .* and .*; give the path"):
         mpii_folder.check_root(tmp_path)
-    assert mpii_folder.check_root(tmp_path / "annotations.mat").name == "authors"
+    assert mpii_folder.check_root(tmp_path / "annotations.mat").name == "deephar"
     assert mpii_folder.check_root(tmp_path / synthetic_mpii.OFFICIAL).name == "official"
 
 

@@ -1,4 +1,4 @@
-"""Generated photos in MPII's layouts: the official .mat, the common JSON and the deephar authors' annotations.mat.
+"""Generated photos in MPII's layouts: the official .mat, the common JSON and deephar's annotations.mat.
 
 One to three figures stand in a photo, apart from each other or close together; two photos come from one "video": the
 same people in the same place a moment later. A tenth of the generated training videos more, but at least one, makes
@@ -143,7 +143,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate photos and all three annotation forms into the folder `out`, made where it does not exist.
 
     Written are images/000000001.jpg ..., mpii_human_pose_v1_u12_1.mat, annot/train.json, annot/valid.json and
-    annot/test.json, and authors/annotations.mat (the authors' name for it, in a folder of its own, because a root is
+    annot/test.json, and authors/annotations.mat (deephar's name for it, in a folder of its own, because a root is
     read in one form); at the end `synthetic.json` with the settings. A finished folder of the same settings is left
     as it is, an unfinished one is completed.
 
@@ -171,7 +171,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
             persons = common(photos, split)
             if persons:
                 (out / "annot" / f"{split}.json").write_text(json.dumps(persons))
-        (out / "authors" / AUTHORS).write_bytes(authors(photos))
+        (out / "authors" / AUTHORS).write_bytes(deephar(photos))
 
 
 def official(photos: Sequence[Photo]) -> bytes:
@@ -220,8 +220,8 @@ def common(photos: Sequence[Photo], split: str) -> list[dict[str, Any]]:
     ]
 
 
-def authors(photos: Sequence[Photo]) -> bytes:
-    """The authors' file: annot_tr and annot_val, three rows each, with the separate persons listed."""
+def deephar(photos: Sequence[Photo]) -> bytes:
+    """Deephar's file: annot_tr and annot_val, three rows each, with the separate persons listed."""
     tables = {}
     for key, split in (("annot_tr", "train"), ("annot_val", "valid")):
         chosen = [p for p in photos if p.split == split and any(f.separate and f.labelled.any() for f in p.people)]

@@ -1,4 +1,4 @@
-"""The persons of MPII's MATLAB files: the official one and the deephar authors' own.
+"""The persons of MPII's MATLAB files: the official one and deephar's own.
 
 The official mpii_human_pose_v1_u12_1.mat holds one struct RELEASE: annolist(i) with image.name, vididx and
 annorect(r), where a person has the head box x1, y1, x2, y2, scale (height over 200 pixels), objpos.x, .y and
@@ -6,7 +6,7 @@ annopoints.point(p).{x, y, id, is_visible}; img_train(i), 1 for the training spl
 annorect stand apart from others, counted from 1. Every field may be missing or empty. Labels of the test split are
 withheld.
 
-The authors' annotations.mat holds cells annot_tr and annot_val of three rows, one column a photo: the persons to use,
+Deephar's annotations.mat holds cells annot_tr and annot_val of three rows, one column a photo: the persons to use,
 counted from 1; the file name; the persons, structs of head (x1, y1, x2, y2), objpos, scale and pose (2, 16), NaN where
 not labelled.
 """
@@ -195,9 +195,9 @@ def _head_size(box: np.ndarray) -> float:
     return HEAD_SHARE * float(np.hypot(box[2] - box[0], box[3] - box[1]))
 
 
-def authors(path: Path, photos: Photos, attempt: Attempt) -> None:
-    """Read the authors' file; Problem if it cannot be read. `attempt` takes the persons."""
-    file = matfile.load(path, "mpii-authors")
+def deephar(path: Path, photos: Photos, attempt: Attempt) -> None:
+    """Read deephar's file; Problem if it cannot be read. `attempt` takes the persons."""
+    file = matfile.load(path, "mpii-deephar")
     for split, key in (("train", "annot_tr"), ("valid", "annot_val")):
         table = np.atleast_1d(file[key])
         if table.size and (table.ndim > 2 or table.shape[0] != 3):
@@ -207,11 +207,11 @@ def authors(path: Path, photos: Photos, attempt: Attempt) -> None:
             people = matfile.items(rects)
             for number in (int(n) for n in matfile.items(chosen)):
                 where = f"person {number} of photo {i + 1} ({name}) of {key} in {path}"
-                attempt(where, partial(_of_authors, people, number, where, photos, str(name), count, split))
+                attempt(where, partial(_of_deephar, people, number, where, photos, str(name), count, split))
                 count += 1
 
 
-def _of_authors(people: list, number: int, where: str, photos: Photos, name: str, index: int, split: str) -> Person:
+def _of_deephar(people: list, number: int, where: str, photos: Photos, name: str, index: int, split: str) -> Person:
     if not 1 <= number <= len(people):
         raise Problem(f"{where} does not exist; the photo has {len(people)} persons")
     rect = people[number - 1]

@@ -26,7 +26,7 @@ __all__ = ["MPII", "Person", "box", "read", "to_example"]
 class MPII(DataSet):
     """The MPII data of an experiment: settings of `DataSet`, and which persons there are.
 
-    One record is one person in one photo. Crops follow the authors' rule (`box`), the reference length is the head
+    One record is one person in one photo. Crops follow deephar's rule (`box`), the reference length is the head
     size. Clips are made of `clip_frames` different persons.
 
     Attributes:
@@ -82,7 +82,7 @@ class MPII(DataSet):
 
 
 def box(center: np.ndarray, scale: float, draw: transforms.Draw | None = None) -> transforms.Box:
-    """(4,) square around a person by the authors' rule: side 250 * `scale`, times the draw's scale.
+    """(4,) square around a person by deephar's rule: side 250 * `scale`, times the draw's scale.
 
     With s = 1.25 * scale its centre is `center`, moved down by 12 s because objpos lies above the middle of the body,
     and moved by s times the draw's shift.

@@ -1,7 +1,7 @@
-"""NTU RGB+D as published, and in the deephar authors' form: files named S001C002P003R002A013, checked while read.
+"""NTU RGB+D as published, and in deephar's form: files named S001C002P003R002A013, checked while read.
 
 Shahroudy et al., "NTU RGB+D", CVPR 2016; Liu et al., "NTU RGB+D 120", TPAMI 2020. The name says setup, camera, person,
-replication and action. Labels are .skeleton text files (`skeleton_file`) or the authors' .npy, one row a
+replication and action. Labels are .skeleton text files (`skeleton_file`) or deephar's .npy, one row a
 frame: its number from 1, 75 numbers of the Kinect's 3-D, then 25 u, 25 v in pixels of 1920 x 1080 and 25 depths in mm.
 Pictures are NAME_rgb.avi or folders NAME with 00001.jpg, 00002.jpg, ... of any size.
 
@@ -126,7 +126,7 @@ def scan(
 
     Left out without `skip_broken` too are the ones that a list in the folder (a .txt with "missing" in its name)
     calls without skeletons. Labels without a video are a Problem; videos without labels are not looked at, since both
-    the published set and the authors' form lack some labels. `counts` is filled with what `PUBLISHED` has.
+    the published set and deephar's form lack some labels. `counts` is filled with what `PUBLISHED` has.
     """
     found = _look(root)
     known = [name for name in found.labels if number(name, "A") <= num_actions]
@@ -168,7 +168,7 @@ def _fingerprint(root: Path, num_actions: int, keep_every: int, frame_side: int)
 
 
 def read_npy(path: Path) -> Labels:
-    """The authors' form of labels; Problem names the file."""
+    """Deephar's form of labels; Problem names the file."""
     try:
         with _HEADERS:
             table = np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Generated videos in NTU RGB+D's layout, .skeleton text and _rgb.avi, and in the deephar authors' .npy form.
+"""Generated videos in NTU RGB+D's layout, .skeleton text and _rgb.avi, and in deephar's .npy form.
 
 A person performs in front of three Kinects that stand still, 45 degrees apart, once (R001) turned to the left one and
 once (R002) to the right one. The 15 motions stand in for the actions A001 to A015. Behind some stands another person,
@@ -169,7 +169,7 @@ def _text(cast: list[_Actor], camera: Kinect) -> str:
 
 
 def _table(actor: _Actor, camera: Kinect) -> np.ndarray:
-    """The authors' (frames, 151) of one body."""
+    """Deephar's (frames, 151) of one body."""
     joints = all_joints(actor.performance.joints)
     pixels, depth = camera.project(joints)
     colour = pixels * (np.array(ntu_folder.COLOUR) / camera.size)
@@ -200,7 +200,7 @@ def _paint(synth: Synth, take: Take, view: int, camera: Kinect, cast: list[_Acto
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate a data set in both forms into the folder `out`, made where it does not exist.
 
-    Written are nturgb+d_skeletons/NAME.skeleton and nturgb+d_rgb/NAME_rgb.avi, the authors' form of the same in
+    Written are nturgb+d_skeletons/NAME.skeleton and nturgb+d_rgb/NAME_rgb.avi, deephar's form of the same in
     authors/nturgb+d_numpy/NAME.npy and authors/images-small/NAME/00001.jpg ... of half the size, and at the end
     `synthetic.json` with the settings. A finished folder of the same settings is left as it is, an unfinished one is
     completed.

@@ -36,7 +36,7 @@ class NTU(DataSet):
     Attributes:
       num_actions: 60, or 120 with those of NTU RGB+D 120.
       division: into training and test.
-      keep_every: frames between two that are packed; the authors' TPAMI'20 networks see every second one.
+      keep_every: frames between two that are packed; deephar's TPAMI'20 networks see every second one.
       frame_side: pixels of width or height to which larger videos are shrunk when packed.
       boxes: a JSON file of predicted boxes to evaluate with (see `box_json`), of the frames as packed; where it has
         none for a clip, the crop is the square around the whole image.

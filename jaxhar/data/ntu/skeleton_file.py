@@ -32,7 +32,7 @@ class Labels:
 
     @property
     def labelled(self) -> np.ndarray:
-        """(n, 25) bool: all three numbers positive and finite, as the authors ask, and not absurd."""
+        """(n, 25) bool: all three numbers positive and finite, as deephar asks, and not absurd."""
         with np.errstate(invalid="ignore"):
             return (np.isfinite(self.points) & (self.points > 0) & (self.points < _FAR)).all(-1)
 

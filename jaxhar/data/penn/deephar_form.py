@@ -1,10 +1,10 @@
-"""Penn Action with the deephar authors' annotations.mat in place of labels/: frames/0001/000001.jpg, ... beside it.
+"""Penn Action with deephar's annotations.mat in place of labels/: frames/0001/000001.jpg, ... beside it.
 
 The file holds sequences_te and sequences_tr, cells or arrays of structs: idx, the number of the folder; action_id,
 from 1, into action_labels; frames, structs of f, the number of the file, w, h, pose (2, 13) in pixels and visible
 (13,). joint_labels names the 13 joints in the order in which pose stores them.
 
-The authors put the joints into the slots of pa16j from "head" on in stored order, whatever their names. Where the file
+Deephar puts the joints into the slots of pa16j from "head" on in stored order, whatever their names. Where the file
 stores a left joint first, as Penn Action itself does, their networks have learned left and right exchanged.
 """
 
@@ -24,10 +24,10 @@ from jaxhar.data.records.record import Folder, Skipped
 from jaxhar.host.errors import Problem
 
 FILE = "annotations.mat"
-Order = Literal["names", "authors"]
+Order = Literal["names", "deephar"]
 _SPLITS = {"train": "sequences_tr", "test": "sequences_te"}
-#: Where in storage the authors' rule takes each of Penn Action's joints from.
-_AUTHORS_ORDER = np.array([PA16.index(joint) - PA16.index("head") for joint in PENN.joints])
+#: Where in storage deephar's rule takes each of Penn Action's joints from.
+_DEEPHAR_ORDER = np.array([PA16.index(joint) - PA16.index("head") for joint in PENN.joints])
 
 
 def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple[list[Sequence], list[Skipped]]:
@@ -35,14 +35,14 @@ def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple
 
     Args:
       order: which stored joint is which: by `joint_labels` (Penn Action's own order if the file has none), or by the
-        authors' rule, for networks with their weights.
+        deephar's rule, for networks with their weights.
 
     Raises:
       Problem: the file is missing, damaged or of another kind; without `skip_broken`, a sequence that does not fit.
     """
     path = root / FILE
-    file = matfile.load(path, "penn-authors")
-    index = _AUTHORS_ORDER if order == "authors" else stored_order(file, path)
+    file = matfile.load(path, "penn-deephar")
+    index = _DEEPHAR_ORDER if order == "deephar" else stored_order(file, path)
     labels = [str(label) for label in matfile.items(file.get("action_labels", actions.PENN))]
     known = [penn_folder.action_index(label, path) for label in labels]
     sequences: list[Sequence] = []

@@ -11,10 +11,10 @@ from jaxhar.core.skeleton import PA16, PENN
 from jaxhar.data import transforms
 from jaxhar.data.formats import box_json as penn_boxes
 from jaxhar.data.generate import film as synthetic
-from jaxhar.data.penn import deephar_form as penn_authors
+from jaxhar.data.penn import deephar_form as deephar_form
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn import generate as penn_generate
-from jaxhar.data.penn import generate_deephar as synthetic_penn_authors
+from jaxhar.data.penn import generate_deephar as generate_deephar
 from jaxhar.data.penn.settings import Penn
 from jaxhar.host.errors import Problem
 
@@ -34,14 +34,14 @@ def labels(tmp_path_factory):
 def root(labels):
     out = labels.parent / "authors"
     shutil.copytree(labels, out)
-    synthetic_penn_authors.write(out, SYNTH, progress=False)
+    generate_deephar.write(out, SYNTH, progress=False)
     assert not (out / "labels").exists()
     return out
 
 
 def test_the_authors_form_says_the_same(labels, root):
     expected = {s.name: s for s in penn_folder.scan(labels)[0]}
-    found, skipped = penn_authors.scan(root)
+    found, skipped = deephar_form.scan(root)
     assert not skipped and [s.train for s in found] == [True] * 3 + [False] * 2
     for sequence in found:
         other = expected[sequence.name]
@@ -54,16 +54,16 @@ def test_the_authors_form_says_the_same(labels, root):
 @pytest.mark.parametrize("order", [PENN.joints, PA16.joints[3:], PENN.joints[::-1]])
 def test_names_decide_which_joint_is_which(labels, tmp_path, order):
     shutil.copytree(labels, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "annotations.mat").write_bytes(synthetic_penn_authors.annotations(tmp_path, order))
+    (tmp_path / "annotations.mat").write_bytes(generate_deephar.annotations(tmp_path, order))
     expected = {s.name: s.points for s in penn_folder.scan(labels)[0]}
-    for sequence in penn_authors.scan(tmp_path)[0]:
+    for sequence in deephar_form.scan(tmp_path)[0]:
         np.testing.assert_array_equal(sequence.points, expected[sequence.name])
 
 
 def test_the_authors_rule_goes_by_storage(labels, root):
     """Slot 3 + i of pa16j is the i-th stored joint: with left stored first, right and left are exchanged."""
     expected = {s.name: s.points for s in penn_folder.scan(labels)[0]}
-    for sequence in penn_authors.scan(root, order="authors")[0]:
+    for sequence in deephar_form.scan(root, order="authors")[0]:
         pa16 = skeleton.convert(sequence.points, PENN, PA16)
         np.testing.assert_array_equal(pa16[:, 3:], expected[sequence.name])
         np.testing.assert_array_equal(sequence.points, expected[sequence.name][:, PENN.flip])
@@ -72,7 +72,7 @@ def test_the_authors_rule_goes_by_storage(labels, root):
 @pytest.mark.parametrize("label", ["Left Shoulder", "left_shoulder", "l-shoulder", "shoulder_left", "L Shoulder"])
 def test_spellings_of_joints(label, tmp_path):
     names = [label if joint == "l_shoulder" else joint for joint in PENN.joints]
-    assert penn_authors.stored_order({"joint_labels": np.array(names)}, tmp_path).tolist() == list(range(13))
+    assert deephar_form.stored_order({"joint_labels": np.array(names)}, tmp_path).tolist() == list(range(13))
 
 
 def first(file):
@@ -101,18 +101,18 @@ def test_damage_is_named(root, tmp_path, edit, sentence):
     edit(file)
     savemat(tmp_path / "annotations.mat", {k: v for k, v in file.items() if not k.startswith("__")})
     with pytest.raises(Problem, match=sentence):
-        penn_authors.scan(tmp_path)
+        deephar_form.scan(tmp_path)
     if "labels" not in sentence and "chess" not in sentence:
-        found, skipped = penn_authors.scan(tmp_path, skip_broken=True)
+        found, skipped = deephar_form.scan(tmp_path, skip_broken=True)
         assert len(found) == 4 and len(skipped) == 1
 
 
 def test_a_mat_of_another_kind_is_named(root, tmp_path):
     with pytest.raises(Problem, match="annotations.mat cannot be read as a MATLAB file"):
-        penn_authors.scan(tmp_path)
+        deephar_form.scan(tmp_path)
     savemat(tmp_path / "annotations.mat", {"annot_tr": 1, "annot_val": 1})
-    with pytest.raises(Problem, match="is the deephar authors' MPII annotations .*expected the deephar authors' Penn"):
-        penn_authors.scan(tmp_path)
+    with pytest.raises(Problem, match="is deephar's MPII annotations .*expected deephar's Penn"):
+        deephar_form.scan(tmp_path)
 
 
 def test_frame_boxes(tmp_path):

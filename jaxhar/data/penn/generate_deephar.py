@@ -1,4 +1,4 @@
-"""Generated videos with the deephar authors' annotations.mat of Penn Action in place of labels/."""
+"""Generated videos with deephar's annotations.mat of Penn Action in place of labels/."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import PENN
 from jaxhar.data.formats.matfile import mat_bytes
 from jaxhar.data.generate.film import Synth
-from jaxhar.data.penn import deephar_form as penn_authors
+from jaxhar.data.penn import deephar_form as deephar_form
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn import generate as penn_generate
 
@@ -25,12 +25,12 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
     out = Path(out)
     penn_generate.write(out, synth, progress)
     if (out / "labels").is_dir():
-        (out / penn_authors.FILE).write_bytes(annotations(out))
+        (out / deephar_form.FILE).write_bytes(annotations(out))
         shutil.rmtree(out / "labels")
 
 
 def annotations(root: Path, joints: tuple[str, ...] = PENN.joints) -> bytes:
-    """The authors' file for a folder with labels/, its joints stored in the order of `joints`."""
+    """Deephar's file for a folder with labels/, its joints stored in the order of `joints`."""
     found, _ = penn_folder.scan(root)
     order = [PENN.index(joint) for joint in joints]
     file: dict[str, Any] = {

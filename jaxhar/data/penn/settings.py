@@ -10,7 +10,7 @@ from jaxhar.data.dataset import DataSet, Prepared
 from jaxhar.data.example import cropped_example, torso
 from jaxhar.data.formats import box_json
 from jaxhar.data.generate.film import Synth
-from jaxhar.data.penn import deephar_form as penn_authors
+from jaxhar.data.penn import deephar_form as deephar_form
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn import generate as penn_generate
 from jaxhar.data.records.record import Folder
@@ -18,28 +18,32 @@ from jaxhar.data.records.record import Folder
 
 @dataclass(frozen=True)
 class Penn(DataSet):
-    """The Penn Action data of an experiment: settings of `DataSet`, and what the authors' files bring.
+    """The Penn Action data of an experiment: settings of `DataSet`, and what deephar's files bring.
 
     Crops lie around the labelled joints, the reference length is the torso (left shoulder to right hip).
 
     Attributes:
       boxes: a JSON file of predicted boxes to evaluate with (see `box_json`); where it has none for a clip, the crop
         is the square around the whole image.
-      joint_order: of annotations.mat, see `penn_authors.scan`.
+      joint_order: of annotations.mat, see `deephar_form.scan`.
     """
 
     augment: transforms.Augment = presets.PENN_CLIPS
     augment_stills: transforms.Augment = presets.PENN_STILLS
     boxes: str | None = None
-    joint_order: Literal["names", "authors"] = "names"
+    joint_order: Literal["names", "deephar", "authors"] = "names"
 
     title: ClassVar[str] = "Penn Action"
     home: ClassVar[str] = "Penn_Action"
     layout: ClassVar[Skeleton] = PENN
 
+    def __post_init__(self) -> None:
+        if self.joint_order == "authors":  # the old word
+            object.__setattr__(self, "joint_order", "deephar")
+
     def open(self, root: Path) -> Folder:
-        if (root / penn_authors.FILE).is_file() and not (root / "labels").is_dir():
-            return penn_authors.folder(root, self.joint_order)
+        if (root / deephar_form.FILE).is_file() and not (root / "labels").is_dir():
+            return deephar_form.folder(root, "names" if self.joint_order == "names" else "deephar")
         return penn_folder.folder(penn_folder.check_root(root))
 
     def generate(self, out: Path, synth: Synth) -> None:
@@ -47,7 +51,7 @@ class Penn(DataSet):
 
     def notes(self) -> tuple[str, ...]:
         boxes = "the labels" if self.boxes is None else f"{self.boxes}, the whole image where it has none"
-        order = ("Joints are in stored order, as the authors take them.",) if self.joint_order == "authors" else ()
+        order = ("Joints are in stored order, as deephar takes them.",) if self.joint_order == "deephar" else ()
         return (f"Boxes are those of {boxes}.", *order)
 
     def prepare(self, workdir: Path) -> Prepared:
