@@ -148,7 +148,10 @@ def classes(prepared: Prepared, trained: bool) -> Finding:
         return Finding("classes", "", True)
     if len(set(names)) < len(names):
         return Finding("classes", f"two of the {len(names)} classes have one name", False)
-    train, test = (Counter(e["action"] for e in prepared.entries(s)) for s in ("train", prepared.eval_split))
+    train, test = (
+        Counter(e["action"] for e in prepared.entries(split) if e["action"] != -1)
+        for split in ("train", prepared.eval_split)
+    )
     wrong = [action for action in (train | test) if not 0 <= action < len(names)]
     if wrong:
         return Finding("classes", f"there are labels like {wrong[0]}, but only {len(names)} classes", False)

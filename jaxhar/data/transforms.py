@@ -131,7 +131,7 @@ def centred_bbox(size: tuple[int, int], scale: float = 1.0) -> Box:
 
 
 def fit_aspect(box: Box, size: tuple[int, int]) -> Box:
-    """A box made wider or higher about its centre, to the shape of a crop of (height, width); unchanged for a square."""
+    """A box made wider or higher about its centre, to the shape of a crop (height, width); unchanged for a square."""
     height, width = size
     if height == width:
         return box

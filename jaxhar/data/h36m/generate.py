@@ -184,7 +184,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
                 sequences["tr" if training else "val"].append(_sequence(shot, synth.size))
                 video = 4 * number + shot.view - 1
                 entries["train" if training else "validation"] += _entries(shot, video)
-        (out / h36m_folder.AUTHORS).write_bytes(_annotations(sequences))
+        (out / h36m_folder.DEEPHAR).write_bytes(_annotations(sequences))
         (out / "toolbox" / "annot").mkdir(parents=True, exist_ok=True)
         for split, some in entries.items():
             (out / "toolbox" / "annot" / f"h36m_{split}.pkl").write_bytes(pickle.dumps(some, protocol=2))

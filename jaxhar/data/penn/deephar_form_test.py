@@ -63,7 +63,7 @@ def test_names_decide_which_joint_is_which(labels, tmp_path, order):
 def test_the_authors_rule_goes_by_storage(labels, root):
     """Slot 3 + i of pa16j is the i-th stored joint: with left stored first, right and left are exchanged."""
     expected = {s.name: s.points for s in penn_folder.scan(labels)[0]}
-    for sequence in deephar_form.scan(root, order="authors")[0]:
+    for sequence in deephar_form.scan(root, order="deephar")[0]:
         pa16 = skeleton.convert(sequence.points, PENN, PA16)
         np.testing.assert_array_equal(pa16[:, 3:], expected[sequence.name])
         np.testing.assert_array_equal(sequence.points, expected[sequence.name][:, PENN.flip])

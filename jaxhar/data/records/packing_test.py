@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pickle
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import numpy as np
 import pytest
 
 from jaxhar.data.formats import jpeg
-from jaxhar.data.records import packing, store
+from jaxhar.data.formats.video import VideoWriter
+from jaxhar.data.records import packing, pictures, store
 from jaxhar.data.records.reader import Records
-from jaxhar.data.records.record import Field, Folder, PackOptions, Record, Skipped, joint_fields
+from jaxhar.data.records.record import Field, Folder, PackOptions, Record, Skipped, VideoClip, joint_fields
 from jaxhar.host.errors import Problem
 
 COUNT = 10
@@ -33,10 +36,18 @@ def load(root: Path, number: int, skip_broken: bool):
         if not skip_broken:
             raise Problem(f"sequence {number} is broken")
         return None, [Skipped(str(number), "broken")]
+    kind = (root / "kind").read_text() if (root / "kind").exists() else "jpeg"
     frames = [jpeg.encode(np.full((6, 8, 3), 20 * number + t, np.uint8)) for t in range(number % 3 + 1)]
     points = np.full((len(frames), 2, 2), number, np.float32)
     labelled = np.ones((len(frames), 2), bool)
     fields = {"points": points, "labelled": labelled, "box": np.arange(4)}
+    if kind == "none":
+        return Record(f"s{number}", "train", len(frames), fields), []
+    if kind == "video":
+        clip = VideoClip(str(root / "film.mp4"), number / 10, (number + len(frames)) / 10)
+        length, size = pictures.measure(clip)
+        assert length == len(frames)
+        return Record(f"s{number}", "train", length, fields, clip, size), []
     return Record(f"s{number}", "train", len(frames), fields, frames, (8, 6)), []
 
 
@@ -69,6 +80,18 @@ def read(root: Path) -> list[int]:
     numbers = [int(word) for word in log.read_text().split()] if log.exists() else []
     log.unlink(missing_ok=True)
     return sorted(numbers)
+
+
+def grey(number: int) -> np.ndarray:
+    return np.full((6, 8, 3), 20 * number + 10, np.uint8)
+
+
+def become(root: Path, kind: str) -> None:
+    """Make the records of another kind: "none" without pictures, "video" parts of one film of ten frames a second."""
+    (root / "kind").write_text(kind)
+    with VideoWriter(root / "film.mp4", Fraction(10), 8, 6) as writer:
+        for t in range(12):
+            writer.write(grey(t), t / 10)
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +135,72 @@ def test_frames_are_read_one_by_one_and_are_those_of_their_record(root, tmp_path
             frames[len(packed)]
 
 
+def test_records_without_pictures(root, tmp_path):
+    become(root, "none")
+    path, index = store.packed(make(root), tmp_path)
+    source = pickle.loads(pickle.dumps(Records(path, list(range(COUNT)))))
+    assert all(entry["stored"] == 0 for entry in index["sequences"])
+    record = source[4]
+    assert record["pictures"] is None and record["length"] == 2 and record["points"].shape == (2, 2, 2)
+    with pytest.raises(Problem, match="sequence s4 has no pictures"):
+        list(pictures.frames(record, [0]))
+
+
+def test_videos_are_read_where_they_lie(root, tmp_path):
+    become(root, "video")
+    path, index = store.packed(make(root), tmp_path)
+    source = pickle.loads(pickle.dumps(Records(path, list(range(COUNT)))))
+    for number in range(COUNT):
+        record = source[number]
+        assert record["pictures"] == VideoClip(str(root / "film.mp4"), number / 10, (number + number % 3 + 1) / 10)
+        assert record["length"] == number % 3 + 1 and record["size"].tolist() == [8, 6]
+        chosen = [record["length"] - 1, 0, 0]
+        for t, frame in zip(chosen, pictures.frames(record, chosen), strict=True):
+            assert np.abs(frame.astype(int) - grey(number + t)).max() < 9, (number, t)
+    (root / "film.mp4").rename(root / "moved.mp4")
+    with pytest.raises(Problem, match="film.mp4: there is no such file"):
+        list(pictures.frames(source[3], [0]))
+    with VideoWriter(root / "film.mp4", Fraction(10), 8, 6) as writer:
+        writer.write(grey(0), 0.0)
+    with pytest.raises(Problem, match="sequence s5 wants frame 2 of .*film.mp4, which now has fewer"):
+        list(pictures.frames(source[5], [2]))
+    with pytest.raises(Problem, match="film.mp4: this video has no frame between 5.0 and 6.0 s"):
+        pictures.measure(VideoClip(str(root / "film.mp4"), 5.0, 6.0))
+
+
+@pytest.mark.parametrize("kind", ["none", "video"])
+def test_a_packed_set_without_pictures_that_breaks_later(root, tmp_path, kind):
+    become(root, kind)
+    path, _ = store.packed(make(root), tmp_path)
+    for shard in path.rglob("packed_sequences-*.array_record*"):
+        content = bytearray(shard.read_bytes())
+        content[: len(content) // 2] = bytes(len(content) // 2)
+        shard.write_bytes(content)
+    with pytest.raises(Problem, match=f"the packed records in {path} are damaged"):
+        source = Records(path, list(range(COUNT)))
+        [source[i] for i in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"length": 2}, "of 2 frames has 'points' of shape .1, 2, 2., declared as .None, 2, 2."),
+        ({"fields": {}}, "has no 'points', which its folder declares"),
+        ({"pictures": []}, "of 1 frames has 0 pictures"),
+    ],
+)
+def test_a_record_must_be_of_the_declared_form(root, tmp_path, changes, sentence):
+    def other(number, skip_broken):
+        record, skipped = load(root, number, skip_broken)
+        return dataclasses.replace(record, **(changes if number == 3 else {})), skipped
+
+    folder = dataclasses.replace(make(root), load=other)
+    with pytest.raises(Problem, match=f"sequence s3 of .* {sentence}"):
+        store.pack(folder, tmp_path)
+    _, index = store.packed(folder, tmp_path, skip_broken=True)
+    assert len(index["sequences"]) == COUNT - 1 and index["skipped"][0][0] == "s3"
+
+
 @pytest.mark.parametrize("hard", [4096, 40])
 def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch, hard):
     monkeypatch.setattr(packing, "_FEWEST_SEQUENCES", 1)
@@ -147,7 +236,11 @@ def killed(root: Path, cache: Path, workers: int = 0) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, root, cache, str(workers)], stderr=subprocess.DEVNULL)
 
 
-def test_a_killed_run_goes_on_from_its_finished_parts(root, tmp_path, whole):
+@pytest.mark.parametrize("kind", ["jpeg", "none", "video"])
+def test_a_killed_run_goes_on_from_its_finished_parts(root, tmp_path, kind):
+    become(root, kind)
+    whole = content(store.pack(make(root), tmp_path / "whole"))
+    read(root)
     (root / "die7").touch()
     assert killed(root, tmp_path / "c").wait(60) == -signal.SIGKILL
     assert set(range(6)) <= set(read(root)) and not list(tmp_path.glob("c/made-*/index.json"))
