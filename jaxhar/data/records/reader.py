@@ -15,7 +15,7 @@ import numpy as np
 from jaxhar.data.records.record import Index, Pictures, Record, VideoClip
 from jaxhar.host.errors import Problem
 
-_KEPT = 4096  # labels of so many records are read once
+_CACHED = 4096  # labels of so many records are read once
 
 
 class Records:
@@ -34,7 +34,7 @@ class Records:
             labels, self._pictures = shards.sources(folder)
             if len(self._pictures) != self._first[-1]:
                 raise ValueError(f"{self._first[-1]} pictures should be there, {len(self._pictures)} are")
-        self._read = functools.lru_cache(_KEPT)(labels.__getitem__)
+        self._read = functools.lru_cache(_CACHED)(labels.__getitem__)
 
     def __reduce__(self) -> tuple:
         return Records, (self._folder, self._numbers)  # a worker process opens the files again
