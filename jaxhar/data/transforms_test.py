@@ -268,3 +268,20 @@ def test_draws_are_seeded_and_reach_every_value():
     assert {d.angle for d in draws} == set(presets.PENN_CLIPS.angles)
     assert {d.flip for d in draws} == {False, True} and {d.subsampling for d in draws} == {1, 2, 3}
     assert any(len(set(d.power)) == 3 for d in draws)
+
+
+@pytest.mark.parametrize("angle", [0.0, 10.0])
+def test_a_crop_of_another_shape(angle):
+    """A wide crop of a box of the same shape is the middle of the square crop around it, and points follow."""
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8), (0, 0), 4)
+    draw = transforms.Draw(angle=angle)
+    box = transforms.fit_aspect(np.array([100.0, 60, 180, 140]), (32, 64))
+    assert box.tolist() == [60, 60, 220, 140] and transforms.fit_aspect(box, (9, 9)) is box
+    wide = transforms.plan_crop(box, (300, 200), (32, 64), draw)
+    square = transforms.plan_crop(np.array([60.0, 20, 220, 180]), (300, 200), 64, draw)
+    a, b = (transforms.crop_image(image, crop).astype(int) for crop in (wide, square))
+    assert a.shape == (32, 64, 3) and np.abs(a - b[16:48])[2:-2].mean() < 3
+    points = np.array([[130.0, 100.0], [90.0, 110.0]])
+    x, y = geometry.apply(wide.affine, points).T
+    u, v = geometry.apply(square.affine, points).T
+    np.testing.assert_allclose([x, y], [u, 2 * v - 0.5], atol=0.02)

@@ -145,6 +145,10 @@ def test_the_command(tmp_path, capsys):
     assert f"data.boxes={tmp_path / 'boxes.json'}" in capsys.readouterr().out
     boxed = prepared("penn", tmp_path / "penn", tmp_path, boxes=str(tmp_path / "boxes.json"))
     assert len(list(boxed.eval_stream(batch=2))) == 1
+    for option in ("--deephar", "--authors"):  # the second is the old word
+        out = tmp_path / f"boxes{option}.json"
+        assert cli.main([*words, "--out", str(out), option]) == 0
+    assert (tmp_path / "boxes--deephar.json").read_bytes() == (tmp_path / "boxes--authors.json").read_bytes()
     assert cli.main([*words, "--batch", "0"]) == 2
     assert cli.main([*words, "--out", str(tmp_path)]) == 1
     assert "is a folder" in capsys.readouterr().err

@@ -3,11 +3,12 @@ import csv
 import json
 import threading
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ from jaxhar.core.skeleton import PA20, Skeleton
 from jaxhar.data.formats import video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception.network import Config
+from jaxhar.predict import data_set, data_set_boxes
 from jaxhar.predict import predictor as predict
 from jaxhar.weights import checkpoint
 
@@ -209,6 +211,62 @@ def test_without_a_person_the_whole_picture_is_used(tmp_path: Path):
     Image.fromarray(np.zeros((50, 100, 3), np.uint8)).save(tmp_path / "a.png")
     _, poses, _ = go(tmp_path / "a.png", tmp_path / "out")
     assert poses["frames"][0]["bbox"] == [0, -25, 100, 75]
+
+
+@dataclass(frozen=True)
+class Wide:
+    """Settings of a network of wide frames; `joints` 0 for one that predicts no pose."""
+
+    joints: int = len(DOTS)
+    reads: tuple[str, ...] = ("frames",)
+
+    @property
+    def pose_shape(self) -> tuple[int, int] | None:
+        return (self.joints, 2) if self.joints else None
+
+    def inputs(self, batch, frames=None):
+        return {"frames": jax.ShapeDtypeStruct((batch, frames or 1, 64, 128, 3), np.uint8)}
+
+
+def test_a_network_of_wide_frames_without_confidences(tmp_path: Path):
+    def infer(frames):
+        assert frames.shape[2:] == (64, 128, 3)
+        pose = FindsDots()(frames.repeat(2, axis=2)[:, :, :, :])["pose"]
+        return {"pose": pose}
+
+    source = write_video(tmp_path / "a.mp4", 5)
+    described = SimpleNamespace(skeleton=DOTS, actions=(), config=Wide())
+    options = {"name": source, "bbox": (20, 30, 220, 190), "coco": True, "progress": False}
+    predict.predict_source(video.open_source(source), infer, described, tmp_path / "out", **options)
+    frames = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]
+    assert {joint["confidence"] for frame in frames for joint in frame["joints"].values()} == {None}
+    for centre, frame in zip(path_of(5), frames, strict=True):
+        np.testing.assert_allclose(joints_of(frame), OFFSETS + centre, atol=3)
+        x1, y1, x2, y2 = frame["bbox"]
+        assert x2 - x1 == pytest.approx(2 * (y2 - y1), abs=3)
+    (annotation, *_) = json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]
+    assert "score" not in annotation
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (Wide(joints=0), "the network of w predicts no joints: `jaxhar predict` needs a network of poses"),
+        (Wide(reads=("points",)), "the network of w reads points, not frames alone"),
+    ],
+)
+def test_a_network_that_predicts_no_pose_is_refused(tmp_path: Path, monkeypatch, config, sentence):
+    described = SimpleNamespace(skeleton=None, actions=(), config=config)
+    monkeypatch.setattr(checkpoint, "load_model", lambda path: (None, described))
+    source = write_video(tmp_path / "a.mp4", 1)
+    for act in (
+        lambda: predict.run(source, Path("w"), tmp_path / "out"),
+        lambda: data_set.run("penn", tmp_path, Path("w"), tmp_path / "out"),
+        lambda: data_set_boxes.run("penn", tmp_path, Path("w"), tmp_path / "boxes.json", changes={}),
+    ):
+        with pytest.raises(Problem, match=sentence):
+            act()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (7, 5)])

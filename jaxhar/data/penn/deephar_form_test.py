@@ -170,8 +170,9 @@ def test_both_forms_give_the_same_batches(labels, root, tmp_path):
 
 
 def test_joint_order_decides_what_is_packed(root, tmp_path):
-    named, stored = (small(root, tmp_path, joint_order=o).prepare(tmp_path) for o in ("names", "authors"))
-    assert named.folder != stored.folder
+    named, stored = (small(root, tmp_path, joint_order=o).prepare(tmp_path) for o in ("names", "deephar"))
+    assert named.folder != stored.folder and "as deephar takes them" in stored.notes[-1]
+    assert small(root, tmp_path, joint_order="authors") == stored.config  # the old word
     a, b = (next(iter(prepared.eval_stream(batch=1)))["pose"] for prepared in (named, stored))
     np.testing.assert_array_equal(a[:, :, 3:], b[:, :, PA16.flip][:, :, 3:])
 
