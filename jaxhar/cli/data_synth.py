@@ -1,27 +1,17 @@
 """The command `jaxhar data synth`: generated data in the layout of a data set."""
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 
+from jaxhar.data import sets
 from jaxhar.data.generate.film import Synth
-
-#: Layout -> the module of `jaxhar.data` whose `write` makes it, and which data set's it is.
-LAYOUTS = {
-    "penn": ("penn.generate", "Penn Action"),
-    "ntu": ("ntu.generate", "NTU RGB+D"),
-    "h36m": ("h36m.generate", "Human3.6M"),
-    "mpii": ("mpii.generate", "MPII"),
-    "penn-deephar": ("penn.generate_deephar", "Penn Action, deephar's form"),
-    "folder": ("own.generate", "a folder of one's own"),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar data synth`."""
     parser.add_argument(
         "--layout",
-        choices=list(LAYOUTS),
+        choices=list(sets.LAYOUTS),
         type=lambda name: "penn-deephar" if name == "penn-authors" else name,  # the old name
         default="penn",
         help="which data set's layout (default: %(default)s)",
@@ -36,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar data synth` with the arguments of `add_arguments`."""
-    module, title = LAYOUTS[args.layout]
+    title, write = sets.LAYOUTS[args.layout]
     (train, test), (trainers, testers) = args.sequences, args.performers
     synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
-    import_module(f"jaxhar.data.{module}").write(args.out, synth)
+    write(args.out, synth)
     print(f"{sum(args.sequences)} sequences in the layout of {title}: {args.out}")

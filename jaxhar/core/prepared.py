@@ -4,7 +4,7 @@
 whatever a user writes. Generic code asks nothing else of data.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
@@ -107,7 +107,7 @@ class Prepared(Protocol):
     ) -> int:
         """Number of batches of `eval_stream`."""
 
-    def entries(self, split: str | None = None) -> list[Entry]:
+    def entries(self, split: str | None = None) -> Sequence[Entry]:
         """What is known of the sequences of a split; `Batch.sequence` counts in this list."""
 
     def sequence_names(self, split: str | None = None) -> list[str]:

@@ -1,16 +1,18 @@
 """Every data set by its name on the command line."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxhar.data.dataset import DataSet
+from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
+from jaxhar.data.penn import generate_deephar
 from jaxhar.data.penn.settings import Penn
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import override
@@ -31,6 +33,13 @@ SETS = {
     "ntu": Listed(NTU()),
     "ntu120": Listed(NTU(num_actions=120)),
     "folder": Listed(Own()),
+}
+
+
+#: Layout -> whose it is, and what generates data in it: that of every set, and another form of one.
+LAYOUTS: dict[str, tuple[str, Callable[[Path, Synth], None]]] = {
+    **{name: (one.settings.title, one.settings.generate) for name, one in SETS.items()},
+    "penn-deephar": ("Penn Action, deephar's form", generate_deephar.write),
 }
 
 
