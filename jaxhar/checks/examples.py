@@ -6,9 +6,8 @@ with the record that it was made of, and so are its pixels. Nothing here uses th
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -128,12 +127,7 @@ def splits(prepared: Prepared) -> Finding:
     twice = {e["name"] for e in train} & {e["name"] for e in test}
     if twice:
         return Finding("splits", f"{counts}; {len(twice)} are in both, {min(twice)} among them", False)
-    keys: dict[str, Callable[[Any], Any]] = {
-        "performer": lambda entry: entry["subject"],
-        "camera": lambda entry: entry["view"],
-    }
-    if hasattr(prepared.config, "division"):
-        keys["setup"] = lambda entry: entry["name"][:4]
+    keys = prepared.config.groups()
     known = {name: key for name, key in keys.items() if any(key(entry) != -1 for entry in train + test)}
     apart = [n for n, key in known.items() if not ({key(e) for e in train} & {key(e) for e in test}) - {-1}]
     if known and not apart:

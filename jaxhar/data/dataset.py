@@ -122,6 +122,10 @@ class DataSet(abc.ABC):
         clips = transforms.multi_clips(length, step, self.clip_frames)
         return [(frames, draw) for frames in clips for draw in draws]
 
+    def groups(self) -> Mapping[str, Callable[[Entry], object]]:
+        """What may divide training from test, by name; `jaxhar doctor` says which of it does."""
+        return {"performer": lambda entry: entry["subject"], "camera": lambda entry: entry["view"]}
+
     def notes(self) -> tuple[str, ...]:
         """Sentences for the report on settings by which figures are not those of other protocols."""
         return ()

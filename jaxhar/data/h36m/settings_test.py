@@ -4,13 +4,11 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from jaxhar.core import classes as actions
-from jaxhar.core.batch import network_input, to_image
+from jaxhar.core.batch import to_image
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import PA16, PA17, PA20
 from jaxhar.data import presets, transforms
@@ -38,18 +36,17 @@ def prepared(generated, tmp_path_factory, request):
     return H36M(root=str(root), image_size=48, stills_per_batch=4, prefetch=1).prepare(tmp_path_factory.mktemp("run"))
 
 
-class Oracle(nnx.Module):
-    """Knows the truth of every crop: the poses (N, T, J, D) of a protocol, told apart by the frames' sums."""
+class Oracle:
+    """Knows the truth of every crop: the poses (N, T, J, D) of a view, told apart by the frames."""
 
-    def __init__(self, prepared, protocol):
-        batches = list(prepared.eval_stream("test", protocol, batch=4))
-        self.frames = nnx.Param(jnp.asarray(np.concatenate([network_input(b) for b in batches])))
-        self.poses = nnx.Param(jnp.asarray(np.concatenate([b["pose"] for b in batches])))
+    def __init__(self, prepared, view):
+        self.known = {}
+        for batch in prepared.eval_stream(split="test", view=view, batch=4):
+            self.known |= {frames.tobytes(): pose for frames, pose in zip(batch["frames"], batch["pose"], strict=True)}
 
-    def __call__(self, frames):
-        away = jnp.abs(frames[:, None] - self.frames[...][None]).sum((2, 3, 4, 5))
-        pose = self.poses[...][away.argmin(1)][None]
-        return {"pose": pose, "visible": jnp.ones(pose.shape[:-1])}
+    def __call__(self, batch):
+        pose = np.stack([self.known[frames.tobytes()] for frames in batch["frames"]])[None]
+        return {"pose": pose, "visible": np.ones(pose.shape[:-1])}
 
 
 @pytest.mark.parametrize("protocol", ["single", "flip", "multi"])

@@ -169,7 +169,7 @@ def test_a_mat_of_another_kind_is_named(folder, tmp_path):
     path = tmp_path / "annotations.mat"
     for variables, sentence in (
         ({"sequences_te": 1, "sequences_tr": 1}, "deephar's Penn Action annotations"),
-        ({"sequences_te": 1, "sequences_tr": 1, "sequences_val": 1}, "authors' Human3.6M annotations"),
+        ({"sequences_te": 1, "sequences_tr": 1, "sequences_val": 1}, "deephar's Human3.6M annotations"),
         ({"other": 1}, "no annotation file that is known here"),
     ):
         savemat(path, variables)

@@ -1,6 +1,7 @@
 """NTU RGB+D, generated or real: from the published folder to training and evaluation batches with depths."""
 
 import enum
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,6 +85,9 @@ class NTU(DataSet):
             Division.CROSS_SETUP: ntu_folder.number(entry["name"], "S") % 2 == 0,
         }
         return "train" if train[self.division] else "test"
+
+    def groups(self) -> Mapping[str, Callable[[Entry], object]]:
+        return {**super().groups(), "setup": lambda entry: ntu_folder.number(entry["name"], "S")}
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
