@@ -18,7 +18,7 @@ from jaxhar.core.camera import Camera
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
-from jaxhar.data.dataset import Prepared
+from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.records import pictures
 from jaxhar.evaluation.evaluate import in_world
 
@@ -47,7 +47,7 @@ class Case:
     example: dict
 
 
-def training_cases(prepared: Prepared, count: int, seed: int) -> Iterator[Case]:
+def training_cases(prepared: PreparedSet, count: int, seed: int) -> Iterator[Case]:
     """Augmented examples of records drawn at random, single frames and clips in turn where the data has clips."""
     data, source = prepared.config, prepared.records("train")
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def training_cases(prepared: Prepared, count: int, seed: int) -> Iterator[Case]:
         yield Case(record, frames, draw, data.example(record, frames, draw))
 
 
-def evaluation_cases(prepared: Prepared, count: int) -> Iterator[Case]:
+def evaluation_cases(prepared: PreparedSet, count: int) -> Iterator[Case]:
     """Centred clips of records spread over the split, by every crop of every view."""
     data, split = prepared.config, prepared.eval_split
     source = prepared.records(split)
@@ -95,7 +95,7 @@ def found_again(case: Case) -> np.ndarray:
     return to_image(case.example["affine"], case.example["pose"])
 
 
-def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) -> tuple[list[Finding], list[Case]]:
+def look(prepared: PreparedSet, count: int, seed: int = 0, trained: bool = True) -> tuple[list[Finding], list[Case]]:
     """Every check of one data set, and the cases it was made with.
 
     Args:
@@ -118,7 +118,7 @@ def look(prepared: Prepared, count: int, seed: int = 0, trained: bool = True) ->
     return [finding for finding in findings if finding.found], cases
 
 
-def splits(prepared: Prepared) -> Finding:
+def splits(prepared: PreparedSet) -> Finding:
     """Nobody, or no camera, is on both sides, and no sequence."""
     train, test = prepared.entries("train"), prepared.entries(prepared.eval_split)
     counts = f"{len(train):,} train, {len(test):,} {prepared.eval_split}"
@@ -135,7 +135,7 @@ def splits(prepared: Prepared) -> Finding:
     return Finding("splits", f"{counts}; disjoint by {', '.join(('sequence', *apart))}", True)
 
 
-def classes(prepared: Prepared, trained: bool) -> Finding:
+def classes(prepared: PreparedSet, trained: bool) -> Finding:
     """Every class occurs in training and in evaluation; of generated data, those that occur at all."""
     names = prepared.actions
     if not names or not trained:
@@ -158,7 +158,7 @@ def classes(prepared: Prepared, trained: bool) -> Finding:
     return Finding("classes", "; ".join([found, *words]), not words)
 
 
-def numbers(cases: list[Case], prepared: Prepared) -> Finding:
+def numbers(cases: list[Case], prepared: PreparedSet) -> Finding:
     """Only finite numbers, frames in [-1, 1] that show something, shapes as configured."""
     data, joints = prepared.config, len(prepared.skeleton or ())
     size = (data.image_size,) * 2 if isinstance(data.image_size, int) else data.image_size
@@ -189,7 +189,7 @@ def numbers(cases: list[Case], prepared: Prepared) -> Finding:
     return Finding("numbers", "; ".join(bad) or right, not bad)
 
 
-def labels(cases: list[Case], prepared: Prepared) -> Finding:
+def labels(cases: list[Case], prepared: PreparedSet) -> Finding:
     """Actions are those of the index, `visible` are the labelled joints inside."""
     entries = {s: {e["name"]: e for e in prepared.entries(s)} for s in ("train", prepared.eval_split)}
     for case in cases:
@@ -260,7 +260,7 @@ def pixels(cases: list[Case]) -> Finding:
     return Finding("pixels", words, middle_of >= ALIKE)
 
 
-def mirror(cases: list[Case], prepared: Prepared) -> Finding:
+def mirror(cases: list[Case], prepared: PreparedSet) -> Finding:
     """Partners are the other side's joints, twice is nothing, and a mirrored example is the mirror image."""
     skeleton = prepared.skeleton
     if skeleton is not None:
@@ -324,7 +324,7 @@ def space(cases: list[Case], layout: Skeleton, skeleton: Skeleton) -> Finding:
     return Finding("space", words, deep <= MILLIMETRES and seen <= 5 * PIXELS)
 
 
-def streamed(prepared: Prepared, batch: int = 4) -> Finding:
+def streamed(prepared: PreparedSet, batch: int = 4) -> Finding:
     """The evaluation stream gives the examples of its sequences, in their order."""
     data, split = prepared.config, prepared.eval_split
     source = prepared.records(split)

@@ -38,7 +38,7 @@ class Entry(TypedDict):
     view: int
 
 
-class Records(Protocol):
+class RecordSource(Protocol):
     """Random access to the records of a split: each a dict of the fields of `jaxhar.data.records.record.Record`."""
 
     def __len__(self) -> int: ...
@@ -116,5 +116,5 @@ class Prepared(Protocol):
     def too_short(self, split: str | None = None) -> set[int]:
         """Indices of the sequences of a split that have too few frames for a clip of their own."""
 
-    def records(self, split: str) -> Records:
+    def records(self, split: str) -> RecordSource:
         """Random access to the records of a split; Problem if it has none."""

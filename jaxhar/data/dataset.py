@@ -21,7 +21,7 @@ from jaxhar.data import pipeline, transforms
 from jaxhar.data.generate.film import VERSION, Synth
 from jaxhar.data.records import store
 from jaxhar.data.records.reader import Records
-from jaxhar.data.records.record import Entry, Folder, Index
+from jaxhar.data.records.record import Folder, Index, IndexEntry
 from jaxhar.host import process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import changed
@@ -95,7 +95,7 @@ class DataSet(abc.ABC):
         valid with `keep_outside` alone: they are scored, not learned.
         """
 
-    def split_of(self, entry: Entry) -> str:
+    def split_of(self, entry: IndexEntry) -> str:
         """The split that a record belongs to; one that is not in `splits` is never read."""
         return entry["split"]
 
@@ -122,7 +122,7 @@ class DataSet(abc.ABC):
         clips = transforms.multi_clips(length, step, self.clip_frames)
         return [(frames, draw) for frames in clips for draw in draws]
 
-    def groups(self) -> Mapping[str, Callable[[Entry], object]]:
+    def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
         """What may divide training from test, by name; `jaxhar doctor` says which of it does."""
         return {"performer": lambda entry: entry["subject"], "camera": lambda entry: entry["view"]}
 
@@ -130,7 +130,7 @@ class DataSet(abc.ABC):
         """Sentences for the report on settings by which figures are not those of other protocols."""
         return ()
 
-    def prepare(self, workdir: Path) -> "Prepared":
+    def prepare(self, workdir: Path) -> "PreparedSet":
         """Check the folder, generating it first if asked, and pack its records unless that was done before.
 
         Raises:
@@ -140,7 +140,7 @@ class DataSet(abc.ABC):
         fallback = Path(workdir) / "data" if generated else Path(workdir).absolute().parent / "jaxhar_data"
         cache = Path(self.cache).expanduser() if self.cache else fallback
         folder, index = store.packed(self.open(root), cache, self.skip_broken)
-        return Prepared(self, folder, index)
+        return PreparedSet(self, folder, index)
 
     def _root(self, workdir: Path) -> tuple[Path, bool]:
         if self.root is not None:
@@ -194,7 +194,7 @@ class _Item:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSet:
     """Packed records, ready to stream: a `jaxhar.core.prepared.Prepared`. Made by `DataSet.prepare`.
 
     Attributes:
@@ -205,7 +205,7 @@ class Prepared:
     folder: Path
     index: Index = field(repr=False)
 
-    def changed(self, **fields: Any) -> "Prepared":
+    def changed(self, **fields: Any) -> "PreparedSet":
         """The same records with other settings; Usage for an unknown one, or one that decides what is packed."""
         fixed = [name for name in fields if name in _PACKED]
         if fixed:
@@ -238,7 +238,7 @@ class Prepared:
         return tuple(self.config.crop_views())
 
     @property
-    def parts(self) -> Mapping[str, "Prepared"]:
+    def parts(self) -> Mapping[str, "PreparedSet"]:
         """This set by its name."""
         return {self.config.home: self}
 
@@ -264,7 +264,7 @@ class Prepared:
             raise Problem(f"the {self.config.title} folder behind {self.folder} has no {split} sequence")
         return numbers
 
-    def entries(self, split: str | None = None) -> list[Entry]:
+    def entries(self, split: str | None = None) -> list[IndexEntry]:
         """What is known of the sequences of a split; `Batch.sequence` counts in this list."""
         return [self.index["sequences"][i] for i in self._numbers(split)]
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxhar.core.batch import Batch
 from jaxhar.core.prepared import TrainStream, View
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.dataset import DataSet, PreparedSet
 from jaxhar.data.records.reader import Records
-from jaxhar.data.records.record import Entry
+from jaxhar.data.records.record import IndexEntry
 from jaxhar.data.vocabulary import join
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import changed, unknown
@@ -68,10 +68,10 @@ class PreparedMixed:
     """
 
     config: Mixed
-    parts: Mapping[str, Prepared] = field(repr=False)
+    parts: Mapping[str, PreparedSet] = field(repr=False)
 
     @property
-    def _evaluated(self) -> Prepared:
+    def _evaluated(self) -> PreparedSet:
         return self.parts[self.config.evaluated]
 
     @property
@@ -120,7 +120,7 @@ class PreparedMixed:
         """Of the evaluated set."""
         return self._evaluated.eval_length(view, split, batch, process_count)
 
-    def entries(self, split: str | None = None) -> list[Entry]:
+    def entries(self, split: str | None = None) -> list[IndexEntry]:
         """Of the evaluated set."""
         return self._evaluated.entries(split)
 
@@ -143,7 +143,7 @@ class PreparedMixed:
         return dataclasses.replace(self, config=changed(self.config, fields, "data"))
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> "_MixedStream":
-        """Endless dicts {"stills": Batch with T = 1, "clips": Batch}; as from `Prepared.train_stream`."""
+        """Endless dicts {"stills": Batch with T = 1, "clips": Batch}; as from `PreparedSet.train_stream`."""
         config, streams = self.config, {}
         for number, (name, part) in enumerate(self.parts.items()):
             stills, clips = config.stills.get(name, 0), config.clips.get(name, 0)

@@ -98,7 +98,7 @@ class Trunk:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips(sequences.Prepared):
+class Clips(sequences.PreparedSet):
     """All sequences of a prepared set, in both splits but for those that a fold keeps for its test.
 
     Attributes:
@@ -110,7 +110,7 @@ class Clips(sequences.Prepared):
     boxes: np.ndarray | None = None
 
     @classmethod
-    def all(cls, prepared: sequences.Prepared) -> "Clips":
+    def all(cls, prepared: sequences.PreparedSet) -> "Clips":
         return cls(prepared.config, prepared.folder, prepared.index)
 
     def _numbers(self, split: str | None) -> list[int]:

@@ -21,7 +21,7 @@ _LIMBS = (
 
 
 @dataclass(frozen=True)
-class Person:
+class Detection:
     """One person in one picture.
 
     Attributes:
@@ -37,7 +37,7 @@ class Person:
     box: np.ndarray | None = None
 
 
-def document(persons: Iterable[Person], skeleton: Skeleton) -> dict[str, Any]:
+def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, Any]:
     """COCO's dict of images, annotations and categories; "annotations" alone is what its evaluation takes as results.
 
     Keypoints are x, y and 2, or three zeros where the layout has no such joint (nose, eyes, ears) or it was not found;
@@ -78,14 +78,14 @@ def document(persons: Iterable[Person], skeleton: Skeleton) -> dict[str, Any]:
     return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
 
 
-def person(entry: dict[str, Any], size: tuple[int, int], skeleton: Skeleton) -> Person:
+def person(entry: dict[str, Any], size: tuple[int, int], skeleton: Skeleton) -> Detection:
     """A frame's entry of poses.json as a person; frames of a video are called frame_000000 and so on.
 
     Args:
       size: (width, height) of the frame.
     """
     joints = [entry["joints"][name] for name in skeleton.joints]
-    return Person(
+    return Detection(
         file=entry.get("file", f"frame_{entry['index']:06d}"),
         size=size,
         joints=np.array([[joint["x"], joint["y"]] for joint in joints], float),

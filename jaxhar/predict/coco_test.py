@@ -10,7 +10,7 @@ from jaxhar.predict import coco
 def person(file="a.jpg", skeleton=PA16, seed=0, **changes):
     rng = np.random.default_rng(seed)
     size, joints = (64, 48), rng.uniform(0, 40, (len(skeleton), 2))
-    return coco.Person(file, size, joints, np.linspace(0.2, 0.9, len(skeleton)), **changes)
+    return coco.Detection(file, size, joints, np.linspace(0.2, 0.9, len(skeleton)), **changes)
 
 
 @pytest.mark.parametrize("skeleton", [PA16, PENN])
@@ -32,13 +32,13 @@ def test_joints_go_to_their_names(skeleton):
 def test_box_score_and_missing_joints():
     joints = np.full((16, 2), np.nan)
     joints[PA16.index("l_hip")], joints[PA16.index("r_hip")] = (10, 20), (30, 25)
-    some = coco.Person("a.jpg", None, joints, np.linspace(0, 1, 16))
+    some = coco.Detection("a.jpg", None, joints, np.linspace(0, 1, 16))
     (found,) = coco.document([some], PA16)["annotations"]
     assert found["bbox"] == [10, 20, 20, 5] and found["area"] == 100 and found["num_keypoints"] == 2
     assert found["score"] == pytest.approx((10 + 11) / 15 / 2, abs=1e-4)
     (found,) = coco.document([person(box=np.array([1, 2, 11, 22]))], PA16)["annotations"]
     assert found["bbox"] == [1, 2, 10, 20]
-    nobody = coco.Person("a.jpg", None, np.full((16, 2), np.nan), np.ones(16))
+    nobody = coco.Detection("a.jpg", None, np.full((16, 2), np.nan), np.ones(16))
     assert coco.document([nobody], PA16)["annotations"][0]["num_keypoints"] == 0
 
 
@@ -53,7 +53,7 @@ def test_poses_of_predict():
 
 
 def test_a_score_that_is_not_known_is_absent():
-    unknown = coco.Person("a.jpg", None, np.ones((16, 2)), np.full(16, np.nan))
+    unknown = coco.Detection("a.jpg", None, np.ones((16, 2)), np.full(16, np.nan))
     (found,) = coco.document([unknown], PA16)["annotations"]
     assert "score" not in found and found["num_keypoints"] == 12
     json.dumps(found, allow_nan=False)

@@ -11,7 +11,7 @@ from jaxhar.core.batch import to_image
 from jaxhar.core.network import clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import sets, transforms
-from jaxhar.data.dataset import Prepared
+from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import submission as mpii_submission
 from jaxhar.data.mpii.settings import MPII
@@ -86,7 +86,7 @@ def run(
     return written
 
 
-def _found(pairs: Iterator, prepared: Prepared, split: str, persons: "_Persons | None") -> Iterator[coco.Person]:
+def _found(pairs: Iterator, prepared: PreparedSet, split: str, persons: "_Persons | None") -> Iterator[coco.Detection]:
     """The last block's poses in image pixels, every frame of a clip once."""
     entries, config = prepared.entries(split), prepared.config
     for example, preds in pairs:
@@ -99,7 +99,7 @@ def _found(pairs: Iterator, prepared: Prepared, split: str, persons: "_Persons |
             if persons is not None:
                 file = persons.photo(entry["name"])
             confidence = preds["visible"][-1, t] if "visible" in preds else np.full(len(poses[t]), np.nan)
-            yield coco.Person(file, None, poses[t], confidence)
+            yield coco.Detection(file, None, poses[t], confidence)
 
 
 class _Persons:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from jaxhar.core.network import clip_length, frame_size
 from jaxhar.data import sets
-from jaxhar.data.dataset import Prepared
+from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.formats import box_json
 from jaxhar.data.records import pictures
 from jaxhar.host import files
@@ -75,7 +75,7 @@ def run(
 
 
 def predict(
-    prepared: Prepared,
+    prepared: PreparedSet,
     infer: Infer,
     size: tuple[int, int],
     shape: tuple[int, int],

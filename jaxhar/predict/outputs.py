@@ -81,7 +81,7 @@ class Outputs:
         self.action: np.ndarray | None = None
         self._folder, self._source, self._name, self._meta = folder, source, name, meta
         self._skeleton: Skeleton = meta.skeleton
-        self._persons: list[coco_file.Person] | None = [] if coco else None
+        self._persons: list[coco_file.Detection] | None = [] if coco else None
         self._stack = contextlib.ExitStack()
         self._finished = False
         self._written: list[Path] = []

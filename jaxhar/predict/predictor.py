@@ -37,7 +37,7 @@ BOXES_PER_SECOND = 8
 BOX_SMOOTHING = 0.25
 
 
-class Meta(Protocol):
+class Described(Protocol):
     """What is known of a network beside its weights: joints, names of its classes (() without any), settings."""
 
     @property
@@ -130,7 +130,7 @@ def run(
 def predict_source(
     source: Video | Images,
     infer: Infer,
-    meta: Meta,
+    meta: Described,
     out: Path,
     *,
     name: Path,

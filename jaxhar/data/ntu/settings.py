@@ -11,13 +11,13 @@ import numpy as np
 from jaxhar.core.skeleton import NTU as LAYOUT
 from jaxhar.core.skeleton import PA20, Skeleton
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.dataset import DataSet, PreparedSet
 from jaxhar.data.example import cropped_example, torso
 from jaxhar.data.formats import box_json
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.ntu import folder as ntu_folder
 from jaxhar.data.ntu import generate as synthetic_ntu
-from jaxhar.data.records.record import Entry, Folder
+from jaxhar.data.records.record import Folder, IndexEntry
 
 _PELVIS = LAYOUT.index("pelvis")
 
@@ -70,14 +70,14 @@ class NTU(DataSet):
     def notes(self) -> tuple[str, ...]:
         return () if self.boxes is None else (f"Boxes are those of {self.boxes}, the whole image where it has none.",)
 
-    def prepare(self, workdir: Path) -> Prepared:
+    def prepare(self, workdir: Path) -> PreparedSet:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
         prepared = super().prepare(workdir)
         if self.boxes:
             box_json.check(self.boxes, self.skip_broken, prepared.index)
         return prepared
 
-    def split_of(self, entry: Entry) -> str:
+    def split_of(self, entry: IndexEntry) -> str:
         """By person, camera or setup."""
         train = {
             Division.CROSS_SUBJECT: entry["subject"] in ntu_folder.TRAIN_SUBJECTS,
@@ -86,7 +86,7 @@ class NTU(DataSet):
         }
         return "train" if train[self.division] else "test"
 
-    def groups(self) -> Mapping[str, Callable[[Entry], object]]:
+    def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
         return {**super().groups(), "setup": lambda entry: ntu_folder.number(entry["name"], "S")}
 
     def example(

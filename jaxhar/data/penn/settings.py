@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from jaxhar.core.skeleton import PENN, Skeleton
 from jaxhar.data import pipeline, presets, transforms
-from jaxhar.data.dataset import DataSet, Prepared
+from jaxhar.data.dataset import DataSet, PreparedSet
 from jaxhar.data.example import cropped_example, torso
 from jaxhar.data.formats import box_json
 from jaxhar.data.generate.film import Synth
@@ -54,7 +54,7 @@ class Penn(DataSet):
         order = ("Joints are in stored order, as deephar takes them.",) if self.joint_order == "deephar" else ()
         return (f"Boxes are those of {boxes}.", *order)
 
-    def prepare(self, workdir: Path) -> Prepared:
+    def prepare(self, workdir: Path) -> PreparedSet:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
         prepared = super().prepare(workdir)
         if self.boxes:

@@ -13,7 +13,7 @@ from jaxhar.core.batch import to_image
 from jaxhar.core.skeleton import PA16, PA17, PENN
 from jaxhar.data import dataset as sequences
 from jaxhar.data import presets, transforms
-from jaxhar.data.dataset import Prepared
+from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn.settings import Penn
@@ -69,7 +69,7 @@ def small(root: Path, **settings) -> Penn:
 
 
 @pytest.fixture
-def prepared(root: Path, tmp_path: Path) -> Prepared:
+def prepared(root: Path, tmp_path: Path) -> PreparedSet:
     return small(root).prepare(tmp_path / "run")
 
 

@@ -132,7 +132,7 @@ def write_part(
     job: Job, number: int, items: list, threads: int = 1, progress: Callable[[], object] = lambda: None
 ) -> None:
     """Make one part: its shard, then the note that it is whole. Others may try the same at the same time."""
-    entries: list[records.Entry] = []
+    entries: list[records.IndexEntry] = []
     skipped: list[list[str]] = []
 
     def load(item: Any) -> Loaded:

@@ -120,13 +120,13 @@ class Folder:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class Entry(prepared.Entry):
+class IndexEntry(prepared.Entry):
     """A line of the index. `stored` is the number of JPEG pictures packed with the record."""
 
     stored: int
 
 
-def entry(record: Record) -> Entry:
+def entry(record: Record) -> IndexEntry:
     """The line of a record."""
     return {
         "name": record.name,
@@ -148,7 +148,7 @@ class Index(TypedDict):
     """What was packed, in the order of the records, and the [path, reason] of what was not; names of the classes."""
 
     actions: list[str]
-    sequences: list[Entry]
+    sequences: list[IndexEntry]
     skipped: list[list[str]]
 
 
