@@ -206,6 +206,7 @@ class _Loop:
         self.stream = None
 
     def _draw(self, step: int) -> Batches:
+        assert self.stream is not None
         batches = next(self.stream, None)
         if batches is None:
             raise Problem(f"the training data ended at step {step}; a training stream must be endless")
@@ -273,6 +274,7 @@ class _Loop:
         # A step that turned out NaN must not be saved, and its row must be on the disk before the checkpoint is.
         self._settle()
         self.history.sync()
+        assert self.stream is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
         best = self.experiment.train.best
         figure = float(figures[best]) if figures and best else None
