@@ -14,12 +14,12 @@ CONFIG = """
 import dataclasses
 import numpy as np
 import optax
-from jaxhar import skeleton
+from jaxhar.core import skeleton
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.host.errors import Problem
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.evaluation.metrics import PCK
-from jaxhar.models.reception import Config
+from jaxhar.models.reception.network import Config
 from jaxhar.training.optim import Optimizer
 
 
