@@ -9,6 +9,7 @@ import pytest
 from jaxhar import port, zoo
 from jaxhar.cli import main as cli
 from jaxhar.host import download
+from jaxhar.models.reception import zoo as reception
 from jaxhar.models.reception.network import Config
 from jaxhar.weights import checkpoint, keras
 from parity_tests import cases
@@ -23,7 +24,7 @@ def release(tmp_path, monkeypatch):
     port.save_keras(tmp_path / "release.h5", flat, TINY)
     md5 = hashlib.md5((tmp_path / "release.h5").read_bytes()).hexdigest()
     entry = dataclasses.replace(zoo.entry("reception-mpii"), config=TINY, md5=md5)
-    monkeypatch.setitem(zoo._ZOO, "reception-mpii", entry)
+    monkeypatch.setitem(reception.ENTRIES, "reception-mpii", entry)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "release.h5"
 
@@ -54,13 +55,13 @@ def test_a_download(release, tmp_path, monkeypatch):
     assert run("reception-mpii", "--no-progress") == 0
     ported(tmp_path / "reception-mpii")
     entry = zoo.entry("reception-mpii")
-    assert asked == [(zoo.RELEASES + entry.release, entry.md5, {"progress": False})]
+    assert asked == [(entry.release, entry.md5, {"progress": False})]
 
 
 def test_a_file_without_a_checksum_is_fetched_by_hand(release, tmp_path, monkeypatch, capsys):
     address = "https://files.example/uc?id=7"
     monkeypatch.setitem(
-        zoo._ZOO, "reception-mpii", dataclasses.replace(zoo.entry("reception-mpii"), release=address, md5="")
+        reception.ENTRIES, "reception-mpii", dataclasses.replace(zoo.entry("reception-mpii"), release=address, md5="")
     )
     assert run("reception-mpii") == 2
     said = capsys.readouterr().err
@@ -73,11 +74,11 @@ def test_a_file_without_a_checksum_is_fetched_by_hand(release, tmp_path, monkeyp
 def test_a_file_of_other_settings_tells_them_where_no_checksum_vouches_for_it(release, tmp_path, monkeypatch, capsys):
     other = dataclasses.replace(TINY, kernel_size=3)
     entry = dataclasses.replace(zoo.entry("reception-mpii"), config=other)
-    monkeypatch.setitem(zoo._ZOO, "reception-mpii", entry)
+    monkeypatch.setitem(reception.ENTRIES, "reception-mpii", entry)
     monkeypatch.setattr(keras, "infer_config", lambda groups: TINY, raising=False)
     assert run("reception-mpii", "--from", release) == 1
     assert "wrong shape" in capsys.readouterr().err
-    monkeypatch.setitem(zoo._ZOO, "reception-mpii", dataclasses.replace(entry, md5=""))
+    monkeypatch.setitem(reception.ENTRIES, "reception-mpii", dataclasses.replace(entry, md5=""))
     assert run("reception-mpii", "--from", release) == 0
     assert "they are read off the file" in capsys.readouterr().out
     assert ported(tmp_path / "reception-mpii").config == TINY
@@ -87,7 +88,9 @@ def test_a_file_of_other_settings_tells_them_where_no_checksum_vouches_for_it(re
 
 def test_what_is_refused(release, tmp_path, monkeypatch, capsys):
     (tmp_path / "cut.h5").write_bytes(release.read_bytes()[:-1])
-    monkeypatch.setitem(zoo._ZOO, "unpublished", dataclasses.replace(zoo.entry("reception-mpii"), release="", md5=""))
+    monkeypatch.setitem(
+        reception.ENTRIES, "unpublished", dataclasses.replace(zoo.entry("reception-mpii"), release="", md5="")
+    )
     wrong = {
         ("reception-coco",): (2, "no network is named"),
         ("unpublished",): (2, "published no weights for unpublished"),
