@@ -100,8 +100,8 @@ class Experiment:
       metrics: metric objects for `jaxhar.evaluation.evaluate`.
       protocols: names of the evaluation protocols to run at the end, "single" and "multi".
       eval_batch: clips per evaluation batch.
-      init_from: model checkpoint to start from, or None. It must fit exactly, except that a pose network's, or that of
-        an action network with other classes, starts what it can; what then stays at its initial values is printed.
+      init_from: model checkpoint to start from, or None. It must fit exactly, except for what the family's `transfer`
+        excuses, such as heads for other classes; what then stays at its initial values is printed.
       published: the figures to compare with, printed in the report: `results.Published`, or a sentence each.
       also: name of another set of a `jaxhar.data.mixed.Mixed` -> how it is evaluated at the end, into its own folder.
       banner: printed first; for a demo, what it is and how to run the real thing.
