@@ -20,7 +20,7 @@ from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
 from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.records import pictures
-from jaxhar.evaluation.evaluate import in_world
+from jaxhar.evaluation.world import in_world
 
 #: How far a joint may come back from where it was, in pixels and in mm: the rounding of float32.
 PIXELS, MILLIMETRES = 0.02, 0.05

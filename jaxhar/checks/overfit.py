@@ -37,9 +37,9 @@ from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline
 from jaxhar.data.example import torso
 from jaxhar.data.mpii import settings as mpii
-from jaxhar.evaluation.evaluate import in_world
 from jaxhar.evaluation.metrics import AUC, PCK, PCKh, State, accuracy
 from jaxhar.evaluation.metrics_3d import MPJPE
+from jaxhar.evaluation.world import in_world
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import infer

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from jaxhar import inference
 from jaxhar.core.batch import Batch
+from jaxhar.core.prepared import View
 from jaxhar.data import dataset as sequences
 from jaxhar.data import pipeline, transforms
 from jaxhar.host import files
@@ -219,10 +220,21 @@ class Seen:
         """One clip, (T, J, C)."""
         return np.array(np.load(self.folder / f"{number}.npy", mmap_mode="r")[copy])
 
+    @property
+    def eval_split(self) -> str:
+        return self.clips.eval_split
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def views(self, split: str | None = None) -> Mapping[str, View]:
+        return {"single": View("single", "each")}
+
     def sequence_names(self, split: str = "test") -> list[str]:
         return self.clips.sequence_names(split)
 
-    def eval_stream(self, split: str = "test", protocol: str = "single", batch: int = 8) -> Iterator[Batch]:
+    def eval_stream(self, split: str = "test", view: str = "single", batch: int = 8) -> Iterator[Batch]:
         """The centred clips of the fold's test sequences."""
         numbers = self.clips._numbers(split)
         for start in range(0, len(numbers), batch):
@@ -233,7 +245,7 @@ class Seen:
             ]
             yield pipeline.pad(pipeline.stack(examples), batch)
 
-    def eval_length(self, protocol: str = "single", split: str = "test", batch: int = 8) -> int:
+    def eval_length(self, view: str = "single", split: str = "test", batch: int = 8) -> int:
         return -(-len(self.clips._numbers(split)) // batch)
 
     def draw(self, numbers: Sequence[int], batch: int, rng: np.random.Generator) -> Batch:

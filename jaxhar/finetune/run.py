@@ -7,7 +7,6 @@ finds. Last, a network is trained on everything and saved. A run that was cut of
 """
 
 import dataclasses
-import functools
 import json
 import shutil
 import sys
@@ -19,13 +18,17 @@ from typing import Any
 import numpy as np
 import optax
 
-from jaxhar import zoo
+from jaxhar import inference, zoo
 from jaxhar.core.batch import picture
 from jaxhar.data import presets
 from jaxhar.data.own import folder as own_folder
 from jaxhar.data.own import settings as own
 from jaxhar.evaluation import evaluate
-from jaxhar.evaluation.results import ActionResult, Prediction, Results, Sample
+from jaxhar.evaluation.action import Action, ActionFigure, Prediction
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.results import Results
+from jaxhar.evaluation.samples import Samples
+from jaxhar.evaluation.sections import Picture, Section, words
 from jaxhar.finetune import features as frozen
 from jaxhar.finetune import folds
 from jaxhar.finetune import joint_regression as baseline
@@ -127,6 +130,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
             table=zoo.trunk_frozen(model),
         ),
         train=Train(steps=settings.steps, seed=settings.seed, checkpoint_every=100),
+        evals={"own": Eval(scorers=(Action(), Samples()))},
         init_from=str(weights),
     )
 
@@ -216,11 +220,12 @@ class _Run:
             model = self._trained(heads, self.clips, out / "final")
             checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions)
             shutil.rmtree(out / "final", ignore_errors=True)
-        results = self._together(found, seen, trunk)
+        figures, classes = folds.pooled(found, self.names), self.clips.actions
+        results = self._together(figures, seen, trunk)
         results.save(out / "results.json")
-        folds.write_predictions(out / "predictions.csv", results, self.parts)
+        folds.write_predictions(out / "predictions.csv", figures, classes, self.parts)
         page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
-        folds.tell(results, Path(base.data.root))
+        folds.tell(figures, classes, Path(base.data.root))
         print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
         return results
 
@@ -248,29 +253,30 @@ class _Run:
         stage = dataclasses.replace(self._further(), name=workdir.name, init_from=str(begin))
         return train.run(stage, workdir, zoo.create(self.base.model), clips, progress=self.progress)
 
-    def _fold(self, k: int, test: tuple[int, ...], seen: "Seen", teacher: "Teacher", vectors: np.ndarray) -> "Results":
+    def _fold(
+        self, k: int, test: tuple[int, ...], seen: "Seen", teacher: "Teacher", vectors: np.ndarray
+    ) -> tuple[ActionFigure, ...]:
         """The answers for one fold's test clips; read from the disk if the fold is finished."""
 
         folder = self.out / "folds" / str(k)
-        if (folder / "results.json").is_file():
-            return Results.load(folder / "results.json")
+        if (folder / "answers.json").is_file():
+            return folds.load(folder / "answers.json")
         clips = dataclasses.replace(self.clips, test=test)
         seen = dataclasses.replace(seen, clips=clips)
         numbers = [n for n in range(len(self.labels)) if n not in test]
         heads = teacher.learn(seen, numbers, self.settings.batch, f"fold {k}", self.progress)
         further, multi = self.settings.unfreeze is not None, self.settings.multi
         model: Any = self._trained(heads, clips, folder) if further or multi else None
-        answers = functools.partial(evaluate.run, metrics=(), batch=self.base.eval_batch, samples=0)
-        results = answers(*((model, clips) if further else (heads, seen)), progress=False)
-        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(results.action[0], protocol="network")]
+        predictor, data = (model, clips) if further else (_predictor(heads), seen)
+        network = _answers(predictor, data, "single", False)
+        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(network, view="network")]
         if multi:
             assert model is not None
-            actions += answers(model, clips, protocols=("multi",), progress=self.progress).action
-        results = dataclasses.replace(results, action=tuple(actions))
-        results.save(folder / "results.json")
+            actions.append(_answers(model, clips, "multi", self.progress))
+        folds.save(folder / "answers.json", actions)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "heads.safetensors").unlink(missing_ok=True)
-        return results
+        return tuple(actions)
 
     def _vectors(self, trunk: Any, seen: "Seen") -> np.ndarray:
         """(N, copies, F) features of the baseline, from the joints of the same clips."""
@@ -280,7 +286,7 @@ class _Run:
 
         return np.array([[of(n, c) for c in range(seen.copies)] for n in range(len(self.labels))])
 
-    def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> "ActionResult":
+    def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> ActionFigure:
 
         copies, classes = vectors.shape[1], len(self.clips.actions)
         fitted = baseline.fit(np.concatenate(vectors[[*numbers]]), np.repeat(self.labels[[*numbers]], copies))
@@ -291,27 +297,49 @@ class _Run:
         ]
         return folds.result("baseline", ("m",), predictions, classes)
 
-    def _together(self, found: Sequence["Results"], seen: "Seen", trunk: Any) -> "Results":
+    def _together(self, figures: Sequence[ActionFigure], seen: "Seen", trunk: Any) -> "Results":
         """The folds as one result, with some clips to look at, mistakes first."""
 
-        actions = folds.pooled(found, self.names)
-        shown = sorted(actions[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
-        samples = tuple(self._sample(self.names.index(p.sequence), p, seen, trunk) for p in shown)
-        examples = {"centred": len(self.labels)}
-        return Results("cross-validation", seen.skeleton, seen.actions, examples, (), actions, samples)
+        classes = self.clips.actions
+        shown = sorted(figures[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
+        pictures = tuple(self._picture(self.names.index(p.sequence), p, seen, trunk) for p in shown)
+        sections = [figure.section(classes, _METHODS[figure.view]) for figure in figures]
+        frames = Section("Frames", pictures=pictures, about=("The crops as the network sees them, mistakes first.",))
+        return Results("cross-validation", {"centred": len(self.labels)}, (*sections, frames))
 
-    def _sample(self, number: int, prediction: "Prediction", seen: "Seen", trunk: Any) -> "Sample":
+    def _picture(self, number: int, prediction: Prediction, seen: "Seen", trunk: Any) -> Picture:
 
         clips = dataclasses.replace(self.clips, test=(number,))
         frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
-        middle = len(frames) // 2
+        middle, classes = len(frames) // 2, clips.actions
         pose, sure = trunk.pose(seen.get(number)[middle])
-        return Sample(
+        return Picture(
+            "sample",
             picture(frames[middle]),
-            prediction.sequence,
+            clips.skeleton,
             pred=pose[:, :2],
             confidence=sure,
-            action=prediction.true,
-            predicted=prediction.predicted,
+            name=prediction.sequence,
+            answer=words(classes[prediction.predicted]),
+            truth=words(classes[prediction.true]),
             probability=prediction.probability,
         )
+
+
+_METHODS = {
+    "network": "“network” takes one centred clip per sequence, of people or videos that it was not trained on.",
+    "baseline": "“baseline” is a logistic regression on the normalised joints that the same pose network finds.",
+    "multi": "“multi” multiplies the probabilities of all clips of a sequence and of their mirror images.",
+}
+
+
+def _answers(model: Any, clips: Any, view: str, progress: bool) -> ActionFigure:
+    """What a network, or a function of batches, answers for the test clips."""
+    results = evaluate.run(model, clips, Eval(views=(view,), scorers=(Action(),)), progress=progress)
+    return ActionFigure.from_json(results.sections[0].json)
+
+
+def _predictor(heads: Any) -> Any:
+    """Heads as a function of batches of features."""
+    ready = inference.prepare(heads)
+    return lambda batch: inference.forward(*ready, {k: batch[k] for k in ("features", "frames") if k in batch})
