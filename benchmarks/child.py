@@ -24,6 +24,7 @@ def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
 
     from benchmarks import networks
     from jaxhar import zoo
+    from jaxhar.core.network import clip_length
     from jaxhar.host import compile_cache as compiled
 
     compiled.keep()
@@ -32,7 +33,7 @@ def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
     if kind == "inference":
         builders = networks.inference_runs(name, jnp.float32, None)
     else:
-        builders = networks.training_runs(name, config, 1, config.num_frames or 1)
+        builders = networks.training_runs(name, config, 1, clip_length(config))
     run = builders["ours"]()
     start = time.perf_counter()
     run()

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.common import Contenders, Measured, Row, alone, random, take_turns
 from benchmarks.networks import NAMES, inference_runs, training_runs
 from jaxhar import infer, zoo
+from jaxhar.core.network import clip_length
 
 LENGTHS = (1, 4, 16, 64)
 
@@ -31,12 +32,12 @@ def memory(kind: str, name: str, frames: int) -> Measured:
 
 def growth(name: str, stills: bool) -> Measured:
     """Milliseconds per frame for more and more frames in one call: stills, or one clip of a pose network."""
-    model = zoo.create(zoo.config(name))
-    side = zoo.config(name).image_size
+    config = zoo.config(name)
+    model = zoo.create(config)
 
     def call(count: int):
-        shape = (count, 1) if stills else (1, count)
-        frames = np.array(random(*shape, side, side, 3))
+        shape = config.inputs(*((count, 1) if stills else (1, count)))["frames"].shape
+        frames = np.array(random(*shape))
         return lambda: infer(model, frames)
 
     found: Contenders = {str(count): call(count) for count in LENGTHS}
@@ -56,7 +57,7 @@ def rows() -> dict[str, Row]:
         found[f"{name}, compile time, inference"] = partial(compiling, "inference", name)
         found[f"{name}, compile time, training step"] = partial(compiling, "training", name)
         found[f"{name}, peak memory, inference, 16-frame clip"] = partial(memory, "inference", name, 16)
-        frames = zoo.config(name).num_frames or 1
+        frames = clip_length(zoo.config(name))
         found[f"{name}, peak memory, training step, 1x{frames} frames"] = partial(memory, "training", name, frames)
     found["reception-mpii, one block, compile time, training step"] = partial(
         compiling, "training", "reception-mpii", 1

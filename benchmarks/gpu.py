@@ -25,7 +25,7 @@ from benchmarks import networks
 from benchmarks.common import Contenders, Measured, Row, jitted, random, take_turns
 from benchmarks.layers import convolution, with_gradient
 from jaxhar import zoo
-from jaxhar.core.batch import network_input
+from jaxhar.core.network import clip_length, frame_size
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn.settings import Penn
 from jaxhar.nn import cost
@@ -81,7 +81,8 @@ def ceilings(kind: str, tiny: bool) -> tuple[float, float]:
 
 def _given(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]:
     config = zoo.tiny(name) if tiny else zoo.config(name)
-    frames = (4 if tiny else config.num_frames) if config.num_frames else 1
+    length = clip_length(config)
+    frames = 4 if tiny and length > 1 else length
     clips = 1 if tiny else max(1, 64 // frames)
     return config, zoo.create(config, dtype=KINDS[kind]), clips, frames
 
@@ -89,14 +90,14 @@ def _given(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]
 def _apart(model: nnx.Module) -> tuple[Callable[[Any, jax.Array], Any], Any]:
     """A network in evaluation mode as a function of its arrays and frames, and its arrays."""
     graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
-    return lambda state, frames: nnx.merge(graphdef, state)(frames), state
+    return lambda state, frames: nnx.merge(graphdef, state)({"frames": frames}), state
 
 
 def _floor(name: str, kind: str, tiny: bool) -> float:
     """Milliseconds of one forward pass."""
     config, model, clips, frames = _given(name, kind, tiny)
     call, state = _apart(model)
-    shape = jax.ShapeDtypeStruct((clips, frames, config.image_size, config.image_size, 3), jnp.float32)
+    shape = config.inputs(clips, frames)["frames"]
     operations, moved = cost.count(call, state, shape), bytes_moved(call, state, shape)
     rate, width = ceilings(kind, tiny)
     return 1e3 * max(operations / rate, moved / width)
@@ -129,7 +130,7 @@ def _repeat(run: Callable[[], object], calls: int) -> None:
 def forward(name: str, kind: str, tiny: bool) -> Measured:
     """Predictions of 64 frames, left on the device."""
     config, model, clips, frames = _given(name, kind, tiny)
-    given = random(clips, frames, config.image_size, config.image_size, 3)
+    given = random(*config.inputs(clips, frames)["frames"].shape)
     call, state = _apart(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torch.compile(networks.channels_last(networks.twin(name, model).to(device)))
@@ -179,16 +180,16 @@ def depthwise_forms(shape: tuple[int, ...], kind: str, size: int, gradients: boo
 def same_loss(name: str, tiny: bool) -> Measured:
     """Seconds of training, compilation left out, until 4 batches in turn have half of their first loss."""
     config = zoo.tiny(name)
-    frames, clips = (4, 2) if tiny else (config.num_frames, 16)
+    frames, clips = (4, 2) if tiny else (clip_length(config), 16)
     settings = Penn(
-        synth=Synth(16, 1, 4, 1), clip_frames=frames, image_size=config.image_size, clips_per_batch=clips, threads=1
+        synth=Synth(16, 1, 4, 1), clip_frames=frames, image_size=frame_size(config), clips_per_batch=clips, threads=1
     )
     with tempfile.TemporaryDirectory() as folder:
         stream = settings.prepare(Path(folder)).train_stream(0)
         drawn: list[Any] = [next(stream)["clips"] for _ in range(4)]
         stream.close()
     labels = ("pose", "valid", "visible", "action")
-    batches = [{"frames": network_input(batch), **{key: batch[key] for key in labels}} for batch in drawn]
+    batches = [{"frames": config.pixels(batch), **{key: batch[key] for key in labels}} for batch in drawn]
     model = zoo.create(config)
     ours = networks.our_step(model, batches)
     theirs = networks.their_step(name, model, batches, True, False)

@@ -21,6 +21,7 @@ import torch_ref
 import torch_ref.losses
 from benchmarks.common import Contenders, Measured, Row, alone, random
 from jaxhar import export, infer, port, zoo
+from jaxhar.core.network import clip_length
 from jaxhar.training.losses import multitask as losses
 from jaxhar.training.step import TrainState, make_step
 from jaxhar.weights.net import Net
@@ -60,10 +61,11 @@ def one_by_one(net: Callable, images: torch.Tensor) -> list:
 def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Callable[[], Callable[[], object]]]:
     """Contender -> what builds it. Everybody is given frames in memory and gives arrays."""
     config = zoo.config(name)
-    if config.num_frames:
-        config = replace(config, num_frames=frames or config.num_frames)
+    clips = clip_length(config) > 1
+    if clips and frames:
+        config = config.for_classes(config.classes[0], frames)
     model = zoo.create(config, dtype=dtype)
-    clip = np.array(random(1, config.num_frames or frames or 1, config.image_size, config.image_size, 3))
+    clip = np.array(random(*config.inputs(1, frames)["frames"].shape))
     images = torch.from_numpy(clip).permute(0, 1, 4, 2, 3)
     mixed = dtype == jnp.bfloat16
 
@@ -78,9 +80,7 @@ def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Calla
     def onnx() -> Callable[[], object]:
         with tempfile.TemporaryDirectory() as folder:
             run = export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
-        if config.num_frames:
-            return lambda: run(clip)
-        return lambda: run(clip[0])
+        return lambda: run(clip if clips else clip[0])
 
     builders: dict[str, Callable[[], Callable[[], object]]] = {
         "ours": lambda: lambda: infer(model, clip),
@@ -88,7 +88,7 @@ def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Calla
         "torch eager, channels last": lambda: partial(run, channels_last(twin(name, model)), last(images)),
         "torch.compile, frozen": lambda: partial(run, frozen(), last(images)),
     }
-    if not config.num_frames and frames:
+    if not clips and frames:
         builders["torch.compile, frame by frame"] = lambda: partial(run, partial(one_by_one, frozen()), last(images))
     if not mixed:
         builders["ONNX Runtime"] = onnx
@@ -102,15 +102,15 @@ def inference(name: str, dtype: Any, frames: int | None = None) -> Contenders:
 
 def training_batch(config: Any, clips: int, frames: int) -> dict[str, np.ndarray]:
     """Random clips with random labels."""
-    side, joints, dims = config.image_size, config.num_joints, config.dims
+    joints, dims = config.pose_shape
     rng = np.random.default_rng(0)
     batch = {
-        "frames": rng.uniform(-1, 1, (clips, frames, side, side, 3)).astype(np.float32),
+        "frames": rng.uniform(-1, 1, config.inputs(clips, frames)["frames"].shape).astype(np.float32),
         "pose": rng.uniform(0, 1, (clips, frames, joints, dims)).astype(np.float32),
         "valid": np.ones((clips, frames, joints, dims), bool),
         "visible": np.ones((clips, frames, joints), np.float32),
     }
-    if config.num_actions is not None:
+    if config.classes:
         batch["action"] = rng.integers(2, size=clips).astype(np.int32)
     return batch
 
@@ -186,9 +186,9 @@ def rows() -> dict[str, Row]:
     found: dict[str, Row] = {}
     for name in NAMES:
         for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
-            own = zoo.config(name).num_frames
+            own = clip_length(zoo.config(name))
             if own != 16:
-                what = f"{own}-frame clip" if own else "one image"
+                what = f"{own}-frame clip" if own > 1 else "one image"
                 found[f"{name}, inference, {what}, {kind}"] = partial(inference, name, dtype)
             found[f"{name}, inference, 16-frame clip, {kind}"] = partial(inference, name, dtype, 16)
     for name, clips, frames in (("reception-mpii", 16, 1), ("reception-penn", 2, 8), ("spnet-penn", 2, 8)):

@@ -22,14 +22,19 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mixed import Mixed
 from jaxhar.data.mpii.settings import MPII
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PCKh
 from jaxhar.evaluation.metrics_3d import MPJPE, AbsoluteMPJPE, ProcrustesMPJPE
+from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.results import Published
-from jaxhar.training.experiment import Evaluation, Experiment, Train, pick
+from jaxhar.evaluation.samples import Samples
+from jaxhar.evaluation.world import World
+from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
-METRICS = (MPJPE(), MPJPE(authors=True), ProcrustesMPJPE(), AbsoluteMPJPE())
+METRICS = (MPJPE(), MPJPE(deephar=True), ProcrustesMPJPE(), AbsoluteMPJPE())
 
 
 def get_config(which: str = "") -> Experiment:
@@ -51,13 +56,19 @@ def paper() -> Experiment:
             schedule_options={"boundaries_and_scales": {150_000: 0.2, 190_000: 0.2}},
         ),
         train=Train(steps=230_000, eval_every=10_000, checkpoint_every=500),
-        metrics=METRICS,
-        protocols=("single", "flip", "multi", "authors"),
-        published=(
-            Published("mpjpe", 55.1, "S9 and S11, every 64th frame, single crop (CVPR'18)", "mm"),
-            Published("mpjpe/multi", 53.2, "S9 and S11, every 64th frame, five crops with flips (CVPR'18)", "mm"),
-        ),
-        also={"mpii": Evaluation((PCKh(0.5),), ("single", "flip"))},
+        evals={
+            "h36m": Eval(
+                views=("single", "flip", "multi"),
+                scorers=(World(METRICS), Deephar(world=METRICS), Samples()),
+                published=(
+                    Published("mpjpe", 55.1, "S9 and S11, every 64th frame, single crop (CVPR'18)", "mm"),
+                    Published(
+                        "mpjpe/multi", 53.2, "S9 and S11, every 64th frame, five crops with flips (CVPR'18)", "mm"
+                    ),
+                ),
+            ),
+            "mpii": Eval(views=("single", "flip"), scorers=(Pose((PCKh(0.5),)), Samples()), part="mpii"),
+        },
     )
 
 
@@ -79,8 +90,8 @@ def demo() -> Experiment:
         losses=Multitask(pose=1.0, visible=0.01),
         optimizer=QUICK,
         train=Train(steps=600, checkpoint_every=200),
-        metrics=METRICS,
-        protocols=("single", "flip"),
-        eval_batch=24,
-        also={"mpii": Evaluation((PCKh(0.5),))},
+        evals={
+            "h36m": Eval(views=("single", "flip"), scorers=(World(METRICS), Samples()), batch=24),
+            "mpii": Eval(scorers=(Pose((PCKh(0.5),)), Samples()), part="mpii", batch=24),
+        },
     )

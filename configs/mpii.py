@@ -1,4 +1,4 @@
-"""MPII: joints in photos (Luvizon et al., CVPR'18, section 5.1), by the authors' train_mpii_singleperson.py.
+"""MPII: joints in photos (Luvizon et al., CVPR'18, section 5.1), by deephar's train_mpii_singleperson.py.
 
     python launch.py --config=configs/mpii.py             the paper's experiment if the data is found, else the demo
     python launch.py --config=configs/mpii.py:paper --config.data.root=DIR
@@ -19,13 +19,18 @@ from jaxhar import zoo
 from jaxhar.data import transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii.settings import MPII
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import AUCh, PCKh
+from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.results import Published
+from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 EPOCH = 22_246 // 24  # steps; persons of the training split in batches of 24
+METRICS = (PCKh(0.5), PCKh(0.2), AUCh())
 
 
 def get_config(which: str = "") -> Experiment:
@@ -46,12 +51,16 @@ def paper() -> Experiment:
             schedule_options={"boundaries_and_scales": {80 * EPOCH: 0.2, 100 * EPOCH: 0.2}},
         ),
         train=Train(steps=120 * EPOCH, eval_every=5 * EPOCH, checkpoint_every=500, best="pckh@0.5"),
-        metrics=(PCKh(0.5), PCKh(0.2), AUCh()),
-        protocols=("single", "flip", "multi", "authors"),
-        published=(
-            Published("pckh@0.5", 0.891, "validation, single crop (the authors' README)"),
-            Published("pckh@0.5/multi", 0.912, "test set, several crops with flips (CVPR'18)"),
-        ),
+        evals={
+            "mpii": Eval(
+                views=("single", "flip", "multi"),
+                scorers=(Pose(METRICS), Deephar(pose=METRICS), Samples()),
+                published=(
+                    Published("pckh@0.5", 0.891, "validation, single crop (deephar's README)"),
+                    Published("pckh@0.5/multi", 0.912, "test set, several crops with flips (CVPR'18)"),
+                ),
+            )
+        },
     )
 
 
@@ -71,7 +80,5 @@ def demo() -> Experiment:
         losses=Multitask(pose=1.0, visible=0.01),
         optimizer=QUICK,
         train=Train(steps=1500, checkpoint_every=200),
-        metrics=(PCKh(0.5), PCKh(0.2), AUCh()),
-        protocols=("single", "flip", "multi"),
-        eval_batch=24,
+        evals={"mpii": Eval(views=("single", "flip", "multi"), scorers=(Pose(METRICS), Samples()), batch=24)},
     )

@@ -24,13 +24,19 @@ from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mixed import Mixed
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
-from jaxhar.evaluation.metrics import PCK
+from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.results import Published
+from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop, nesterov
 
 EPOCH = 40_091 // 2  # steps; clips of the training subjects, two a step
+EVAL = Eval(views=("single", "multi"), scorers=(Pose(), Action(), Deephar(), Samples()))
+PUBLISHED = (Published("accuracy/multi", 0.855, "cross-subject (CVPR'18)"),)
 
 
 def get_config(which: str = "") -> Experiment:
@@ -75,10 +81,7 @@ def paper() -> Experiment:
             ),
             "all": Stage(5 * EPOCH, replace(sgd, learning_rate=2e-5)),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=2,
-        published=(Published("accuracy/multi", 0.855, "cross-subject (CVPR'18)"),),
+        evals={"ntu": replace(EVAL, batch=2, published=PUBLISHED)},
     )
 
 
@@ -120,7 +123,5 @@ def demo() -> Experiment:
             "heads": Stage(200, replace(QUICK, table=zoo.trunk_frozen(model)), Multitask(pose=0, visible=0, action=1)),
             "all": Stage(40, replace(QUICK, learning_rate=2e-3, schedule_options={"warmup_steps": 5})),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=8,
+        evals={"ntu": EVAL},
     )

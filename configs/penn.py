@@ -11,7 +11,7 @@ pose network frozen; everything, at a tenth of the rate, for 5 epochs. The paper
 lengths here are ours. Published: 98.6 % of the test sequences recognised, multi-clip with flips. It has not been run
 to its end by us.
 
-Alone: the same network without MPII, pose and action in one go, by the loss weights of the authors' joint script.
+Alone: the same network without MPII, pose and action in one go, by the loss weights of deephar's joint script.
 
 The demo: a narrow network of 2 blocks on generated videos in the layout of Penn Action, 64 x 64 pixels, clips of
 8 frames; figures in README.md.
@@ -27,13 +27,23 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.mixed import Mixed
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.penn.settings import Penn
+from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PCK
+from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.results import Published
+from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop, nesterov
 
-PUBLISHED = (Published("accuracy/multi", 0.986, "multi-clip with flips, pose trained on MPII as well (CVPR'18)"),)
+EVAL = Eval(
+    views=("single", "multi"),
+    scorers=(Pose((PCK(0.2),)), Action(), Deephar(pose=(PCK(0.2),)), Samples()),
+    batch=4,
+    published=(Published("accuracy/multi", 0.986, "multi-clip with flips, pose trained on MPII as well (CVPR'18)"),),
+)
 EPOCH = 1258 // 2  # steps; training sequences, two clips a step
 
 
@@ -67,10 +77,7 @@ def paper() -> Experiment:
             ),
             "all": Stage(5 * EPOCH, replace(sgd, learning_rate=2e-5)),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi", "authors"),
-        eval_batch=4,
-        published=PUBLISHED,
+        evals={"penn": EVAL},
     )
 
 
@@ -93,10 +100,7 @@ def alone() -> Experiment:
             schedule_options={"boundaries_and_scales": {20_000: 0.1, 32_000: 0.1}},
         ),
         train=Train(steps=40_000, eval_every=2_000, checkpoint_every=500, best="accuracy/single"),
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi", "authors"),
-        eval_batch=4,
-        published=PUBLISHED,
+        evals={"penn": EVAL},
     )
 
 
@@ -156,7 +160,9 @@ def demo() -> Experiment:
             ),
             "all": Stage(150, replace(quick, learning_rate=0.002)),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=10,
+        evals={
+            "penn": Eval(
+                views=("single", "multi"), scorers=(Pose((PCK(0.2),)), Action(), Deephar(), Samples()), batch=10
+            )
+        },
     )

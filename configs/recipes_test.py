@@ -21,15 +21,15 @@ PYRAMIDS = {"model.growth": 8, "model.num_levels": 2, "model.kernel_size": 1}
 FEATURES = {"model.num_pose_features": 16, "model.num_visual_features": 16}
 PLAIN = {"train.steps": 2}
 SMALL = {
-    "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "protocols": ("single",)},
-    "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "protocols": ("single",)},
+    "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
+    "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "evals.h36m.views": ("single",)},
     "ntu": NARROW
     | STREAMS
     | {"stages.pose.data.stills": {"ntu": 1, "mpii": 1, "h36m": 1}, "data.clips.ntu": 2, "stages.pose.steps": 2}
     | {"stages.heads.steps": 2, "stages.all.steps": 2},
     "spnet_pose": PYRAMIDS
     | PLAIN
-    | {"data.stills": {"mpii": 1, "h36m": 1, "penn": 1, "ntu": 1}, "protocols": ("single",)},
+    | {"data.stills": {"mpii": 1, "h36m": 1, "penn": 1, "ntu": 1}, "evals.h36m.views": ("single",)},
     "spnet_penn": PYRAMIDS
     | FEATURES
     | {"data.stills.mpii": 2, "data.clips.penn": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
@@ -65,7 +65,8 @@ def test_demo_end_to_end(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent, env={**os.environ, **QUICKLY})
     assert done.returncode == 0, done.stderr
     experiment = override(config.load(f"{CONFIGS / name}.py:demo"), changes)
-    for out in (tmp_path, *(tmp_path / also for also in experiment.also)):
+    _, *others = experiment.evals
+    for out in (tmp_path, *(tmp_path / name for name in others)):
         results = json.loads((out / "results.json").read_text())
         assert results["examples"] and all(math.isfinite(v) for v in results["scalars"].values() if v is not None)
         assert (out / "report.html").stat().st_size > 10_000
@@ -73,7 +74,7 @@ def test_demo_end_to_end(name, tmp_path):
     steps = [row["step"] for row in rows if "loss" in row]
     assert steps == list(range(2, experiment.steps + 1, 2))  # a row for every stage
     assert bool(experiment.model.num_actions) == any("clips/action" in row for row in rows)
-    assert "EMBEDDED DEMO" in done.stdout and done.stdout.count("report:") == 1 + len(experiment.also)
+    assert "EMBEDDED DEMO" in done.stdout and done.stdout.count("report:") == len(experiment.evals)
 
 
 @pytest.mark.parametrize("name", [*SMALL, "penn"])
@@ -86,7 +87,8 @@ def test_the_paper_is_the_default_where_its_data_is(name, tmp_path, monkeypatch)
         (tmp_path / folder).mkdir()
     monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
     paper = config.load(path)
-    assert paper.name == demo.name.removesuffix("-demo") and not paper.banner and paper.published
+    assert paper.name == demo.name.removesuffix("-demo") and not paper.banner
+    assert next(iter(paper.evals.values())).published
     assert paper.model.image_size == 256 and paper.steps > 10_000
     with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo, :paper"):
         config.load(f"{path}:papre")

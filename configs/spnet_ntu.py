@@ -1,4 +1,4 @@
-"""SPNet on NTU RGB+D (Luvizon et al., TPAMI'20), by the authors' train_ntu_spnet.py.
+"""SPNet on NTU RGB+D (Luvizon et al., TPAMI'20), by deephar's train_ntu_spnet.py.
 
     python launch.py --config=configs/spnet_ntu.py:paper --config.data.root=DIR
     python launch.py --config=configs/spnet_ntu.py:demo
@@ -20,13 +20,18 @@ from jaxhar.core.skeleton import PA17
 from jaxhar.data import presets, transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.ntu.settings import NTU
-from jaxhar.evaluation.metrics import PCK
+from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, nesterov
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.1)
 EPOCH = 40_091 // 4  # steps; clips of the training subjects, four a step
+EVAL = Eval(views=("single", "multi"), scorers=(Pose(), Action(), Deephar(), Samples()))
 
 
 def get_config(which: str = "") -> Experiment:
@@ -65,10 +70,7 @@ def paper() -> Experiment:
             ),
             "all": Stage(70 * EPOCH),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=4,
-        published=(zoo.entry("spnet-ntu").published,),
+        evals={"ntu": replace(EVAL, batch=4, published=(zoo.entry("spnet-ntu").published,))},
     )
 
 
@@ -102,7 +104,5 @@ def demo() -> Experiment:
             "heads": Stage(60, replace(QUICK, table=zoo.trunk_frozen(model)), ACTION_ONLY, {"stills_per_batch": 0}),
             "all": Stage(400),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=8,
+        evals={"ntu": EVAL},
     )

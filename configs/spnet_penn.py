@@ -1,4 +1,4 @@
-"""SPNet on Penn Action (Luvizon et al., TPAMI'20), by the authors' train_penn_multimodel.py.
+"""SPNet on Penn Action (Luvizon et al., TPAMI'20), by deephar's train_penn_multimodel.py.
 
     JAXHAR_DATA=DIR python launch.py --config=configs/spnet_penn.py:paper        DIR holds Penn_Action and MPII
     python launch.py --config=configs/spnet_penn.py:demo
@@ -6,7 +6,7 @@
 The network is that of the released weights: 6 pyramids, action blocks on the last two, clips of 8 frames of 256 x 256.
 The settings are those of the script: poses from 32 persons of MPII, actions from 4 clips a step, RMSprop at 1e-3. First
 2 epochs of the action blocks alone, then 28 of everything, a tenth of the rate after 14 and 24 of them. An epoch is as
-many steps as MPII has sixths of persons. Weights of a pose network help: --config.init_from=DIR. The authors step
+many steps as MPII has sixths of persons. Weights of a pose network help: --config.init_from=DIR. deephar's script steps
 through the two tasks in turn, with an optimizer for each; here a step adds their gradients. The paper's figures are not
 known to us, and it has not been run to its end.
 
@@ -23,13 +23,18 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.mixed import Mixed
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.penn.settings import Penn
-from jaxhar.evaluation.metrics import PCK
+from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.01)
 EPOCH = 22_246 // 6  # steps
+EVAL = Eval(views=("single", "multi"), scorers=(Pose(), Action(), Deephar(), Samples()))
 
 
 def get_config(which: str = "") -> Experiment:
@@ -60,10 +65,7 @@ def paper() -> Experiment:
             "heads": Stage(2 * EPOCH, replace(rmsprop, table=zoo.trunk_frozen(model)), ACTION_ONLY, {"stills": {}}),
             "all": Stage(28 * EPOCH),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=4,
-        published=(zoo.entry("spnet-penn").published,),
+        evals={"penn": replace(EVAL, batch=4, published=(zoo.entry("spnet-penn").published,))},
     )
 
 
@@ -104,7 +106,5 @@ def demo() -> Experiment:
             "heads": Stage(60, replace(QUICK, table=zoo.trunk_frozen(model)), ACTION_ONLY, {"stills": {}}),
             "all": Stage(500),
         },
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        eval_batch=8,
+        evals={"penn": EVAL},
     )

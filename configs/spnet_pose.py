@@ -1,4 +1,4 @@
-"""SPNet for pose alone, on four sets at once (Luvizon et al., TPAMI'20), by the authors' train_pose_baseline.py.
+"""SPNet for pose alone, on four sets at once (Luvizon et al., TPAMI'20), by deephar's train_pose_baseline.py.
 
     JAXHAR_DATA=DIR python launch.py --config=configs/spnet_pose.py:paper
     python launch.py --config=configs/spnet_pose.py:demo
@@ -21,14 +21,19 @@ from jaxhar.data.mixed import Mixed
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.penn.settings import Penn
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PCKh
 from jaxhar.evaluation.metrics_3d import MPJPE, ProcrustesMPJPE
-from jaxhar.training.experiment import Evaluation, Experiment, Train, pick
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.samples import Samples
+from jaxhar.evaluation.world import World
+from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
 EPOCH = 22_246 // 14  # steps; persons of MPII's training split, 14 a step
-METRICS = (MPJPE(), MPJPE(authors=True), ProcrustesMPJPE())
+EVAL = Eval(("single", "flip"), (World((MPJPE(), MPJPE(deephar=True), ProcrustesMPJPE())), Samples()))
+MPII_EVAL = Eval(scorers=(Pose((PCKh(0.5),)), Samples()), part="mpii")
 
 
 def get_config(which: str = "") -> Experiment:
@@ -54,10 +59,10 @@ def paper() -> Experiment:
         losses=Multitask(pose=1.0, visible=0.01),
         optimizer=Optimizer(keras_rmsprop, learning_rate=1e-3),
         train=Train(steps=60 * EPOCH, eval_every=EPOCH, checkpoint_every=500),
-        metrics=METRICS,
-        protocols=("single", "flip"),
-        published=(zoo.entry("spnet-pose").published,),
-        also={"mpii": Evaluation((PCKh(0.5),), ("single", "flip"))},
+        evals={
+            "h36m": replace(EVAL, published=(zoo.entry("spnet-pose").published,)),
+            "mpii": replace(MPII_EVAL, views=("single", "flip")),
+        },
     )
 
 
@@ -83,8 +88,5 @@ def demo() -> Experiment:
         losses=Multitask(pose=1.0, visible=0.01),
         optimizer=QUICK,
         train=Train(steps=500, checkpoint_every=100),
-        metrics=METRICS,
-        protocols=("single", "flip"),
-        eval_batch=24,
-        also={"mpii": Evaluation((PCKh(0.5),))},
+        evals={"h36m": replace(EVAL, batch=24), "mpii": replace(MPII_EVAL, batch=24)},
     )

@@ -24,7 +24,7 @@ ROWS = {
     "zoo": BELOW | {"models"},
     "evaluation": {"core", "host", "inference"},
     "weights": BELOW | {"zoo"},
-    "training": BELOW | {"weights"},
+    "training": BELOW | {"weights", "evaluation"},
     "port": BELOW | {"weights", "zoo", "inference"},
     "export": BELOW | {"weights", "zoo", "inference"},
     "viz": {"core", "host", "evaluation", "training"},

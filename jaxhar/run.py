@@ -1,7 +1,7 @@
 """One experiment from data to report."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -23,29 +23,26 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
     compile_cache.keep()
 
     prepared = experiment.data.prepare(workdir)
-    options: dict[str, Any] = {"metrics": experiment.metrics, "batch": experiment.eval_batch}
-    if getattr(experiment.model, "num_actions", None):
-        options["actions"] = tuple(prepared.actions)
+    classes = tuple(prepared.actions) if experiment.model.classes else ()
+    plans = tuple(experiment.evals.values())
+    for number, plan in enumerate(plans):
+        evaluate.check(plan, prepared, "" if number else experiment.train.best)
 
     def figures(model: nnx.Module) -> dict[str, float]:
-        # The first protocol only: the multi-clip one takes a hundred times as long.
-        protocols = experiment.protocols[:1]
-        return evaluate.run(model, prepared, protocols=protocols, progress=False, **options).scalars()
+        # The first view only: all clips of a sequence take a hundred times as long.
+        plan = replace(plans[0], views=plans[0].views[:1])
+        return evaluate.run(model, prepared, plan, classes=classes, progress=False).scalars()
 
     if mode == "train":
         dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
         model = zoo.create(experiment.model, rngs=nnx.Rngs(experiment.train.seed), dtype=dtype)
-        model = loop.run(experiment, workdir, model, prepared, figures)
+        model = loop.run(experiment, workdir, model, prepared, figures if plans else None)
     if mode == "eval" or (experiment.train.best and experiment.steps):
         model, _ = checkpoint.load_model(workdir)
-    results = evaluate.run(model, prepared, protocols=experiment.protocols, **options)
-    results.save(workdir / "results.json")
-    page = report.write(workdir, results, title=experiment.name, published=experiment.published)
-    print(f"report: {page}\npictures: {workdir / 'pictures'}")
-    for name, also in experiment.also.items():
-        options["metrics"] = also.metrics
-        results = evaluate.run(model, prepared.parts[name], protocols=also.protocols, **options)
-        (workdir / name).mkdir(exist_ok=True)
-        results.save(workdir / name / "results.json")
-        page = report.write(workdir / name, results, title=f"{experiment.name} on {name}", published=also.published)
-        print(f"report: {page}")
+    for number, (name, plan) in enumerate(experiment.evals.items()):
+        out, title = (workdir / name, f"{experiment.name} on {name}") if number else (workdir, experiment.name)
+        results = evaluate.run(model, prepared, plan, classes=classes)
+        out.mkdir(exist_ok=True)
+        results.save(out / "results.json")
+        page = report.write(out, results, title)
+        print(f"report: {page}" + ("" if number else f"\npictures: {out / 'pictures'}"))

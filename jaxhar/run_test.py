@@ -18,7 +18,10 @@ from jaxhar.core import skeleton
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.host.errors import Problem
 from jaxhar.training.losses.multitask import Multitask
-from jaxhar.evaluation.metrics import PCK
+from jaxhar.core.prepared import View
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.samples import Samples
 from jaxhar.models.reception.network import Config
 from jaxhar.training.optim import Optimizer
 
@@ -28,6 +31,15 @@ class Noise:
     root: str | None = dataclasses.field(default=None, metadata={"free": True})
     skeleton = skeleton.PA16
     actions = ("a", "b")
+    notes = ()
+    eval_split = "test"
+
+    @property
+    def parts(self):
+        return {"noise": self}
+
+    def views(self, split):
+        return {"single": View("single", "each")}
 
     def prepare(self, workdir):
         if self.root:
@@ -42,7 +54,7 @@ class Noise:
             "visible": np.ones((2, 1, 16), np.float32),
             "valid": np.ones((2, 1, 16, 2), bool),
             "mask": np.ones(2, bool),
-            "affine": np.broadcast_to(np.eye(3, dtype=np.float32), (2, 3, 3)),
+            "affine": np.broadcast_to(np.eye(3, dtype=np.float32), (2, 1, 3, 3)),
             "norm": np.ones((2, 1), np.float32),
             "sequence": np.arange(2, dtype=np.int32),
             "flipped": np.zeros(2, bool),
@@ -51,10 +63,10 @@ class Noise:
     def train_stream(self, seed):
         return Stream(self, seed)
 
-    def eval_stream(self, split="test", protocol="single", batch=2):
+    def eval_stream(self, split="test", view="single", batch=2):
         return [self.batch(99)]
 
-    def eval_length(self, split="test", protocol="single", batch=2):
+    def eval_length(self, split="test", view="single", batch=2):
         return 1
 
     def sequence_names(self, split="test"):
@@ -84,8 +96,7 @@ def get_config(banner="hello"):
         losses=Multitask(),
         optimizer=Optimizer(optax.sgd, learning_rate=1e-3),
         train=Train(steps=2, log_every=1, eval_every=1, best="pck@0.2"),
-        metrics=(PCK(0.2),),
-        eval_batch=2,
+        evals={"noise": Eval(scorers=(Pose(), Samples()), batch=2), "again": Eval(scorers=(Pose(),), part="noise")},
         banner=banner,
     )
 """
@@ -122,7 +133,9 @@ def test_train_resume_and_evaluate(command, capfd):
     rows = [json.loads(line) for line in Path("runs/noise/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3]
     assert [row["step"] for row in rows if "eval/pck@0.2" in row] == [1, 2, 3]
-    assert Path("runs/noise/report.html").stat().st_size > 1000
+    for folder in ("runs/noise", "runs/noise/again"):
+        assert Path(folder, "report.html").stat().st_size > 1000
+        assert json.loads(Path(folder, "results.json").read_text())["scalars"]["pck@0.2"] >= 0
     before = Path("runs/noise/metrics.jsonl").read_text()
     assert command("--config=noise.py", "--config.train.steps=3", "--mode=eval") == 0
     assert command("--config=noise.py", "--config.train.steps=3") == 0
@@ -154,6 +167,9 @@ def test_mixed_precision_keeps_the_weights_in_float32(command):
         (("--config=noise.py", "extra"), 2, "'extra' is not an option"),
         (("--config=noise.py", "--workdir=noise.py/x"), 1, "cannot write in the working directory noise.py/x"),
         (("--config=noise.py", "--config.data.root=place"), 1, "place is not a data set"),
+        (("--config=noise.py", "--config.train.best=pck@0.3"), 1, "train.best is 'pck@0.3', but the evaluation gives"),
+        (("--config=noise.py", "--config.evals.again.part=x"), 2, "the data has no part 'x' to evaluate; it has noise"),
+        (("--config=noise.py", "--config.evals.noise.views=('many',)"), 2, "no view 'many'; it has single"),
         (("--config=noise.py", "--workdir=new", "--mode=eval"), 1, "new holds neither"),
     ],
 )

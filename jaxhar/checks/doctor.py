@@ -1,15 +1,18 @@
 """`jaxhar doctor`: put the truth of an experiment's data through its whole chain, as if a network had found it.
 
-The labels take the form of a network's output, go through the losses, back through crop and camera, and to the metrics
-by every protocol of the experiment. They must score 100 % and 0 mm, and cost no more than the entropy of the labels;
-anything else is a mistake in the data, the settings or the code. See `jaxhar.checks.examples` for what is asked of the
-examples themselves. Nothing is trained.
+The labels take the form of a network's output (`Scorer.truth`), go through the losses, back through crop and camera,
+and to the scorers in every view of the experiment. They must score what a scorer expects of the truth (100 %, 0 mm:
+`Section.if_true`), and cost no more than a loss's floor; anything else is a mistake in the data, the settings or the
+code.
+See `jaxhar.checks.examples` for what is asked of the examples themselves. Nothing is trained.
 """
 
+import dataclasses
 import functools
 import io
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +24,38 @@ from flax import nnx
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxhar import zoo
-from jaxhar.checks.examples import Case, Finding, found_again, look
+from jaxhar.checks import examples
+from jaxhar.checks.examples import Case, Finding, found_again
 from jaxhar.core import geometry
-from jaxhar.core.batch import Batch, Preds, network_input, picture
+from jaxhar.core.batch import Batch, Preds, picture
+from jaxhar.core.network import NetworkConfig
+from jaxhar.core.pixels import Pixels
+from jaxhar.core.prepared import Prepared, View
+from jaxhar.data import dataset
 from jaxhar.data.records import pictures
 from jaxhar.evaluation import evaluate
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PixelError
+from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.results import Published
+from jaxhar.evaluation.scorer import Context, Scorer
+from jaxhar.evaluation.sections import Section
 from jaxhar.host import files
 from jaxhar.training.experiment import Experiment
-from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.losses import HasFloor
+from jaxhar.training.step import Losses
 from jaxhar.viz import draw as viz
 
-#: Logit of the true class: its probability is 1 to float32's last digit.
-_SURE = 40.0
-#: Largest error of the truth in mm, exact and by the authors' inverse of the lens; in relative units, of its loss.
-EXACT, AUTHORS_LENS, FLOOR = 0.01, 20.0, 1e-4
+#: Largest relative error of the loss of the truth.
+FLOOR = 1e-4
+_BATCH = 8
 _TILE = 240
+#: Keys of a batch that are masked by `valid`.
+_MASKED = ("pose",)
 
 
 def examine(
-    experiment: "Experiment", workdir: Path, count: int = 48, seed: int = 0, out: Path | None = None
+    experiment: Experiment, workdir: Path, count: int = 48, seed: int = 0, out: Path | None = None
 ) -> list[tuple[str, Finding]]:
     """All findings, each with the name of the data set or the part of the experiment that it is about.
 
@@ -53,44 +67,50 @@ def examine(
     Raises:
       Problem: the data cannot be read.
     """
-    prepared = experiment.data.prepare(workdir)
-    parts = dict(getattr(prepared, "parts", None) or {experiment.data.home: prepared})
-    evaluated = getattr(experiment.data, "evaluated", None) or next(iter(parts))
+    prepared, config = experiment.data.prepare(workdir), experiment.model
     findings: list[tuple[str, Finding]] = []
-    for name, part in parts.items():
-        own = name == evaluated
-        also = experiment if own else experiment.also.get(name)
-        trained = own and bool(getattr(experiment.model, "num_actions", None))
-        found, cases = look(part, count, seed, trained)
-        if also is not None:
-            labelled = any(case.example["valid"].any() for case in cases)
-            found.append(scores(part, also.metrics, also.protocols, count, labelled, trained))
-        if out is not None and cases:
-            sheet(out / f"doctor_{name}.png", cases, part)
+    for name, part in prepared.parts.items():
+        found, cases = _examples(part, count, seed, len(part.actions) in config.classes)
+        if out is not None and any(can_be_drawn(case) for case in cases):
+            sheet(out / f"doctor_{name}.png", [case for case in cases if can_be_drawn(case)], part)
         findings += [(name, finding) for finding in found]
+    sections: dict[str, list[list[Section]]] = {}
+    for name, plan in experiment.evals.items():
+        finding, sections[name] = scores(prepared, plan, config, count)
+        findings.append((plan.part or name or "evaluation", finding))
+    scorers = tuple(scorer for plan in experiment.evals.values() for scorer in plan.scorers)
+    context = Context(
+        View("training", "each"), skeleton=prepared.skeleton, classes=tuple(prepared.actions), network=config
+    )
     for name, stage in experiment.plan.items():
         drawn = prepared.changed(**stage.data).train_stream(seed)
         batches = next(drawn)
         drawn.close()
         for kind, batch in batches.items():
-            where = f"{name} {kind}".strip()
-            findings += [(where, finding) for finding in training(stage.losses, batch)]
-            findings.append((where, network(experiment.model, batch, len(prepared.skeleton))))
-    findings.append(("settings", names(experiment, prepared.actions)))
+            where, truth = f"{name} {kind}".strip(), perfect(scorers, batch, context)
+            findings += [(where, finding) for finding in training(stage.losses, batch, truth, config.pixels)]
+            findings.append((where, network(config, batch, truth)))
+    findings.append(("settings", names(experiment, sections, prepared.actions)))
     return findings
 
 
-def perfect(batch: "Batch", classes: int | None) -> "Preds":
-    """The truth of a batch in the form of the output of a network of 2 blocks and, with classes, 3 heads."""
-    preds: dict[str, Any] = {name: np.repeat(np.asarray(batch[name])[None], 2, 0) for name in ("pose", "visible")}  # type: ignore[literal-required]
-    if "action" in batch and classes:
-        logits = _SURE * np.eye(classes, dtype=np.float32)[np.asarray(batch["action"])]
-        preds["action"] = np.repeat(logits[None], 3, 0)
-    return preds  # type: ignore[return-value]
+def _examples(part: Prepared, count: int, seed: int, trained: bool) -> tuple[list[Finding], list[Case]]:
+    """Findings on the examples of a data set; on one that is not of ours, those that need no record of it."""
+    if isinstance(part, dataset.PreparedSet):
+        return examples.look(part, count, seed, trained)
+    return [examples.splits(part)], []
+
+
+def perfect(scorers: Iterable[Scorer], batch: Batch, context: Context) -> Preds:
+    """The truth of a batch in the form of a network's predictions (K, B, ...), as far as the scorers know it."""
+    found: dict[str, Any] = {}
+    for scorer in scorers:
+        found |= scorer.truth(batch, context)
+    return found  # type: ignore[return-value]
 
 
 class _Some:
-    """A prepared data set whose streams end after so many batches."""
+    """A prepared data set whose evaluation streams end after so many batches."""
 
     def __init__(self, prepared: Any, batches: int):
         self._prepared, self._batches = prepared, batches
@@ -98,176 +118,204 @@ class _Some:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._prepared, name)
 
-    def eval_stream(self, **which: Any) -> Iterator["Batch"]:
+    def eval_stream(self, **which: Any) -> Iterator[Batch]:
         return itertools.islice(self._prepared.eval_stream(**which), self._batches)
 
     def eval_length(self, **which: Any) -> int:
         return min(self._batches, self._prepared.eval_length(**which))
 
 
-def scores(
-    prepared: Any, metrics: tuple, protocols: tuple[str, ...], count: int, labelled: bool, actions: bool
-) -> Finding:
-    """The experiment's own metrics and protocols, on the truth.
+def scores(prepared: Prepared, plan: Eval, config: NetworkConfig, count: int) -> tuple[Finding, list[list[Section]]]:
+    """One of the experiment's evaluations, of the truth in place of a network's predictions.
 
-    Args:
-      labelled: whether there are joints to score. actions: whether the network recognises actions.
+    Returns: the finding, and the sections of each view.
     """
-
-    batch = 8
-    some = _Some(prepared, max(1, count // batch))
-    classes = len(prepared.actions) if actions else None
-    results = evaluate.run(
-        lambda examples: perfect(examples, classes),
-        some,
-        metrics=(*metrics, PixelError("error of the truth")),
-        protocols=protocols,
-        batch=batch,
-        progress=False,
-    )
+    data, split, views = evaluate.views_of(plan, prepared)
+    scorers = plan.scorers
+    if config.pose_shape is not None and data.skeleton is not None:
+        scorers = (*scorers, Pose((PixelError("error of the truth"),)))
+    reads = tuple(dict.fromkeys(key for scorer in scorers for key in scorer.reads))
+    some: Any = _Some(data, max(1, count // _BATCH))
     wrong: list[str] = []
     good: list[str] = []
-    for metric in results.pose:
-        mean = float(metric.state.pooled()[-1])
-        bound = AUTHORS_LENS if "authors" in metric.key else EXACT
-        # of an area under a curve, the first threshold is 0: averaged crops miss it by rounding
-        whole = 1 if metric.terms == 1 else 1 - 1 / metric.terms
-        right = mean >= whole if metric.unit == "%" else mean <= bound
-        if np.isnan(mean):
-            right = not labelled
-        figure = f"{mean:.2%}" if metric.unit == "%" else f"{mean:.4f} {metric.unit}"
-        (good if right else wrong).append(f"{metric.key} {figure}")
-    for result in results.action:
-        rate = float(result.state.compute()[-1])
-        (good if rate == 1 else wrong).append(f"accuracy/{result.protocol} {rate:.2%}")
-    return Finding("scores of the truth", ", ".join(wrong or good), not wrong)
+    by_view: list[list[Section]] = []
+    for view in views:
+        context = dataclasses.replace(evaluate.context_of(data, split, views, view), network=config)
+        labelled: list[bool] = []
+
+        def truth(batch: Batch, context: Context = context, labelled: list[bool] = labelled) -> Preds:
+            labelled.append("valid" not in batch or bool(np.any(batch["valid"])))
+            return perfect(scorers, batch, context)
+
+        pairs = evaluate.predictions(truth, some, split, view, reads, _BATCH, progress=False)
+        _, found = evaluate.score(scorers, context, pairs)
+        by_view.append(list(itertools.chain.from_iterable(found)))
+        unlabelled = not any(labelled)
+        for section in by_view[-1]:
+            for key, bound in section.if_true.items():
+                value, unit = section.scalars[key], section.units.get(key, "")
+                (good if within(value, bound, unlabelled) else wrong).append(f"{key} {figure(value, unit)}")
+    return Finding("scores of the truth", ", ".join(wrong or good), not wrong), by_view
 
 
-def training(losses: Any, batch: "Batch") -> list[Finding]:
-    """Of one training batch: is it sound, does the truth cost least, are the gradients finite?"""
+def within(value: float, bound: tuple[float, float], unlabelled: bool = False) -> bool:
+    """Whether a figure is in its bounds; nan, as nothing was counted, is so of unlabelled data alone."""
+    return unlabelled if math.isnan(value) else bound[0] <= value <= bound[1]
 
-    frames, valid = np.asarray(batch["frames"]), np.asarray(batch["valid"])
-    pose = np.asarray(batch["pose"])
-    inside = ~valid | ((pose > 0) & (pose < 1))
-    bad = [k for k, v in batch.items() if np.asarray(v).dtype.kind == "f" and not np.isfinite(np.asarray(v)).all()]  # type: ignore[call-overload]
-    words = [f"{', '.join(bad)} not finite"] if bad else []
-    words += ["frames outside of [-1, 1]"] if np.abs(network_input(batch)).max() > 1 else []
-    words += [f"{int((~inside).sum())} supervised coordinates outside of the crop"] if not inside.all() else []
-    shape = " x ".join(map(str, frames.shape))
-    found = [
-        Finding("batch", "; ".join(words) or f"{shape}, {valid[..., 0].mean():.0%} of the joints labelled", not words)
-    ]
 
-    classes = int(np.max(batch["action"])) + 2 if "action" in batch else None
-    preds = jax.tree.map(jnp.asarray, perfect(batch, classes))
-    rng = np.random.default_rng(0)
+def figure(value: float, unit: str) -> str:
+    """A figure as text."""
+    return f"{value:.2%}" if unit == "%" else f"{value:.4f} {unit}".strip()
+
+
+def training(losses: Losses, batch: Batch, truth: Preds, pixels: Pixels | None = None) -> list[Finding]:
+    """Of one training batch: is it sound, does the truth cost least, are the gradients finite?
+
+    Args:
+      truth: predictions (K, B, ...) equal to the labels. pixels: of the network; None for one without frames.
+    """
+    found = [sound(batch, pixels)]
+    preds: Any = jax.tree.map(lambda value: jnp.asarray(value[-1:]), dict(truth))
+    worse = {name: jax.tree.map(spoiled, value) for name, value in preds.items()}
 
     def total(preds: Any, batch: Any) -> jax.Array:
-        return sum(term.sum() for term in losses(preds, batch).values())
+        return jnp.asarray(sum(term.sum() for term in losses(preds, batch).values()))
 
     terms = {name: np.asarray(term, np.float64) for name, term in losses(preds, batch).items()}
-    floor = floors(losses, batch)
+    floor: dict[str, jax.Array] = losses.floor(batch) if isinstance(losses, HasFloor) else {}
     wrong = [f"{name} not finite" for name, term in terms.items() if not np.isfinite(term).all()]
     wrong += [
-        f"{name} is {term.mean():.6f}, not {floor[name].mean():.6f}"
+        f"{name} is {term.mean():.6f}, not {np.mean(floor[name]):.6f}"
         for name, term in terms.items()
         if name in floor and not np.allclose(term, floor[name], rtol=FLOOR, atol=1e-5)
     ]
-    off = {
-        "pose": preds["pose"] + jnp.asarray(rng.normal(0, 0.05, pose.shape), jnp.float32),
-        "visible": jnp.clip(preds["visible"], 0.2, 0.8),
-    }
-    if "action" in preds:
-        off["action"] = jnp.zeros_like(preds["action"])
-    for name, worse in off.items():
-        if name in terms and terms[name].size and getattr(losses, name, 1):
-            cost = losses({**preds, name: worse}, batch)[name]
-            labelled = valid.any() if name == "pose" else (np.asarray(batch[name]) >= 0).any()  # type: ignore[literal-required]
-            if labelled and not float(cost.sum()) > float(terms[name].sum()):
-                wrong.append(f"a wrong {name} costs no more than the truth")
-    costs = ", ".join(f"{name} {term.mean():.5f}" for name, term in terms.items())
-    found.append(Finding("losses of the truth", "; ".join(wrong) or f"{costs}: the entropy of the labels", not wrong))
-
-    broken = dict(batch)
-    broken["pose"] = np.where(valid, pose, np.where(rng.random(pose.shape) < 0.5, np.nan, -1e9)).astype(np.float32)
-    words = []
-    for title, some in (("at the truth", preds), ("near it", {**preds, **off})):
-        for filled, where in ((batch, ""), (broken, " with NaN and -1e9 where no joint is labelled")):
-            if not all(np.isfinite(g).all() for g in jax.tree.leaves(jax.grad(total)(some, filled))):
-                words.append(f"not finite {title}{where}")
-    found.append(
-        Finding("gradients", "; ".join(words) or "finite, whatever stands where no joint is labelled", not words)
-    )
+    least = float(total(preds, batch))
+    costs = {name: float(total({**preds, name: value}, batch)) for name, value in worse.items()}
+    # What has no label or no weight costs the same, whatever it is.
+    wrong += [f"a wrong {name} costs no more than the truth" for name, cost in costs.items() if not cost >= least]
+    if preds and not any(cost > least for cost in costs.values()) and not wrong:
+        wrong.append("wrong predictions cost no more than the truth")
+    words = ", ".join(f"{name} {term.mean():.5f}" for name, term in terms.items())
+    found.append(Finding("losses of the truth", "; ".join(wrong) or f"{words}: the entropy of the labels", not wrong))
+    found.append(_gradients(total, batch, preds, worse))
     return found
 
 
-def floors(losses: Any, batch: "Batch") -> dict[str, np.ndarray]:
-    """The terms (B,) that `Multitask` has for the truth, written once more; {} of other losses."""
+def sound(batch: Batch, pixels: Pixels | None) -> Finding:
+    """Whether the numbers of a training batch are finite and where they should be."""
+    values = {key: np.asarray(value) for key, value in batch.items() if not isinstance(value, tuple)}
+    bad = [key for key, value in values.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
+    words = [f"{', '.join(bad)} not finite"] if bad else []
+    seen = next((values[key] for key in ("frames", "points", "features") if key in values), None)
+    found = "nothing to see" if seen is None else " x ".join(map(str, seen.shape))
+    if "frames" in values and pixels is not None:
+        low, high = _range(pixels)
+        shown = np.asarray(pixels(batch))
+        if shown.min() < low - 1e-5 or shown.max() > high + 1e-5:
+            words.append(f"frames outside of [{low:.3g}, {high:.3g}]")
+    if "valid" in values:
+        pose, valid = values["pose"], values["valid"]
+        outside = int((valid & ~((pose > 0) & (pose < 1))).sum())
+        words += [f"{outside} supervised coordinates outside of the crop"] if outside else []
+        found += f", {valid[..., 0].mean():.0%} of the joints labelled"
+    return Finding("batch", "; ".join(words) or found, not words)
 
-    if not isinstance(losses, Multitask):
-        return {}
-    pose, valid = np.asarray(batch["pose"], np.float64), np.asarray(batch["valid"])
-    p = np.where(valid, np.clip(pose, 1e-7, 1 - 1e-7), 0.5)
-    entropy = np.where(valid, -(p * np.log(p) + (1 - p) * np.log(1 - p)), 0).sum((-2, -1))
-    share = losses.clip_pose if "action" in batch else 1.0
-    frame = losses.coordinate_bce * entropy / np.maximum(valid.sum((-2, -1)), 1)
-    none = np.zeros(len(pose))
-    return {"pose": share * losses.pose * 2 * frame.mean(-1), "visible": none, "action": none}
+
+def _range(pixels: Pixels) -> tuple[float, float]:
+    """Smallest and largest value of normalised frames."""
+    ends = pixels(Batch(frames=np.array([0, 255], np.uint8)[:, None, None, None, None].repeat(3, -1)))
+    return float(ends.min()), float(ends.max())
 
 
-def network(config: Any, batch: "Batch", joints: int) -> Finding:
-    """The shapes of the network's output are those of the labels; nothing is computed."""
+def spoiled(value: jax.Array) -> jax.Array:
+    """Predictions that say nothing: noise about their mean."""
+    noise = np.random.default_rng(0).normal(0, 0.1, value.shape)
+    return jnp.asarray(value.mean() + noise, value.dtype)
 
-    frames = jax.ShapeDtypeStruct(np.shape(batch["frames"]), np.float32)
-    pose = np.shape(batch["pose"])
-    graphdef, state = _abstract(config)
 
-    def forward(state: Any, frames: jax.Array) -> Any:
-        return dict(nnx.merge(graphdef, state)({"frames": frames, **({"action": 0} if "action" in batch else {})}))
+def _gradients(total: Callable[[Any, Any], jax.Array], batch: Batch, preds: Any, worse: Any) -> Finding:
+    """Whether the gradients are finite, whatever stands in an unlabelled slot."""
+    filled = {"": dict(batch)}
+    if "valid" in batch:
+        rng, valid = np.random.default_rng(0), np.asarray(batch["valid"])
+        broken: dict[str, Any] = dict(batch)
+        for key in _MASKED:
+            value = np.asarray(broken[key])
+            junk = np.where(rng.random(value.shape) < 0.5, np.nan, -1e9)
+            broken[key] = np.where(valid, value, junk).astype(np.float32)
+        filled[" with NaN and -1e9 where no joint is labelled"] = broken
+    words = [
+        f"not finite {title}{where}"
+        for title, some in (("at the truth", preds), ("far from it", {**preds, **worse}))
+        for where, one in filled.items()
+        if not all(np.isfinite(g).all() for g in jax.tree.leaves(jax.grad(total)(some, one)))
+    ]
+    found = "finite" + (", whatever stands where no joint is labelled" if len(filled) > 1 else "")
+    return Finding("gradients", "; ".join(words) or found, not words)
 
+
+def network(config: NetworkConfig, batch: Batch, truth: Preds) -> Finding:
+    """Whether the shapes of the network's output in training are those of the labels; nothing is computed."""
+    missing = [key for key in config.reads if key not in batch]
+    if missing:
+        return Finding("network", f"it reads {', '.join(missing)}, which the data does not give", False)
+    graphdef, state = _abstract(config)  # type: ignore[arg-type]
+    shapes = jax.tree.map(lambda value: jax.ShapeDtypeStruct(np.shape(value), np.asarray(value).dtype), dict(batch))
+    shown = {key: shapes[key].shape for key in config.reads}
     try:
-        shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(forward, state, frames))
+        preds = jax.eval_shape(lambda state, batch: dict(nnx.merge(graphdef, state)(batch)), state, shapes)
     except (ValueError, TypeError) as error:
-        return Finding("network", f"it does not take frames of {frames.shape}: {str(error).splitlines()[0]}", False)
+        words = ", ".join(f"{key} of {shape}" for key, shape in shown.items())
+        return Finding("network", f"it does not take {words}: {str(error).splitlines()[0]}", False)
+    found = {key: [leaf.shape for leaf in jax.tree.leaves(value)] for key, value in preds.items()}
     wrong = []
-    if shapes["pose"][1:] != pose:
-        wrong.append(f"pose is (blocks, {', '.join(map(str, shapes['pose'][1:]))}), the labels are {pose}")
-    if shapes["visible"][1:] != pose[:-1]:
-        wrong.append(f"visible is {shapes['visible']}, the labels have {joints} joints")
-    if "action" in batch:
-        known = int(np.asarray(batch["action"]).max())
-        heads = shapes.get("action")
-        if heads is None:
-            wrong.append("the clips have actions, and it has no head for them")
-        elif not isinstance(heads[0], tuple) and heads[-1] <= known:
-            wrong.append(f"it knows {heads[-1]} actions, and there is a label {known}")
-    words = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    for key, value in truth.items():
+        labels = [np.shape(leaf)[1:] for leaf in jax.tree.leaves(value)]
+        if key in found and not any(shape[1:] in labels for shape in found[key]):
+            given = " and ".join(map(str, (shape[1:] for shape in found[key])))
+            wrong.append(f"{key} is {given} in each prediction, the labels are {' and '.join(map(str, labels))}")
+    if "action" in batch and "action" not in found:
+        wrong.append("the clips have actions, and it has no head for them")
+    words = ", ".join(f"{key} {' and '.join(map(str, some))}" for key, some in found.items())
     return Finding("network", "; ".join(wrong) or words, not wrong)
 
 
 @functools.lru_cache(maxsize=1)
-def _abstract(config: Any) -> tuple[Any, Any]:
-    """A network without numbers in it, taken apart."""
-
+def _abstract(config: Hashable) -> tuple[Any, Any]:
+    """The structure of a network in training mode, and the shapes of its arrays."""
     return nnx.split(nnx.eval_shape(lambda: zoo.create(config, rngs=nnx.Rngs(0))))
 
 
-def names(experiment: "Experiment", actions: tuple[str, ...] | None = None) -> Finding:
-    """The figures that are to be kept or compared with exist; the data's classes are as many as the network's."""
+def names(
+    experiment: Experiment, sections: dict[str, list[list[Section]]], actions: Sequence[str] | None = None
+) -> Finding:
+    """Whether the figures that are to be kept or compared with exist, and the data has as many classes as the network.
 
+    Args:
+      sections: by evaluation and view, with every figure that there is. In training there is the first view alone.
+      actions: names of the data's classes; None to leave them.
+    """
     wrong = []
-    counts = getattr(experiment.model, "num_actions", None)
-    counts = counts if isinstance(counts, tuple) else (counts,)
-    if counts[0] and actions is not None and len(actions) not in counts:
-        wrong.append(f"the network has {counts[0]} actions, and the data {len(actions)}")
-    figures = {m.name.lower() for m in experiment.metrics} | {f"accuracy/{p}" for p in experiment.protocols}
-    figures |= {f"{m.name.lower()}/{p}" for m in experiment.metrics for p in experiment.protocols}
-    named = [("train.best", experiment.train.best)] if experiment.train.best else []
-    named += [("published", p.key) for p in experiment.published if isinstance(p, Published)]
-    for where, key in named:
-        if not any(f"{key}/".startswith(f"{figure}/") for figure in figures):
-            wrong.append(f"{where} is {key!r}, but the figures are {', '.join(sorted(figures))}")
+    counts = experiment.model.classes
+    if counts and actions is not None and len(actions) not in counts:
+        wrong.append(f"the network has {' + '.join(map(str, counts))} actions, and the data {len(actions)}")
+    wanted: list[tuple[str, str, list[Section]]] = []
+    if experiment.train.best:
+        first = next(iter(experiment.evals), None)
+        wanted.append(("train.best", experiment.train.best, [] if first is None else sections[first][0]))
+    for name, plan in experiment.evals.items():
+        every = list(itertools.chain.from_iterable(sections[name]))
+        wanted += [("published", one.key, every) for one in plan.published if isinstance(one, Published)]
+    for where, key, given in wanted:
+        figures = sorted({name for section in given for name in section.scalars})
+        if key not in figures:
+            wrong.append(f"{where} is {key!r}, but the figures are {', '.join(figures)}")
     return Finding("names", "; ".join(wrong) or "classes and figures are there by the names given", not wrong)
+
+
+def can_be_drawn(case: Case) -> bool:
+    """Whether there is a frame with joints to look at."""
+    return "frames" in case.example and "pose" in case.example
 
 
 def ends(cases: list, most: int) -> list:

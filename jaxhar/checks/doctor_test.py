@@ -1,4 +1,3 @@
-import argparse
 import dataclasses
 from pathlib import Path
 
@@ -10,7 +9,11 @@ from PIL import Image
 from jaxhar import zoo
 from jaxhar.checks import doctor
 from jaxhar.checks import examples as doctor_data
-from jaxhar.core.skeleton import PA17, PA20
+from jaxhar.cli import main as cli
+from jaxhar.core.camera import Camera
+from jaxhar.core.pixels import Pixels
+from jaxhar.core.prepared import View
+from jaxhar.core.skeleton import PA16, PA17, PA20
 from jaxhar.data import transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
@@ -19,17 +22,23 @@ from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
 from jaxhar.data.penn.settings import Penn
+from jaxhar.evaluation import evaluate
+from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.deephar import Deephar
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PCK, AUCh, PCKh
 from jaxhar.evaluation.metrics_3d import MPJPE, AbsoluteMPJPE, ProcrustesMPJPE
+from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.results import Published
-from jaxhar.host.errors import Usage
+from jaxhar.evaluation.scorer import Context
+from jaxhar.evaluation.world import World
 from jaxhar.models.reception import network as reception
 from jaxhar.training import experiment as config
-from jaxhar.training.experiment import Evaluation, Experiment, Train
+from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.losses import multitask as losses
 from jaxhar.training.optim import Optimizer
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = reception.Config.tiny(image_size=48, num_blocks=1)
 CLIPS = dataclasses.replace(
     transforms.NONE,
@@ -58,22 +67,29 @@ EXPERIMENTS = {
     "penn": experiment(
         Penn(synth=synth(15, 4), clip_frames=4, clips_per_batch=2, stills_per_batch=3, **SHAPE),
         dataclasses.replace(TINY, num_frames=4, num_actions=15, **HEADS),
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi", "authors"),
-        published=(Published("accuracy/multi", 0.986, "multi-clip"),),
+        evals={
+            "penn": Eval(
+                ("single", "multi"),
+                (Pose((PCK(0.2),)), Action(), Deephar(pose=(PCK(0.2),))),
+                published=(Published("accuracy/multi", 0.986, "multi-clip"),),
+            )
+        },
     ),
     "mpii": experiment(
         MPII(synth=synth(), stills_per_batch=4, **SHAPE),
-        metrics=(PCKh(0.5), AUCh()),
-        protocols=("single", "flip", "multi"),
+        evals={"mpii": Eval(("single", "flip", "multi"), (Pose((PCKh(0.5), AUCh())),))},
         train=Train(best="pckh@0.5/best"),
     ),
     "h36m": experiment(
         H36M(synth=synth(size=(96, 100), frames=(2, 3)), stills_per_batch=4, **SHAPE),
         dataclasses.replace(TINY, num_joints=17, **DEEP),
-        metrics=(MPJPE(), MPJPE(authors=True), ProcrustesMPJPE(), AbsoluteMPJPE()),
-        protocols=("single", "flip", "authors"),
-        published=(Published("mpjpe", 55.1, "single crop", "mm"),),
+        evals={
+            "h36m": Eval(
+                ("single", "flip"),
+                (World((MPJPE(), ProcrustesMPJPE(), AbsoluteMPJPE())), Deephar(world=(MPJPE(),))),
+                published=(Published("mpjpe", 55.1, "single crop", "mm"),),
+            )
+        },
     ),
     "ntu": experiment(
         Mixed(
@@ -86,14 +102,15 @@ EXPERIMENTS = {
             clips={"ntu": 2},
         ),
         dataclasses.replace(TINY, num_joints=20, num_frames=4, num_actions=60, **DEEP, **HEADS),
-        metrics=(PCK(0.2),),
-        protocols=("single", "multi"),
-        also={"mpii": Evaluation((PCKh(0.5),), ("single", "flip"))},
+        evals={
+            "ntu": Eval(("single", "multi"), (Pose((PCK(0.2),)), Action())),
+            "mpii": Eval(("single", "flip"), (Pose((PCKh(0.5),)),), part="mpii"),
+        },
     ),
     "folder": experiment(
         Own(synth=synth(12, 6), clip_frames=4, clips_per_batch=2, **SHAPE),
         dataclasses.replace(TINY, num_frames=4, num_actions=15, **HEADS),
-        metrics=(PCK(0.2),),
+        evals={"folder": Eval(("single",), (Pose((PCK(0.2),)), Action()))},
     ),
 }
 
@@ -290,19 +307,32 @@ class Mirrored(PCK):
 
 
 def test_a_metric_that_misses_the_truth_is_found(prepared):
-    finding = doctor.scores(prepared["penn"], (PCK(0.2), Mirrored(0.2, name="odd")), ("single",), 8, True, True)
+    def scores(*metrics):
+        return doctor.scores(prepared["penn"], Eval(("single",), (Pose(metrics),)), TINY, 8)[0]
+
+    finding = scores(PCK(0.2), Mirrored(0.2, name="odd"))
     assert not finding.passed and "odd" in finding.found and "pck@0.2" not in finding.found
-    empty = doctor.scores(prepared["penn"], (PCK(0.2, exclude=PA17.joints),), ("single",), 8, True, True)
+    empty = scores(PCK(0.2, exclude=PA17.joints))
     assert not empty.passed and "nan" in empty.found
 
 
-def test_bad_losses_and_batches_are_found(prepared):
+@pytest.fixture(scope="module")
+def clips(prepared):
+    """A training batch of clips."""
     stream = prepared["penn"].train_stream(0)
     batch = next(stream)["clips"]
     stream.close()
+    return batch
 
-    def verdicts(loss, batch=batch):
-        return {finding.check: finding for finding in doctor.training(loss, batch)}
+
+def truth(batch, classes=15):
+    context = Context(View("training", "each"), skeleton=PA16, classes=tuple(map(str, range(classes))))
+    return doctor.perfect((Pose(), Action()), batch, context)
+
+
+def test_bad_losses_and_batches_are_found(clips):
+    def verdicts(loss, batch=clips):
+        return {finding.check: finding for finding in doctor.training(loss, batch, truth(clips), Pixels.SIGNED)}
 
     good = losses.Multitask()
     assert all(finding.passed for finding in verdicts(good).values())
@@ -318,43 +348,85 @@ def test_bad_losses_and_batches_are_found(prepared):
 
     assert "a wrong pose costs no more" in verdicts(upside_down)["losses of the truth"].found
 
+    def deaf(preds, batch):
+        return {"pose": preds["pose"].sum((0, 2, 3, 4)) * 0}
+
+    assert "wrong predictions cost no more" in verdicts(deaf)["losses of the truth"].found
+
     def masked_late(preds, batch):
         return {"pose": (batch["valid"] * (preds["pose"] - batch["pose"]) ** 2).sum((0, 2, 3, 4))}
 
     found = verdicts(masked_late)["gradients"]
     assert "with NaN" in found.found and not found.passed
-    outside = dict(batch)
-    outside["pose"] = np.where(batch["valid"], 1.5, 0).astype(np.float32)
+    outside = dict(clips)
+    outside["pose"] = np.where(clips["valid"], 1.5, 0).astype(np.float32)
     assert not verdicts(good, outside)["batch"].passed
-    assert not verdicts(good, {**batch, "frames": batch["frames"].astype(np.float32)})["batch"].passed
+    assert not verdicts(good, {**clips, "frames": clips["frames"].astype(np.float32)})["batch"].passed
 
 
-def test_a_network_of_another_shape_is_found(prepared):
-    stream = prepared["penn"].train_stream(0)
-    batch = next(stream)["clips"]
-    stream.close()
-    model = EXPERIMENTS["penn"].model
-    assert doctor.network(model, batch, 16).passed
+def test_a_network_of_another_shape_is_found(clips):
+    model, labels = EXPERIMENTS["penn"].model, truth(clips)
+    assert doctor.network(model, clips, labels).passed
     for changes, words in (
         ({"num_joints": 13}, "the labels are (2, 4, 16, 2)"),
-        ({"num_actions": 1}, "it knows 1 actions"),
+        ({"num_actions": 1}, "action is (2, 1) in each prediction, the labels are (2, 15)"),
         ({"num_actions": None}, "no head"),
     ):
-        finding = doctor.network(dataclasses.replace(model, **changes), batch, 16)
+        finding = doctor.network(dataclasses.replace(model, **changes), clips, labels)
         assert not finding.passed and words in finding.found
-    assert doctor.network(zoo.tiny("spnet-penn"), batch, 16).passed
+    assert doctor.network(zoo.tiny("spnet-penn"), clips, labels).passed
+    blind = {key: value for key, value in clips.items() if key != "frames"}
+    assert "it reads frames, which the data does not give" in doctor.network(model, blind, labels).found
+
+
+def figures(experiment) -> dict:
+    """The sections of every evaluation of an experiment, by an example that has everything."""
+    found = {}
+    for name, plan in experiment.evals.items():
+        data = experiment.data
+        if isinstance(data, Mixed):
+            data = data.sets[plan.part or data.evaluated]
+        frames = 2
+        joints, dims = len(data.skeleton), 3
+        camera = Camera(np.eye(3), (0, 0, -2000), (100, 100), (50, 50), (0, 0, 0), (0, 0)).to_vector()
+        example = {
+            "pose": np.random.default_rng(0).uniform(0.2, 0.8, (frames, joints, dims)),
+            "valid": np.ones((frames, joints, dims), bool),
+            "visible": np.ones((frames, joints)),
+            "affine": np.tile(np.diag([0.01, 0.01, 1]), (frames, 1, 1)),
+            "norm": np.ones(frames),
+            "depth": np.full(frames, 2000.0),
+            "depth_range": np.float64(1000),
+            "camera": np.tile(camera, (frames, 1)),
+            "action": np.int32(0),
+            "sequence": np.int32(0),
+        }
+        views = [data.views()[view] for view in plan.views]
+        found[name] = []
+        for view in views:
+            first = next(one for one in views if one.kind != "clips")
+            classes = tuple(map(str, range(*experiment.model.classes or (3,))))
+            context = Context(view, view == first, data.skeleton, classes, ("0001",), frozenset())
+            batch = {key: value[None] for key, value in example.items()}
+            preds = {k: v[:, 0] for k, v in doctor.perfect(plan.scorers, batch, context).items()}
+            _, sections = evaluate.score(plan.scorers, context, iter([(example, preds)]))
+            found[name].append([section for of_scorer in sections for section in of_scorer])
+    return found
 
 
 def test_names_of_figures_are_compared(prepared):
     chosen = EXPERIMENTS["penn"]
-    part = prepared["penn"]
-    assert doctor.names(chosen, part.actions).passed
+    part, known = prepared["penn"], figures(EXPERIMENTS["penn"])
+    assert doctor.names(chosen, known, part.actions).passed
     best = dataclasses.replace(chosen, train=Train(best="PCK@0.2"))
-    assert "train.best is 'PCK@0.2'" in doctor.names(best).found
-    other = dataclasses.replace(chosen, published=(Published("mpjpe", 55.1, ""),))
-    assert not doctor.names(other).passed
+    assert "train.best is 'PCK@0.2'" in doctor.names(best, known).found
+    late = dataclasses.replace(chosen, train=Train(best="accuracy/multi"))  # not taken in training
+    assert not doctor.names(late, known).passed
+    plan = dataclasses.replace(chosen.evals["penn"], published=(Published("mpjpe", 55.1, ""),))
+    other = dataclasses.replace(chosen, evals={"penn": plan})
+    assert not doctor.names(other, known).passed
     heads = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, num_actions=60))
-    assert "the network has 60 actions, and the data 15" in doctor.names(heads, part.actions).found
+    assert "the network has 60 actions, and the data 15" in doctor.names(heads, known, part.actions).found
 
 
 def test_the_sheet_shows_evaluation_also_where_it_has_few_examples():
@@ -369,22 +441,29 @@ def test_every_config_names_its_figures_right(path):
     for which in ("paper", "demo"):
         if path == "finetune.py":  # takes a folder
             continue
-        finding = doctor.names(config.load(f"{CONFIGS / path}:{which}"))
+        chosen = config.load(f"{CONFIGS / path}:{which}")
+        finding = doctor.names(chosen, figures(chosen))
         assert finding.passed, finding.found
 
 
-@pytest.mark.parametrize(("best", "code"), [("accuracy/single", 0), ("acuracy/single", 1)])
-def test_the_command_ends_with_a_verdict(tmp_path, capsys, best, code):
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (["--set", "train.best=accuracy/single"], 0),
+        (["--config.train.best=acuracy/single"], 1),
+        (["--config.train.best", "acuracy/single"], 1),
+    ],
+    ids=["--set", "--config.=", "--config. "],
+)
+def test_the_command_ends_with_a_verdict(tmp_path, capsys, change, code):
     file = tmp_path / "config.py"
     file.write_text(
         "from jaxhar.checks.doctor_test import EXPERIMENTS\n\n\ndef get_config():\n    return EXPERIMENTS['penn']\n"
     )
-    parser = argparse.ArgumentParser()
-    doctor.add_arguments(parser)
-    words = [str(file), "--examples", "4", "--workdir", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
-    assert doctor.main(parser.parse_args([*words, "--set", f"train.best={best}"])) == code
+    words = ["doctor", str(file), "--examples", "4", "--workdir", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    assert cli.main([*words, *change]) == code
     printed = capsys.readouterr().out
     assert ("all 20 checks passed" in printed) == (code == 0) and ("1 failed" in printed) == (code == 1)
     assert [Path(p).name for p in (tmp_path / "out").iterdir()] == ["doctor_Penn_Action.png"]
-    with pytest.raises(Usage, match="two are the fewest"):
-        doctor.main(parser.parse_args([*words, "--examples", "1"]))
+    assert cli.main([*words[:3], "1"]) == 2
+    assert "two are the fewest" in capsys.readouterr().err

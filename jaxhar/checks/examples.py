@@ -6,8 +6,9 @@ with the record that it was made of, and so are its pixels. Nothing here uses th
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,11 +17,12 @@ from jaxhar.core import geometry
 from jaxhar.core.batch import Batch, to_image
 from jaxhar.core.camera import Camera
 from jaxhar.core.pixels import Pixels
+from jaxhar.core.prepared import Prepared
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
 from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.records import pictures
-from jaxhar.evaluation.evaluate import in_world
+from jaxhar.evaluation.world import in_world
 
 #: How far a joint may come back from where it was, in pixels and in mm: the rounding of float32.
 PIXELS, MILLIMETRES = 0.02, 0.05
@@ -118,16 +120,16 @@ def look(prepared: PreparedSet, count: int, seed: int = 0, trained: bool = True)
     return [finding for finding in findings if finding.found], cases
 
 
-def splits(prepared: PreparedSet) -> Finding:
+def splits(prepared: Prepared) -> Finding:
     """Nobody, or no camera, is on both sides, and no sequence."""
-    train, test = prepared.entries("train"), prepared.entries(prepared.eval_split)
+    train, test = list(prepared.entries("train")), list(prepared.entries(prepared.eval_split))
     counts = f"{len(train):,} train, {len(test):,} {prepared.eval_split}"
     if not train or not test:
         return Finding("splits", f"{counts}: one of them is empty", False)
     twice = {e["name"] for e in train} & {e["name"] for e in test}
     if twice:
         return Finding("splits", f"{counts}; {len(twice)} are in both, {min(twice)} among them", False)
-    keys = prepared.config.groups()
+    keys: Mapping[str, Callable[[Any], Any]] = prepared.config.groups() if isinstance(prepared, PreparedSet) else {}
     known = {name: key for name, key in keys.items() if any(key(entry) != -1 for entry in train + test)}
     apart = [n for n, key in known.items() if not ({key(e) for e in train} & {key(e) for e in test}) - {-1}]
     if known and not apart:

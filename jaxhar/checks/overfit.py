@@ -1,25 +1,24 @@
-"""Learn a few samples by heart: the quickest proof that data, network, losses, gradients and metrics fit together.
+"""`jaxhar overfit`: learn a few samples by heart.
 
-One fixed batch, no augmentation, no shuffling. A chain without a mistake in it learns a handful of samples to the
-last joint; one with swapped joints, a wrong crop map or a broken gradient does not.
+It is the quickest proof that data, network, losses, gradients and scorers fit together: one fixed batch, no
+augmentation, no shuffling. A chain without a mistake in it learns a handful of samples to the last joint; one with
+swapped joints, a wrong crop map or a broken gradient does not.
 
-The loss that is compared with the mark is that of the last prediction block in evaluation mode: per sample, the mean
-over labelled coordinates of |d| + d^2 in crop units, plus 0.01 times the joints' mean cross-entropy of visibility. It
-lacks the cross-entropy on coordinates that training adds: that term does not vanish for a perfect prediction (it is
-the entropy of the label, up to 0.007 after its weight), so no mark could be set on it.
-
-Poses are scored in the image, by the experiment's first PCK; those with a depth and a camera by their error in the
-world as well.
+What counts as learned is said by the experiment: its scorers give bounds of their figures (`Section.if_learned`), and
+its losses a figure and a mark (`HasFit`), which `jaxhar.training.losses.multitask.Multitask.fit` explains for poses.
 
 Batch normalisation runs with momentum 0: its running statistics are those of the fixed batch at the step before, in
 place of an average that takes hundreds of steps to settle.
 """
 
 import dataclasses
-import functools
 import io
+import itertools
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -30,50 +29,49 @@ from flax import nnx
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from jaxhar import zoo
-from jaxhar.core import geometry
-from jaxhar.core.batch import picture
+from jaxhar import inference, zoo
+from jaxhar.checks.doctor import perfect, within
+from jaxhar.core.batch import Batch, Preds, batch_size, picture, to_image
+from jaxhar.core.network import NetworkConfig, frame_size
+from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline
 from jaxhar.data.example import torso
 from jaxhar.data.mpii import settings as mpii
-from jaxhar.evaluation.evaluate import in_world
-from jaxhar.evaluation.metrics import AUC, PCK, PCKh, State, accuracy
-from jaxhar.evaluation.metrics_3d import MPJPE
+from jaxhar.evaluation import evaluate
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.metrics import PCK, PCKh
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.scorer import Context, Scorer
+from jaxhar.evaluation.sections import Section
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.inference import infer
 from jaxhar.training.experiment import Experiment
-from jaxhar.training.losses import multitask as losses
-from jaxhar.training.step import TrainState, make_step
+from jaxhar.training.losses import HasFit
+from jaxhar.training.step import Losses, TrainState, make_step
 from jaxhar.viz import draw as viz
 from jaxhar.weights.net import Net
 
 CONFIG = "configs/penn.py:demo"
-#: Largest loss that counts as learned, for one sample and for more.
-MARK_ONE, MARK_MANY = 0.005, 0.03
-#: Largest MPJPE that counts as learned, in mm: the bound at which a joint is right in Mehta et al., 3DV 2017.
-MARK_MM = 150.0
 _PICTURE = 320  # side of the crops in the picture
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """What is to be learned.
+    """What is to be learned, and who says whether it is.
 
     Attributes:
-      batch: every example real, joints outside of the crop not valid: no network can point there.
+      batch: every example real; joints outside of the crop are not valid: no network can point there.
       names: of the examples.
-      pictures: (B, H, W, 3) uint8, the middle frame of each, to draw on.
-      skeleton: of the batch.
-      metric: a `jaxhar.evaluation.metrics.PCK`, for the pose in the image.
+      context, scorers: how they are scored.
+      pictures: (B, H, W, 3) uint8, the middle frame of each, to draw poses on; None where there is nothing to draw.
     """
 
-    batch: dict[str, np.ndarray]
+    batch: Batch
     names: tuple[str, ...]
-    pictures: np.ndarray
-    skeleton: "Skeleton"
-    metric: "PCK"
+    context: Context
+    scorers: tuple[Scorer, ...]
+    pictures: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,29 +79,26 @@ class Result:
     """How it ended.
 
     Attributes:
-      passed: whether loss, pck, accuracy and mpjpe all met their marks.
-      loss: of the last block, see the module's text. mark: what it must not exceed.
-      metric: name of the pose metric. pck: its value for the last block, a fraction of the labelled joints.
-      accuracy: fraction of the clips whose action the last head names; None without actions.
-      mpjpe: of the last block in mm, relative to the root; None without depths or cameras.
+      passed: whether the loss met its mark, and all figures their bounds.
+      figures: name -> value of the figures that have a bound. units: name -> "%" for a fraction, else its unit.
+      loss: of the last prediction, as `HasFit.fit` gives it; None for losses that have none. mark: what it must not
+        exceed.
       steps, seconds: taken, compilation included.
-      picture: the file with truth and prediction, if one was asked for.
+      picture: the file with truth and prediction, if there is one.
     """
 
     passed: bool
-    loss: float
+    figures: dict[str, float]
+    units: dict[str, str]
+    loss: float | None
     mark: float
-    metric: str
-    pck: float
-    accuracy: float | None
-    steps: int
-    seconds: float
-    picture: Path | None
-    mpjpe: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    picture: Path | None = None
 
 
 def run(
-    experiment: "Experiment",
+    experiment: Experiment,
     *,
     photos: Path | None = None,
     samples: int | None = None,
@@ -120,12 +115,12 @@ def run(
     evaluation passes.
 
     Args:
-      photos: a folder of MPII in the common JSON form: pose alone, T = 1, scored by PCKh@0.5. None takes the
-        centred clips, or the photos, of the experiment's first training sequences: pose and, of clips, action.
+      photos: a folder of MPII in the common JSON form: pose alone, T = 1, scored by PCKh@0.5. None takes one example,
+        e.g. the centred clip, of each of the experiment's first training sequences, scored as its first evaluation.
       samples: how many; None for all photos, or two of the experiment.
       every: steps between evaluations.
       seed: of the initial weights.
-      out: folder for overfit.png; None for no picture.
+      out: folder for overfit.png, where there are poses to draw; None for no picture.
       workdir: where the experiment's data prepares itself; None for that of its training, runs/NAME.
       progress: whether to print the figures as they come.
 
@@ -141,7 +136,7 @@ def run(
         except OSError as error:
             raise Problem(f"the folder {out} for the picture cannot be made ({error.strerror})") from error
     if photos is not None:
-        chosen = from_photos(Path(photos), samples, experiment.model.image_size)
+        chosen = from_photos(Path(photos), samples, experiment.model)
     else:
         chosen = from_experiment(experiment, samples or 2, workdir or Path("runs") / experiment.name)
     if progress:
@@ -150,49 +145,73 @@ def run(
     return learn(experiment, chosen, steps=steps, every=every, seed=seed, out=out, progress=progress)
 
 
-def from_photos(root: Path, samples: int | None, size: int) -> Samples:
-    """The first `samples` persons of an MPII folder, in crops of side `size`."""
-
+def from_photos(root: Path, samples: int | None, config: NetworkConfig) -> Samples:
+    """The first `samples` persons of an MPII folder, in crops of the network's size."""
+    if config.pose_shape is None:
+        raise Usage("--photos are for networks that find poses, and this one does not; leave the option out")
     persons = mpii.read(root)
     if samples is not None and samples > len(persons):
         raise Usage(f"{samples} samples are asked for, but {root} annotates {len(persons)} persons")
-    persons = persons[:samples]
-    batch: dict[str, np.ndarray] = {**pipeline.stack([mpii.to_example(p, size=size) for p in persons])}  # type: ignore[dict-item]
+    persons, size = persons[:samples], max(frame_size(config))
+    batch: Any = pipeline.stack([mpii.to_example(p, size=size) for p in persons])
     large = [mpii.to_example(person, size=max(size, _PICTURE))["frames"][0] for person in persons]
     names = tuple(person.image.name for person in persons)
     batch["sequence"] = np.arange(len(persons), dtype=np.int32)
-    return Samples(batch, names, np.stack(large), PA16, PCKh(0.5))
+    context = Context(View("single", "each"), skeleton=PA16, names=names, network=config)
+    return Samples(batch, names, context, (Pose((PCKh(0.5),)),), np.stack(large))
 
 
-def from_experiment(experiment: "Experiment", samples: int, workdir: Path) -> Samples:
-    """The centred clips, or the photos, of the first `samples` training sequences."""
-
-    prepared = experiment.data.prepare(workdir)
+def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> Samples:
+    """One example of each of the first `samples` training sequences, scored as the experiment's first evaluation."""
+    config: NetworkConfig = experiment.model
+    plan = next(iter(experiment.evals.values()), Eval())
+    prepared, _, _ = evaluate.views_of(plan, experiment.data.prepare(workdir))
     names = prepared.sequence_names("train")
     if samples > len(names):
         raise Usage(f"{samples} samples are asked for, but the training split has {len(names)} sequences")
-    batch = {k: np.array(v) for k, v in next(iter(prepared.eval_stream("train", "single", samples))).items()}
-    inside = (batch["pose"] > 0) & (batch["pose"] < 1)
-    batch["valid"] = batch["valid"] & inside & inside[..., :2].all(-1, keepdims=True)
-    if not experiment.model.num_actions:
+    views = list(prepared.views("train").values())
+    view = next((one for one in views if one.kind == "each"), views[0])
+    batch: Any = dict(next(iter(prepared.eval_stream(split="train", view=view.name, batch=samples))))
+    if not config.classes:
         batch.pop("action", None)
-    if not batch["norm"].any():
-        batch["norm"] = _torsos(batch, prepared.skeleton)
-    frames = batch["frames"]
-    pictures = picture(frames[:, frames.shape[1] // 2])
-    pck = (m for m in experiment.metrics if isinstance(m, PCK) and not isinstance(m, AUC))
-    return Samples(batch, tuple(names[:samples]), pictures, prepared.skeleton, next(pck, PCK(0.2)))
+    context = evaluate.context_of(prepared, "train", [view], view)
+    context = dataclasses.replace(context, network=config)
+    scorers, pictures = plan.scorers, None
+    if config.pose_shape is not None and "pose" in batch and prepared.skeleton is not None:
+        batch = _learnable(batch, prepared.skeleton)
+        if not _bounds_poses(scorers, batch, context):
+            scorers = (*scorers, Pose((PCK(0.2),)))
+        if "frames" in batch:
+            frames = batch["frames"]
+            pictures = picture(frames[:, frames.shape[1] // 2])
+    return Samples(batch, tuple(names[:samples]), context, scorers, pictures)
 
 
-def _torsos(batch: dict[str, np.ndarray], skeleton: "Skeleton") -> np.ndarray:
-    """(B, T) reference lengths in the image, for data that brings none."""
+def _learnable(batch: Any, skeleton: Skeleton) -> Any:
+    """The batch without the joints that no network can learn, outside of the crop, and with a reference length."""
+    inside = (batch["pose"] > 0) & (batch["pose"] < 1)
+    batch = {**batch, "valid": batch["valid"] & inside & inside[..., :2].all(-1, keepdims=True)}
+    if not np.any(batch.get("norm", 0)):
+        points = to_image(batch["affine"], batch["pose"])
+        pairs = zip(points, batch["valid"][..., :2].all(-1), strict=True)
+        batch["norm"] = np.stack([torso(p, v, skeleton) for p, v in pairs])
+    return batch
 
-    points = geometry.apply(geometry.invert(batch["affine"]), batch["pose"][..., :2].astype(np.float64))
-    return np.stack([torso(p, v[..., :2].all(-1), skeleton) for p, v in zip(points, batch["valid"], strict=True)])
+
+def _bounds_poses(scorers: tuple[Scorer, ...], batch: Batch, context: Context) -> bool:
+    """Whether some scorer says what share of the joints must be right in the image."""
+    _, found = evaluate.score(scorers, context, _pairs(batch, perfect(scorers, batch, context)))
+    return any(
+        section.units[key] == "%"
+        for scorer, sections in zip(scorers, found, strict=True)
+        for section in sections
+        for key in section.if_learned
+        if "pose" in scorer.reads
+    )
 
 
 def learn(
-    experiment: "Experiment",
+    experiment: Experiment,
     samples: Samples,
     *,
     steps: int,
@@ -202,10 +221,10 @@ def learn(
     progress: bool,
 ) -> Result:
     """The training of `run`, once the batch is there."""
-
-    config = experiment.model
-    if config.num_joints != len(samples.skeleton):
-        raise Problem(f"the network has {config.num_joints} joints, but the samples have {len(samples.skeleton)}")
+    config: NetworkConfig = experiment.model
+    skeleton, shape = samples.context.skeleton, config.pose_shape
+    if shape is not None and skeleton is not None and shape[0] != len(skeleton):
+        raise Problem(f"the network has {shape[0]} joints, but the samples have {len(skeleton)}")
     dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
     model = zoo.create(config, rngs=nnx.Rngs(seed), dtype=dtype)
     net = Net(nnx.with_attributes(model, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.0))
@@ -228,9 +247,8 @@ def learn(
             values = {name.removeprefix("fixed/"): float(value) for name, value in terms.items()}
             if not np.isfinite(values["loss"]):
                 raise Problem(f"the loss became {values['loss']} by step {step}; lower optimizer.learning_rate")
-            trained = net.merge(state.params, state.stats)
-            preds = infer(trained, samples.batch["frames"])
-            result = score(preds, samples, step, time.monotonic() - start)
+            preds = predict(net.merge(state.params, state.stats), samples.batch)
+            result = score(preds, samples, experiment.losses, step, time.monotonic() - start)
             bar.set_description("overfit", refresh=False)
             bar.update(step - bar.n)
             if progress:
@@ -239,76 +257,69 @@ def learn(
                 break
     finally:
         bar.close()
-    if out is not None:
+    if out is not None and samples.pictures is not None:
         result = dataclasses.replace(result, picture=_save_picture(out / "overfit.png", samples, preds))
     return result
 
 
-def score(preds: dict[str, np.ndarray], samples: Samples, steps: int = 0, seconds: float = 0.0) -> Result:
-    """Judge the predictions, action as probabilities, for a batch."""
-
-    batch, metric = samples.batch, samples.metric
-    deep = "camera" in batch and "depth" in batch and preds["pose"].shape[-1] == 3
-    states: list[State] = []
-    spaces: list[State] = []
-    for b in range(len(samples.names)):
-        example = {name: values[b] for name, values in batch.items()}
-        pred, true = preds["pose"][-1:, b].astype(np.float64), example["pose"].astype(np.float64)
-        to_image = geometry.invert(example["affine"])
-        seen, shown = geometry.apply(to_image, pred[..., :2]), geometry.apply(to_image, true[..., :2])
-        states.append(metric.get(seen, shown, example["valid"][..., :2].all(-1), example["norm"], samples.skeleton))
-        if deep:
-            world = in_world(example, pred), in_world(example, true)
-            spaces.append(MPJPE().get(*world, example["valid"].all(-1), None, samples.skeleton))
-    total = functools.reduce(State.merge, states)
-    if not total.count.any():
-        raise Problem(f"none of the samples has a labelled joint that {metric.name} can score; choose others")
-    right = None
-    if "action" in batch and "action" in preds:
-        right = float(State(*accuracy(preds["action"], batch["action"])).compute()[-1])
-    error = float(functools.reduce(State.merge, spaces).pooled()[-1]) if spaces else None
-    pck, loss = float(total.pooled()[-1]), last_block_loss(preds, batch)
-    mark = MARK_ONE if len(samples.names) == 1 else MARK_MANY
-    passed = loss <= mark and pck == 1 and right in (None, 1.0) and (error is None or error <= MARK_MM)
-    return Result(passed, loss, mark, metric.name, pck, right, steps, seconds, None, error)
+def predict(model: Any, batch: Batch) -> Preds:
+    """Predictions of a network in evaluation mode, action as logits."""
+    inputs: Any = {key: batch[key] for key in model.config.reads}  # type: ignore[literal-required]
+    return jax.tree.map(np.asarray, inference.forward(*inference.prepare(model), inputs))
 
 
-def last_block_loss(preds: dict[str, np.ndarray], batch: dict[str, np.ndarray]) -> float:
-    """The loss that the mark is for, see the module's text."""
+def score(preds: Preds, samples: Samples, losses: Losses, steps: int = 0, seconds: float = 0.0) -> Result:
+    """Judge predictions (K, B, ...) for the samples, action as logits."""
+    _, found = evaluate.score(samples.scorers, samples.context, _pairs(samples.batch, preds))
+    sections: list[Section] = list(itertools.chain.from_iterable(found))
+    bounds = {key: bound for section in sections for key, bound in section.if_learned.items()}
+    figures = {key: section.scalars[key] for section in sections for key in section.if_learned}
+    units = {key: section.units.get(key, "") for section in sections for key in section.if_learned}
+    loss, mark = losses.fit(preds, samples.batch) if isinstance(losses, HasFit) else (None, math.inf)
+    if loss is None and not bounds:
+        raise Problem("neither a scorer nor the loss of the experiment says when the samples are learned")
+    empty = [key for key, value in figures.items() if math.isnan(value)]
+    if empty:
+        raise Problem(f"none of the samples has a label that {empty[0]} can score; choose others")
+    passed = all(within(figures[key], bound) for key, bound in bounds.items()) and (loss is None or loss <= mark)
+    return Result(passed, figures, units, loss, mark, steps, seconds)
 
-    pose, visible = jnp.asarray(preds["pose"][-1]), jnp.asarray(preds["visible"][-1])
-    pose = losses.pose(pose, jnp.asarray(batch["pose"]), jnp.asarray(batch["valid"]), coordinate_bce=0.0)
-    visible = losses.visible(visible, jnp.asarray(batch["visible"]))
-    return float((pose + 0.01 * visible).mean())
+
+def _pairs(batch: Batch, preds: Preds) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each example with its predictions, without the batch axis."""
+
+    for b in range(batch_size(batch)):
+        example = {key: np.asarray(value)[b] for key, value in batch.items()}
+        yield example, jax.tree.map(lambda value, b=b: value[:, b], {**preds})
 
 
-def others(result: Result, before: str) -> str:
-    action = "" if result.accuracy is None else f"{before}action {result.accuracy:.1%}"
-    return action + ("" if result.mpjpe is None else f"{before}MPJPE {result.mpjpe:.1f} mm")
+def shown(result: Result) -> list[str]:
+    """The loss and the figures as words."""
+    loss = [] if result.loss is None else [f"loss {result.loss:.4f}"]
+    pairs = [(key, value, result.units[key]) for key, value in result.figures.items()]
+    return loss + [f"{key} {value:.1%}" if unit == "%" else f"{key} {value:.4g} {unit}" for key, value, unit in pairs]
 
 
 def _row(result: Result, terms: dict[str, float]) -> str:
-    named = "  ".join(f"{name} {terms[name]:.4f}" for name in ("pose", "visible", "action") if name in terms)
-    return (
-        f"step {result.steps:5d}  loss {result.loss:.4f}  {result.metric} {result.pck:.1%}{others(result, '  ')}  "
-        f"(training: {named})  {result.seconds:.0f} s"
-    )
+    named = "  ".join(f"{name} {value:.4f}" for name, value in terms.items() if name not in ("loss", "gradient_norm"))
+    return f"step {result.steps:5d}  {'  '.join(shown(result))}  (training: {named})  {result.seconds:.0f} s"
 
 
-def _save_picture(path: Path, samples: Samples, preds: dict[str, np.ndarray]) -> Path:
+def _save_picture(path: Path, samples: Samples, preds: Preds) -> Path:
     """A sheet with two crops per sample, truth left and prediction right."""
-
+    assert samples.pictures is not None and samples.context.skeleton is not None
     crops = []
-    middle = samples.batch["frames"].shape[1] // 2
+    batch, skeleton = samples.batch, samples.context.skeleton
+    middle = batch["pose"].shape[1] // 2
     for b, crop in enumerate(samples.pictures):
-        side = max(len(crop), _PICTURE)
-        if len(crop) < side:
+        side = max(*crop.shape[:2], _PICTURE)
+        if crop.shape[:2] != (side, side):
             crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
-        true = np.where(samples.batch["valid"][b, middle], samples.batch["pose"][b, middle], np.nan)[:, :2]
+        true = np.where(batch["valid"][b, middle], batch["pose"][b, middle], np.nan)[:, :2]
         pred = preds["pose"][-1, b, middle, :, :2].astype(np.float64)
-        sure = preds["visible"][-1, b, middle]
-        for title, pose, confidence in (("truth", true, None), ("prediction", pred, sure)):
-            drawn = Image.fromarray(viz.draw_skeleton(crop, pose * side, samples.skeleton, confidence))
+        confidence = preds["visible"][-1, b, middle] if "visible" in preds else None
+        for title, pose, scores in (("truth", true, None), ("prediction", pred, confidence)):
+            drawn = Image.fromarray(viz.draw_skeleton(crop, pose * side, skeleton, scores))
             pen = ImageDraw.Draw(drawn)
             pen.text((8, 6), title, (255, 255, 255), ImageFont.load_default(16), stroke_width=2, stroke_fill=(0, 0, 0))
             crops.append(np.asarray(drawn))

@@ -1,4 +1,3 @@
-import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -13,8 +12,9 @@ from flax import nnx
 from PIL import Image
 
 from jaxhar import zoo
-from jaxhar.checks import overfit
-from jaxhar.core import classes as actions
+from jaxhar.checks import doctor, overfit
+from jaxhar.cli import main as cli
+from jaxhar.core import classes
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import MPII as ORDER
 from jaxhar.core.skeleton import PA16, PA17
@@ -23,13 +23,18 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
+from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PCK, AUCh, PCKh
 from jaxhar.evaluation.metrics_3d import MPJPE
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.world import World
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception.network import Config
 from jaxhar.training.experiment import Experiment, Train
-from jaxhar.training.losses import multitask as losses
+from jaxhar.training.losses.multitask import MARK_MANY, MARK_ONE, Multitask
 from jaxhar.training.optim import Optimizer
+from parity_tests.toys import Drawn
 
 TINY = Config.tiny(image_size=32, num_blocks=1, width=24, stem_width=2, kernel_size=3)
 ACTIONS = dataclasses.replace(TINY, num_frames=4, num_actions=15, pose_stream_width=14, visual_stream_width=16)
@@ -66,39 +71,30 @@ def draw_photos(root: Path, count: int) -> Path:
     return root
 
 
-class Clips:
-    """Random clips of known pose and action, as a prepared data set."""
+@dataclasses.dataclass(frozen=True)
+class Clips(Drawn):
+    """Random clips of known pose and action."""
 
+    size: int = 3
+    title = "clips"
     skeleton = PA16
-    actions = actions.PENN
+    actions = classes.PENN
 
-    def prepare(self, workdir: Path) -> "Clips":
-        return self
-
-    def sequence_names(self, split: str) -> list[str]:
-        return ["0001", "0002", "0003"]
-
-    def eval_stream(self, split: str, protocol: str, batch: int):
-        rng = np.random.default_rng(1)
-        clips = []
-        for i in range(batch):
-            pose = rng.uniform(0.2, 0.8, (1, 16, 2)).repeat(4, 0).astype(np.float32)
-            pose[:, 0] = 1.2  # labelled outside of the crop, as evaluation streams have it
-            clips.append(
-                {
-                    "frames": rng.uniform(-1, 1, (1, 32, 32, 3)).repeat(4, 0).astype(np.float32),
-                    "pose": pose,
-                    "visible": ((pose > 0) & (pose < 1)).all(-1).astype(np.float32),
-                    "valid": np.ones((4, 16, 2), bool),
-                    "action": np.int32(5 * i),
-                    "mask": np.bool_(True),
-                    "affine": np.diag([0.01, 0.01, 1]).astype(np.float32),
-                    "norm": np.full(4, 30, np.float32),
-                    "sequence": np.int32(i),
-                    "flipped": np.bool_(False),
-                }
-            )
-        yield pipeline.stack(clips)
+    def example(self, split: str, number: int) -> pipeline.Example:
+        rng = np.random.default_rng(number)
+        pose = rng.uniform(0.2, 0.8, (1, 16, 2)).repeat(4, 0).astype(np.float32)
+        pose[:, 0] = 1.2  # labelled outside of the crop, as evaluation streams have it
+        return {
+            "frames": rng.uniform(-1, 1, (1, 32, 32, 3)).repeat(4, 0).astype(np.float32),
+            "pose": pose,
+            "visible": ((pose > 0) & (pose < 1)).all(-1).astype(np.float32),
+            "valid": np.ones((4, 16, 2), bool),
+            "action": np.int32(5 * number),
+            "mask": np.bool_(True),
+            "affine": np.tile(np.diag([0.01, 0.01, 1]).astype(np.float32), (4, 1, 1)),
+            "norm": np.full(4, 30, np.float32),
+            "flipped": np.bool_(False),
+        }
 
 
 class Toy(nnx.Module):
@@ -117,7 +113,12 @@ class Toy(nnx.Module):
 
 
 def experiment(model: Config = TINY, **changes) -> Experiment:
-    plain = {"data": Clips(), "losses": losses.Multitask(), "optimizer": Optimizer(optax.adam, learning_rate=3e-3)}
+    plain = {
+        "data": Clips(),
+        "losses": Multitask(),
+        "optimizer": Optimizer(optax.adam, learning_rate=3e-3),
+        "evals": {"clips": Eval(("single",), (Pose((PCK(0.2),)), Action()))},
+    }
     return Experiment(name="test", model=model, train=Train(), **{**plain, **changes})
 
 
@@ -126,134 +127,141 @@ def test_drawn_photos_are_learned(tmp_path, capsys, monkeypatch):
     photos, out = draw_photos(tmp_path / "photos", 3), tmp_path / "out"
     result = overfit.run(experiment(), photos=photos, steps=400, out=out)
     assert result.passed
-    assert result.pck == 1 and result.loss <= overfit.MARK_MANY and result.accuracy is None
-    assert result.metric == "PCKh@0.5" and 0 < result.steps <= 400
-    assert f"step {result.steps:5d}  loss {result.loss:.4f}  PCKh@0.5 100.0%" in capsys.readouterr().out
+    assert result.figures == {"pckh@0.5": 1} and result.loss <= result.mark == MARK_MANY
+    assert 0 < result.steps <= 400
+    assert f"step {result.steps:5d}  loss {result.loss:.4f}  pckh@0.5 100.0%" in capsys.readouterr().out
     assert [p.name for p in out.iterdir()] == ["overfit.png"] and result.picture == out / "overfit.png"
     with Image.open(result.picture) as picture:
         assert picture.size == (2 * 324 + 4, 3 * 324 + 4)
 
 
 def test_clips_are_learned_with_their_actions(tmp_path):
-    recipe = experiment(
-        ACTIONS, losses=losses.Multitask(action=0.01), optimizer=Optimizer(optax.adam, learning_rate=0.01)
-    )
+    recipe = experiment(ACTIONS, losses=Multitask(action=0.01), optimizer=Optimizer(optax.adam, learning_rate=0.01))
     result = overfit.run(recipe, samples=2, steps=400, out=tmp_path, progress=False)
     assert result.passed
-    assert result.accuracy == 1 and result.metric == "PCK@0.2" and result.pck == 1
+    assert result.figures == {"pck@0.2": 1, "accuracy/single": 1}
 
 
-@pytest.mark.parametrize(("rate", "code", "verdict"), [("3e-3", 0, "PASS"), ("1e-9", 1, "FAIL")])
-def test_the_command_ends_with_a_verdict(tmp_path, capsys, monkeypatch, rate, code, verdict):
+@pytest.mark.parametrize(
+    ("change", "rate", "code", "verdict"),
+    [
+        (["--set", "optimizer.learning_rate={}"], "3e-3", 0, "PASS"),
+        (["--config.optimizer.learning_rate={}"], "1e-9", 1, "FAIL"),
+    ],
+    ids=["--set", "--config"],
+)
+def test_the_command_ends_with_a_verdict(tmp_path, capsys, monkeypatch, change, rate, code, verdict):
     monkeypatch.setattr(zoo, "create", Toy)
     config = tmp_path / "config.py"
     config.write_text(
         "from jaxhar.checks.overfit_test import experiment as make\n\n\ndef get_config():\n    return make()\n"
     )
     photos, out = draw_photos(tmp_path / "photos", 2), tmp_path / "out"
-    parser = argparse.ArgumentParser()
-    overfit.add_arguments(parser)
-    line = [str(config), "--photos", str(photos), "--samples", "1", "--steps", "200", "--out", str(out)]
-    assert overfit.main(parser.parse_args([*line, "--set", f"optimizer.learning_rate={rate}"])) == code
+    line = ["overfit", str(config), "--photos", str(photos), "--samples", "1", "--steps", "200", "--out", str(out)]
+    assert cli.main([*line, *(word.format(rate) for word in change)]) == code
     printed = capsys.readouterr().out
-    assert f"{verdict}: loss " in printed and "(mark 0.005), PCKh@0.5" in printed
+    assert f"{verdict}: loss " in printed and "(mark 0.005), pckh@0.5" in printed
     assert f"picture: {out / 'overfit.png'}" in printed and (out / "overfit.png").exists()
 
 
-def test_a_setting_without_value_is_refused():
-    parser = argparse.ArgumentParser()
-    overfit.add_arguments(parser)
-    with pytest.raises(Usage, match="--set train.seed: give NAME=VALUE"):
-        overfit.main(parser.parse_args(["--set", "train.seed"]))
+def test_a_setting_without_value_is_refused(capsys):
+    assert cli.main(["overfit", "--set", "train.seed"]) == 2
+    assert "--set train.seed: give NAME=VALUE" in capsys.readouterr().err
 
 
-def truth(samples: overfit.Samples) -> dict[str, np.ndarray]:
-    batch = samples.batch
-    preds = {"pose": batch["pose"][None], "visible": batch["visible"][None]}
-    if "action" in batch:
-        preds["action"] = np.eye(15)[batch["action"]][None]
-    return preds
+def judge(samples: overfit.Samples, **changes) -> overfit.Result:
+    """The verdict on the truth with some predictions in place of it."""
+    preds = doctor.perfect(samples.scorers, samples.batch, samples.context)
+    preds = {"pose": samples.batch["pose"][None], "visible": samples.batch["visible"][None], **preds}
+    return overfit.score({**preds, **changes}, samples, Multitask())
 
 
 def test_the_truth_itself_scores_full_marks(tmp_path):
-    photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, 32)
+    photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, TINY)
     clips = overfit.from_experiment(experiment(ACTIONS), 2, tmp_path)
     for samples in (photos, clips):
-        result = overfit.score(truth(samples), samples)
-        assert result.passed and result.pck == 1 and result.loss < 1e-6
+        result = judge(samples)
+        assert result.passed and set(result.figures.values()) == {1} and result.loss < 1e-6
     assert not clips.batch["valid"][:, :, 0].any()
 
 
 def test_one_wrong_joint_or_action_fails(tmp_path):
-    photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, 32)
-    wrong = truth(photos)
-    wrong["pose"] = wrong["pose"].copy()
-    wrong["pose"][0, 1, 0, PA16.index("l_wrist"), 0] += 0.2
-    result = overfit.score(wrong, photos)
+    photos = overfit.from_photos(draw_photos(tmp_path / "photos", 3), None, TINY)
+    wrong = photos.batch["pose"][None].copy()
+    wrong[0, 1, 0, PA16.index("l_wrist"), 0] += 0.2
+    result = judge(photos, pose=wrong)
     assert not result.passed and result.loss <= result.mark
-    assert result.pck == pytest.approx(1 - 1 / photos.batch["valid"][:, 0, 2:, 0].sum())
+    assert result.figures["pckh@0.5"] == pytest.approx(1 - 1 / photos.batch["valid"][:, 0, 2:, 0].sum())
     clips = overfit.from_experiment(experiment(ACTIONS), 2, tmp_path)
-    wrong = truth(clips)
-    wrong["action"] = wrong["action"][:, ::-1]
-    result = overfit.score(wrong, clips)
-    assert not result.passed and result.accuracy == 0 and result.pck == 1
+    result = judge(clips, action=np.eye(15)[clips.batch["action"][::-1]][None])
+    assert not result.passed and result.figures == {"pck@0.2": 1, "accuracy/single": 0}
 
 
 SYNTH = Synth(4, 1, 2, 1, frames=(4, 5), size=(96, 72), clutter=0.2, seed=1)
 
 
 @pytest.mark.parametrize(
-    ("data", "model", "metrics", "metric"),
+    ("data", "model", "scorers", "figures"),
     [
-        (MPII(synth=SYNTH, image_size=32), TINY, (AUCh(), PCKh(0.5), PCKh(0.2)), "PCKh@0.5"),
-        (H36M(synth=SYNTH, image_size=32), dataclasses.replace(TINY, num_joints=17), (MPJPE(),), "PCK@0.2"),
+        (
+            MPII(synth=SYNTH, image_size=32),
+            TINY,
+            (Pose((AUCh(), PCKh(0.5), PCKh(0.2))),),
+            {"pckh@0.5"},
+        ),
+        (
+            H36M(synth=SYNTH, image_size=32),
+            dataclasses.replace(TINY, num_joints=17),
+            (World((MPJPE(),)),),
+            {"pck@0.2", "mpjpe"},
+        ),
         (
             NTU(synth=SYNTH, image_size=32, clip_frames=4),
             dataclasses.replace(ACTIONS, num_joints=20, num_actions=60),
-            (PCK(0.1),),
-            "PCK@0.1",
+            (Pose((PCK(0.1),)), Action()),
+            {"pck@0.1", "accuracy/single"},
         ),
-        (MPII(synth=SYNTH, image_size=32, dims=3, skeleton=PA17), TINY, (), "PCK@0.2"),
+        (MPII(synth=SYNTH, image_size=32, dims=3, skeleton=PA17), TINY, (), {"pck@0.2"}),
     ],
     ids=["mpii", "h36m", "ntu", "mpii-3d"],
 )
-def test_photos_and_depths_of_experiments_are_scored(tmp_path, data, model, metrics, metric):
-    recipe = experiment(model, data=data, metrics=metrics)
+def test_photos_and_depths_of_experiments_are_scored(tmp_path, data, model, scorers, figures):
+    recipe = experiment(model, data=data, evals={"it": Eval(("single",), scorers)})
     samples = overfit.from_experiment(recipe, 2, tmp_path)
     assert ("action" in samples.batch) == bool(model.num_actions) and len(samples.names) == 2
     assert samples.batch["valid"][..., :2].any()
-    right = truth(samples) | ({"action": np.eye(60)[samples.batch["action"]][None]} if model.num_actions else {})
-    result = overfit.score(right, samples)
-    assert result.passed and result.metric == metric and result.pck == 1 and result.loss < 1e-6
-    deep = isinstance(data, H36M)
-    assert (result.mpjpe is not None) == deep and (not deep or result.mpjpe < 1e-3)
-    assert result.accuracy == (1 if model.num_actions else None)
-    if samples.batch["pose"].shape[-1] == 3 and samples.batch["valid"][..., 2].any():
-        near = {**right, "pose": right["pose"] + [0, 0, 0.2]}  # 400 mm
-        result = overfit.score(near, samples)
-        assert not result.passed and result.pck == 1 and result.loss > 0.03
-    if deep:
-        turned = {**right, "pose": right["pose"] * [1, 1, -1] + [0, 0, 1]}  # depths mirrored
-        assert overfit.score(turned, samples).mpjpe > 30
+    result = judge(samples)
+    assert result.passed and set(result.figures) == figures and result.loss < 1e-6
+    assert all(value == 1 for key, value in result.figures.items() if key != "mpjpe")
+    assert result.figures.get("mpjpe", 0) < 1e-3
+    pose = samples.batch["pose"][None]
+    if pose.shape[-1] == 3 and samples.batch["valid"][..., 2].any():
+        result = judge(samples, pose=pose + [0, 0, 0.2])  # 400 mm
+        assert not result.passed and result.loss > 0.03 and 1 in result.figures.values()
+    if "mpjpe" in figures:
+        result = judge(samples, pose=pose * [1, 1, -1] + [0, 0, 1])  # depths mirrored
+        assert result.figures["mpjpe"] > 30
 
 
 def test_a_photo_of_an_experiments_own_data_is_learned(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "create", Toy)
-    recipe = experiment(data=MPII(synth=SYNTH, image_size=32), metrics=(PCKh(0.5),))
+    recipe = experiment(data=MPII(synth=SYNTH, image_size=32), evals={"it": Eval(scorers=(Pose((PCKh(0.5),)),))})
     result = overfit.run(recipe, samples=1, steps=300, out=tmp_path / "out", workdir=tmp_path, progress=False)
-    assert result.passed and result.metric == "PCKh@0.5" and result.mark == overfit.MARK_ONE
+    assert result.passed and set(result.figures) == {"pckh@0.5"} and result.mark == MARK_ONE
 
 
-def test_the_loss_is_that_of_the_last_block():
-    batch = {
-        "pose": np.full((1, 1, 2, 2), 0.5),
-        "valid": np.array([[[[True, True], [False, False]]]]),
-        "visible": np.array([[[1.0, 0.0]]]),
-    }
-    pose = np.stack([np.full((1, 1, 2, 2), 0.9), np.array([[[[0.6, 0.5], [9.0, np.nan]]]])])
-    visible = np.stack([np.full((1, 1, 2), 0.1), np.full((1, 1, 2), 0.5)])
-    expected = (0.1 + 0.1**2) / 2 + 0.01 * np.log(2)
-    assert overfit.last_block_loss({"pose": pose, "visible": visible}, batch) == pytest.approx(expected, rel=1e-5)
+def test_nothing_that_says_what_is_learned_is_a_problem(tmp_path):
+    def silent(preds, batch):
+        return {"sum": preds["pose"].sum((0, 2, 3, 4))}
+
+    samples = dataclasses.replace(overfit.from_experiment(experiment(ACTIONS), 2, tmp_path), scorers=())
+    preds = {"pose": samples.batch["pose"][None]}
+    with pytest.raises(Problem, match="neither a scorer nor the loss"):
+        overfit.score(preds, samples, silent)
+    hidden = {**samples.batch, "valid": np.zeros_like(samples.batch["valid"])}
+    samples = dataclasses.replace(samples, scorers=(Pose((PCK(0.2),)),), batch=hidden)
+    with pytest.raises(Problem, match=r"none of the samples has a label that pck@0.2 can score"):
+        overfit.score(preds, samples, silent)
 
 
 def test_what_cannot_be_done_is_said(tmp_path):

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=int, default=48, metavar="N", help="to look at (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="for pictures (default: %(default)s)")
     parser.add_argument("--workdir", type=Path, help="for what the experiment's data prepares (default: runs/NAME)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. data.root=DIR")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="or --config.NAME=VALUE: change the experiment"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -51,10 +51,22 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> int | None:
         rest, modules = user_modules.take_option(argv)
         user_modules.load(modules)
-        args = _parser().parse_args(rest)
+        args = _parser().parse_args(_as_set(rest))
         return args.run(args)
 
     return guard(run, debug="--debug" in argv)
+
+
+def _as_set(argv: list[str]) -> list[str]:
+    """`--config.NAME=VALUE` and `--config.NAME VALUE`, as launch.py writes them, as the option `--set NAME=VALUE`."""
+    words = []
+    left = iter(argv)
+    for word in left:
+        if word.startswith("--config."):
+            word = word if "=" in word else f"{word}={next(left, '')}"
+            word = f"--set={word.removeprefix('--config.')}"
+        words.append(word)
+    return words
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxhar.checks.overfit import CONFIG, others, run
+from jaxhar.checks.overfit import CONFIG, run, shown
 from jaxhar.host import compile_cache as compiled
 from jaxhar.host.settings import override, setting
 from jaxhar.training.experiment import load
@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")
     parser.add_argument("--workdir", type=Path, help="for what the experiment's data prepares (default: runs/NAME)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the experiment")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="or --config.NAME=VALUE: change the experiment"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -38,9 +40,11 @@ def main(args: argparse.Namespace) -> int:
         out=args.out,
         workdir=args.workdir,
     )
-    print(
-        f"{'PASS' if result.passed else 'FAIL'}: loss {result.loss:.4f} (mark {result.mark}), "
-        f"{result.metric} {result.pck:.1%}{others(result, ', ')} after {result.steps} steps, {result.seconds:.0f} s"
-    )
-    print(f"picture: {result.picture}")
+    words = shown(result)
+    if result.loss is not None:
+        words[0] += f" (mark {result.mark})"
+    verdict = "PASS" if result.passed else "FAIL"
+    print(f"{verdict}: {', '.join(words)} after {result.steps} steps, {result.seconds:.0f} s")
+    if result.picture is not None:
+        print(f"picture: {result.picture}")
     return 0 if result.passed else 1

@@ -233,11 +233,6 @@ class PreparedSet:
         return self.config.notes()
 
     @property
-    def crop_protocols(self) -> tuple[str, ...]:
-        """The views by crops; for `jaxhar.evaluation.evaluate`."""
-        return tuple(self.config.crop_views())
-
-    @property
     def parts(self) -> Mapping[str, "PreparedSet"]:
         """This set by its name."""
         return {self.config.home: self}

@@ -94,11 +94,6 @@ class PreparedMixed:
         """Of the evaluated set."""
         return self._evaluated.notes
 
-    @property
-    def crop_protocols(self) -> tuple[str, ...]:
-        """Of the evaluated set."""
-        return self._evaluated.crop_protocols
-
     def views(self, split: str | None = None) -> Mapping[str, View]:
         """Of the evaluated set."""
         return self._evaluated.views(split)

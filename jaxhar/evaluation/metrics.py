@@ -6,7 +6,7 @@ over the whole set and divided once at the end, so the result does not depend on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -181,8 +181,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
-class PoseMetric(Protocol):
-    """What evaluation asks of a pose metric."""
+class Metric(Protocol):
+    """What a metric of poses says of itself."""
 
     @property
     def name(self) -> str:
@@ -191,6 +191,26 @@ class PoseMetric(Protocol):
     @property
     def unit(self) -> str:
         """ "%" (the metric is a fraction, more is better) or the unit of a distance (less is better)."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether MPII's columns are shown."""
+
+    @property
+    def terms(self) -> int:
+        """How often each joint is counted."""
+
+    @property
+    def if_true(self) -> tuple[float, float]:
+        """Lowest and highest value for predictions equal to the truth."""
+
+    @property
+    def if_learned(self) -> tuple[float, float] | None:
+        """Lowest and highest value for a network that knows the samples by heart; None to ask for nothing."""
+
+
+class PoseMetric(Metric, Protocol):
+    """A metric of poses in the image."""
 
     def get(
         self, pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray | None, skeleton: Skeleton
@@ -212,7 +232,10 @@ class PCK:
     name: str = ""
     exclude: tuple[str, ...] = ()
     unit = "%"
-    grouped = False  # whether tables show MPII's columns
+    grouped = False
+    terms = 1
+    if_true: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    if_learned: ClassVar[tuple[float, float] | None] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -246,11 +269,17 @@ class AUC(PCK):
 
     threshold: float = 0.5
     steps: int = 50
+    if_learned = None
 
     @property
-    def terms(self) -> int:
+    def terms(self) -> int:  # type: ignore[override]
         """How often each joint is counted."""
         return 2 * self.steps
+
+    @property
+    def if_true(self) -> tuple[float, float]:  # type: ignore[override]
+        """Averaged crops miss the first threshold, 0, by rounding."""
+        return 1 - 1 / self.terms, 1.0
 
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:
         return auc(pred, true, valid, norm, [self.threshold * i / self.steps for i in range(self.steps + 1)])
@@ -275,6 +304,10 @@ class PixelError:
     name: str = "error"
     exclude: tuple[str, ...] = ()
     unit = "px"
+    grouped = False
+    terms = 1
+    if_true: ClassVar[tuple[float, float]] = (0.0, 0.01)
+    if_learned: ClassVar[tuple[float, float] | None] = None
 
     def get(
         self, pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray | None, skeleton: Skeleton

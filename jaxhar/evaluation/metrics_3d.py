@@ -4,11 +4,30 @@ Evaluation turns predictions into world points (crop, then camera) before it ask
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.evaluation.metrics import State, mpjpe, stack
+from jaxhar.evaluation.metrics import Metric, State, mpjpe, stack
+
+#: Largest error that counts as learned by heart, in mm: a joint is right within it in Mehta et al., 3DV 2017.
+LEARNED = 150.0
+#: Largest error of the truth in mm, with the lens undone exactly and as deephar does it.
+EXACT, DEEPHAR_LENS = 0.01, 20.0
+
+
+class WorldMetric(Metric, Protocol):
+    """A metric of poses in space."""
+
+    @property
+    def deephar(self) -> bool:
+        """Whether the lens is undone as deephar does it."""
+
+    def get(
+        self, pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray | None, skeleton: Skeleton
+    ) -> State:
+        """Sums (K, J) of one clip from pred (K, T, J, 3), true (T, J, 3), valid (T, J), all in world mm."""
 
 
 def procrustes(pred: np.ndarray, true: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -51,19 +70,32 @@ class MPJPE:
 
     Attributes:
       root: name of the joint that both poses are put on.
-      authors: undo the lens as that paper's authors do, in one step that is up to 4 mm off, at the picture's edge.
+      deephar: undo the lens as deephar does, in one step that is up to 4 mm off, at the picture's edge.
       name: "MPJPE" and the like where left empty.
     """
 
     root: str = "pelvis"
-    authors: bool = False
+    deephar: bool = False
     name: str = ""
     unit = "mm"
-    title = "MPJPE"
+    grouped = False
+    terms = 1
+    title: ClassVar[str] = "MPJPE"
+    learned: ClassVar[bool] = True
+
+    @property
+    def if_true(self) -> tuple[float, float]:
+        """See `Metric`."""
+        return 0.0, DEEPHAR_LENS if self.deephar else EXACT
+
+    @property
+    def if_learned(self) -> tuple[float, float] | None:
+        """See `Metric`."""
+        return (0.0, LEARNED) if self.learned and not self.deephar else None
 
     def __post_init__(self) -> None:
         if not self.name:
-            object.__setattr__(self, "name", self.title + (" (authors' camera)" if self.authors else ""))
+            object.__setattr__(self, "name", self.title + (" (deephar's camera)" if self.deephar else ""))
 
     def get(
         self, pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray | None, skeleton: Skeleton
@@ -80,6 +112,7 @@ class ProcrustesMPJPE(MPJPE):
     """The error that is left after the best movement, turn and scale: "PA-MPJPE", also called protocol 2."""
 
     title = "PA-MPJPE"
+    learned = False
 
     def _core(self, pred, true, valid, skeleton) -> tuple[np.ndarray, np.ndarray]:
         return pa_mpjpe(pred, true, valid)
@@ -90,6 +123,7 @@ class AbsoluteMPJPE(MPJPE):
     """The error in the world as it is. The depth of the root is given, not predicted, by the networks here."""
 
     title = "absolute MPJPE"
+    learned = False
 
     def _core(self, pred, true, valid, skeleton) -> tuple[np.ndarray, np.ndarray]:
         return mpjpe(pred, true, valid)

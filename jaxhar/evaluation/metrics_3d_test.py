@@ -91,5 +91,5 @@ def test_the_metrics_by_hand():
     np.testing.assert_allclose(ProcrustesMPJPE().get(pred, true, valid, None, PA17).pooled(), 0, atol=1e-10)
     valid[0, PA17.index("pelvis")] = False
     assert not MPJPE().get(pred, true, valid, None, PA17).count.any()
-    names = [m.name for m in (MPJPE(), MPJPE(authors=True), ProcrustesMPJPE(), AbsoluteMPJPE(name="x"))]
-    assert names == ["MPJPE", "MPJPE (authors' camera)", "PA-MPJPE", "x"]
+    names = [m.name for m in (MPJPE(), MPJPE(deephar=True), ProcrustesMPJPE(), AbsoluteMPJPE(name="x"))]
+    assert names == ["MPJPE", "MPJPE (deephar's camera)", "PA-MPJPE", "x"]

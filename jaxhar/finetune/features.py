@@ -1,38 +1,63 @@
-"""Action heads on a trunk that stays as it is: the trunk looks at every clip once, the heads learn from what it saw.
+"""Features of a frozen trunk: computed once for every clip, kept on the disk, drawn as training batches.
 
 What a frozen trunk gives for a clip is the same in every epoch and in every fold. So it is computed once for each clip
-and each of a few augmented copies, and kept on the disk; training runs the heads alone. Normalisation in the trunk uses
-its running statistics throughout.
+and each of a few augmented copies; training runs the heads alone. Batch norms in the trunk use their running
+statistics.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxhar import inference
-from jaxhar.core.batch import Batch
+from jaxhar import inference, zoo
+from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.network import NetworkConfig, frame_size
+from jaxhar.core.prepared import View
 from jaxhar.data import dataset as sequences
 from jaxhar.data import pipeline, transforms
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
-from jaxhar.inference import Structure, prepare
+from jaxhar.inference import Structure
 from jaxhar.predict import boxes as tracking
 
 Array = jax.Array
 
 
+class Separable(Protocol):
+    """A network in two parts: a trunk that sees the frames, and action heads that see its features."""
+
+    config: Any
+
+    def pose_forward(self, batch: Batch) -> tuple[Preds, Any]:
+        """Runs the trunk: its predictions, and features (B, T, J) or (B, T, J, C) for `action_forward`."""
+
+    def action_forward(self, features: Any) -> Array:
+        """Runs the heads: logits (K', B, A)."""
+
+
+def trunk_name(config: NetworkConfig) -> str:
+    """Path of the trunk inside an action network; Problem if the network is of a family without one."""
+    name = zoo.family(config).trunk
+    if not name or config.pose_shape is None:
+        raise Problem(
+            f"a network of the family {zoo.family(config).name} has no trunk of its own that finds poses, so no heads "
+            "can be trained on its features; finetune takes weights of the reception and spnet networks"
+        )
+    return name
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How what a trunk saw lies in one array (B, T, J, C).
+    """How a trunk's features are packed into one array (B, T, J, C).
 
     Attributes:
-      tree: structure of what `look` gives.
+      tree: structure of the features that `pose_forward` gives.
       channels: of its arrays in turn; None for one without an axis of channels.
     """
 
@@ -40,15 +65,15 @@ class Layout:
     channels: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, seen: Any) -> "Layout":
+    def of(cls, features: Any) -> "Layout":
         """That of a tree of arrays (B, T, J) and (B, T, J, C), or of their shapes."""
-        arrays, tree = jax.tree.flatten(seen)
+        arrays, tree = jax.tree.flatten(features)
         return cls(tree, tuple(None if len(a.shape) == 3 else a.shape[3] for a in arrays))
 
     @staticmethod
-    def pack(seen: Any) -> Array:
+    def pack(features: Any) -> Array:
         """The arrays side by side, as float32."""
-        arrays = [a[..., None] if a.ndim == 3 else a for a in jax.tree.leaves(seen)]
+        arrays = [a[..., None] if a.ndim == 3 else a for a in jax.tree.leaves(features)]
         return jnp.concatenate([a.astype(jnp.float32) for a in arrays], axis=-1)
 
     def unpack(self, packed: Array) -> Any:
@@ -62,39 +87,39 @@ class Layout:
 
 
 @inference.jit
-def _look(structure: Structure, state: Any, batch: Batch) -> Array:
-    preds, seen = structure.merge(state).pose_forward(batch)
-    return Layout.pack((seen, preds["pose"][-1], preds["visible"][-1]))
+def _extract(structure: Structure, state: Any, batch: Batch) -> Array:
+    preds, features = structure.merge(state).pose_forward(batch)
+    return Layout.pack((features, preds["pose"][-1], preds["visible"][-1]))
 
 
 class Trunk:
-    """The pose part of an action network, in evaluation mode.
+    """The trunk of an action network, in evaluation mode.
 
     Attributes:
-      layout: of what the heads get to see.
-      size, frames: of its clips. joints, dims: of its poses.
+      layout: of the features that the heads get.
+      frames: T of its clips. dims: D of its poses.
     """
 
-    def __init__(self, model: Any, frames: int):
-        self._parts = structure, state = prepare(model)
-        config = model.config
-        self.size, self.frames, self.joints, self.dims = config.image_size, frames, config.num_joints, config.dims
-        clip = jax.ShapeDtypeStruct((1, frames, self.size, self.size, 3), jnp.float32)
-        self.layout = Layout.of(
-            jax.eval_shape(lambda frames: structure.merge(state).pose_forward({"frames": frames})[1], clip)
-        )
+    def __init__(self, model: Separable, frames: int):
+        config: NetworkConfig = model.config
+        trunk_name(config)  # or Problem
+        assert config.pose_shape is not None
+        self._parts = structure, state = inference.prepare(model)
+        self.frames, self.dims = frames, config.pose_shape[1]
+        clip = Batch(frames=jax.ShapeDtypeStruct((1, frames, *frame_size(config), 3), jnp.float32))
+        self.layout = Layout.of(jax.eval_shape(lambda batch: structure.merge(state).pose_forward(batch)[1], clip))
 
     def __call__(self, example: Mapping[str, np.ndarray]) -> np.ndarray:
-        """A clip as an example -> (T, J, C + D + 1): what the heads see, then the last pose and `visible`."""
+        """A clip as an example -> (T, J, C + D + 1): features for the heads, then the last pose and `visible`."""
         batch = {key: example[key][None] for key in ("frames", "power") if key in example}
-        seen = np.asarray(_look(*self._parts, batch))[0]
-        if not np.isfinite(seen).all():
+        features = np.asarray(_extract(*self._parts, batch))[0]
+        if not np.isfinite(features).all():
             raise Problem("the network gives numbers that are not finite; its weights are damaged")
-        return seen
+        return features
 
-    def pose(self, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pose(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The last pose (..., J, D) in units of the crop, and visible (..., J), out of what a call gave."""
-        return seen[..., -1 - self.dims : -1], seen[..., -1]
+        return features[..., -1 - self.dims : -1], features[..., -1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +178,7 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
         size = int(record["size"][0]), int(record["size"][1])
         if not np.allclose(record["box"], (0, 0, *size)):
             continue
-        length = len(record["points"])
+        length = record["length"]
         chosen = np.linspace(0, length - 1, trunk.frames).round().astype(int).tolist()
         pose, sure = trunk.pose(trunk(clips.config.example(record, chosen, transforms.Draw())))
         whole = transforms.centred_bbox(size)
@@ -167,19 +192,19 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
     return boxes
 
 
-def watch(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, progress: bool = True) -> "Seen":
-    """What the trunk sees of every sequence: the centred clip first, its mirror image second, then augmented ones.
+def extract(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, progress: bool = True) -> "Features":
+    """The trunk's features of every sequence: the centred clip first, its mirror image second, then augmented ones.
 
-    Sequences that `folder` has already are not looked at again.
+    Sequences that `folder` has already are not computed again.
     """
     names = clips.sequence_names("train")
     missing = [n for n in range(len(names)) if not (folder / f"{n}.npy").is_file()]
     source, config = clips.records("train"), clips.config
-    bar = tqdm(total=len(missing) * copies, desc="looking at the clips", unit="clip", disable=not progress)
+    bar = tqdm(total=len(missing) * copies, desc="extracting features", unit="clip", disable=not progress)
     with bar:
         for n in missing:
             record, rng = source[n], np.random.default_rng((seed, n))
-            length, views = len(record["points"]), []
+            length, views = record["length"], []
             for copy in range(copies):
                 draw = config.augment.fixed(flip=copy == 1) if copy < 2 else config.augment.draw(rng)
                 some = transforms.clip_frames(length, draw.subsampling, config.clip_frames, rng if copy > 1 else None)
@@ -188,12 +213,12 @@ def watch(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, prog
             with files.replacing(folder / f"{n}.npy") as temporary, open(temporary, "wb") as file:
                 np.save(file, np.stack(views))
     labels = np.array([entry["action"] for entry in clips.entries("train")])
-    return Seen(folder, labels, copies, clips)
+    return Features(folder, labels, copies, clips)
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What the trunk saw of N sequences; for evaluation it stands in for `Clips`.
+class Features:
+    """The trunk's features of N sequences, on the disk; in evaluation they take the place of `Clips`.
 
     Attributes:
       folder: of the files, one a sequence.
@@ -219,21 +244,32 @@ class Seen:
         """One clip, (T, J, C)."""
         return np.array(np.load(self.folder / f"{number}.npy", mmap_mode="r")[copy])
 
+    @property
+    def eval_split(self) -> str:
+        return self.clips.eval_split
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def views(self, split: str | None = None) -> Mapping[str, View]:
+        return {"single": View("single", "each")}
+
     def sequence_names(self, split: str = "test") -> list[str]:
         return self.clips.sequence_names(split)
 
-    def eval_stream(self, split: str = "test", protocol: str = "single", batch: int = 8) -> Iterator[Batch]:
+    def eval_stream(self, split: str = "test", view: str = "single", batch: int = 8) -> Iterator[Batch]:
         """The centred clips of the fold's test sequences."""
         numbers = self.clips._numbers(split)
         for start in range(0, len(numbers), batch):
             some = numbers[start : start + batch]
             examples = [
-                {"frames": self.get(n), "action": np.int32(self.labels[n]), "sequence": np.int32(start + i)}
+                {"features": self.get(n), "action": np.int32(self.labels[n]), "sequence": np.int32(start + i)}
                 for i, n in enumerate(some)
             ]
             yield pipeline.pad(pipeline.stack(examples), batch)
 
-    def eval_length(self, protocol: str = "single", split: str = "test", batch: int = 8) -> int:
+    def eval_length(self, view: str = "single", split: str = "test", batch: int = 8) -> int:
         return -(-len(self.clips._numbers(split)) // batch)
 
     def draw(self, numbers: Sequence[int], batch: int, rng: np.random.Generator) -> Batch:
@@ -242,5 +278,5 @@ class Seen:
         share = 1 / np.bincount(labels, minlength=len(self.actions))[labels]
         chosen = rng.choice(numbers, batch, p=share / share.sum())
         copies = rng.integers(self.copies, size=batch)
-        frames = np.stack([self.get(n, c) for n, c in zip(chosen, copies, strict=True)])
-        return {"frames": frames, "action": self.labels[chosen].astype(np.int32)}  # type: ignore[return-value]
+        features = np.stack([self.get(n, c) for n, c in zip(chosen, copies, strict=True)])
+        return {"features": features, "action": self.labels[chosen].astype(np.int32)}  # type: ignore[return-value]

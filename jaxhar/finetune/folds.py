@@ -3,14 +3,15 @@
 import csv
 import dataclasses
 import io
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxhar.evaluation.action import ActionFigure, Prediction
 from jaxhar.evaluation.metrics import State, confusion
-from jaxhar.evaluation.results import ActionResult, Prediction, Results
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 
@@ -70,58 +71,75 @@ def split(
     )
 
 
-def result(protocol: str, heads: tuple[str, ...], predictions: Sequence[Prediction], classes: int) -> ActionResult:
+def result(view: str, heads: tuple[str, ...], predictions: Sequence[Prediction], classes: int) -> ActionFigure:
     """The outcome of these answers; sums of the last head alone."""
     true, said = (np.array([getattr(p, name) for p in predictions], int) for name in ("true", "predicted"))
     state = State(np.array([(true == said).sum()]), np.array([len(true)]))
-    return ActionResult(protocol, heads, state, confusion(true, said, classes), tuple(predictions))
+    return ActionFigure(view, heads, state, confusion(true, said, classes), tuple(predictions))
 
 
-def pooled(found: Sequence[Results], names: Sequence[str]) -> tuple[ActionResult, ...]:
-    """Results of all folds as one for each protocol, with the answers in the order of `names`."""
+def save(path: Path, figures: Sequence[ActionFigure]) -> None:
+    """Write the outcome of one fold as JSON."""
+    files.write(path, json.dumps([figure.json() for figure in figures], indent=1).encode())
+
+
+def load(path: Path) -> tuple[ActionFigure, ...]:
+    """Read what `save` wrote; Problem if the file is not that."""
+    try:
+        return tuple(ActionFigure.from_json(tree) for tree in json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Problem(
+            f"{path} does not hold the answers of a fold ({error}); delete it to train that fold again"
+        ) from error
+
+
+def pooled(found: Sequence[Sequence[ActionFigure]], names: Sequence[str]) -> tuple[ActionFigure, ...]:
+    """Figures of all folds as one for each method, with the answers in the order of `names`."""
     place = {name: n for n, name in enumerate(names)}
     actions = []
-    for same in zip(*(results.action for results in found), strict=True):
+    for same in zip(*found, strict=True):
         predictions = sorted((p for one in same for p in one.predictions), key=lambda p: place[p.sequence])
-        whole = result(same[0].protocol, same[0].heads, predictions, len(same[0].confusion))
+        whole = result(same[0].view, same[0].heads, predictions, len(same[0].confusion))
         state = State(np.sum([r.state.total for r in same], 0), np.sum([r.state.count for r in same], 0))
         actions.append(dataclasses.replace(whole, state=state))
     return tuple(actions)
 
 
-def write_predictions(path: Path, results: Results, parts: Sequence[Sequence[int]]) -> None:
+def write_predictions(
+    path: Path, figures: Sequence[ActionFigure], classes: tuple[str, ...], parts: Sequence[Sequence[int]]
+) -> None:
     """A CSV file with a line for every clip: what it is, in which fold it was tested, what it was taken for.
 
     Args:
-      results: of the baseline, of the network, and perhaps of the network by all clips of a sequence.
+      figures: of the baseline, of the network, and perhaps of the network by all clips of a sequence.
     """
     fold = {n: k for k, test in enumerate(parts, 1) for n in test}
-    baseline, network, *multi = (one.predictions for one in results.action)
+    baseline, network, *multi = (one.predictions for one in figures)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = ("file", "class", "fold", "predicted", "probability", "right", "baseline", "multi")
     table.writerow(columns if multi else columns[:-1])
     for n, (plain, own, *more) in enumerate(zip(baseline, network, *multi, strict=True)):
-        true, said, *others = (results.classes[i] for i in (own.true, *(p.predicted for p in (own, plain, *more))))
+        true, said, *others = (classes[i] for i in (own.true, *(p.predicted for p in (own, plain, *more))))
         table.writerow([own.sequence, true, fold[n], said, f"{own.probability:.3f}", int(true == said), *others])
     files.write(path, text.getvalue().encode())
 
 
-def tell(results: Results, root: Path) -> None:
+def tell(figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path) -> None:
     """Print the figures of network and baseline, and the clips that the network got wrong, by path."""
     titles = {
         "multi": "network, all clips of a sequence",
         "network": "network",
         "baseline": "logistic regression on the joints",
     }
-    for one in reversed(results.action):
+    for one in reversed(figures):
         rate, (low, high) = one.state.compute()[-1], one.interval
         print(
-            f"{titles[one.protocol]}: accuracy {rate:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson), "
+            f"{titles[one.view]}: accuracy {rate:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson), "
             f"balanced {one.balanced:.1%}"
         )
-    wrong = [p for p in results.action[-1].predictions if p.true != p.predicted]
+    wrong = [p for p in figures[-1].predictions if p.true != p.predicted]
     if wrong:
         print(f"taken for another class by the network ({len(wrong)}; all clips are in predictions.csv):")
     for p in wrong[:_LISTED]:
-        print(f"  {root / p.sequence}: {results.classes[p.true]} taken for {results.classes[p.predicted]}")
+        print(f"  {root / p.sequence}: {classes[p.true]} taken for {classes[p.predicted]}")

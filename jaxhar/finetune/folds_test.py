@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxhar.core.skeleton import PA16
-from jaxhar.evaluation.results import Prediction, Results
+from jaxhar.evaluation.action import Prediction
 from jaxhar.finetune import folds
 from jaxhar.finetune import joint_regression as baseline
 from jaxhar.host.errors import Problem, Usage
@@ -50,11 +50,14 @@ def test_answers_of_all_folds_together(tmp_path, capsys):
     def fold(*answers):
         network = folds.result("network", ("m",), [Prediction(*a, 0.9) for a in answers], 2)
         plain = folds.result("baseline", ("m",), [Prediction(name, true, 0, 0.6) for name, true, _ in answers], 2)
-        return Results("test", PA16, CLASSES, {}, action=(plain, network))
+        return plain, network
 
     names = ["a/1.mp4", "a/2.mp4", "a/3.mp4", "b/1.mp4"]
     found = [fold(("a/2.mp4", 0, 0), ("b/1.mp4", 1, 0)), fold(("a/1.mp4", 0, 0), ("a/3.mp4", 0, 0))]
-    plain, network = folds.pooled(found, names)
+    for k, figures in enumerate(found):
+        folds.save(tmp_path / str(k) / "answers.json", figures)
+    loaded = [folds.load(tmp_path / str(k) / "answers.json") for k in range(2)]
+    plain, network = folds.pooled(loaded, names)
     assert [p.sequence for p in network.predictions] == names
     assert network.confusion.tolist() == [[3, 0], [1, 0]] and network.state.total.tolist() == [3]
     assert network.balanced == 0.5 and plain.state.count.tolist() == [4]
@@ -63,14 +66,16 @@ def test_answers_of_all_folds_together(tmp_path, capsys):
     middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     np.testing.assert_allclose(network.interval, np.array([middle - half, middle + half]) / (1 + z * z / n), rtol=1e-6)
 
-    results = Results("cross-validation", PA16, CLASSES, {}, action=(plain, network))
-    folds.write_predictions(tmp_path / "p.csv", results, [(1, 3), (0, 2)])
+    folds.write_predictions(tmp_path / "p.csv", (plain, network), CLASSES, [(1, 3), (0, 2)])
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[1] == "a/1.mp4,a,2,a,0.900,1,a" and lines[4] == "b/1.mp4,b,1,a,0.900,0,a"
-    folds.tell(results, tmp_path)
+    folds.tell((plain, network), CLASSES, tmp_path)
     said = capsys.readouterr().out
     assert "network: accuracy 75.0 %" in said.replace("75.0%", "75.0 %") and "balanced 50.0%" in said
     assert f"{tmp_path / 'b' / '1.mp4'}: b taken for a" in said
+    (tmp_path / "0" / "answers.json").write_text("[{}]")
+    with pytest.raises(Problem, match="answers.json does not hold the answers of a fold"):
+        folds.load(tmp_path / "0" / "answers.json")
 
 
 def test_features_do_not_depend_on_place_and_size():

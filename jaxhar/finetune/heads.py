@@ -1,8 +1,8 @@
-"""Action heads trained on features of a frozen trunk."""
+"""Action heads, trained on the features of a frozen trunk."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import zoo
-from jaxhar.core.batch import Batch
-from jaxhar.finetune.features import Layout, Seen
+from jaxhar.core.batch import Batch, Preds
+from jaxhar.finetune.features import Features, Layout, trunk_name
 from jaxhar.host.errors import Problem
 from jaxhar.training.step import TrainState, make_step
 from jaxhar.weights.net import Net
@@ -21,26 +21,44 @@ from jaxhar.weights.net import Net
 Array = jax.Array
 
 
-class Heads(nnx.Module):
-    """The action heads of a network, called with packed (B, T, J, C) in place of frames.
+@dataclasses.dataclass(frozen=True)
+class HeadsConfig:
+    """What evaluation and training ask of heads without their trunk, see `jaxhar.core.network.NetworkConfig`.
 
     Attributes:
-      net: the network without its pose part.
+      classes: of the heads.
+    """
+
+    classes: tuple[int, ...]
+
+    reads: ClassVar[tuple[str, ...]] = ("features",)
+    predicts: ClassVar[tuple[str, ...]] = ("action",)
+    pixels: ClassVar[None] = None
+    frames_apart: ClassVar[bool] = False
+    pose_shape: ClassVar[None] = None
+
+
+class Heads(nnx.Module):
+    """The action heads of a network, called with a batch of packed features (B, T, J, C).
+
+    Attributes:
+      net: the network without its trunk.
     """
 
     def __init__(self, config: Any, layout: Layout, *, rngs: nnx.Rngs):
         net: Any = zoo.create(config, rngs=rngs)
-        del net.pose
+        delattr(net, trunk_name(config))
         self.net = net
+        self.config = HeadsConfig(config.classes)
         self.layout = layout
 
-    def __call__(self, batch: Batch) -> dict[str, Array]:
+    def __call__(self, batch: Batch) -> Preds:
         """Logits (K', B, A) under "action"."""
-        return {"action": self.net.action_forward(self.layout.unpack(batch["frames"]))}
+        return {"action": self.net.action_forward(self.layout.unpack(batch["features"]))}
 
 
-class Teacher:
-    """Trains heads on what the trunk saw; compiled once for all folds, each of which begins with the same weights.
+class HeadTrainer:
+    """Trains heads on features; compiled once for all folds, each of which begins with the same weights.
 
     Running averages move by a tenth a step: a run of a few hundred steps has no time for Keras' hundredth.
     """
@@ -57,13 +75,14 @@ class Teacher:
     ):
         heads = Heads(config, layout, rngs=nnx.Rngs(seed))
         self.net = Net(nnx.with_attributes(heads, only=nnx.BatchNorm, raise_if_not_found=False, momentum=0.9))
-        self.net.load({f"net.{n}": a for n, a in start.items() if not n.startswith("pose.")}, "the start")
+        trunk = f"{trunk_name(config)}."
+        self.net.load({f"net.{n}": a for n, a in start.items() if not n.startswith(trunk)}, "the start")
         self.steps, self.seed = steps, seed
         heads_alone = dataclasses.replace(optimizer, table=((".*", 1.0),))
         self.optimizer: optax.GradientTransformation = heads_alone.build(self.net.params, steps)
         self._step = make_step(self.net, losses, self.optimizer)
 
-    def learn(self, seen: Seen, numbers: Sequence[int], batch: int, title: str, progress: bool = True) -> Any:
+    def train(self, features: Features, numbers: Sequence[int], batch: int, title: str, progress: bool = True) -> Any:
         """Heads in evaluation mode, trained on these sequences. Problem if the loss is not finite."""
         params, stats = self.net.params, self.net.stats
         state = TrainState(params, stats, self.optimizer.init(params), jnp.int32(0))
@@ -71,7 +90,7 @@ class Teacher:
         rng = np.random.default_rng(self.seed)
         bar = tqdm(range(self.steps), desc=title, unit="step", disable=not progress)
         for n in bar:
-            state, metrics = self._step(state, {"clips": seen.draw(numbers, batch, rng)})
+            state, metrics = self._step(state, {"clips": features.draw(numbers, batch, rng)})
             if n % 20 == 0 or n == self.steps - 1:
                 loss = float(metrics["loss"])
                 if not np.isfinite(loss):

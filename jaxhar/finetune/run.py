@@ -1,13 +1,13 @@
 """`jaxhar finetune`: action heads for classes of one's own on the trunk of a trained network, and how good they are.
 
-The folder is divided into folds by person or source video. In each, heads begin with the same weights and learn from
-what the frozen trunk saw (`features`); with `unfreeze`, training then goes on with more of the network at a tenth
-of the learning rate, as in CVPR'18, section 4. Beside it stands a logistic regression on the joints that the same trunk
-finds. Last, a network is trained on everything and saved. A run that was cut off goes on after its last whole fold.
+The folder is divided into folds by person or source video. In each, heads start from the same weights and learn from
+the features of the frozen trunk (`features`); with `unfreeze`, training then goes on with more of the network at a
+tenth of the learning rate, as in CVPR'18, section 4. For comparison a logistic regression is fitted on the joints that
+the same trunk finds. Last, a network is trained on everything and saved. A run that was cut off goes on after its last
+complete fold.
 """
 
 import dataclasses
-import functools
 import json
 import shutil
 import sys
@@ -21,16 +21,19 @@ import optax
 
 from jaxhar import zoo
 from jaxhar.core.batch import picture
+from jaxhar.core.network import clip_length, frame_size
 from jaxhar.data import presets
 from jaxhar.data.own import folder as own_folder
 from jaxhar.data.own import settings as own
 from jaxhar.evaluation import evaluate
-from jaxhar.evaluation.results import ActionResult, Prediction, Results, Sample
-from jaxhar.finetune import features as frozen
-from jaxhar.finetune import folds
-from jaxhar.finetune import joint_regression as baseline
-from jaxhar.finetune.features import Clips, Seen
-from jaxhar.finetune.heads import Teacher
+from jaxhar.evaluation.action import Action, ActionFigure, Prediction
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.results import Results
+from jaxhar.evaluation.samples import Samples
+from jaxhar.evaluation.sections import Picture, Section, words
+from jaxhar.finetune import folds, joint_regression
+from jaxhar.finetune.features import Clips, Features, Trunk, extract, find_boxes, trunk_name
+from jaxhar.finetune.heads import HeadTrainer
 from jaxhar.host import files, process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import check_same, flatten
@@ -92,14 +95,13 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
       Problem: the folder has no classes, or `weights` is no model of ours.
     """
 
-    classes = own_folder.folder(folder).actions
     _, meta = checkpoint.load_model(weights)
-    frames = settings.frames or meta.config.num_frames or _FRAMES
-    changes: dict[str, Any] = {"num_actions": len(classes), "num_frames": frames}
-    if not meta.actions and getattr(meta.config, "pose_replica", False):
-        changes["pose_replica"] = False  # a pose network has no second maps to start from
-    model = dataclasses.replace(meta.config, **changes)
-    # The authors' for clips of Penn Action, milder; shifts are in pixels, and boxes of one's own are of any size.
+    trunk_name(meta.config)  # or Problem
+    classes = own_folder.folder(folder).actions
+    length = clip_length(meta.config)
+    frames = settings.frames or (length if length > 1 else _FRAMES)
+    model = meta.config.for_classes(len(classes), frames)
+    # deephar's for clips of Penn Action, milder; shifts are in pixels, and boxes of one's own are of any size.
     turns, sizes = (-10.0, -5.0, 0.0, 5.0, 10.0), (0.85, 1.0, 1.2)
     augment = dataclasses.replace(presets.PENN_CLIPS, angles=turns, scales=sizes, trans_x=(0.0,), trans_y=(0.0,))
     return Experiment(
@@ -108,10 +110,10 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
         data=own.Own(
             root=str(folder),
             skeleton=meta.joints("finetune"),
-            dims=model.dims,
+            dims=model.pose_shape[1],
             augment=augment,
             clip_frames=frames,
-            image_size=model.image_size,
+            image_size=frame_size(model)[0],
             clips_per_batch=4,
             skip_broken=settings.skip_broken,
         ),
@@ -127,6 +129,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
             table=zoo.trunk_frozen(model),
         ),
         train=Train(steps=settings.steps, seed=settings.seed, checkpoint_every=100),
+        evals={"own": Eval(scorers=(Action(), Samples()))},
         init_from=str(weights),
     )
 
@@ -134,7 +137,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
 def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(), progress: bool = True) -> "Results":
     """Train and test; write the report, predictions.csv, results.json and the model, weights.safetensors, into `out`.
 
-    `out` keeps what the trunk saw in seen/, which a finished run needs only to write its report again.
+    `out` keeps the features of the trunk in features/, which a finished run needs only to write its report again.
 
     Returns: the answers of all folds together; the baseline's come first.
 
@@ -164,10 +167,11 @@ class _Run:
 
         self.base, self.out, self.settings, self.progress = base, out, settings, progress
         given = to_flat(checkpoint.load_model(weights)[0])
+        self.start: Any
         self.start, _, _ = fill(given, base.model, f"the weights in {weights}")
         if settings.unfreeze is not None:
             self._further().optimizer.build(Net(self.start).params, settings.unfreeze_steps)  # are the patterns right?
-        clips = frozen.Clips.all(base.data.prepare(out))
+        clips = Clips.all(base.data.prepare(out))
         self._check_settings(given, clips)
         entries = clips.entries("train")
         self.clips, self.names = clips, clips.sequence_names("train")
@@ -184,7 +188,7 @@ class _Run:
         if fewer:
             print(fewer, file=sys.stderr)
 
-    def _check_settings(self, given: dict[str, np.ndarray], clips: "Clips") -> None:
+    def _check_settings(self, given: dict[str, np.ndarray], clips: Clips) -> None:
 
         crc = 0
         for name in sorted(given):
@@ -200,29 +204,35 @@ class _Run:
         """All folds, the report, the final model."""
 
         settings, base, out = self.settings, self.base, self.out
-        trunk = frozen.Trunk(self.start, self.clips.config.clip_frames)
+        trunk = Trunk(self.start, self.clips.config.clip_frames)
         if settings.boxes:
-            boxes = frozen.find_boxes(trunk, self.clips, out / "boxes.npy", self.progress)
+            boxes = find_boxes(trunk, self.clips, out / "boxes.npy", self.progress)
             self.clips = dataclasses.replace(self.clips, boxes=boxes)
             print(f"the person was looked for in clips without a box, and found in {np.isfinite(boxes[:, 0]).sum()}")
-        seen = frozen.watch(trunk, self.clips, out / "seen", settings.copies, settings.seed, self.progress)
-        vectors = self._vectors(trunk, seen)
+        features = extract(trunk, self.clips, self._features(), settings.copies, settings.seed, self.progress)
+        vectors = self._vectors(trunk, features)
         start, losses, optimizer = to_flat(self.start), base.losses, base.optimizer
-        teacher = Teacher(base.model, start, trunk.layout, losses, optimizer, settings.steps, settings.seed)
-        found = [self._fold(k, test, seen, teacher, vectors) for k, test in enumerate(self.parts, 1)]
+        trainer = HeadTrainer(base.model, start, trunk.layout, losses, optimizer, settings.steps, settings.seed)
+        found = [self._fold(k, test, features, trainer, vectors) for k, test in enumerate(self.parts, 1)]
         final = out / "weights.safetensors"
         if not final.is_file():
-            heads = teacher.learn(seen, range(len(self.labels)), settings.batch, "everything", self.progress)
+            heads = trainer.train(features, range(len(self.labels)), settings.batch, "everything", self.progress)
             model = self._trained(heads, self.clips, out / "final")
             checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions)
             shutil.rmtree(out / "final", ignore_errors=True)
-        results = self._together(found, seen, trunk)
+        figures, classes = folds.pooled(found, self.names), self.clips.actions
+        results = self._together(figures, features, trunk)
         results.save(out / "results.json")
-        folds.write_predictions(out / "predictions.csv", results, self.parts)
+        folds.write_predictions(out / "predictions.csv", figures, classes, self.parts)
         page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
-        folds.tell(results, Path(base.data.root))
+        folds.tell(figures, classes, Path(base.data.root))
         print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
         return results
+
+    def _features(self) -> Path:
+        """Where the features are kept; runs of before have them under another name."""
+        before = self.out / "seen"
+        return before if before.is_dir() else self.out / "features"
 
     def _further(self) -> "Experiment":
         """The second part of training, with more than the heads."""
@@ -237,10 +247,10 @@ class _Run:
         schedule = Train(steps=steps, seed=self.settings.seed, checkpoint_every=50, keep_last=1)
         return dataclasses.replace(self.base, optimizer=optimizer, train=schedule)
 
-    def _trained(self, heads: Any, clips: "Clips", workdir: Path) -> Any:
+    def _trained(self, heads: Any, clips: Clips, workdir: Path) -> Any:
         """The whole network with these heads; with `unfreeze`, trained further on the training split of `clips`."""
 
-        model = from_flat(to_flat(self.start) | Teacher.weights(heads), self.base.model)
+        model = from_flat(to_flat(self.start) | HeadTrainer.weights(heads), self.base.model)
         if self.settings.unfreeze is None:
             return model
         begin = workdir / "heads.safetensors"
@@ -248,70 +258,87 @@ class _Run:
         stage = dataclasses.replace(self._further(), name=workdir.name, init_from=str(begin))
         return train.run(stage, workdir, zoo.create(self.base.model), clips, progress=self.progress)
 
-    def _fold(self, k: int, test: tuple[int, ...], seen: "Seen", teacher: "Teacher", vectors: np.ndarray) -> "Results":
+    def _fold(
+        self, k: int, test: tuple[int, ...], features: Features, trainer: HeadTrainer, vectors: np.ndarray
+    ) -> tuple[ActionFigure, ...]:
         """The answers for one fold's test clips; read from the disk if the fold is finished."""
 
         folder = self.out / "folds" / str(k)
-        if (folder / "results.json").is_file():
-            return Results.load(folder / "results.json")
+        if (folder / "answers.json").is_file():
+            return folds.load(folder / "answers.json")
         clips = dataclasses.replace(self.clips, test=test)
-        seen = dataclasses.replace(seen, clips=clips)
+        features = dataclasses.replace(features, clips=clips)
         numbers = [n for n in range(len(self.labels)) if n not in test]
-        heads = teacher.learn(seen, numbers, self.settings.batch, f"fold {k}", self.progress)
+        heads = trainer.train(features, numbers, self.settings.batch, f"fold {k}", self.progress)
         further, multi = self.settings.unfreeze is not None, self.settings.multi
         model: Any = self._trained(heads, clips, folder) if further or multi else None
-        answers = functools.partial(evaluate.run, metrics=(), batch=self.base.eval_batch, samples=0)
-        results = answers(*((model, clips) if further else (heads, seen)), progress=False)
-        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(results.action[0], protocol="network")]
+        answering, of = (model, clips) if further else (heads, features)
+        network = _answers(answering, of, "single", progress=False)
+        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(network, view="network")]
         if multi:
             assert model is not None
-            actions += answers(model, clips, protocols=("multi",), progress=self.progress).action
-        results = dataclasses.replace(results, action=tuple(actions))
-        results.save(folder / "results.json")
+            actions.append(_answers(model, clips, "multi", self.progress))
+        folds.save(folder / "answers.json", actions)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "heads.safetensors").unlink(missing_ok=True)
-        return results
+        return tuple(actions)
 
-    def _vectors(self, trunk: Any, seen: "Seen") -> np.ndarray:
+    def _vectors(self, trunk: Any, features: Features) -> np.ndarray:
         """(N, copies, F) features of the baseline, from the joints of the same clips."""
 
         def of(number: int, copy: int) -> np.ndarray:
-            return baseline.features(trunk.pose(seen.get(number, copy))[0], seen.skeleton)
+            return joint_regression.features(trunk.pose(features.get(number, copy))[0], features.skeleton)
 
-        return np.array([[of(n, c) for c in range(seen.copies)] for n in range(len(self.labels))])
+        return np.array([[of(n, c) for c in range(features.copies)] for n in range(len(self.labels))])
 
-    def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> "ActionResult":
+    def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> ActionFigure:
 
         copies, classes = vectors.shape[1], len(self.clips.actions)
-        fitted = baseline.fit(np.concatenate(vectors[[*numbers]]), np.repeat(self.labels[[*numbers]], copies))
-        found = baseline.probabilities(fitted, vectors[[*test], 0], classes)
+        fitted = joint_regression.fit(np.concatenate(vectors[[*numbers]]), np.repeat(self.labels[[*numbers]], copies))
+        found = joint_regression.probabilities(fitted, vectors[[*test], 0], classes)
         predictions = [
             Prediction(self.names[n], int(self.labels[n]), int(p.argmax()), float(p.max()))
             for n, p in zip(test, found, strict=True)
         ]
         return folds.result("baseline", ("m",), predictions, classes)
 
-    def _together(self, found: Sequence["Results"], seen: "Seen", trunk: Any) -> "Results":
+    def _together(self, figures: Sequence[ActionFigure], features: Features, trunk: Any) -> "Results":
         """The folds as one result, with some clips to look at, mistakes first."""
 
-        actions = folds.pooled(found, self.names)
-        shown = sorted(actions[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
-        samples = tuple(self._sample(self.names.index(p.sequence), p, seen, trunk) for p in shown)
-        examples = {"centred": len(self.labels)}
-        return Results("cross-validation", seen.skeleton, seen.actions, examples, (), actions, samples)
+        classes = self.clips.actions
+        shown = sorted(figures[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
+        pictures = tuple(self._picture(self.names.index(p.sequence), p, features, trunk) for p in shown)
+        sections = [figure.section(classes, _METHODS[figure.view]) for figure in figures]
+        frames = Section("Frames", pictures=pictures, about=("The crops as the network sees them, mistakes first.",))
+        return Results("cross-validation", {"centred": len(self.labels)}, (*sections, frames))
 
-    def _sample(self, number: int, prediction: "Prediction", seen: "Seen", trunk: Any) -> "Sample":
+    def _picture(self, number: int, prediction: Prediction, features: Features, trunk: Any) -> Picture:
 
         clips = dataclasses.replace(self.clips, test=(number,))
         frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
-        middle = len(frames) // 2
-        pose, sure = trunk.pose(seen.get(number)[middle])
-        return Sample(
+        middle, classes = len(frames) // 2, clips.actions
+        pose, sure = trunk.pose(features.get(number)[middle])
+        return Picture(
+            "sample",
             picture(frames[middle]),
-            prediction.sequence,
+            clips.skeleton,
             pred=pose[:, :2],
             confidence=sure,
-            action=prediction.true,
-            predicted=prediction.predicted,
+            name=prediction.sequence,
+            answer=words(classes[prediction.predicted]),
+            truth=words(classes[prediction.true]),
             probability=prediction.probability,
         )
+
+
+_METHODS = {
+    "network": "“network” takes one centred clip per sequence, of people or videos that it was not trained on.",
+    "baseline": "“baseline” is a logistic regression on the normalised joints that the same pose network finds.",
+    "multi": "“multi” multiplies the probabilities of all clips of a sequence and of their mirror images.",
+}
+
+
+def _answers(model: Any, clips: Any, view: str, progress: bool) -> ActionFigure:
+    """What a network, or a function of batches, answers for the test clips."""
+    results = evaluate.run(model, clips, Eval(views=(view,), scorers=(Action(),)), progress=progress)
+    return ActionFigure.from_json(results.sections[0].json)

@@ -13,16 +13,17 @@ from jaxhar.cli import main as cli
 from jaxhar.core.skeleton import PA16
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.own import generate as synthetic_own
-from jaxhar.finetune import features as frozen
 from jaxhar.finetune import run as finetune
-from jaxhar.finetune.heads import Heads, Teacher
+from jaxhar.finetune.features import Clips, Trunk, find_boxes
+from jaxhar.finetune.heads import Heads, HeadTrainer
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception import network as reception
 from jaxhar.models.spnet import network as spnet
 from jaxhar.training import experiment as config
 from jaxhar.weights import checkpoint
+from jaxhar.weights.net import Net
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TWO = ("jumping_jacks", "pushup")
 #: The smallest network with heads; its pose part alone is what tests start from.
 POSE = reception.Config.tiny(image_size=32, num_blocks=1, width=16, pose_stream_width=14, visual_stream_width=8)
@@ -79,8 +80,8 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
     (out / "weights.safetensors").unlink()
     shutil.rmtree(out / "folds" / "2")
     learned = []
-    learn = Teacher.learn
-    monkeypatch.setattr(Teacher, "learn", lambda *a, **k: (learned.append(a[4]), learn(*a, **k))[1])
+    train = HeadTrainer.train
+    monkeypatch.setattr(HeadTrainer, "train", lambda *a, **k: (learned.append(a[4]), train(*a, **k))[1])
     assert call(*words) == 0
     assert learned == ["fold 2", "everything"] and table(out / "predictions.csv") == rows
     again = port.to_flat(checkpoint.load_model(out)[0])
@@ -100,17 +101,19 @@ def test_heads_alone_say_what_the_whole_network_says(settings):
     model.eval()
     clips = np.random.default_rng(0).uniform(-1, 1, (2, 4, 32, 32, 3)).astype(np.float32)
     whole = jax.jit(lambda x: model({"frames": x}))(clips)
-    trunk = frozen.Trunk(model, 4)
-    seen = np.stack([trunk({"frames": clip}) for clip in clips])
+    trunk = Trunk(model, 4)
+    features = np.stack([trunk({"frames": clip}) for clip in clips])
     heads = Heads(settings, trunk.layout, rngs=nnx.Rngs(2))
-    net = frozen.Net(heads)
+    net = Net(heads)
     net.load({f"net.{n}": a for n, a in port.to_flat(model).items() if not n.startswith("pose.")}, "the network")
     heads = net.merge(net.params, net.stats)
     heads.eval()
-    np.testing.assert_allclose(jax.jit(lambda x: heads(x))(seen)["action"], whole["action"], atol=1e-5)
-    np.testing.assert_allclose(trunk.pose(seen)[0], whole["pose"][-1], atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(lambda x: heads({"features": x}))(features)["action"], whole["action"], atol=1e-5
+    )
+    np.testing.assert_allclose(trunk.pose(features)[0], whole["pose"][-1], atol=1e-6)
     ours = {name: array for name, array in port.to_flat(model).items() if not name.startswith("pose.")}
-    jax.tree.map(np.testing.assert_array_equal, Teacher.weights(heads), ours)
+    jax.tree.map(np.testing.assert_array_equal, HeadTrainer.weights(heads), ours)
 
 
 def test_heads_of_other_classes_start_what_they_can(world, tmp_path):
@@ -119,14 +122,14 @@ def test_heads_of_other_classes_start_what_they_can(world, tmp_path):
     checkpoint.save_model(tmp_path / "five", model, PA16, tuple("abcde"))
     made = finetune.experiment(world / "mine", tmp_path / "five")
     assert (made.model.num_actions, made.model.num_frames, made.data.clip_frames) == (2, 6, 6)
-    net = frozen.Net(zoo.create(made.model, rngs=nnx.Rngs(4)))
-    fresh = net.load(port.to_flat(model), "five", partial=True)
+    net, transfer = Net(zoo.create(made.model, rngs=nnx.Rngs(4))), zoo.family(made.model).transfer
+    fresh = net.load(port.to_flat(model), "five", transfer)
     assert any("blocks.0.maps" in name for name in fresh) and not any(name.startswith("pose.") for name in fresh)
     taken = "pose_stream.conv_a.conv.kernel"
     np.testing.assert_array_equal(net.params[taken], port.to_flat(model)[taken])
     lacking = {name: array for name, array in port.to_flat(model).items() if name != "pose.stem.conv1.conv.kernel"}
     with pytest.raises(Problem, match="five does not fit the network: missing: pose.stem.conv1.conv.kernel"):
-        net.load(lacking, "five", partial=True)
+        net.load(lacking, "five", transfer)
 
 
 def test_experiment_of_the_config(world, monkeypatch):
@@ -155,15 +158,15 @@ def test_people_are_found(world):
             return np.linspace([0.25, 0.25], [0.75, 0.75], 16)[None].repeat(4, 0), np.full((4, 16), self.sure)
 
     data = finetune.experiment(world / "mine", world / "pose", finetune.Settings(frames=4)).data
-    clips = frozen.Clips.all(data.prepare(world / "found"))
+    clips = Clips.all(data.prepare(world / "found"))
     eyes = Eyes()
     eyes.sure = 0.9
-    boxes = frozen.find_boxes(eyes, clips, world / "found.npy", progress=False)
+    boxes = find_boxes(eyes, clips, world / "found.npy", progress=False)
     # the picture of 64 x 48 is seen in a square of 64; boxes are 1.5 times the joints' extent
     np.testing.assert_allclose(boxes, [[8, 0, 56, 48]] * 8, atol=1e-6)
     assert dataclasses.replace(clips, boxes=boxes).records("train")[0]["box"].tolist() == boxes[0].tolist()
     eyes.sure = 0.1
-    boxes = frozen.find_boxes(eyes, clips, world / "none.npy", progress=False)
+    boxes = find_boxes(eyes, clips, world / "none.npy", progress=False)
     assert np.isnan(boxes).all()
     assert dataclasses.replace(clips, boxes=boxes).records("train")[0]["box"].tolist() == [0, 0, 64, 48]
 

@@ -16,6 +16,7 @@ from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import submission as mpii_submission
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.evaluation import evaluate
+from jaxhar.evaluation.scorer import float64
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import coco
@@ -76,7 +77,7 @@ def run(
         raise Usage(f"--view {view}: poses of {settings.title} are predicted by {', '.join(views)}")
     out.mkdir(parents=True, exist_ok=True)
     prepared = settings.prepare(out)
-    pairs = evaluate.predictions(model, prepared, split, view, batch, progress)
+    pairs = evaluate.predictions(model, prepared, split, views[view], ("pose", "visible"), batch, progress)
     found = list(_found(pairs, prepared, split, persons))
     files.write(out / coco.FILE, json.dumps(coco.document(found, skeleton)).encode())
     written = [out / coco.FILE]
@@ -98,7 +99,7 @@ def _found(pairs: Iterator, prepared: PreparedSet, split: str, persons: "_Person
             file = f"{entry['name']}/{frames[t]:06d}" if entry["length"] > 1 else entry["name"]
             if persons is not None:
                 file = persons.photo(entry["name"])
-            confidence = preds["visible"][-1, t] if "visible" in preds else np.full(len(poses[t]), np.nan)
+            confidence = float64(preds["visible"][-1, t]) if "visible" in preds else np.full(len(poses[t]), np.nan)
             yield coco.Detection(file, None, poses[t], confidence)
 
 

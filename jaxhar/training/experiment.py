@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxhar.evaluation.evaluate import Eval
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
 from jaxhar.training.loggers import Logger, TensorBoard
@@ -28,7 +29,8 @@ class Train:
       eval_every: steps between evaluations, each followed by a checkpoint; 0 for none.
       checkpoint_every: steps between checkpoints; 0 for none but the last.
       keep_last: checkpoints kept besides the best one.
-      best: name of the evaluation figure to maximise, "" to keep no best checkpoint.
+      best: name of the figure of the first evaluation to maximise, with a "-" before it to minimise, e.g. "-mpjpe"; ""
+        to keep no best checkpoint.
       mixed_precision: compute in bfloat16; weights, statistics and losses stay float32.
       devices: local devices to spread each batch over, 0 for all of them.
       loggers: where figures go besides metrics.jsonl: each is called with the working directory and the step that the
@@ -51,6 +53,18 @@ class Train:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise Usage(f"train.{name} is {value}; it must be at least {low}")
+        # deephar's rules were called the authors' in names of figures
+        best = self.best.replace("authors'", "deephar's").replace("authors", "deephar")
+        object.__setattr__(self, "best", best)
+
+    def goodness(self, figures: Mapping[str, float]) -> float | None:
+        """What the best checkpoint has the most of; None if none is kept. Problem if there is no such figure."""
+        if not self.best:
+            return None
+        name = self.best.removeprefix("-")
+        if name not in figures:
+            raise Problem(f"train.best is {self.best!r}, but the evaluation gives {', '.join(sorted(figures))}")
+        return -float(figures[name]) if self.best.startswith("-") else float(figures[name])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +91,6 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How a further data set is evaluated; fields as those of `Experiment`."""
-
-    metrics: tuple[Any, ...] = ()
-    protocols: tuple[str, ...] = ("single",)
-    published: tuple[Any, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
 class Experiment:
     """Everything a run needs.
 
@@ -97,13 +102,10 @@ class Experiment:
       optimizer: `jaxhar.training.optim.Optimizer`.
       train: schedule of the loop.
       stages: name -> `Stage`, one after the other; none for one stage of `train.steps`.
-      metrics: metric objects for `jaxhar.evaluation.evaluate`.
-      protocols: names of the evaluation protocols to run at the end, "single" and "multi".
-      eval_batch: clips per evaluation batch.
+      evals: name -> `jaxhar.evaluation.evaluate.Eval`. The report of the first is in the working directory, and its
+        first view is taken during training, too; each other one has a folder of its name.
       init_from: model checkpoint to start from, or None. It must fit exactly, except for what the family's `transfer`
         excuses, such as heads for other classes; what then stays at its initial values is printed.
-      published: the figures to compare with, printed in the report: `results.Published`, or a sentence each.
-      also: name of another set of a `jaxhar.data.mixed.Mixed` -> how it is evaluated at the end, into its own folder.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -114,12 +116,8 @@ class Experiment:
     optimizer: Any
     train: Train = Train()
     stages: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
-    metrics: tuple[Any, ...] = ()
-    protocols: tuple[str, ...] = ("single",)
-    eval_batch: int = 8
+    evals: Mapping[str, Eval] = dataclasses.field(default_factory=dict)
     init_from: str | None = None
-    published: tuple[Any, ...] = ()
-    also: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     banner: str = ""
 
     @property

@@ -6,6 +6,8 @@ from typing import Any
 import optax
 import pytest
 
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.samples import Samples
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import flatten, override
 from jaxhar.training import experiment as config
@@ -201,3 +203,25 @@ def test_a_stage_that_takes_the_experiments_optimizer_can_be_given_a_changed_cop
     experiment = config.load(str(path), {"stages.pose.optimizer.learning_rate": "1e-5"})
     assert experiment.plan["pose"].optimizer.learning_rate == 1e-5
     assert experiment.optimizer.learning_rate == Optimizer().learning_rate
+
+
+def test_figures_by_deephars_rules_had_another_name():
+    assert Train(best="accuracy/multi/authors").best == "accuracy/multi/deephar"
+    assert Train(best="mpjpe (authors' camera)").best == "mpjpe (deephar's camera)"
+
+
+def test_the_best_checkpoint_has_the_most_or_the_least_of_a_figure():
+    figures = {"mpjpe": 50.0, "pck@0.2": 0.9}
+    assert Train().goodness(figures) is None
+    assert Train(best="pck@0.2").goodness(figures) == 0.9
+    assert Train(best="-mpjpe").goodness(figures) == -50.0
+    with pytest.raises(Problem, match="train.best is '-mpjpee', but the evaluation gives mpjpe, pck@0.2"):
+        Train(best="-mpjpee").goodness(figures)
+
+
+def test_evaluations_are_changed_by_name():
+    evals = {"a": Eval(scorers=(Samples(),)), "b": Eval(batch=2)}
+    found = override(dataclasses.replace(EXPERIMENT, evals=evals), {"evals.a.batch": "4", "evals.b.views": "('x','y')"})
+    assert found.evals["a"] == Eval(scorers=(Samples(),), batch=4) and found.evals["b"] == Eval(("x", "y"), batch=2)
+    with pytest.raises(Usage, match="did you mean 'batch'?"):
+        override(dataclasses.replace(EXPERIMENT, evals=evals), {"evals.a.bacth": "4"})

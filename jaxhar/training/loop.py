@@ -262,9 +262,7 @@ class _Loop:
             return None
         self._settle()
         figures = self.evaluate(_evaluation_view(self.net, state))
-        best = self.experiment.train.best
-        if best and best not in figures:
-            raise Problem(f"train.best is {best!r}, but the evaluation gives {', '.join(sorted(figures))}")
+        self.experiment.train.goodness(figures)  # or Problem
         self.history.add(step, {f"eval/{name}": float(value) for name, value in figures.items()})
         self.clock = time.monotonic()
         self.bar.unpause()
@@ -276,8 +274,7 @@ class _Loop:
         self.history.sync()
         assert self.stream is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
-        best = self.experiment.train.best
-        figure = float(figures[best]) if figures and best else None
+        figure = self.experiment.train.goodness(figures) if figures else None
         self.store.save(checkpoint.Saved(step, _pack(state), record, figure), self.description)
 
 

@@ -1,4 +1,4 @@
-"""The figures of the report: learning curves from metrics.jsonl, confusion matrices.
+"""The figures of the report: learning curves from metrics.jsonl, matrices.
 
 matplotlib is used through its objects, without pyplot and its global state, and imported where it is used.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxhar.evaluation.results import ActionResult
+from jaxhar.evaluation.sections import Matrix
 from jaxhar.training import history
 
 _LINES = ("#3b82c4", "#e07b39", "#4aa564", "#a05fb4", "#c7a52f", "#4fb3bf", "#c75b7a", "#8c8c8c")
@@ -97,23 +97,23 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def confusion_figure(result: ActionResult, classes: tuple[str, ...]) -> Any:
+def matrix_figure(matrix: Matrix) -> Any:
+    """Counts on a tint that says their share of the row."""
     from matplotlib.figure import Figure
 
-    shown = result.occurring
-    confusion, names = result.confusion[np.ix_(shown, shown)], [classes[n].replace("_", " ") for n in shown]
+    counts, names = matrix.counts, matrix.names
     side = 2.6 + 0.34 * len(names)
     figure = Figure(figsize=(side, side), layout="constrained")
     axis = figure.subplots()
-    axis.imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    axis.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
-    axis.set_title(f"{result.protocol} clip, head {result.heads[-1]}")
-    for i, j in zip(*np.nonzero(confusion), strict=True):
-        dark = confusion[i, j] > 0.55 * confusion[i].sum()
-        axis.text(j, i, confusion[i, j], ha="center", va="center", color="w" if dark else "k", fontsize=8)
+    axis.set_xlabel(matrix.columns)
+    axis.set_ylabel(matrix.rows)
+    axis.set_title(matrix.title)
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        dark = counts[i, j] > 0.55 * counts[i].sum()
+        axis.text(j, i, counts[i, j], ha="center", va="center", color="w" if dark else "k", fontsize=8)
     return figure
 
 

@@ -14,8 +14,8 @@ from jaxhar.data import transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import settings as mpii
-from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.metrics import PCKh
+from jaxhar.evaluation.views import average_crops
 from jaxhar.host.errors import Problem
 
 #: A standing person in MPII's order; the head joints end a box whose diagonal is 50 = 40 / 0.8.
@@ -228,7 +228,7 @@ def test_truth_scores_a_hundred_percent(generated):
             example = {k: v[i] for k, v in batch.items()}
             pairs.append((example, {"pose": example["pose"][None].astype(float), "visible": example["visible"][None]}))
         if protocol != "single":
-            pairs = list(evaluate.average_crops(iter(pairs), PA16.flip))
+            pairs = list(average_crops(iter(pairs), PA16))
         states = []
         for example, preds in pairs:
             pred, true = (to_image(example["affine"], p) for p in (preds["pose"], example["pose"]))

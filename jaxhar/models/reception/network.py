@@ -4,7 +4,7 @@ Luvizon, Picard, Tabia: "2D/3D Pose Estimation and Action Recognition using Mult
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -147,6 +147,10 @@ class Config:
         """Frames (B, T, H, W, 3)."""
         length = frames or self.num_frames or 1
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
+
+    def for_classes(self, classes: int, frames: int) -> "Config":
+        """Settings of the same trunk with action heads of so many classes, for clips of so many frames."""
+        return replace(self, num_actions=classes, num_frames=frames)
 
     @classmethod
     def tiny(cls, **changes) -> "Config":

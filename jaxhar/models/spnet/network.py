@@ -7,7 +7,7 @@ starts from stands a prediction block, whose heat maps give the pose; in an acti
 poses and the features seen at the joints to an action block, which works on images of time by joints.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -155,6 +155,11 @@ class Config:
         """Frames (B, T, H, W, 3)."""
         length = frames or self.num_frames or 1
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
+
+    def for_classes(self, classes: int, frames: int) -> "Config":
+        """Settings of the same trunk with action heads of so many classes, for clips of so many frames."""
+        replica = self.pose_replica and bool(self.classes)  # a pose network has no second maps to start from
+        return replace(self, num_actions=(classes,), num_frames=frames, pose_replica=replica)
 
     @classmethod
     def tiny(cls, **changes) -> "Config":

@@ -1,67 +1,23 @@
-"""Training losses of the multitask networks: per-example values, masked before any arithmetic.
+"""Training loss of the multitask networks: pose, visibility and action, per example.
 
-The masks are applied to the inputs, not to the result, so that whatever stands in an unlabelled slot (NaN, -1e9)
-changes neither a loss nor a gradient. Axis letters as in `jaxhar.core.batch`.
+Masks are applied to the inputs, not to the result, so that whatever stands in an unlabelled slot (NaN, -1e9) changes
+neither a loss nor a gradient. Axis letters as in `jaxhar.core.batch`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxhar.core.batch import Batch, Preds
+from jaxhar.training.losses import action, pose
+from jaxhar.training.losses.binary import visible
 
-#: Keras clips probabilities this far from 0 and 1 before the logarithm.
-_EPSILON = 1e-7
-
-
-def _precise(x: jax.Array) -> jax.Array:
-    """As float32 if it was less."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def binary_crossentropy(pred: jax.Array, target: jax.Array) -> jax.Array:
-    """Elementwise cross-entropy (...) of predictions in [0, 1], clipped to [1e-7, 1 - 1e-7] as in Keras.
-
-    Targets are clipped to [0, 1]: outside it the cross-entropy has no lower bound.
-    """
-    pred = jnp.clip(_precise(pred), _EPSILON, 1 - _EPSILON)
-    target = jnp.clip(_precise(target), 0.0, 1.0)
-    return -(target * jnp.log(pred) + (1 - target) * jnp.log1p(-pred))
-
-
-def pose(pred: jax.Array, target: jax.Array, valid: jax.Array, coordinate_bce: float = 0.01) -> jax.Array:
-    """Absolute + squared error + weighted cross-entropy, averaged over the labelled coordinates of each frame.
-
-    Sum over valid coordinates of |p - p*| + (p - p*)^2 + coordinate_bce * BCE(p*, p), divided by their number
-    (at least 1, so a frame without labels costs nothing): the `l1l2bincross` loss of the authors' training scripts.
-
-    Args:
-      pred: (..., J, D) in crop units.
-      target: broadcastable to `pred`; anything where not valid.
-      valid: bool, as `target`.
-    Returns: (...) float32, one value per frame.
-    """
-    valid = jnp.broadcast_to(valid, pred.shape)
-    pred = jnp.where(valid, _precise(pred), 0.5)
-    target = jnp.where(valid, _precise(target), 0.5)
-    error = pred - target
-    cost = jnp.abs(error) + error**2 + coordinate_bce * binary_crossentropy(pred, target)
-    count = jnp.maximum(valid.sum((-2, -1)), 1)
-    return jnp.where(valid, cost, 0.0).sum((-2, -1)) / count
-
-
-def visible(pred: jax.Array, target: jax.Array) -> jax.Array:
-    """Binary cross-entropy of joint probabilities (..., J), averaged over the joints of each frame: (...)."""
-    return binary_crossentropy(pred, target).mean(-1)
-
-
-def action(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Categorical cross-entropy (..., B) of logits (..., B, A) against class indices (B,); 0 where those are -1."""
-    target = jnp.broadcast_to(target, logits.shape[:-1])
-    cost = optax.softmax_cross_entropy_with_integer_labels(_precise(logits), jnp.maximum(target, 0))
-    return jnp.where(target >= 0, cost, 0.0)
+#: What `Multitask.fit` must not exceed for poses known by heart: one example, and more.
+MARK_ONE, MARK_MANY = 0.005, 0.03
+#: The same without poses: a cross-entropy at which a class has at least nine tenths of the probability.
+MARK_ACTION = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,15 +44,64 @@ class Multitask:
         """The weighted terms, each (B,), summed over blocks and heads; without the terms that lack a prediction
         or a label."""
         terms = {}
-        share = self.clip_pose if "action" in batch else 1.0
-        if "pose" in preds and "pose" in batch:
-            per_frame = pose(preds["pose"], batch["pose"], batch["valid"], self.coordinate_bce)  # (K, B, T)
+        share = self._share(batch)
+        if "pose" in preds and has_pose(batch):
+            per_frame = pose.pose(preds["pose"], batch["pose"], batch["valid"], self.coordinate_bce)  # (K, B, T)
             terms["pose"] = share * self.pose * per_frame.mean(-1).sum(0)
         if "visible" in preds and "visible" in batch:
             per_frame = visible(preds["visible"], batch["visible"])  # (K, B, T)
             terms["visible"] = share * self.visible * per_frame.mean(-1).sum(0)
         if "action" in preds and "action" in batch:
-            logits, labels = preds["action"], batch["action"]
-            sets = zip(logits, labels, strict=True) if isinstance(logits, tuple) else [(logits, labels)]
-            terms["action"] = self.action * jnp.stack([action(*one).sum(0) for one in sets]).sum(0)
+            costs = [action.action(logits, labels).sum(0) for logits, labels in _sets(preds, batch)]
+            terms["action"] = self.action * jnp.stack(costs).sum(0)
         return terms
+
+    def floor(self, batch: Batch) -> dict[str, jax.Array]:
+        """The smallest terms (B,) that a single block or head can reach: those of a prediction that equals the truth.
+
+        They are not 0 where the labels have an entropy: coordinates as probabilities, and soft action labels.
+        """
+        terms = {}
+        share = self._share(batch)
+        if has_pose(batch):
+            per_frame = self.coordinate_bce * pose.entropy(jnp.asarray(batch["pose"]), jnp.asarray(batch["valid"]))
+            terms["pose"] = share * self.pose * per_frame.mean(-1)
+        if "visible" in batch:
+            labels = jnp.asarray(batch["visible"])
+            terms["visible"] = share * self.visible * visible(labels, labels).mean(-1)
+        if "action" in batch:
+            sets = batch["action"] if isinstance(batch["action"], tuple) else (batch["action"],)
+            terms["action"] = self.action * jnp.stack([action.entropy(jnp.asarray(one)) for one in sets]).sum(0)
+        return terms
+
+    def fit(self, preds: Preds, batch: Batch) -> tuple[float, float]:
+        """How well the last predictions fit a batch that was learned by heart, and the mark they should not exceed.
+
+        With poses: the mean over labelled coordinates of |d| + d^2 in crop units, plus 0.01 times the mean
+        cross-entropy of visibility. It lacks the cross-entropy on coordinates, which does not vanish for a perfect
+        prediction, so that no mark could be set on it. Without poses: the mean cross-entropy of the last action head.
+        Infinite where nothing can be compared.
+        """
+        if "pose" in preds and has_pose(batch):
+            cost = pose.pose(preds["pose"][-1], batch["pose"], batch["valid"], coordinate_bce=0.0)
+            if "visible" in preds and "visible" in batch:
+                cost = cost + 0.01 * visible(preds["visible"][-1], batch["visible"])
+            return float(cost.mean()), MARK_ONE if len(cost) == 1 else MARK_MANY
+        if "action" in preds and "action" in batch:
+            above = [action.action(one[-1], labels) - action.entropy(labels) for one, labels in _sets(preds, batch)]
+            return float(jnp.stack(above).sum(0).mean()), MARK_ACTION
+        return float("inf"), 0.0
+
+    def _share(self, batch: Batch) -> float:
+        return self.clip_pose if "action" in batch else 1.0
+
+
+def has_pose(batch: Batch) -> bool:
+    """Whether there are coordinates to learn."""
+    return "pose" in batch and "valid" in batch
+
+
+def _sets(preds: Preds, batch: Batch) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """Logits (K', B, A) and labels of every set of action labels."""
+    logits, labels = preds["action"], batch["action"]
+    yield from zip(logits, labels, strict=True) if isinstance(logits, tuple) else [(logits, labels)]

@@ -1,0 +1,352 @@
+"""Recognition of actions: a scorer, and its figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from jaxhar.core.batch import Batch, Preds
+from jaxhar.evaluation.metrics import State, accuracy, confusion, log_softmax
+from jaxhar.evaluation.pose import dump, last_largest
+from jaxhar.evaluation.scorer import Context, Example, Predicted
+from jaxhar.evaluation.sections import Matrix, Section, Table, Tile, number, words
+from jaxhar.host.errors import Problem
+
+#: Logit of the true class in `Action.truth`: its probability is 1 to float32's last digit.
+_CERTAIN = 40.0
+_MOST_MISTAKES = 20
+
+Reduce = Literal["product", "sum", "mean"]
+_REDUCED = {
+    "product": "“{}” multiplies the probabilities of all clips of a sequence and of their mirror images.",
+    "sum": "“{}” adds the probabilities of all clips of a sequence.",
+    "mean": "“{}” averages the scores of all clips of a sequence.",
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    """Scores the classes of clips, or of sequences where all clips of one belong together, for every head.
+
+    Attributes:
+      reduce: how the clips of a sequence vote: the product of their class probabilities (deephar), the sum of them, or
+        the mean of the scores before the softmax.
+    """
+
+    reduce: Reduce = "product"
+    reads = ("action",)
+
+    def begin(self, context: Context) -> "ActionSums":
+        """Sums of answers."""
+        return ActionSums(context, self.reduce)
+
+    def truth(self, batch: Batch, context: Context) -> Preds:
+        """The labels as logits of three heads; {} without labels or classes."""
+        if "action" not in batch or not context.classes:
+            return {}
+        logits = _CERTAIN * np.eye(len(context.classes), dtype=np.float32)[np.asarray(batch["action"])]
+        return {"action": np.repeat(logits[None], 3, 0)}
+
+
+def of_the_data(scores: Any, context: Context) -> tuple[np.ndarray | None, str]:
+    """Of a network's action scores (K', ..., A), or a tuple of these, those of the data's classes.
+
+    Returns:
+      The scores and "", or None and a sentence that says why there are none.
+    """
+    sets = scores if isinstance(scores, tuple) else (scores,)
+    known = context.network_classes
+    names = known if known and isinstance(known[0], tuple) else (known,) * len(sets)
+    for one, of_set in zip(sets, names, strict=True):
+        if one.shape[-1] == len(context.classes) and of_set in ((), context.classes):
+            return one, ""
+    counts = " + ".join(str(one.shape[-1]) for one in sets)
+    return None, (
+        f"Action is left out: the network's {counts} classes are not the {len(context.classes)} of this data."
+    )
+
+
+def head_names(count: int) -> tuple[str, ...]:
+    """Names of the action heads in deephar's order: 9 heads are p1..p4, v1..v4, m; one head is m."""
+    blocks, merged = divmod(count, 2)
+    if not merged:
+        return tuple(f"head{i + 1}" for i in range(count))
+    return (*(f"{stream}{i + 1}" for stream in "pv" for i in range(blocks)), "m")
+
+
+def heads_explained(heads: Sequence[str]) -> str:
+    """A sentence on the names of heads; "" for one head, or heads of other names."""
+    blocks = len(heads) // 2
+    if len(heads) < 3 or tuple(heads) != head_names(len(heads)) or heads[-1] != "m":
+        return ""
+    pose, visual = (f"{s}1..{s}{blocks}" if blocks > 1 else f"{s}1" for s in "pv")
+    return f"Heads: {pose}: pose stream, {visual}: visual stream, m: both merged."
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The last head's answer for one sequence or clip; classes are indices."""
+
+    sequence: str
+    true: int
+    predicted: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class ActionFigure:
+    """Recognition of actions in one view.
+
+    Attributes:
+      view: its name; heads: K' names, the last is the network's answer.
+      state: sums (K',).
+      confusion: (A, A) counts of the last head; the row is the true class.
+      predictions: the last head's answers in the order of the split.
+      missing: sequences of the split that no clip came from, hence are not counted.
+    """
+
+    view: str
+    heads: tuple[str, ...]
+    state: State
+    confusion: np.ndarray
+    predictions: tuple[Prediction, ...]
+    missing: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of the figure: "accuracy/single"."""
+        return f"accuracy/{self.view}"
+
+    @property
+    def best(self) -> int:
+        """Index of the head with the best accuracy, the last of equals. It is chosen on the evaluated set."""
+        return last_largest(self.state.compute())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the last head's accuracy, as if every answer stood for itself."""
+        found = binomtest(int(self.state.total[-1]), int(self.state.count[-1]))
+        low, high = found.proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
+
+    @property
+    def balanced(self) -> float:
+        """The last head's balanced accuracy: the mean of the classes' accuracies."""
+        return float(self.per_class.macro())
+
+    @property
+    def occurring(self) -> np.ndarray:
+        """Numbers of the classes that are true or answered anywhere."""
+        return np.flatnonzero(self.confusion.any(0) | self.confusion.any(1))
+
+    @property
+    def per_class(self) -> State:
+        """Sums (A,) of the last head; a class that does not occur has count 0."""
+        return State(np.diag(self.confusion), self.confusion.sum(1))
+
+    def scalars(self) -> dict[str, float]:
+        """By `key` the last head's accuracy, by "KEY/balanced" its mean over classes, by "KEY/best" the best head's."""
+        rates = self.state.compute()
+        found = {self.key: float(rates[-1]), f"{self.key}/balanced": self.balanced}
+        if len(rates) > 1:
+            found[f"{self.key}/best"] = float(rates[self.best])
+        return found
+
+    def section(self, classes: tuple[str, ...], about: str = "") -> Section:
+        """All of it for the report; `about` says how the view is taken."""
+        absent = len(self.confusion) - len(self.occurring)
+        left_out = f"{absent} actions that do not occur are left out." if absent else ""
+        said = [about] if about else []
+        if self.missing:
+            said.append(f"{self.missing} sequences gave no clip for “{self.view}” and are not counted.")
+        if len(self.heads) > 1:
+            said.append("The last head is the network's answer; ★ marks the best one, chosen on this very set.")
+            said.append(heads_explained(self.heads))
+        names = tuple(words(name) for name in classes)
+        tables = (self._by_class(names, left_out), self._by_head(), self._mistakes(names))
+        return Section(
+            "Action",
+            scalars=self.scalars(),
+            units=dict.fromkeys(self.scalars(), "%"),
+            tiles=(self._tile(),),
+            tables=tuple(table for table in tables if table.rows),
+            matrices=(self._matrix(names),),
+            about=tuple(filter(None, said)),
+            json=self.json(),
+            if_true={self.key: (1.0, 1.0)},
+            if_learned={self.key: (1.0, 1.0)},
+        )
+
+    def _tile(self) -> Tile:
+        rates, (low, high) = self.state.compute(), map(number, self.interval)
+        note = (
+            f"{self.state.total[-1]:,} of {self.state.count[-1]:,} right, 95 % interval (Wilson) {low} to {high}; "
+            f"mean of classes {number(self.balanced)}"
+        )
+        if len(rates) > 1:
+            note += f"; head {self.heads[-1]}, best head {self.heads[self.best]}: {number(rates[self.best])}"
+        return Tile(f"Action accuracy, {_shown(self.view)}", f"{number(rates[-1])} %", note)
+
+    def _by_class(self, names: tuple[str, ...], left_out: str) -> Table:
+        rates, shown = self.per_class.compute(), self.occurring
+
+        def row(n: int) -> tuple[str, ...]:
+            others = np.where(np.arange(len(names)) == n, 0, self.confusion[n])
+            taken_for = f"{names[others.argmax()]} ({others.max()})" if others.any() else ""
+            return names[n], f"{self.confusion[n].sum():,}", number(rates[n]), taken_for
+
+        return Table(
+            "Accuracy by action, %",
+            ("action", "sequences", self.view, "most often taken for"),
+            tuple(row(n) for n in shown),
+            soft=(1, 3),
+            bars={2: tuple(np.nan_to_num(rates[shown]).tolist())},
+            note=left_out,
+        )
+
+    def _by_head(self) -> Table:
+        rates = self.state.compute()
+        return Table(
+            "Accuracy by head, %",
+            ("head", self.view),
+            tuple((name, number(rate)) for name, rate in zip(self.heads, rates, strict=True)),
+            best=((self.best, 1),) if len(rates) > 1 else (),
+        )
+
+    def _matrix(self, names: tuple[str, ...]) -> Matrix:
+        shown = self.occurring
+        return Matrix(
+            f"Confusion matrix, {_shown(self.view)}" + (f", head {self.heads[-1]}" if len(self.heads) > 1 else ""),
+            f"confusion_{self.view}",
+            tuple(names[n] for n in shown),
+            self.confusion[np.ix_(shown, shown)],
+        )
+
+    def _mistakes(self, names: tuple[str, ...]) -> Table:
+        wrong = sorted((p for p in self.predictions if p.true != p.predicted), key=lambda p: -p.probability)
+        return Table(
+            f"The most confident mistakes, {_shown(self.view)}",
+            ("sequence", "true", "predicted", "probability"),
+            tuple(
+                (p.sequence, names[p.true], names[p.predicted], f"{p.probability:.0%}") for p in wrong[:_MOST_MISTAKES]
+            ),
+            folded=True,
+        )
+
+    def json(self) -> dict[str, Any]:
+        """All of it as JSON, see `from_json`."""
+        return vars(self) | {
+            "state": dump(self.state),
+            "confusion": self.confusion.tolist(),
+            "predictions": [vars(p) for p in self.predictions],
+        }
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "ActionFigure":
+        """What `json` gave."""
+        return cls(
+            view=tree["view"],
+            heads=tuple(tree["heads"]),
+            state=State(np.array(tree["state"]["total"], np.int64), np.array(tree["state"]["count"], np.int64)),
+            confusion=np.array(tree["confusion"], np.int64),
+            predictions=tuple(Prediction(**p) for p in tree["predictions"]),
+            missing=tree["missing"],
+        )
+
+
+def _shown(view: str) -> str:
+    return f"{view} clip" if view in ("single", "multi") else view
+
+
+class ActionSums:
+    """Scores (K', A) of every clip, or summed over the clips of each sequence."""
+
+    def __init__(self, context: Context, reduce: Reduce = "product"):
+        self._context, self._reduce = context, reduce
+        self._together = context.view.kind == "clips"
+        self._sums: dict[int, np.ndarray] = {}
+        self._clips: dict[int, int] = {}
+        self._labels: dict[int, int] = {}
+        self._sequences: dict[int, int] = {}
+        self._notes: dict[str, None] = {}
+
+    def add(self, example: Example, preds: Predicted) -> None:
+        """See `Sums`."""
+        if "action" not in preds or "action" not in example:
+            return
+        logits, note = of_the_data(preds["action"], self._context)
+        if logits is None:
+            self._notes[note] = None
+            return
+        label, sequence, name = int(example["action"]), int(example.get("sequence", -1)), self._context.name(example)
+        if label == -1:  # not labelled
+            return
+        if not 0 <= label < len(self._context.classes):
+            raise Problem(f"sequence {name} has action number {label}, which is no class")
+        if not np.isfinite(logits).all():
+            raise Problem(f"the network's action scores for {name} are not finite numbers")
+        unit = sequence if self._together else len(self._sums)
+        if self._labels.setdefault(unit, label) != label:
+            raise Problem(f"clips of sequence {name} carry different actions")
+        self._sums[unit] = self._sums.get(unit, 0.0) + self._vote(logits)
+        self._clips[unit] = self._clips.get(unit, 0) + 1
+        self._sequences[unit] = sequence
+
+    def _vote(self, logits: np.ndarray) -> np.ndarray:
+        if self._reduce == "mean":
+            return np.asarray(logits, np.float64)
+        return log_softmax(logits) if self._reduce == "product" else np.exp(log_softmax(logits))
+
+    def _scores(self) -> np.ndarray:
+        return np.stack(list(self._sums.values()), 1)  # (K', N, A)
+
+    def _probabilities(self, summed: np.ndarray) -> np.ndarray:
+        """(N, A) of the mean vote: the bare product of many clips is always 0 or 1."""
+        mean = summed / np.array(list(self._clips.values()))[:, None]
+        return mean if self._reduce == "sum" else np.exp(log_softmax(mean))
+
+    @property
+    def figure(self) -> ActionFigure | None:
+        """What was found; None if nothing was added."""
+        if not self._sums:
+            return None
+        scores, labels = self._scores(), np.array(list(self._labels.values()))
+        best, mean = scores[-1].argmax(-1), self._probabilities(scores[-1])
+        names = self._context.names
+        predictions = tuple(
+            Prediction(self._context.name({"sequence": sequence}), int(label), int(choice), float(mean[n, choice]))
+            for n, (sequence, label, choice) in enumerate(zip(self._sequences.values(), labels, best, strict=True))
+        )
+        known = set(self._sequences.values()) - {-1}
+        return ActionFigure(
+            view=self._context.view.name,
+            heads=head_names(len(scores)),
+            state=State(*accuracy(scores, labels)),
+            confusion=confusion(labels, best, len(self._context.classes)),
+            predictions=predictions,
+            missing=len(names) - len(known) if known else 0,
+        )
+
+    def among(self, sequences: frozenset[int]) -> State:
+        """Sums (K',) over some sequences alone."""
+        few = np.array([sequence in sequences for sequence in self._sequences.values()])
+        labels = np.array(list(self._labels.values()))
+        return State(*accuracy(self._scores()[:, few], labels[few]))
+
+    def sections(self) -> list[Section]:
+        """See `Sums`."""
+        notes, view = tuple(self._notes), self._context.view
+        figure = self.figure
+        if figure is None:
+            return [Section("Action", notes=notes)] if notes else []
+        about = f"“{view.name}” takes one centred clip per sequence." if view.kind == "each" else ""
+        if self._together:
+            about = _REDUCED[self._reduce].format(view.name)
+        found = figure.section(self._context.classes, about)
+        return [found if not notes else _with_notes(found, notes)]
+
+
+def _with_notes(section: Section, notes: tuple[str, ...]) -> Section:
+    return Section(**{**vars(section), "notes": (*section.notes, *notes)})

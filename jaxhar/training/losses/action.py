@@ -1,0 +1,35 @@
+"""Cross-entropy of action classes: hard labels, soft labels, clips without a label."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxhar.training.losses.binary import precise
+
+
+def action(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Categorical cross-entropy (..., B) of logits (..., B, A).
+
+    Args:
+      target: (B,) class indices, -1 for a clip without a label, which costs nothing; or (B, A) shares of the classes,
+        all 0 for a clip without a label.
+    """
+    if is_soft(target):
+        target = jnp.broadcast_to(target, logits.shape)
+        return optax.softmax_cross_entropy(precise(logits), precise(target))
+    target = jnp.broadcast_to(target, logits.shape[:-1])
+    cost = optax.softmax_cross_entropy_with_integer_labels(precise(logits), jnp.maximum(target, 0))
+    return jnp.where(target >= 0, cost, 0.0)
+
+
+def entropy(target: jax.Array) -> jax.Array:
+    """The smallest value that `action` can take: (B,), 0 of class indices, the entropy of soft labels."""
+    if not is_soft(target):
+        return jnp.zeros(target.shape, jnp.float32)
+    share = precise(target)
+    return -jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1.0)), 0.0).sum(-1)
+
+
+def is_soft(target: jax.Array) -> bool:
+    """Whether labels are shares of the classes (B, A) and not class indices (B,)."""
+    return target.ndim == 2
