@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxhar.core.family import Transfer
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
@@ -104,8 +105,9 @@ class Experiment:
       stages: name -> `Stage`, one after the other; none for one stage of `train.steps`.
       evals: name -> `jaxhar.evaluation.evaluate.Eval`. The report of the first is in the working directory, and its
         first view is taken during training, too; each other one has a folder of its name.
-      init_from: model checkpoint to start from, or None. It must fit exactly, except for what the family's `transfer`
-        excuses, such as heads for other classes; what then stays at its initial values is printed.
+      init_from: model checkpoint to start from, or None. What then stays at its initial values is printed.
+      init_table: which of its weights go where, and which of the network may stay as they are; None takes that of the
+        network's family, which excuses heads for other classes and nothing else.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -118,6 +120,7 @@ class Experiment:
     stages: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
     evals: Mapping[str, Eval] = dataclasses.field(default_factory=dict)
     init_from: str | None = None
+    init_table: Transfer | None = None
     banner: str = ""
 
     @property

@@ -86,7 +86,8 @@ def run(
             state = _unpack(saved.arrays, state)
         elif experiment.init_from is not None:
             arrays, _ = checkpoint.load_flat(Path(experiment.init_from))
-            fresh = net.load(arrays, experiment.init_from, transfer.of_family(network))
+            table = experiment.init_table or transfer.of_family(network)
+            fresh = net.load(arrays, experiment.init_from, table)
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
                 print(f"{experiment.init_from} starts part of it; at their initial values stay {', '.join(fresh)}")

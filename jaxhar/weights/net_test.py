@@ -66,3 +66,14 @@ def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, caps
         np.testing.assert_array_equal(first.params[name], second.params[f"pose.{name}"])
     np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["pose.norm.mean"])
     assert "first starts part of it; at their initial values stay action (2 leaves)" in capsys.readouterr().out
+
+
+def test_an_experiment_says_what_of_a_file_goes_where_and_what_stays_fresh(tmp_path, capsys):
+    run(tmp_path / "first", experiment(3))
+    first = Net(run(tmp_path / "first", experiment(3)))
+    table = Transfer(renames=((r"action\.(.*)", r"pose.0.\1"),), fresh=(r"action\..*", r"pose\..*"), unused=(".*",))
+    begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"), init_table=table)
+    second = Net(run(tmp_path / "second", begin, model=Tiny(TinyConfig(num_actions=7), seed=5)))
+    np.testing.assert_array_equal(second.params["conv.kernel"], first.params["conv.kernel"])
+    assert second.params["action.bias"].shape == (7,)
+    assert "at their initial values stay action" in capsys.readouterr().out
