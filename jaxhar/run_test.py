@@ -87,6 +87,9 @@ class Stream:
     def set_state(self, state):
         self.position = state
 
+    def close(self):
+        pass
+
 
 def get_config(banner="hello"):
     return Experiment(
