@@ -1,7 +1,9 @@
 """Names, parameter counts, the tiny networks, inference."""
 
 import dataclasses
+import importlib
 import math
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -158,3 +160,19 @@ def test_bfloat16_stays_near_float32():
     a, b = infer(exact, frames), infer(half, frames)
     assert b["pose"].dtype == np.float32
     np.testing.assert_allclose(a["pose"], b["pose"], atol=0.02)
+
+
+def test_the_network_of_the_docs_is_registered_runs_and_ports(monkeypatch, tmp_path):
+    monkeypatch.setattr(zoo, "FAMILIES", list(zoo.FAMILIES))
+    text = (Path(__file__).parents[1] / "docs" / "own_network.md").read_text()
+    module = tmp_path / "my_network.py"
+    module.write_text(text.split("```python\n")[1].split("```")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("my_network")
+    model = zoo.create(zoo.config("my-network"))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    preds = infer(model, frames)
+    assert preds["pose"].shape == (1, 2, 1, 16, 2)
+    flat = port.to_flat(model)
+    again = port.from_flat(port.from_torch(port.to_torch(flat), model.config), model.config)
+    np.testing.assert_array_equal(infer(again, frames)["pose"], preds["pose"])
