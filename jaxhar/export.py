@@ -1,12 +1,13 @@
 """`jaxhar export`: a network as one file that runs without this package, for any number of clips at a time.
 
 Batch normalisation that directly follows a convolution is folded into its kernel; what stays of it is an offset.
-The file takes frames (B, T, H, W, 3), or (B, H, W, 3) of a network for stills, float32 RGB in [-1, 1], and gives what
-`jaxhar.infer` gives: pose (K, B, T, J, D), visible (K, B, T, J) and, of an action network, action (K', B, A).
+The file takes frames (B, T, H, W, 3), or (B, H, W, 3) of a network for stills, float32 RGB as the network's pixel
+statistics make them ([-1, 1] for deephar); of a network that reads other keys of a batch, a dict of these. It gives
+what `jaxhar.infer` gives, for deephar: pose (K, B, T, J, D), visible (K, B, T, J) and, of an action network, action
+(K', B, A).
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,18 @@ import numpy as np
 from flax import nnx
 from jax import export
 
-from jaxhar import zoo
+from jaxhar.core.network import NetworkConfig
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 from jaxhar.inference import infer
 from jaxhar.nn.layers import SeparableConv
 from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import to_flat
-from jaxhar.weights.torch import to_torch, twin
+from jaxhar.weights.torch import to_torch, twin, twin_network
 
 Array = jax.Array
 #: What an artifact or `jaxhar.infer` gives for frames.
-Infer = Callable[[np.ndarray], dict[str, Any]]
+Infer = Callable[[Any], dict[str, Any]]
 
 #: Where an artifact of `jax.export` can run.
 PLATFORMS = ("cpu", "cuda")
@@ -84,18 +85,21 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
     except ImportError as error:
         raise Problem(f"this needs more packages: pip install 'jaxhar[export]' ({error})") from error
 
-    def forward(frames: Array) -> dict[str, Any]:
-        preds = dict(model({"frames": frames if frames.ndim == 5 else frames[:, None]}))  # type: ignore[operator]
+    def forward(inputs: Any) -> dict[str, Any]:
+        batch = inputs
+        if not isinstance(inputs, dict):
+            batch = {"frames": inputs if inputs.ndim == 5 else inputs[:, None]}
+        preds = dict(model(batch))  # type: ignore[operator]
         if "action" in preds:
             preds["action"] = jax.tree.map(jax.nn.softmax, preds["action"])
         return preds
 
     (batch,) = export.symbolic_shape("batch")
-    frames = jax.ShapeDtypeStruct((batch, *_shape(model)), jnp.float32)
-    blob = bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(frames).serialize())
+    inputs = _inputs(model, batch)
+    blob = bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(inputs).serialize())
     files.write(out, blob)
     artifact = export.deserialize(bytearray(out.read_bytes()))
-    return lambda frames: artifact.call(frames)
+    return lambda inputs: artifact.call(inputs)
 
 
 def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
@@ -106,11 +110,10 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
         import onnxscript  # noqa: F401  what torch.onnx writes with
     except ImportError as error:
         raise Problem(f"ONNX needs more packages: pip install 'jaxhar[export]' ({error})") from error
-    config = model.config  # type: ignore[attr-defined]
-    name = next(name for name in zoo.names() if type(zoo.config(name)) is type(config))
-    net = twin().create(name, **asdict(config))
+    net = twin_network(model.config)  # type: ignore[attr-defined]
+    shape = _inputs(model, 1).shape[1:]
     with files.replacing(out) as temporary:
-        twin().save_onnx(net, to_torch(to_flat(model)), offsets, _shape(model), temporary)
+        twin().save_onnx(net, to_torch(to_flat(model)), offsets, shape, temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
     def run(frames: np.ndarray) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
       form: "jax" or "onnx".
 
     Returns:
-      the largest difference from `jaxhar.infer` in each output, on two seeded random clips or images.
+      the largest difference from `jaxhar.infer` in each output, on two seeded random clips, images or other inputs.
 
     Raises:
       Problem: the weights cannot be read, packages are missing, the file cannot be written.
@@ -145,12 +148,17 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
     model = checkpoint.load_model(weights)[0]
     folded, offsets = fold(model)
     artifact = to_jax(folded, out) if form == "jax" else to_onnx(folded, offsets, out)
-    frames = np.random.default_rng(0).uniform(-1, 1, (2, *_shape(model))).astype(np.float32)
-    return differences(infer(model, frames), artifact(frames))
+    rng = np.random.default_rng(0)
+    inputs = jax.tree.map(lambda one: rng.uniform(-1, 1, one.shape).astype(one.dtype), _inputs(model, 2))
+    return differences(infer(model, inputs), artifact(inputs))
 
 
-def _shape(model: nnx.Module) -> tuple[int, ...]:
-    """Of one clip or image."""
-    config = model.config  # type: ignore[attr-defined]
-    image = (config.image_size, config.image_size, 3)
-    return (config.num_frames, *image) if config.num_frames else image
+def _inputs(model: nnx.Module, batch: Any) -> Any:
+    """What the file takes for that many examples: frames, of stills without T, or a dict."""
+    config: NetworkConfig = model.config  # type: ignore[attr-defined]
+    inputs = config.inputs(batch)
+    if set(inputs) != {"frames"}:
+        return inputs
+    frames = inputs["frames"]
+    size, length, *image = frames.shape
+    return frames if length > 1 else jax.ShapeDtypeStruct((size, *image), frames.dtype)

@@ -192,7 +192,7 @@ class ClipNet(nnx.Module):
     def __call__(self, batch: Batch) -> Preds:
         """patches (1, B, T, H, W, 3): the frames in the network's own pixel statistics."""
         frames = self.config.pixels(batch)
-        x = nnx.relu(self.norm(self.down(frames.reshape(len(frames), -1))))
+        x = nnx.relu(self.norm(self.down(frames.reshape(frames.shape[0], -1))))
         return {"patches": self.up(x).reshape(1, *frames.shape).astype(jnp.float32)}
 
 
@@ -375,7 +375,7 @@ class SkeletonNet(nnx.Module):
         x = x + self.square(nnx.relu(x))
         x = x + self.attention(x)
         x = nnx.relu(self.norm(self.volume(x.reshape(*x.shape[:2], 2, 2, -1))))  # (B, T, 2, 2, 8)
-        x = self.classify(x.max(1).reshape(len(x), -1))
+        x = self.classify(x.max(1).reshape(x.shape[0], -1))
         return {"action": x[None].astype(jnp.float32)}
 
 
