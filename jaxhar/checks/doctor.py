@@ -27,7 +27,7 @@ from jaxhar import zoo
 from jaxhar.checks import examples
 from jaxhar.checks.examples import Case, Finding, found_again
 from jaxhar.core import geometry
-from jaxhar.core.batch import Batch, Preds, picture
+from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.network import NetworkConfig
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.prepared import Prepared, View
@@ -339,7 +339,9 @@ def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
         back = np.where(valid, found_again(case)[middle] * scale, np.nan)
         sides = prepared.skeleton.flip if case.draw.flip else slice(None)
         frame = viz.draw_skeleton(frame, back[sides], prepared.skeleton)
-        crop = cv2.resize(picture(case.example["frames"][middle]), (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
+        crop = cv2.resize(
+            Pixels.SIGNED.picture(case.example["frames"][middle]), (_TILE, _TILE), interpolation=cv2.INTER_CUBIC
+        )
         pose = np.where(valid, case.example["pose"][middle, :, :2].astype(np.float64) * _TILE, np.nan)
         crop = viz.draw_skeleton(crop, pose, prepared.skeleton)
         action = int(case.example.get("action", -1))

@@ -31,8 +31,9 @@ from tqdm import tqdm
 
 from jaxhar import inference, zoo
 from jaxhar.checks.doctor import perfect, within
-from jaxhar.core.batch import Batch, Preds, batch_size, picture, to_image
+from jaxhar.core.batch import Batch, Preds, batch_size, to_image
 from jaxhar.core.network import NetworkConfig, frame_size
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline
@@ -183,7 +184,7 @@ def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> Samp
             scorers = (*scorers, Pose((PCK(0.2),)))
         if "frames" in batch:
             frames = batch["frames"]
-            pictures = picture(frames[:, frames.shape[1] // 2])
+            pictures = Pixels.SIGNED.picture(frames[:, frames.shape[1] // 2])
     return Samples(batch, tuple(names[:samples]), context, scorers, pictures)
 
 

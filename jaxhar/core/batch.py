@@ -68,25 +68,3 @@ def to_image(affine: np.ndarray, pose: np.ndarray) -> np.ndarray:
       affine: (..., T, 3, 3) or any axes that broadcast, image pixels -> crop units.
     """
     return geometry.apply(geometry.invert(np.asarray(affine, np.float64)), pose[..., :2])
-
-
-def network_input(batch: Batch) -> Array:
-    """What the network sees of a batch, (B, T, H, W, 3) in [-1, 1]: 2 ((v / 255) ^ power - 0.5) of uint8 frames.
-
-    Frames of another type are that already. Done inside of a jitted step, so that a quarter of the bytes is kept and
-    moved to the device.
-    """
-    frames = batch["frames"]
-    if frames.dtype != np.uint8:
-        return frames
-    unit = frames.astype(np.float32) / 255
-    if "power" in batch:
-        unit = unit ** batch["power"][:, :, None, None]
-    return 2 * (unit - 0.5)
-
-
-def picture(frame: np.ndarray) -> np.ndarray:
-    """uint8 of frames as in a batch, to look at."""
-    if frame.dtype == np.uint8:
-        return frame
-    return np.clip((frame.astype(np.float32) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)

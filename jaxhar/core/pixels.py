@@ -49,7 +49,7 @@ class Pixels(StrEnum):
         return (unit - mean) / deviation
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
-        """The inverse on the host: uint8 RGB of one or more normalised frames (..., 3), to look at."""
+        """The inverse on the host: uint8 RGB of frames (..., 3), to look at; uint8 frames are returned unchanged."""
         if frame.dtype == np.uint8:
             return frame
         frame = np.asarray(frame, np.float32)

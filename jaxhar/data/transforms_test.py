@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jaxhar.core import geometry
-from jaxhar.core.batch import network_input
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import PA16
 from jaxhar.data import presets, transforms
 from jaxhar.data.formats import jpeg
@@ -134,7 +134,7 @@ def test_pixels_outside_are_black_and_powers_apply_per_channel():
     crop = transforms.plan_crop(np.array([-40.0, 0, 40, 80]), (40, 40), 80)
     frames = transforms.crop_image(image, crop)[None, None]
     assert frames.shape == (1, 1, 80, 80, 3) and frames.dtype == np.uint8
-    out = network_input({"frames": frames, "power": np.array([[[0.9, 1.0, 1.1]]], np.float32)})[0]
+    out = Pixels.SIGNED({"frames": frames, "power": np.array([[[0.9, 1.0, 1.1]]], np.float32)})[0]
     assert (out[0, :, :39] == -1).all() and (out[0, 41:] == -1).all()
     expected = 2 * ((128 / 255) ** np.array([0.9, 1.0, 1.1]) - 0.5)
     np.testing.assert_allclose(out[0, 10, 60], expected, atol=1e-6)

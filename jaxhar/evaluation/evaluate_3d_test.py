@@ -96,6 +96,7 @@ class People:
 
 
 class Reads:
+    pixels = Pixels.SIGNED
     """The settings of a network that reads frames."""
 
     reads = ("frames",)

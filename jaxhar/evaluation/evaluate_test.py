@@ -33,6 +33,7 @@ def dyadic(values):
 
 
 class Reads:
+    pixels = Pixels.SIGNED
     """The settings of a network that reads frames."""
 
     reads = ("frames",)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxhar.core.batch import Batch, Preds, picture
+from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.pixels import Pixels
 from jaxhar.evaluation.action import Action, of_the_data
 from jaxhar.evaluation.metrics import log_softmax
 from jaxhar.evaluation.pose import poses
@@ -60,7 +61,8 @@ def sample(example: Example, preds: Predicted, context: Context) -> Picture:
     frames = example.get("frames")
     found: dict[str, Any] = {}
     if frames is not None:
-        found["image"] = picture(frames[len(frames) // 2])
+        pixels = context.network.pixels if context.network is not None else None
+        found["image"] = (pixels or Pixels.SIGNED).picture(frames[len(frames) // 2])
     if "pose" in example:
         middle = len(example["pose"]) // 2
         found["true"] = example["pose"][middle, :, :2].copy()

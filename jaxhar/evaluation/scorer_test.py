@@ -10,7 +10,6 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
-from jaxhar.core.batch import picture
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import PA16
@@ -24,6 +23,7 @@ from jaxhar.viz import report
 
 
 class Reads:
+    pixels = Pixels.SIGNED
     reads = ("frames",)
 
 
@@ -95,7 +95,7 @@ class _Sums:
         self.count += 1
         if not self.pictures:
             found = np.broadcast_to(preds["patches"][-1, 0].astype(np.float32), (6, 6, 3))
-            both = np.concatenate([example["frames"][0], picture(found)], 1)
+            both = np.concatenate([example["frames"][0], Pixels.SIGNED.picture(found)], 1)
             name = self.context.name(example)
             self.pictures.append(Picture("reconstruction", both, name=name, caption="frame and reconstruction"))
 

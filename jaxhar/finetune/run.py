@@ -20,8 +20,8 @@ import numpy as np
 import optax
 
 from jaxhar import zoo
-from jaxhar.core.batch import picture
 from jaxhar.core.network import clip_length, frame_size
+from jaxhar.core.pixels import Pixels
 from jaxhar.data import presets
 from jaxhar.data.own import folder as own_folder
 from jaxhar.data.own import settings as own
@@ -320,7 +320,7 @@ class _Run:
         pose, sure = trunk.pose(features.get(number)[middle])
         return Picture(
             "sample",
-            picture(frames[middle]),
+            Pixels.SIGNED.picture(frames[middle]),
             clips.skeleton,
             pred=pose[:, :2],
             confidence=sure,

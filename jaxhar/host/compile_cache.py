@@ -45,6 +45,7 @@ def keep(folder: Path | None = None) -> None:
         return
     if not os.access(folder, os.W_OK):
         return
+    # Private to JAX: setup.cfg allows the versions in which it is so, the test beside this file looks at it.
     compilation_cache.get_file_cache = lambda path: (Programs(Path(path)), path)
     compilation_cache.reset_cache()  # JAX looks for a cache once, at the first compilation
     config.update("jax_compilation_cache_dir", str(folder))

@@ -16,7 +16,8 @@ from PIL import Image
 from jaxhar import port, zoo
 from jaxhar.cli import predict as predict_command
 from jaxhar.core import classes as actions
-from jaxhar.core.batch import Batch, network_input
+from jaxhar.core.batch import Batch
+from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import PA20, Skeleton
 from jaxhar.data.formats import video
 from jaxhar.host.errors import Problem, Usage
@@ -47,7 +48,7 @@ class FindsDots:
 
     def __call__(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         assert frames.dtype == np.uint8
-        frames = network_input(Batch(frames=frames))
+        frames = Pixels.SIGNED(Batch(frames=frames))
         self.shapes.append(frames.shape)
         batch, time, side = frames.shape[:3]
         grid = (np.arange(side) + 0.5) / side
