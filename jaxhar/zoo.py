@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -48,7 +47,7 @@ def families() -> tuple[str, ...]:
     return tuple(family.name for family in FAMILIES)
 
 
-def family(config: Any) -> Family:
+def family(config: NetworkConfig) -> Family:
     """The family that settings belong to, by their type.
 
     Raises:
@@ -86,15 +85,15 @@ def entry(name: str) -> Entry:
     return found
 
 
-def config(name: str) -> Any:
+def config(name: str) -> NetworkConfig:
     """Settings of a network, to be used as they are or changed with `dataclasses.replace`."""
     return entry(name).config
 
 
-def tiny(name: str) -> Any:
+def tiny(name: str) -> NetworkConfig:
     """Settings of a network of the same kind that is small enough for tests."""
     full = config(name)
-    return replace(full, **family(full).tiny)
+    return replace(full, **family(full).tiny)  # type: ignore[type-var]
 
 
 def labels(entry: Entry, config: NetworkConfig) -> tuple[Skeleton | None, tuple]:
@@ -127,7 +126,7 @@ def trunk_frozen(config: NetworkConfig) -> tuple[tuple[str, float], ...]:
     return ((rf"{re.escape(trunk)}\..*", 0.0), (".*", 1.0))
 
 
-def create(config: Any, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
+def create(config: NetworkConfig, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
     """A network with fresh weights, in training mode.
 
     Args:

@@ -1,6 +1,6 @@
 """What generic code asks of a network: its settings say what it reads, in which shapes, and what it predicts."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
@@ -34,7 +34,7 @@ class NetworkConfig(Protocol):
     def classes(self) -> tuple[int, ...]:
         """Number of classes of every set of action labels; () for a network that predicts no action."""
 
-    def inputs(self, batch: Any, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+    def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and types of what it reads.
 
         Args:

@@ -53,7 +53,7 @@ class TrainStream(Protocol):
 
     def __next__(self) -> dict[str, Batch]: ...
 
-    def get_state(self) -> dict[str, Any]: ...
+    def get_state(self) -> dict[str, object]: ...
 
     def set_state(self, state: dict[str, Any]) -> None: ...
 
@@ -83,7 +83,7 @@ class Prepared(Protocol):
     def parts(self) -> Mapping[str, "Prepared"]:
         """The data sets by name; the set itself where there is one."""
 
-    def changed(self, **fields: Any) -> "Prepared":
+    def changed(self, **fields: object) -> "Prepared":
         """The same records with other settings; Usage names the nearest setting to one that does not exist."""
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> TrainStream:

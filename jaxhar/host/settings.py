@@ -18,7 +18,7 @@ from jaxhar.host.errors import Problem, Usage
 Owner = typing.TypeVar("Owner")
 
 
-def override(experiment: Any, changes: Mapping[str, str]) -> Any:
+def override(experiment: Owner, changes: Mapping[str, str]) -> Owner:
     """A copy with dotted fields replaced by values parsed from text, e.g. {"train.steps": "10"}.
 
     Text is read as the field's declared type: numbers, true/false, None, tuples and dicts as Python literals, and for
@@ -29,7 +29,7 @@ def override(experiment: Any, changes: Mapping[str, str]) -> Any:
     return experiment
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+def flatten(value: object, prefix: str = "") -> dict[str, str]:
     """Dotted name -> printed value of every setting in nested dataclasses, for comparing two configurations.
 
     Fields with metadata {"free": True} are left out: those that change no result, such as a path or a thread count.
@@ -46,7 +46,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def defaults(value: Any, prefix: str = "") -> dict[str, str]:
+def defaults(value: object, prefix: str = "") -> dict[str, str]:
     """Dotted name -> printed default of every setting in nested dataclasses that has one, as `flatten` names them."""
     found: dict[str, str] = {}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -109,7 +109,7 @@ def _comparable(text: str | None) -> str | None:
     return re.sub(r"(^|[(=,] ?)(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", r"\1", text)
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     """A text that is the same in every process: functions by name, other objects by class, never by address."""
     if hasattr(value, "func") and hasattr(value, "keywords"):
         options = ", ".join(f"{k}={_describe(v)}" for k, v in sorted(value.keywords.items()))
@@ -120,7 +120,7 @@ def _describe(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}" if " at 0x" in text else text
 
 
-def _replace(owner: Any, names: list[str], text: str, key: str) -> Any:
+def _replace(owner: object, names: list[str], text: str, key: str) -> Any:
     name, rest = names[0], names[1:]
     where = ".".join(key.split(".")[: -len(names)]) or "the experiment"
     if isinstance(owner, Mapping):
@@ -144,21 +144,21 @@ def _replace(owner: Any, names: list[str], text: str, key: str) -> Any:
         raise Usage(f"--config.{key}={text}: {error}") from error
 
 
-def _annotation(owner: Any, name: str) -> Any:
+def _annotation(owner: object, name: str) -> object:
     try:
         return typing.get_type_hints(type(owner)).get(name, Any)
     except NameError:  # a name imported for type checkers only
         return Any
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
-def _parse(text: str, current: Any, annotation: Any, key: str) -> Any:
+def _parse(text: str, current: object, annotation: object, key: str) -> object:
     """`text` as the declared type, or as the type of the current value where the declaration leaves it open."""
     allowed = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if text == "None" and (type(None) in allowed or (annotation is Any and current is None)):
@@ -182,11 +182,11 @@ def _parse(text: str, current: Any, annotation: Any, key: str) -> Any:
     raise Usage(f"--config.{key}={text}: expected {names}, as in the current value {current!r}")
 
 
-def _is_union(annotation: Any) -> bool:
+def _is_union(annotation: object) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
-def _as(annotation: Any, text: str) -> Any:
+def _as(annotation: Any, text: str) -> object:
     """`text` as one type; ValueError, SyntaxError, TypeError or KeyError if it is not one."""
     kind = typing.get_origin(annotation) or annotation
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -215,7 +215,7 @@ def _as(annotation: Any, text: str) -> Any:
     return value
 
 
-def _optax(name: str, key: str) -> Any:
+def _optax(name: str, key: str) -> object:
 
     found = getattr(optax, name, None) if not name.startswith("_") else None
     if callable(found):
@@ -233,7 +233,7 @@ def setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def changed(owner: Owner, fields: Mapping[str, Any], where: str) -> Owner:
+def changed(owner: Owner, fields: Mapping[str, object], where: str) -> Owner:
     """A copy of a dataclass with other fields; Usage for a name it does not have, with the nearest one."""
     known = [f.name for f in dataclasses.fields(owner) if f.init]  # type: ignore[arg-type]
     for name in fields:

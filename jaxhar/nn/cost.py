@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
 
-def count(function: Callable[..., Any], *args: Any) -> int:
+def count(function: Callable[..., object], *args: object) -> int:
     """Multiply-adds of the convolutions and matrix products in a function of arrays (or of their shapes)."""
     return _of_program(jax.make_jaxpr(function)(*args).jaxpr)
 
@@ -35,8 +34,8 @@ def _of_equation(equation: JaxprEqn) -> int:
     return sum(inner) * (params["length"] if name == "scan" else 1)
 
 
-def _shape(variable: Any) -> tuple[int, ...]:
-    return variable.aval.shape
+def _shape(variable: Var | Literal) -> tuple[int, ...]:
+    return variable.aval.shape  # type: ignore[attr-defined]
 
 
 def _is_depthwise(shapes: list[tuple[int, ...]]) -> bool:

@@ -9,12 +9,13 @@ goes into the kernel.
 
 import math
 from functools import partial, reduce
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from jaxhar.nn.convolution import convolve
 from jaxhar.nn.depthwise import depthwise
@@ -69,7 +70,7 @@ class Norm(nnx.BatchNorm):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(x: Array, kernel: Array, dtype: Any) -> Array:
+def product(x: Array, kernel: Array, dtype: DTypeLike) -> Array:
     """(..., in) times (in, out), with results of `dtype`.
 
     The gradient is written out: from JAX's own, XLA:CPU makes a transposed copy of the results' gradient first.
@@ -77,7 +78,7 @@ def product(x: Array, kernel: Array, dtype: Any) -> Array:
     return jnp.matmul(x, kernel, preferred_element_type=dtype)
 
 
-def _product_bwd(dtype: Any, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _product_bwd(dtype: DTypeLike, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     rows = x.reshape(-1, x.shape[-1]).astype(g.dtype)
     of_kernel = jax.lax.dot_general(rows, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())))

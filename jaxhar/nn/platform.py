@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Forms:
     depthwise_channels: int | None
     images_apart: int
     only_products: bool
-    compiler_options: dict[str, Any] = field(default_factory=dict)
-    half_options: dict[str, Any] = field(default_factory=dict)
+    compiler_options: dict[str, object] = field(default_factory=dict)
+    half_options: dict[str, object] = field(default_factory=dict)
 
 
 #: One frame's 32x32x576 tensor (2.4 MB) stays in the cache, sixteen do not.
@@ -63,7 +64,7 @@ def forms() -> Forms:
     return _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
 
 
-def wide(dtype: Any) -> Any:
+def wide(dtype: DTypeLike) -> DTypeLike:
     """The type of everything but the operands of matrix products, in a network whose type is `dtype`."""
     return jnp.promote_types(dtype, jnp.float32) if forms().only_products else dtype
 
@@ -109,10 +110,10 @@ def uncollected() -> Iterator[None]:
 
 
 @cache
-def _understood(half: bool) -> dict[str, Any]:
+def _understood(half: bool) -> dict[str, object]:
     """The compiler options, without those that this version of XLA does not know."""
 
-    def known(option: str, value: Any) -> bool:
+    def known(option: str, value: object) -> bool:
         try:
             jax.jit(lambda: 0, compiler_options={option: value})()
         except jax.errors.JaxRuntimeError:

@@ -4,12 +4,14 @@ Shared weights make a vmap over time and a larger batch the same thing; steps of
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 from flax import nnx
 
 from jaxhar.nn.platform import forms
+
+Tree = TypeVar("Tree")
 
 
 def is_training(module: nnx.Module) -> bool:
@@ -17,7 +19,7 @@ def is_training(module: nnx.Module) -> bool:
     return any(isinstance(m, nnx.BatchNorm) and not m.use_running_average for _, m in nnx.iter_modules(module))
 
 
-def per_frame(call: Callable[..., Any], module: nnx.Module, clips: jax.Array) -> Any:
+def per_frame(call: Callable[..., Tree], module: nnx.Module, clips: jax.Array) -> Tree:
     """Run `call(module, frame)` over the time axis.
 
     In training, all frames are one batch: normalisation takes its statistics over clips, frames and positions together

@@ -21,6 +21,7 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -45,7 +46,7 @@ class Meta:
 
     skeleton: Skeleton | None
     actions: tuple
-    config: Any
+    config: NetworkConfig
 
     def joints(self, use: str) -> Skeleton:
         """The joints, for a use that needs them, such as "predicting poses"; Problem if there are none."""
@@ -71,7 +72,7 @@ class Saved:
     figure: float | None = None
 
 
-def describe(config: Any, skeleton: Skeleton | None, actions: tuple) -> dict[str, Any]:
+def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -> dict[str, Any]:
     """JSON-able description of a model; `load_model` makes a `Meta` of it again."""
     return {
         "config": json.loads(config_to_json(config)),

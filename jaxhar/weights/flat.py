@@ -155,6 +155,6 @@ def config_from_json(text: str, source: str):
         raise Problem(f"{source}: the network's settings in it cannot be read: {error}") from error
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> object:
     """A JSON value with tuples in place of lists."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from flax import nnx
 
 from jaxhar import zoo
 from jaxhar.core.family import Entry
@@ -31,7 +32,7 @@ class Loaded:
       notes: for a file with only part of the network, what stayed fresh and what was not used; else empty.
     """
 
-    model: Any
+    model: nnx.Module
     meta: Meta
     notes: tuple[str, ...] = ()
 

@@ -1,7 +1,6 @@
 """A network as flat dicts of arrays, the form in which training handles it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ class Net:
     """A network taken apart once: what is static, and the place of every array in it."""
 
     def __init__(self, model: nnx.Module):
-        self.graphdef: Any
+        self.graphdef: nnx.GraphDef
         self.graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
         params, random, rest = states
         self.params, self.stats = leaves(params), leaves(rest) | leaves(random)

@@ -143,7 +143,7 @@ class Config:
         """Classes of every set of action labels."""
         return () if self.num_actions is None else (self.num_actions,)
 
-    def inputs(self, batch: Any, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+    def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
         """Frames (B, T, H, W, 3)."""
         length = frames or self.num_frames or 1
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}

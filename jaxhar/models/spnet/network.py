@@ -151,7 +151,7 @@ class Config:
         """Classes of every set of action labels."""
         return self.num_actions or ()
 
-    def inputs(self, batch: Any, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+    def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
         """Frames (B, T, H, W, 3)."""
         length = frames or self.num_frames or 1
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
