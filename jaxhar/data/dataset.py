@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxhar.core.batch import Batch
-from jaxhar.core.prepared import View
+from jaxhar.core.prepared import RecordSource, View
 from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import pipeline, transforms
 from jaxhar.data.generate.film import VERSION, Synth
@@ -205,7 +205,7 @@ class PreparedSet:
     folder: Path
     index: Index = field(repr=False)
 
-    def changed(self, **fields: Any) -> "PreparedSet":
+    def changed(self, **fields: object) -> "PreparedSet":
         """The same records with other settings; Usage for an unknown one, or one that decides what is packed."""
         fixed = [name for name in fields if name in _PACKED]
         if fixed:
@@ -267,7 +267,7 @@ class PreparedSet:
         """Names of the sequences of a split, in the order of `entries`."""
         return [entry["name"] for entry in self.entries(split)]
 
-    def records(self, split: str) -> Records:
+    def records(self, split: str) -> RecordSource:
         """Random access to the records of a split; Problem if it has none."""
         return Records(self.folder, self._known(split))
 

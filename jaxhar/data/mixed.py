@@ -4,15 +4,13 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxhar.core.batch import Batch
-from jaxhar.core.prepared import TrainStream, View
+from jaxhar.core.prepared import RecordSource, TrainStream, View
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.dataset import DataSet, PreparedSet
-from jaxhar.data.records.reader import Records
 from jaxhar.data.records.record import IndexEntry
 from jaxhar.data.vocabulary import join
 from jaxhar.host.errors import Problem, Usage
@@ -127,11 +125,11 @@ class PreparedMixed:
         """Of the evaluated set."""
         return self._evaluated.too_short(split)
 
-    def records(self, split: str) -> Records:
+    def records(self, split: str) -> RecordSource:
         """Of the evaluated set."""
         return self._evaluated.records(split)
 
-    def changed(self, **fields: Any) -> "PreparedMixed":
+    def changed(self, **fields: object) -> "PreparedMixed":
         """The same records with other shares, or another set evaluated; Usage for an unknown setting or set."""
         if "sets" in fields:
             raise Usage("data.sets decides which records there are; it cannot change within a run")

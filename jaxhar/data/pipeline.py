@@ -24,7 +24,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> object: ...
 
 
 def stack(examples: Sequence[Example]) -> Batch:
@@ -184,7 +184,7 @@ def num_batches(items: int, batch_size: int, process_count: int = 1) -> int:
 class _Items:
     """The items of one process, filled up to whole batches with copies of the first whose mask is False."""
 
-    def __init__(self, items: Sequence, load: Callable[[Any], Example], padded: int, first: Any):
+    def __init__(self, items: Sequence, load: Callable[[Any], Example], padded: int, first: object):
         self._items, self._load, self._padded, self._first = items, load, padded, first
 
     def __len__(self) -> int:

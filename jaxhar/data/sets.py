@@ -50,7 +50,7 @@ def get(name: str) -> Listed:
     return SETS[name]
 
 
-def configured(name: str, root: Path, changes: Mapping[str, str], whole: bool = False, **fixed: Any) -> Any:
+def configured(name: str, root: Path, changes: Mapping[str, str], whole: bool = False, **fixed: Any) -> DataSet:
     """The settings of a set for a folder.
 
     Args:

@@ -1,7 +1,7 @@
 """MATLAB files of data sets: read to plain Python values, told apart by what is in them, and written."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +59,20 @@ def _unreadable(path: Path, error: Exception) -> Problem:
     return Problem(f"{path} cannot be read as a MATLAB file ({reason}); restore it")
 
 
-def items(value: Any) -> list:
+def items(value: object) -> list:
     """The elements of a cell or struct array that squeezing may have made a single value or an empty array."""
     if isinstance(value, np.ndarray):
         return list(value.ravel())
     return [value]
 
 
-def attribute(struct: Any, name: str) -> Any:
+def attribute(struct: object, name: str) -> Any:
     """A field of a struct; None where the field is missing or empty."""
     value = getattr(struct, name, None)
     return None if isinstance(value, np.ndarray) and value.size == 0 else value
 
 
-def number(struct: Any, name: str) -> float | None:
+def number(struct: object, name: str) -> float | None:
     """A field that is one finite number; None where it is missing, empty or anything else."""
     value = attribute(struct, name)
     try:
@@ -82,7 +82,7 @@ def number(struct: Any, name: str) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def numbers(struct: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+def numbers(struct: object, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """A field of that shape in float64, NaN included; None where it is missing or anything else."""
     try:
         found = np.asarray(attribute(struct, name), np.float64)
@@ -91,7 +91,7 @@ def numbers(struct: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None
     return found if found.shape == shape else None
 
 
-def structs(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+def structs(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> np.ndarray:
     """(1, N) struct array; a field that a row lacks is empty."""
     out = np.empty((1, len(rows)), [(name, object) for name in names])
     for i, row in enumerate(rows):
@@ -100,7 +100,7 @@ def structs(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
     return out
 
 
-def cells(values: Sequence[Any]) -> np.ndarray:
+def cells(values: Sequence[object]) -> np.ndarray:
     """(N, 1) cell array."""
     out = np.empty((len(values), 1), object)
     for i, value in enumerate(values):
@@ -108,7 +108,7 @@ def cells(values: Sequence[Any]) -> np.ndarray:
     return out
 
 
-def mat_bytes(variables: dict[str, Any]) -> bytes:
+def mat_bytes(variables: Mapping[str, object]) -> bytes:
     """A MATLAB file without the time of day in it."""
     file = io.BytesIO()
     scipy.io.savemat(file, variables, do_compression=True)

@@ -9,7 +9,6 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,10 +24,10 @@ class _Refused(Exception):
 class _Dtype:
     """A description of array elements, as a pickle spells it."""
 
-    def __init__(self, name: Any, *_: Any):
+    def __init__(self, name: object, *_: object):
         self.name, self.order = _text(name), ""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: tuple) -> None:
         self.order = _text(state[1])
 
     def resolve(self) -> np.dtype:
@@ -41,7 +40,7 @@ class _Dtype:
 class _Array(np.ndarray):
     """An array that is filled from the bytes of a pickle after a look at their number."""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: tuple) -> None:
         shape, dtype, fortran, data = state[-4:]
         if not isinstance(dtype, _Dtype):
             raise _Refused("an array of unknown elements")
@@ -52,7 +51,7 @@ class _Array(np.ndarray):
         super().__setstate__((1, shape, kind, bool(fortran), data))  # type: ignore[arg-type]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("latin1")
     if not isinstance(value, str):
@@ -60,7 +59,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: object) -> bytes:
     """Python 2 wrote the bytes of arrays as text, which is read as latin1."""
     if isinstance(value, str):
         value = value.encode("latin1")
@@ -69,20 +68,20 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-def _new_array(kind: Any, *_: Any) -> _Array:
+def _new_array(kind: object, *_: object) -> _Array:
     if kind is not _NDARRAY:
         raise _Refused("a strange kind of array")
     return np.ndarray.__new__(_Array, (0,), "u1")
 
 
-def _array_of(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+def _array_of(buffer: bytes | bytearray, dtype: object, shape: object, order: object) -> _Array:
     """How protocol 5 spells an array."""
     array = _new_array(_NDARRAY)
     array.__setstate__((1, shape, dtype, order == "F", bytes(buffer)))
     return array
 
 
-def _scalar(dtype: Any, data: Any = b"") -> Any:
+def _scalar(dtype: object, data: object = b"") -> object:
     if not isinstance(dtype, _Dtype):
         raise _Refused("a number of unknown kind")
     kind, data = dtype.resolve(), _bytes(data)
@@ -91,14 +90,14 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     return np.frombuffer(data, kind)[0]
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+def _encode(text: object, encoding: object = "latin1") -> bytes:
     """Python 3 spells bytes so for Python 2."""
     if not isinstance(text, str) or encoding != "latin1":
         raise _Refused("_codecs.encode")
     return text.encode("latin1")
 
 
-def _no_bytes(*arguments: Any) -> bytes:
+def _no_bytes(*arguments: object) -> bytes:
     """And no bytes at all so."""
     if arguments:
         raise _Refused("bytes(...)")
@@ -113,14 +112,14 @@ class _Named:
     def __init__(self, make: Callable):
         self._make = make
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         return self._make(*arguments)
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: tuple) -> None:
         raise _Refused("a change of what it names")
 
 
-def _no_call(*_: Any) -> Any:
+def _no_call(*_: object) -> object:
     raise _Refused("a bare numpy.ndarray")
 
 
@@ -139,13 +138,13 @@ _ALLOWED = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _ALLOWED:
             raise _Refused(f"{module}.{name}")
         return _ALLOWED[module, name]
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """The data of a pickle file, of Python 2 or 3.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import av
 import numpy as np
+from av.container import InputContainer
 from PIL import Image, ImageOps
 
 from jaxhar.host.errors import Problem
@@ -118,7 +119,7 @@ class Video:
             if self.total is None and container.duration:
                 self.total = max(1, round(container.duration / av.time_base * self.fps))
 
-    def _open(self) -> Any:
+    def _open(self) -> InputContainer:
         try:
             container = av.open(str(self.path))
         except FileNotFoundError:
@@ -149,6 +150,7 @@ class Video:
         with self._open() as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            assert stream.time_base is not None
             origin = float((stream.start_time or 0) * stream.time_base)
             if start:  # a second early: a container may seek by the order of decoding
                 container.seek(int((origin + max(start - 1, 0)) / stream.time_base), stream=stream)
@@ -170,7 +172,7 @@ class Video:
                 yield Frame(index, last, self.path, image)
                 index += 1
 
-    def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
+    def _decode(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         packets = container.demux(stream)
         count = 0
         while True:
@@ -217,7 +219,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: Fraction, width: int, height: int):
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        self._stream: Any = self._container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "20"})
+        self._stream = self._container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "20"})
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._base = 1 / (1000 * Fraction(fps))
@@ -236,7 +238,7 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None:
                 self._container.mux(self._stream.encode())
@@ -260,7 +262,7 @@ def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
         return False
 
     def work() -> None:
-        end: Any = None
+        end: BaseException | None = None
         try:
             for item in items:
                 if not put((False, item)):

@@ -13,7 +13,6 @@ form 17 of them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -237,7 +236,7 @@ def _deephar(path: Path, images: Path) -> Iterator[Frame | Problem]:
                     )
 
 
-def _named(sequence: Any, where: str) -> tuple[str, int, int, int]:
+def _named(sequence: object, where: str) -> tuple[str, int, int, int]:
     """Name, action, subject and camera of a sequence, all from a name like a02_s01_e01_c01."""
     name = str(matfile.attribute(sequence, "name"))
     parts = name.split("_")
@@ -247,7 +246,7 @@ def _named(sequence: Any, where: str) -> tuple[str, int, int, int]:
     return name, numbers[0] - 2, numbers[1], numbers[3]
 
 
-def _deephar_camera(struct: Any, where: str) -> Camera:
+def _deephar_camera(struct: object, where: str) -> Camera:
     shapes: dict[str, tuple[int, ...]] = {"R": (3, 3), "T": (3,), "f": (2,), "c": (2,), "k": (3,), "p": (2,)}
     R, t, f, c, k, p = (matfile.numbers(struct, name, shape) for name, shape in shapes.items())
     if R is None or t is None or f is None or c is None or k is None or p is None:
@@ -306,7 +305,7 @@ def _toolbox_frame(entry: dict, subject: int, number: int, where: str, images: P
     )
 
 
-def _toolbox_camera(entry: Any, where: str) -> Camera:
+def _toolbox_camera(entry: object, where: str) -> Camera:
     if not isinstance(entry, dict):
         raise Problem(f"{where} has no dict 'camera'")
     where = f"the camera of {where}"

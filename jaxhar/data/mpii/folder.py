@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -286,7 +285,7 @@ def _head_boxes(path: Path) -> np.ndarray:
     return HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
 
 
-def _person(entry: Any, index: int, path: Path, split: str, photos: Photos, head: float | None) -> Person:
+def _person(entry: object, index: int, path: Path, split: str, photos: Photos, head: float | None) -> Person:
     where = f"person {index} of {path}"
     if not isinstance(entry, dict):
         raise Problem(f"{where} is not an object with image, joints, joints_vis, center and scale")

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -158,7 +157,7 @@ def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attemp
 
 
 def _official(
-    rect: Any,
+    rect: object,
     where: str,
     photos: Photos,
     name: str,

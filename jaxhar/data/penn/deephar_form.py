@@ -87,7 +87,7 @@ def _joint(label: str) -> str:
     return "_".join(side[:1] + part)
 
 
-def _sequence(root: Path, struct: Any, where: str, labels: list[int], index: np.ndarray, train: bool) -> Sequence:
+def _sequence(root: Path, struct: object, where: str, labels: list[int], index: np.ndarray, train: bool) -> Sequence:
     number, action = matfile.number(struct, "idx"), matfile.number(struct, "action_id")
     if number is None or action is None:
         raise Problem(f"{where} has no 'idx' or no 'action_id'")

@@ -135,7 +135,7 @@ def write_part(
     entries: list[records.IndexEntry] = []
     skipped: list[list[str]] = []
 
-    def load(item: Any) -> Loaded:
+    def load(item: object) -> Loaded:
         return job.load(item, job.skip_broken)
 
     def read() -> Iterator[Record]:

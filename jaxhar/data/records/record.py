@@ -171,7 +171,7 @@ def load(
     folder_load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]],
     root: Path,
     fields: Fields,
-    sequence: Any,
+    sequence: object,
     skip_broken: bool,
 ) -> tuple[Record | None, list[Skipped]]:
     """What `Folder.load` gives; a record with impossible labels is a Problem, or left out with `skip_broken`."""

@@ -26,7 +26,7 @@ _PICTURES = "packed_pictures"
 _FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
 
-def features(fields: Fields) -> Any:
+def features(fields: Fields) -> tfds.features.FeaturesDict:
     """The form of the labels: all of `jaxhar.data.records.record.Record` but its JPEG pictures."""
     f = tfds.features
     return f.FeaturesDict(
