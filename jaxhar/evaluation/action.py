@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import binomtest
 
-from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.batch import Array, Batch, Preds
 from jaxhar.evaluation.metrics import State, accuracy, confusion, log_softmax
 from jaxhar.evaluation.pose import dump, last_largest
 from jaxhar.evaluation.scorer import Context, Example, Predicted
@@ -50,7 +50,7 @@ class Action:
         return {"action": np.repeat(logits[None], 3, 0)}
 
 
-def of_the_data(scores: Any, context: Context) -> tuple[np.ndarray | None, str]:
+def of_the_data(scores: Array | tuple[Array, ...], context: Context) -> tuple[np.ndarray | None, str]:
     """Of a network's action scores (K', ..., A), or a tuple of these, those of the data's classes.
 
     Returns:

@@ -7,7 +7,7 @@ figures come from scorers, objects of the form `jaxhar.evaluation.scorer.Scorer`
 and only predictions that a scorer reads leave the device, in their own type.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -129,7 +129,12 @@ def check(plan: Eval, prepared: Prepared, best: str = "") -> None:
 
 
 def context_of(
-    prepared: Prepared, split: str, views: Sequence[View], view: View, model: Any = None, classes: tuple = ()
+    prepared: Prepared,
+    split: str,
+    views: Sequence[View],
+    view: View,
+    model: Predictor | None = None,
+    classes: tuple = (),
 ) -> Context:
     """What scorers are told of one of the views; arguments as `run`."""
     first = next((one for one in views if one.kind != "clips"), views[0])
@@ -182,30 +187,32 @@ def predictions(
     return average_crops(pairs, prepared.skeleton) if view.kind == "crops" else pairs
 
 
-def _predict(model: Predictor) -> Callable[[Batch], Any]:
+def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
     """A network as a function of batches. It is compiled once for a structure: evaluating again compiles nothing."""
     if not isinstance(model, nnx.Module):
         return model
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
     forward = partial(inference.forward, *inference.prepare(model))
 
-    def predict(batch: Batch) -> Any:
+    def predict(batch: Batch) -> Mapping[str, object]:
         return forward({key: value for key, value in batch.items() if key in config.reads})
 
     return predict
 
 
-def _examples(predict: Callable[[Batch], Any], batches: Iterable[Batch], reads: tuple[str, ...]) -> Pairs:
+def _examples(
+    predict: Callable[[Batch], Mapping[str, object]], batches: Iterable[Batch], reads: tuple[str, ...]
+) -> Pairs:
     """Pairs of one example and its predictions, without the batch axis; padding is left out."""
 
-    def unpack(batch: Batch, preds: Any) -> Iterator[tuple[Example, Predicted]]:
+    def unpack(batch: Batch, preds: Mapping[str, object]) -> Iterator[tuple[Example, Predicted]]:
         size = batch_size(batch)
-        preds = jax.tree.map(np.asarray, {key: preds[key] for key in reads if key in preds})
-        _check(preds, size)
+        read = jax.tree.map(np.asarray, {key: preds[key] for key in reads if key in preds})
+        _check(read, size)
         values = {key: value for key, value in batch.items() if key != "step"}
         for i in np.flatnonzero(batch.get("mask", np.ones(size, bool))):
             example = jax.tree.map(lambda value, i=i: np.asarray(value)[i], values)
-            yield example, jax.tree.map(lambda value, i=i: value[:, i], preds)
+            yield example, jax.tree.map(lambda value, i=i: value[:, i], read)
 
     waiting = None
     for batch in batches:

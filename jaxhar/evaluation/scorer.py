@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.network import NetworkConfig
@@ -86,6 +87,6 @@ class Scorer(Protocol):
         """The predictions (K, B, ...) that it would score highest, from the labels of a batch; {} if it has none."""
 
 
-def float64(value: Any) -> np.ndarray:
+def float64(value: npt.ArrayLike) -> np.ndarray:
     """An array of any type as float64, in which all figures are computed."""
     return np.asarray(value).astype(np.float64)

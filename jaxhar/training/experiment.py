@@ -10,13 +10,24 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jaxhar.core.family import Transfer
+from jaxhar.core.network import NetworkConfig
+from jaxhar.core.prepared import Prepared
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
 from jaxhar.training.loggers import Logger, TensorBoard
+from jaxhar.training.optim import Optimizer
+from jaxhar.training.step import Losses
+
+
+class Data(Protocol):
+    """What an experiment asks of the settings of its data."""
+
+    def prepare(self, workdir: Path) -> Prepared:
+        """The data, ready to stream."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Stage:
     steps: int
     optimizer: Any = None
     losses: Any = None
-    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -112,10 +123,10 @@ class Experiment:
     """
 
     name: str
-    model: Any
-    data: Any
-    losses: Any
-    optimizer: Any
+    model: NetworkConfig
+    data: Data
+    losses: Losses
+    optimizer: Optimizer
     train: Train = Train()
     stages: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
     evals: Mapping[str, Eval] = dataclasses.field(default_factory=dict)
@@ -169,7 +180,7 @@ def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
                 stage = experiment.stages[name]
                 own = stage.optimizer if field == "optimizer" else stage.losses
                 if own is None:
-                    copy = experiment.optimizer if field == "optimizer" else experiment.losses
+                    copy: Any = experiment.optimizer if field == "optimizer" else experiment.losses
                     stages = {**experiment.stages, name: dataclasses.replace(stage, **{field: copy})}
                     experiment = dataclasses.replace(experiment, stages=stages)
         experiment = override(experiment, {key: text})

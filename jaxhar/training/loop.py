@@ -354,7 +354,7 @@ def _unpack(arrays: Mapping[str, np.ndarray], template: TrainState) -> TrainStat
     )
 
 
-def _is_key(array: Any) -> bool:
+def _is_key(array: jax.Array) -> bool:
     return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 

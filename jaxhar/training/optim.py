@@ -9,7 +9,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ keras_rmsprop = functools.partial(optax.rmsprop, decay=0.9, eps=1e-7, eps_in_sqr
 nesterov = functools.partial(optax.sgd, momentum=0.9, nesterov=True)
 
 
-def _matrices(params: Any) -> Any:
+def _matrices(params: optax.Params) -> optax.Params:
     """Kernels (1, 1, in, out) as matrices from inputs to outputs; None for every other leaf."""
     matrix = contrib.MuonDimensionNumbers(reduction_axis=2, output_axis=3)
     return jax.tree.map(lambda leaf: matrix if leaf.shape[:-2] == (1, 1) else None, params)
@@ -40,6 +40,9 @@ _LENGTH_NAMES = ("decay_steps", "transition_steps", "steps")
 
 #: (pattern, value) pairs: the first pattern that matches a whole dotted parameter path decides its value.
 Table = tuple[tuple[str, float], ...]
+
+Leaves = dict[str, jax.Array]
+Made = TypeVar("Made")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +67,10 @@ class Optimizer:
     """
 
     rule: Callable[..., optax.GradientTransformation] = keras_rmsprop
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     learning_rate: float = 1e-3
     schedule: Callable[..., optax.Schedule] = optax.constant_schedule
-    schedule_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schedule_options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     clip_norm: float | None = None
     table: Table = ((".*", 1.0),)
     decay: Table = ()
@@ -169,10 +172,14 @@ def _decide(table: Table, paths: Iterable[str], field: str) -> dict[str, float]:
     return values
 
 
-def _add_decay(decays: Mapping[str, float], factor: Callable[[Any], Any]) -> optax.GradientTransformation:
+def _add_decay(
+    decays: Mapping[str, float], factor: Callable[[jax.Array], jax.Array | float]
+) -> optax.GradientTransformation:
     """Adds `factor(step)` times the weight decay times each parameter to the updates."""
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
+    def update(
+        updates: Leaves, state: optax.ScaleByScheduleState, params: Any = None
+    ) -> tuple[Leaves, optax.ScaleByScheduleState]:
         scale = factor(state.count)
         added = {k: u + scale * decays[k] * params[k] if decays[k] else u for k, u in updates.items()}
         return added, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
@@ -198,7 +205,7 @@ def _parameters(function: Callable) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def _call(function: Callable, args: tuple, options: dict[str, Any], field: str) -> Any:
+def _call(function: Callable[..., Made], args: tuple, options: dict[str, object], field: str) -> Made:
     """`function(*args, **options)`, with a sentence in place of the TypeError for options it does not take."""
     try:
         inspect.signature(function).bind(*args, **options)

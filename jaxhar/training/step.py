@@ -20,6 +20,9 @@ Batches = Mapping[str, Batch]
 
 Losses = Callable[[Any, Batch], dict[str, jax.Array]]
 
+#: A loss, with the variables that it changed and its terms.
+Valued = tuple[jax.Array, tuple[Flat, dict[str, jax.Array]]]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class TrainState:
 
     params: Flat
     stats: Flat
-    opt: Any
+    opt: optax.OptState
     step: jax.Array
 
 
@@ -59,7 +62,7 @@ def make_step(
     """
     net = net.frozen(frozen)
 
-    def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[jax.Array, tuple[Flat, dict]]:
+    def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> Valued:
         model = net.merge(trained | kept, stats)
         terms = masked_means(losses(model(batch), batch), batch)  # type: ignore[operator]
         changed = leaves(nnx.state(model, nnx.Not(nnx.Param)))
@@ -67,13 +70,13 @@ def make_step(
 
     gradient = jax.value_and_grad(stream_loss, has_aux=True)
 
-    def in_parts(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> Any:
+    def in_parts(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[Valued, Flat]:
         """As `gradient`, over parts of the batch."""
         step = batch["step"]
         whole = {key: value for key, value in batch.items() if key != "step"}
         parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), whole)
 
-        def one(stats: Flat, part: Any) -> Any:
+        def one(stats: Flat, part: Batch) -> tuple[Flat, tuple[jax.Array, dict, Flat]]:
             (value, (stats, terms)), grad = gradient(trained, kept, stats, {**part, "step": step})
             return stats, (value, terms, grad)
 
