@@ -12,7 +12,7 @@ import functools
 import io
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ _BATCH = 8
 _TILE = 240
 #: Keys of a batch that are masked by `valid`.
 _MASKED = ("pose",)
+
+Arrays = dict[str, jax.Array]
 
 
 def examine(
@@ -112,7 +114,7 @@ def perfect(scorers: Iterable[Scorer], batch: Batch, context: Context) -> Preds:
 class _Some:
     """A prepared data set whose evaluation streams end after so many batches."""
 
-    def __init__(self, prepared: Any, batches: int):
+    def __init__(self, prepared: Prepared, batches: int):
         self._prepared, self._batches = prepared, batches
 
     def __getattr__(self, name: str) -> Any:
@@ -175,14 +177,14 @@ def training(losses: Losses, batch: Batch, truth: Preds, pixels: Pixels | None =
       truth: predictions (K, B, ...) equal to the labels. pixels: of the network; None for one without frames.
     """
     found = [sound(batch, pixels)]
-    preds: Any = jax.tree.map(lambda value: jnp.asarray(value[-1:]), dict(truth))
+    preds: Arrays = jax.tree.map(lambda value: jnp.asarray(value[-1:]), dict(truth))
     worse = {name: jax.tree.map(spoiled, value) for name, value in preds.items()}
 
-    def total(preds: Any, batch: Any) -> jax.Array:
+    def total(preds: Arrays, batch: Batch) -> jax.Array:
         return jnp.asarray(sum(term.sum() for term in losses(preds, batch).values()))
 
     terms = {name: np.asarray(term, np.float64) for name, term in losses(preds, batch).items()}
-    floor: dict[str, jax.Array] = losses.floor(batch) if isinstance(losses, HasFloor) else {}
+    floor: Arrays = losses.floor(batch) if isinstance(losses, HasFloor) else {}
     wrong = [f"{name} not finite" for name, term in terms.items() if not np.isfinite(term).all()]
     wrong += [
         f"{name} is {term.mean():.6f}, not {np.mean(floor[name]):.6f}"
@@ -233,7 +235,12 @@ def spoiled(value: jax.Array) -> jax.Array:
     return jnp.asarray(value.mean() + noise, value.dtype)
 
 
-def _gradients(total: Callable[[Any, Any], jax.Array], batch: Batch, preds: Any, worse: Any) -> Finding:
+def _gradients(
+    total: Callable[[Arrays, Batch], jax.Array],
+    batch: Batch,
+    preds: Arrays,
+    worse: Arrays,
+) -> Finding:
     """Whether the gradients are finite, whatever stands in an unlabelled slot."""
     filled = {"": dict(batch)}
     if "valid" in batch:
@@ -281,7 +288,7 @@ def network(config: NetworkConfig, batch: Batch, truth: Preds) -> Finding:
 
 
 @functools.lru_cache(maxsize=1)
-def _abstract(config: Hashable) -> tuple[Any, Any]:
+def _abstract(config: NetworkConfig) -> tuple[nnx.GraphDef, nnx.State]:
     """The structure of a network in training mode, and the shapes of its arrays."""
     return nnx.split(nnx.eval_shape(lambda: zoo.create(config, rngs=nnx.Rngs(0))))
 
@@ -323,11 +330,12 @@ def ends(cases: list, most: int) -> list:
     return cases if len(cases) <= most else [*cases[: most // 2], *cases[-(most // 2) :]]
 
 
-def sheet(path: Path, cases: list[Case], prepared: Any, most: int = 12) -> None:
+def sheet(path: Path, cases: list[Case], prepared: Prepared, most: int = 12) -> None:
     """Frames with the joints brought back and the outline of the crop, each beside its crop; training ones first."""
 
     tiles = []
     for case in ends(cases, most):
+        assert prepared.skeleton is not None  # of cases with a pose
         middle, name = len(case.frames) // 2, case.record["name"].decode()
         (frame,) = pictures.frames(case.record, [case.frames[middle]])
         scale = _TILE / max(frame.shape[:2])

@@ -154,7 +154,7 @@ def from_photos(root: Path, samples: int | None, config: NetworkConfig) -> Sampl
     if samples is not None and samples > len(persons):
         raise Usage(f"{samples} samples are asked for, but {root} annotates {len(persons)} persons")
     persons, size = persons[:samples], max(frame_size(config))
-    batch: Any = pipeline.stack([mpii.to_example(p, size=size) for p in persons])
+    batch = pipeline.stack([mpii.to_example(p, size=size) for p in persons])
     large = [mpii.to_example(person, size=max(size, _PICTURE))["frames"][0] for person in persons]
     names = tuple(person.image.name for person in persons)
     batch["sequence"] = np.arange(len(persons), dtype=np.int32)
@@ -172,7 +172,7 @@ def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> Samp
         raise Usage(f"{samples} samples are asked for, but the training split has {len(names)} sequences")
     views = list(prepared.views("train").values())
     view = next((one for one in views if one.kind == "each"), views[0])
-    batch: Any = dict(next(iter(prepared.eval_stream(split="train", view=view.name, batch=samples))))
+    batch = next(iter(prepared.eval_stream(split="train", view=view.name, batch=samples))).copy()
     if not config.classes:
         batch.pop("action", None)
     context = evaluate.context_of(prepared, "train", [view], view)
@@ -188,7 +188,7 @@ def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> Samp
     return Samples(batch, tuple(names[:samples]), context, scorers, pictures)
 
 
-def _learnable(batch: Any, skeleton: Skeleton) -> Any:
+def _learnable(batch: Batch, skeleton: Skeleton) -> Batch:
     """The batch without the joints that no network can learn, outside of the crop, and with a reference length."""
     inside = (batch["pose"] > 0) & (batch["pose"] < 1)
     batch = {**batch, "valid": batch["valid"] & inside & inside[..., :2].all(-1, keepdims=True)}

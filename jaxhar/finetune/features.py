@@ -13,12 +13,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import inference, zoo
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.network import NetworkConfig, frame_size
-from jaxhar.core.prepared import View
+from jaxhar.core.prepared import RecordSource, View
 from jaxhar.data import dataset as sequences
 from jaxhar.data import pipeline, transforms
 from jaxhar.host import files
@@ -32,12 +33,12 @@ Array = jax.Array
 class Separable(Protocol):
     """A network in two parts: a trunk that sees the frames, and action heads that see its features."""
 
-    config: Any
+    config: NetworkConfig
 
-    def pose_forward(self, batch: Batch) -> tuple[Preds, Any]:
+    def pose_forward(self, batch: Batch) -> tuple[Preds, object]:
         """Runs the trunk: its predictions, and features (B, T, J) or (B, T, J, C) for `action_forward`."""
 
-    def action_forward(self, features: Any) -> Array:
+    def action_forward(self, features: object) -> Array:
         """Runs the heads: logits (K', B, A)."""
 
 
@@ -61,22 +62,22 @@ class Layout:
       channels: of its arrays in turn; None for one without an axis of channels.
     """
 
-    tree: Any
+    tree: jax.tree_util.PyTreeDef
     channels: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, features: Any) -> "Layout":
+    def of(cls, features: object) -> "Layout":
         """That of a tree of arrays (B, T, J) and (B, T, J, C), or of their shapes."""
         arrays, tree = jax.tree.flatten(features)
         return cls(tree, tuple(None if len(a.shape) == 3 else a.shape[3] for a in arrays))
 
     @staticmethod
-    def pack(features: Any) -> Array:
+    def pack(features: object) -> Array:
         """The arrays side by side, as float32."""
         arrays = [a[..., None] if a.ndim == 3 else a for a in jax.tree.leaves(features)]
         return jnp.concatenate([a.astype(jnp.float32) for a in arrays], axis=-1)
 
-    def unpack(self, packed: Array) -> Any:
+    def unpack(self, packed: Array) -> object:
         """The tree again; further channels are left out."""
         arrays, start = [], 0
         for width in self.channels:
@@ -87,7 +88,7 @@ class Layout:
 
 
 @inference.jit
-def _extract(structure: Structure, state: Any, batch: Batch) -> Array:
+def _extract(structure: Structure, state: nnx.State, batch: Batch) -> Array:
     preds, features = structure.merge(state).pose_forward(batch)
     return Layout.pack((features, preds["pose"][-1], preds["visible"][-1]))
 
@@ -142,14 +143,14 @@ class Clips(sequences.PreparedSet):
         every = range(len(self.index["sequences"]))
         return [*self.test] if split == "test" else [n for n in every if n not in self.test]
 
-    def records(self, split: str) -> Any:
+    def records(self, split: str) -> RecordSource:
         numbers, source = self._known(split), super().records(split)
         return source if self.boxes is None else _Boxed(source, self.boxes[numbers])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Boxed:
-    source: Any
+    source: RecordSource
     boxes: np.ndarray
 
     def __len__(self) -> int:

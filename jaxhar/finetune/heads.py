@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from jaxhar import zoo
 from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.network import NetworkConfig
 from jaxhar.finetune.features import Features, Layout, trunk_name
 from jaxhar.host.errors import Problem
-from jaxhar.training.step import TrainState, make_step
+from jaxhar.training.optim import Optimizer
+from jaxhar.training.step import Losses, TrainState, make_step
 from jaxhar.weights.net import Net
 
 Array = jax.Array
@@ -45,7 +47,7 @@ class Heads(nnx.Module):
       net: the network without its trunk.
     """
 
-    def __init__(self, config: Any, layout: Layout, *, rngs: nnx.Rngs):
+    def __init__(self, config: NetworkConfig, layout: Layout, *, rngs: nnx.Rngs):
         net: Any = zoo.create(config, rngs=rngs)
         delattr(net, trunk_name(config))
         self.net = net
@@ -65,11 +67,11 @@ class HeadTrainer:
 
     def __init__(
         self,
-        config: Any,
+        config: NetworkConfig,
         start: Mapping[str, np.ndarray],
         layout: Layout,
-        losses: Any,
-        optimizer: Any,
+        losses: Losses,
+        optimizer: Optimizer,
         steps: int,
         seed: int,
     ):
@@ -82,7 +84,9 @@ class HeadTrainer:
         self.optimizer: optax.GradientTransformation = heads_alone.build(self.net.params, steps)
         self._step = make_step(self.net, losses, self.optimizer)
 
-    def train(self, features: Features, numbers: Sequence[int], batch: int, title: str, progress: bool = True) -> Any:
+    def train(
+        self, features: Features, numbers: Sequence[int], batch: int, title: str, progress: bool = True
+    ) -> nnx.Module:
         """Heads in evaluation mode, trained on these sequences. Problem if the loss is not finite."""
         params, stats = self.net.params, self.net.stats
         state = TrainState(params, stats, self.optimizer.init(params), jnp.int32(0))
@@ -101,7 +105,7 @@ class HeadTrainer:
         return heads
 
     @staticmethod
-    def weights(heads: Any) -> dict[str, np.ndarray]:
+    def weights(heads: nnx.Module) -> dict[str, np.ndarray]:
         """The leaves of heads by the names that they have in the whole network."""
         net = Net(heads)
         return {name.removeprefix("net."): np.asarray(array) for name, array in (net.params | net.stats).items()}

@@ -1,6 +1,6 @@
 """A plain way to tell actions from joints, to hold a network against: logistic regression on normalised joints."""
 
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +25,15 @@ def features(pose: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return np.concatenate([joints[:, :-1].mean(0).ravel(), joints.std(0).ravel(), steps.ravel()])
 
 
-def fit(vectors: np.ndarray, labels: np.ndarray) -> Any:
+class Classifier(Protocol):
+    """What is asked of a fitted scikit-learn estimator."""
+
+    classes_: np.ndarray
+
+    def predict_proba(self, vectors: np.ndarray) -> np.ndarray: ...
+
+
+def fit(vectors: np.ndarray, labels: np.ndarray) -> Classifier:
     """A logistic regression with ridge penalty on standardised features (N, F), classes weighed alike.
 
     Returns: a scikit-learn estimator with `predict_proba`; its `classes_` are the labels that occur.
@@ -38,7 +46,7 @@ def fit(vectors: np.ndarray, labels: np.ndarray) -> Any:
     return model.fit(vectors, labels)
 
 
-def probabilities(model: Any, vectors: np.ndarray, num_classes: int) -> np.ndarray:
+def probabilities(model: Classifier, vectors: np.ndarray, num_classes: int) -> np.ndarray:
     """(N, A) for features (N, F); 0 for a class that `fit` never saw."""
     found = np.zeros((len(vectors), num_classes))
     found[:, model.classes_] = model.predict_proba(vectors)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import optax
+from flax import nnx
 
 from jaxhar import zoo
 from jaxhar.core.network import clip_length, frame_size
@@ -27,7 +28,7 @@ from jaxhar.data.own import folder as own_folder
 from jaxhar.data.own import settings as own
 from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.action import Action, ActionFigure, Prediction
-from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.evaluate import Eval, Predictor
 from jaxhar.evaluation.results import Results
 from jaxhar.evaluation.samples import Samples
 from jaxhar.evaluation.sections import Picture, Section, words
@@ -100,7 +101,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
     classes = own_folder.folder(folder).actions
     length = clip_length(meta.config)
     frames = settings.frames or (length if length > 1 else _FRAMES)
-    model = meta.config.for_classes(len(classes), frames)
+    model = meta.config.for_classes(len(classes), frames)  # type: ignore[attr-defined]
     # deephar's for clips of Penn Action, milder; shifts are in pixels, and boxes of one's own are of any size.
     turns, sizes = (-10.0, -5.0, 0.0, 5.0, 10.0), (0.85, 1.0, 1.2)
     augment = dataclasses.replace(presets.PENN_CLIPS, angles=turns, scales=sizes, trans_x=(0.0,), trans_y=(0.0,))
@@ -171,6 +172,8 @@ class _Run:
         self.start, _, _ = fill(given, base.model, f"the weights in {weights}")
         if settings.unfreeze is not None:
             self._further().optimizer.build(Net(self.start).params, settings.unfreeze_steps)  # are the patterns right?
+        assert isinstance(base.data, own.Own) and base.data.root is not None
+        self.root = Path(base.data.root)
         clips = Clips.all(base.data.prepare(out))
         self._check_settings(given, clips)
         entries = clips.entries("train")
@@ -225,7 +228,7 @@ class _Run:
         results.save(out / "results.json")
         folds.write_predictions(out / "predictions.csv", figures, classes, self.parts)
         page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
-        folds.tell(figures, classes, Path(base.data.root))
+        folds.tell(figures, classes, self.root)
         print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
         return results
 
@@ -247,7 +250,7 @@ class _Run:
         schedule = Train(steps=steps, seed=self.settings.seed, checkpoint_every=50, keep_last=1)
         return dataclasses.replace(self.base, optimizer=optimizer, train=schedule)
 
-    def _trained(self, heads: Any, clips: Clips, workdir: Path) -> Any:
+    def _trained(self, heads: nnx.Module, clips: Clips, workdir: Path) -> nnx.Module:
         """The whole network with these heads; with `unfreeze`, trained further on the training split of `clips`."""
 
         model = from_flat(to_flat(self.start) | HeadTrainer.weights(heads), self.base.model)
@@ -283,7 +286,7 @@ class _Run:
         (folder / "heads.safetensors").unlink(missing_ok=True)
         return tuple(actions)
 
-    def _vectors(self, trunk: Any, features: Features) -> np.ndarray:
+    def _vectors(self, trunk: Trunk, features: Features) -> np.ndarray:
         """(N, copies, F) features of the baseline, from the joints of the same clips."""
 
         def of(number: int, copy: int) -> np.ndarray:
@@ -302,7 +305,7 @@ class _Run:
         ]
         return folds.result("baseline", ("m",), predictions, classes)
 
-    def _together(self, figures: Sequence[ActionFigure], features: Features, trunk: Any) -> "Results":
+    def _together(self, figures: Sequence[ActionFigure], features: Features, trunk: Trunk) -> "Results":
         """The folds as one result, with some clips to look at, mistakes first."""
 
         classes = self.clips.actions
@@ -312,7 +315,7 @@ class _Run:
         frames = Section("Frames", pictures=pictures, about=("The crops as the network sees them, mistakes first.",))
         return Results("cross-validation", {"centred": len(self.labels)}, (*sections, frames))
 
-    def _picture(self, number: int, prediction: Prediction, features: Features, trunk: Any) -> Picture:
+    def _picture(self, number: int, prediction: Prediction, features: Features, trunk: Trunk) -> Picture:
 
         clips = dataclasses.replace(self.clips, test=(number,))
         frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
@@ -338,7 +341,7 @@ _METHODS = {
 }
 
 
-def _answers(model: Any, clips: Any, view: str, progress: bool) -> ActionFigure:
+def _answers(model: Predictor, clips: Any, view: str, progress: bool) -> ActionFigure:
     """What a network, or a function of batches, answers for the test clips."""
     results = evaluate.run(model, clips, Eval(views=(view,), scorers=(Action(),)), progress=progress)
     return ActionFigure.from_json(results.sections[0].json)

@@ -65,6 +65,7 @@ def run(
         clip_frames=clip_length(meta.config),
         skip_broken=skip_broken,
     )
+    assert meta.config.pose_shape is not None  # so says needs_pose
     joints = meta.config.pose_shape[0]
     if joints != len(skeleton):
         raise Problem(f"the network predicts {joints} joints, not those of {skeleton.name}")

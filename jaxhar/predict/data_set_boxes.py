@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import nnx
 from tqdm import tqdm
 
 from jaxhar.core.network import clip_length, frame_size
@@ -34,7 +35,7 @@ from jaxhar.weights.flat import to_flat
 _SPLITS = ("test", "train")
 
 
-def digest(model: Any) -> str:
+def digest(model: nnx.Module) -> str:
     """Tells networks apart by their numbers, wherever the weights lie."""
     digest = hashlib.sha256()
     for name, array in sorted(to_flat(model).items()):

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 import av
 import numpy as np
@@ -106,7 +107,9 @@ class Outputs:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if not self._finished:
             kind, error = kind or Unfinished, error or Unfinished()
             with contextlib.suppress(Unfinished, OSError):
@@ -231,7 +234,7 @@ class Unfinished(Exception):
     """Tells the open files that they are to be thrown away."""
 
 
-def _open(stack: contextlib.ExitStack, path: Path) -> Any:
+def _open(stack: contextlib.ExitStack, path: Path) -> TextIO:
     part = stack.enter_context(atomic(path))
     return stack.enter_context(open(part, "w", newline="", encoding="utf-8"))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -44,7 +44,7 @@ class Described(Protocol):
     def skeleton(self) -> Skeleton | None: ...
 
     @property
-    def actions(self) -> tuple[Any, ...]: ...
+    def actions(self) -> tuple: ...
 
     @property
     def config(self) -> NetworkConfig: ...

@@ -7,12 +7,15 @@ import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxhar.evaluation.sections import Matrix
 from jaxhar.training import history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LINES = ("#3b82c4", "#e07b39", "#4aa564", "#a05fb4", "#c7a52f", "#4fb3bf", "#c75b7a", "#8c8c8c")
 _INK = "#7d848c"  # legible on light and on dark pages
@@ -46,7 +49,7 @@ def _panels(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     return panels
 
 
-def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
     from matplotlib.figure import Figure
 
     panels = _panels(list(curves))
@@ -97,7 +100,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def matrix_figure(matrix: Matrix) -> Any:
+def matrix_figure(matrix: Matrix) -> "Figure":
     """Counts on a tint that says their share of the row."""
     from matplotlib.figure import Figure
 
@@ -117,7 +120,7 @@ def matrix_figure(matrix: Matrix) -> Any:
     return figure
 
 
-def rendered(figure: Any, form: str) -> bytes:
+def rendered(figure: "Figure", form: str) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -129,6 +132,6 @@ def rendered(figure: Any, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def inline_svg(figure: Any) -> str:
+def inline_svg(figure: "Figure") -> str:
     text = rendered(figure, "svg").decode()
     return text[text.index("<svg") :].replace("<svg ", '<svg class="curves" ', 1)
