@@ -105,7 +105,7 @@ def _examples(part: Prepared, count: int, seed: int, trained: bool) -> tuple[lis
 
 def perfect(scorers: Iterable[Scorer], batch: Batch, context: Context) -> Preds:
     """The truth of a batch in the form of a network's predictions (K, B, ...), as far as the scorers know it."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for scorer in scorers:
         found |= scorer.truth(batch, context)
     return found  # type: ignore[return-value]
@@ -245,7 +245,7 @@ def _gradients(
     filled = {"": dict(batch)}
     if "valid" in batch:
         rng, valid = np.random.default_rng(0), np.asarray(batch["valid"])
-        broken: dict[str, Any] = dict(batch)
+        broken: dict[str, object] = dict(batch)
         for key in _MASKED:
             value = np.asarray(broken[key])
             junk = np.where(rng.random(value.shape) < 0.5, np.nan, -1e9)

@@ -286,7 +286,7 @@ def score(preds: Preds, samples: Samples, losses: Losses, steps: int = 0, second
     return Result(passed, figures, units, loss, mark, steps, seconds)
 
 
-def _pairs(batch: Batch, preds: Preds) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _pairs(batch: Batch, preds: Preds) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
     """Each example with its predictions, without the batch axis."""
 
     for b in range(batch_size(batch)):

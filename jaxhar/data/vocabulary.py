@@ -67,7 +67,7 @@ def join(batches: Sequence[Mapping[str, object]], names: Sequence[str] = ()) -> 
     """
     every: list[dict[str, Any]] = [dict(batch) for batch in batches]
     names = names or [f"source {i}" for i in range(len(every))]
-    whole: dict[str, Any] = {}
+    whole: dict[str, object] = {}
     for key in dict.fromkeys(key for batch in every for key in batch):
         lacking = [name for name, batch in zip(names, every, strict=True) if key not in batch]
         missing = KEYS.get(key, Key()).missing
@@ -98,7 +98,7 @@ def stack_frames(batch: Batch, frames: int) -> Batch:
     lost = sorted(every.keys() - kept.keys() - {"mask"})
     if lost:
         say(f"clips of different pictures have no {_words(lost)}: each picture has its own")
-    stacked: dict[str, Any] = {key: value.reshape(-1, frames, *value.shape[2:]) for key, value in kept.items()}
+    stacked: dict[str, object] = {key: value.reshape(-1, frames, *value.shape[2:]) for key, value in kept.items()}
     stacked["mask"] = np.ones(size // frames, bool)
     return stacked  # type: ignore[return-value]
 

@@ -235,7 +235,7 @@ class ActionFigure:
             folded=True,
         )
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """All of it as JSON, see `from_json`."""
         return vars(self) | {
             "state": dump(self.state),

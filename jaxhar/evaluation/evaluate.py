@@ -10,7 +10,6 @@ and only predictions that a scorer reads leave the device, in their own type.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -225,7 +224,7 @@ def _examples(
         yield from unpack(*waiting)
 
 
-def _check(preds: dict[str, Any], size: int) -> None:
+def _check(preds: dict[str, object], size: int) -> None:
     try:
         inference.checked(preds, size)
     except ValueError as error:

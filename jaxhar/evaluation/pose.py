@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -164,7 +163,7 @@ class PoseFigure:
             brief=self.metric.grouped and head == "joint",
         )
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """The sums."""
         return {"unit": self.metric.unit, **dump(self.state), "classes": dump(self.by_class) if self.by_class else None}
 

@@ -91,7 +91,7 @@ def _numbers(scalars: Mapping[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else value for key, value in scalars.items()}
 
 
-def _to_tree(section: Section) -> dict[str, Any]:
+def _to_tree(section: Section) -> dict[str, object]:
     return vars(section) | {
         "scalars": _numbers(section.scalars),
         "tiles": [asdict(tile) for tile in section.tiles],

@@ -6,7 +6,6 @@ what is here. All numbers in tables and tiles are text already.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -126,7 +125,7 @@ class Section:
     about: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     variant: str = ""
-    json: Mapping[str, Any] = field(default_factory=dict)
+    json: Mapping[str, object] = field(default_factory=dict)
     if_true: Mapping[str, Bound] = field(default_factory=dict)
     if_learned: Mapping[str, Bound] = field(default_factory=dict)
 

@@ -37,7 +37,7 @@ class Detection:
     box: np.ndarray | None = None
 
 
-def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, Any]:
+def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, object]:
     """COCO's dict of images, annotations and categories; "annotations" alone is what its evaluation takes as results.
 
     Keypoints are x, y and 2, or three zeros where the layout has no such joint (nose, eyes, ears) or it was not found;
@@ -45,8 +45,8 @@ def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, Any]
     """
     ours = [name.replace("left_", "l_").replace("right_", "r_") for name in KEYPOINTS]
     index = [skeleton.joints.index(name) if name in skeleton.joints else -1 for name in ours]
-    images: dict[str, dict[str, Any]] = {}
-    annotations: list[dict[str, Any]] = []
+    images: dict[str, dict[str, object]] = {}
+    annotations: list[dict[str, object]] = []
     for person in persons:
         image = images.setdefault(person.file, {"id": len(images) + 1, "file_name": person.file})
         if person.size is not None:

@@ -136,7 +136,7 @@ class Outputs:
 
     def finish(self) -> None:
         """Close all files and give them their names."""
-        tail: dict[str, Any] = {}
+        tail: dict[str, object] = {}
         if self._logs and not (isinstance(self._source, Images) and len(self._times) > 1):
             self.action = normalised(np.mean(self._logs, axis=0))
             tail["action"] = dict(zip(self._meta.actions, np.round(self.action, 6).tolist(), strict=True))
@@ -160,7 +160,7 @@ class Outputs:
 
     def _write_headers(self, image: np.ndarray) -> None:
         height, width = image.shape[:2]
-        header: dict[str, Any] = {
+        header: dict[str, object] = {
             "source": str(self._name),
             "model": {k: v for k, v in asdict(self._meta.config).items() if isinstance(v, int | float | str)},
             "skeleton": {
@@ -199,8 +199,8 @@ class Outputs:
         with atomic(self._written[-1]) as part:
             Image.fromarray(image).save(part, format="png", compress_level=3)
 
-    def _entry(self, frame: Frame, result: FrameResult) -> dict[str, Any]:
-        entry: dict[str, Any] = {"index": result.index, "time": round(frame.time, 6)}
+    def _entry(self, frame: Frame, result: FrameResult) -> dict[str, object]:
+        entry: dict[str, object] = {"index": result.index, "time": round(frame.time, 6)}
         if isinstance(self._source, Images):
             assert frame.image is not None
             height, width = frame.image.shape[:2]

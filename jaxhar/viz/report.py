@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -147,7 +146,7 @@ def _page(results: Results, title: str, svg: str, drawn: Sequence[Sequence[np.nd
     )
 
 
-def _section(group: _Group) -> dict[str, Any]:
+def _section(group: _Group) -> dict[str, object]:
     made = [_table(table) | {"folded": table.folded} for table in group.tables]
     return {
         "title": group.title,
@@ -160,10 +159,10 @@ def _section(group: _Group) -> dict[str, Any]:
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table) -> dict[str, object]:
     best = set(table.best)
 
-    def cells(row: tuple[str, ...], n: int) -> list[dict[str, Any]]:
+    def cells(row: tuple[str, ...], n: int) -> list[dict[str, object]]:
         return [
             {
                 "text": text,
@@ -183,7 +182,7 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _matrix(matrix: Matrix) -> dict[str, Any]:
+def _matrix(matrix: Matrix) -> dict[str, object]:
     shares = np.nan_to_num(matrix.counts / np.maximum(matrix.counts.sum(1, keepdims=True), 1))
     return {
         "title": matrix.title,
@@ -207,7 +206,7 @@ def _matrix(matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def _card(picture: Picture, image: np.ndarray | None) -> dict[str, Any]:
+def _card(picture: Picture, image: np.ndarray | None) -> dict[str, object]:
     encoded = "" if image is None else base64.b64encode(_encoded(image, ".jpg")).decode()
     return {
         "image": encoded and f"data:image/jpeg;base64,{encoded}",

@@ -72,7 +72,7 @@ class Saved:
     figure: float | None = None
 
 
-def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -> dict[str, Any]:
+def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -> dict[str, object]:
     """JSON-able description of a model; `load_model` makes a `Meta` of it again."""
     return {
         "config": json.loads(config_to_json(config)),
@@ -95,7 +95,7 @@ class Store:
         except OSError as error:
             raise files.cannot_write(self.folder, error) from error
 
-    def save(self, saved: Saved, model: dict[str, Any]) -> None:
+    def save(self, saved: Saved, model: dict[str, object]) -> None:
         """Writes a checkpoint, then removes those no longer kept; Problem if it could not be written.
 
         Args:
@@ -263,7 +263,7 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
         raise Problem(f"{source}: the description of the model in it lacks {error}") from error
 
 
-def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
+def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict[str, object]) -> None:
     flat = {name: np.asarray(array, order="C") for name, array in flat.items()}
     text = json.dumps({**description, "crc32": {name: _crc(array) for name, array in flat.items()}})
     header = {"jaxhar": text, "crc32": str(zlib.crc32(text.encode()))}

@@ -9,7 +9,6 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -201,7 +200,7 @@ def _write_photos(out: Path, shot: Shot) -> None:
         (toolbox / f"{other}_{number:06d}.jpg").write_bytes(jpeg)
 
 
-def _sequence(shot: Shot, size: tuple[int, int]) -> dict[str, Any]:
+def _sequence(shot: Shot, size: tuple[int, int]) -> dict[str, object]:
     """A sequence of deephar's file; its p has p2 first."""
     camera = shot.camera
     frames = [
@@ -227,7 +226,7 @@ def _annotations(sequences: dict[str, list[dict]]) -> bytes:
     )
 
 
-def _entries(shot: Shot, video: int) -> list[dict[str, Any]]:
+def _entries(shot: Shot, video: int) -> list[dict[str, object]]:
     """The photos of a shot as the toolbox lists them."""
     camera, take = shot.camera, shot.take
     folder = take.toolbox(shot.view)

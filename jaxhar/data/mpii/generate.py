@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -181,7 +180,7 @@ def official(photos: Sequence[Photo]) -> bytes:
     for photo in photos:
         rects = []
         for person in photo.people:
-            rect: dict[str, Any] = dict(zip(fields[:4], person.head.tolist(), strict=True))
+            rect: dict[str, object] = dict(zip(fields[:4], person.head.tolist(), strict=True))
             rect |= {"scale": person.scale, "objpos": {"x": float(person.objpos[0]), "y": float(person.objpos[1])}}
             if photo.split != "test":
                 points = [
@@ -203,7 +202,7 @@ def official(photos: Sequence[Photo]) -> bytes:
     return mat_bytes({"RELEASE": release})
 
 
-def common(photos: Sequence[Photo], split: str) -> list[dict[str, Any]]:
+def common(photos: Sequence[Photo], split: str) -> list[dict[str, object]]:
     """The persons of a split in the common JSON form."""
     return [
         {

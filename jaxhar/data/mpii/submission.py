@@ -6,7 +6,6 @@ annorect(r).annopoints.point(j).{x, y, id}. At most four submissions an approach
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ def write(path: Path, official: Path, poses: Mapping[tuple[int, int], np.ndarray
         if int(is_train) == 1:
             continue
         given = matfile.attribute(photo, "annorect")
-        rects: list[dict[str, Any]] = [{} for _ in (matfile.items(given) if given is not None else [])]
+        rects: list[dict[str, object]] = [{} for _ in (matfile.items(given) if given is not None else [])]
         for r in (int(n) - 1 for n in matfile.items(single[i] if len(photos) > 1 else release.single_person)):
             pose = poses.get((i, r))
             if pose is None:

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,7 +32,7 @@ def annotations(root: Path, joints: tuple[str, ...] = PENN.joints) -> bytes:
     """Deephar's file for a folder with labels/, its joints stored in the order of `joints`."""
     found, _ = penn_folder.scan(root)
     order = [PENN.index(joint) for joint in joints]
-    file: dict[str, Any] = {
+    file: dict[str, object] = {
         "action_labels": np.array(actions.PENN, object)[None],
         "joint_labels": np.array(joints, object)[None],
     }

@@ -42,7 +42,7 @@ class Records:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         number = self._numbers[index]
         with self._damage():
             record = self._read(number)
@@ -89,7 +89,7 @@ class _Stored(Sequence[bytes]):
         return self.read(self.numbers[index])
 
 
-def as_read(record: Record, index: int = 0) -> dict[str, Any]:
+def as_read(record: Record, index: int = 0) -> dict[str, object]:
     """A record that was not packed in the form in which `Records` gives it."""
     return {
         **{key: getattr(record, key) for key in ("length", "pictures", "action", "subject", "view")},

@@ -112,7 +112,7 @@ class Folder:
     slug: str
     root: Path
     fingerprint: Callable[[], Iterable[str]]
-    scan: Callable[[bool], tuple[list[Any], list[Skipped]]]
+    scan: Callable[[bool], tuple[list, list[Skipped]]]
     load: Callable[[Any, bool], tuple[Record | None, list[Skipped]]]
     fields: Fields = field(default_factory=dict)
     actions: tuple[str, ...] = ()

@@ -80,7 +80,7 @@ def write_shard(labels: Path, pictures: Path, fields: Fields, records: Iterable[
         raise OSError(str(error)) from error
 
 
-def _example(record: Record, fields: Fields) -> dict[str, Any]:
+def _example(record: Record, fields: Fields) -> dict[str, object]:
     return {
         "name": record.name,
         "length": record.length,

@@ -6,7 +6,7 @@ Luvizon, Picard, Tabia: "2D/3D Pose Estimation and Action Recognition using Mult
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ class Config:
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     pixels: ClassVar[Pixels] = Pixels.SIGNED
     #: What `tiny` and `zoo.tiny` change.
-    TINY: ClassVar[dict[str, Any]] = {
+    TINY: ClassVar[dict[str, object]] = {
         "image_size": 64,
         "num_blocks": 2,
         "width": 36,

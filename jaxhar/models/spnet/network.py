@@ -79,7 +79,7 @@ class Config:
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     pixels: ClassVar[Pixels] = Pixels.SIGNED
     #: What `tiny` and `zoo.tiny` change.
-    TINY: ClassVar[dict[str, Any]] = {
+    TINY: ClassVar[dict[str, object]] = {
         "image_size": 64,
         "num_pyramids": 2,
         "action_pyramids": (1, 2),
@@ -405,7 +405,7 @@ class SPNet(nnx.Module):
         sets = tuple(jnp.stack(heads).astype(wide) for heads in zip(*logits, strict=True))
         return sets if len(sets) > 1 else sets[0]
 
-    def decoupled(self, batch: Batch) -> dict[str, Any]:
+    def decoupled(self, batch: Batch) -> dict[str, object]:
         """The joints as the action blocks see them: those of the replica, where the network has one.
 
         Args:
