@@ -29,7 +29,7 @@ from jaxhar.weights.torch import to_torch, twin, twin_network
 
 Array = jax.Array
 #: What an artifact or `jaxhar.infer` gives for frames.
-Infer = Callable[[Any], dict[str, Any]]
+Infer = Callable[[Any], dict[str, object]]
 
 #: Where an artifact of `jax.export` can run.
 PLATFORMS = ("cpu", "cuda")
@@ -85,7 +85,7 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
     except ImportError as error:
         raise Problem(f"this needs more packages: pip install 'jaxhar[export]' ({error})") from error
 
-    def forward(inputs: Any) -> dict[str, Any]:
+    def forward(inputs: Any) -> dict[str, object]:
         batch = inputs
         if not isinstance(inputs, dict):
             batch = {"frames": inputs if inputs.ndim == 5 else inputs[:, None]}
@@ -116,7 +116,7 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
         twin().save_onnx(net, to_torch(to_flat(model)), offsets, shape, temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
-    def run(frames: np.ndarray) -> dict[str, Any]:
+    def run(frames: np.ndarray) -> dict[str, object]:
         found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"frames": frames}), strict=True))
         sets = [found.pop(name) for name in list(found) if name.startswith("action_")]
         return found | ({"action": tuple(sets)} if sets else {})
@@ -124,7 +124,7 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
     return run
 
 
-def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float]:
+def differences(a: dict[str, object], b: dict[str, object]) -> dict[str, float]:
     """Largest difference of each output."""
     apart = jax.tree.map(lambda x, y: float(np.abs(np.asarray(x) - np.asarray(y)).max()), a, b)
     return {name: max(jax.tree.leaves(value)) for name, value in apart.items()}

@@ -1,13 +1,10 @@
 """Pixel statistics: how uint8 frames become the numbers that a network was trained on."""
 
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
-from jaxhar.core.batch import Batch
-
-Array = Any  # numpy on the host, jax.Array inside a jitted step
+from jaxhar.core.batch import Array, Batch
 
 _IMAGENET = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 _KINETICS = np.full(3, 0.45, np.float32), np.full(3, 0.225, np.float32)
