@@ -1,6 +1,7 @@
 """Who may import whom, read off the source files: one row a package, none of which may be missing."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,3 +134,18 @@ def test_inference_and_prediction_work_without_the_training_packages():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "(9, 1, 3)", done.stderr
+
+
+def test_the_house_stays_in_order():
+    """Sizes beyond which it is time to tidy up: files at the top, long files, late imports, loose types."""
+    assert len([path for path in sources() if path.parent == ROOT / "jaxhar"]) <= 10
+    late = probes = loose = 0
+    for path in sources():
+        text = path.read_text()
+        assert text.count("\n") <= 420, path
+        functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        inside = {n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import | ast.ImportFrom)}
+        late += len(inside)
+        probes += len(re.findall(r"\bgetattr\(", text))
+        loose += len(re.findall(r"(?:: |-> )Any\b", text))
+    assert late <= 60 and probes <= 30 and loose <= 60, (late, probes, loose)
