@@ -65,8 +65,9 @@ def table(experiment: Experiment) -> list[str]:
         optimizer = part.stage.optimizer
         frozen = [pattern for pattern, factor in optimizer.table if factor == 0]
         data = ", ".join(f"{name}={value}" for name, value in part.stage.data.items())
-        first, last = part.rate(part.before + 1), part.rate(part.last)
-        rate = f"{first:.3g}" if first == last else f"{first:.3g} to {last:.3g}"
+        tried = {part.before + 1 + i * max(part.last - part.before - 1, 0) // 100 for i in range(101)}
+        rates = [part.rate(step) for step in sorted(tried)]
+        rate = f"{rates[0]:.3g}" if len({*rates}) == 1 else f"at most {max(rates):.3g}, at the end {rates[-1]:.3g}"
         steps = f"{part.before + 1} to {part.last}"
         rows.append((part.name, steps, optimizer.rule_name, rate, ", ".join(frozen) or "nothing", data or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
