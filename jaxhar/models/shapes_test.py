@@ -40,7 +40,7 @@ def forward_and_gradient(name, time, joints, side):
 
     def gradient(params, stats, frames):
         def loss(params):
-            preds = nnx.merge(graphdef, params, stats, copy=True)(frames)
+            preds = nnx.merge(graphdef, params, stats, copy=True)({**batch, "frames": frames})
             return sum(term.sum() for term in losses.Multitask()(preds, batch).values()), preds
 
         return jax.grad(loss, has_aux=True)(params)

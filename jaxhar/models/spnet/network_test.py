@@ -125,7 +125,7 @@ def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int)
     @partial(jax.jit, compiler_options=cases.QUICKLY)
     def gradient(params, stats):
         def loss(params):
-            preds = nnx.merge(graphdef, params, stats, copy=True)(jnp.asarray(frames))
+            preds = nnx.merge(graphdef, params, stats, copy=True)({**batch, "frames": jnp.asarray(frames)})
             return sum(term.sum() for term in losses.Multitask()(preds, batch).values()), preds
 
         return jax.grad(loss, has_aux=True)(params)
@@ -171,7 +171,7 @@ def test_pose_and_action_functions_make_up_the_network(network):
 
 def test_the_replica_gives_the_action_blocks_joints_of_their_own(network):
     model, frames, whole = network
-    seen = jax.jit(type(model).decoupled)(model, frames)
+    seen = jax.jit(type(model).decoupled)(model, {"frames": frames})
     assert [maps.shape for maps in seen["maps"]] == [(2, 3, 4, 4, 16), (2, 3, 8, 8, 16)]
     np.testing.assert_allclose(seen["maps"][1].sum((-3, -2)), 1, atol=1e-5)
     assert seen["pose"].shape == (2, 2, 3, 16, 2) and seen["visible"].shape == (2, 2, 3, 16)
@@ -179,7 +179,7 @@ def test_the_replica_gives_the_action_blocks_joints_of_their_own(network):
     config = dataclasses.replace(model.config, pose_replica=False)
     flat = port.to_flat(model)
     plain = port.from_flat({name: flat[name] for name in port.shapes(config)}, config)
-    seen = jax.jit(type(plain).decoupled)(plain, frames)
+    seen = jax.jit(type(plain).decoupled)(plain, {"frames": frames})
     np.testing.assert_allclose(seen["pose"], whole["pose"][:2], atol=1e-6)
 
 
