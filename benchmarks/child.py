@@ -27,7 +27,7 @@ def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
     from jaxhar.core.network import clip_length
     from jaxhar.host import compile_cache as compiled
 
-    compiled.keep()
+    compiled.enable()
     config = zoo.config(name)
     config = replace(config, num_blocks=int(blocks)) if int(blocks) else config
     if kind == "inference":

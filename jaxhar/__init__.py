@@ -11,7 +11,7 @@ __all__ = ["infer", "port", "zoo"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for: JAX takes a second, and not every command needs it."""
+    """Imports a name when it is first used: importing JAX takes a second, and not every command needs it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module("jaxhar.inference").infer if name == "infer" else import_module(f"jaxhar.{name}")

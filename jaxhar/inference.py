@@ -15,7 +15,7 @@ from flax import nnx
 from jaxhar.core.batch import Batch, batch_size
 from jaxhar.core.network import NetworkConfig
 from jaxhar.nn import platform
-from jaxhar.nn.layers import ready_kernels
+from jaxhar.nn.layers import cast_kernels
 
 #: Frames that go through the network at once, where it can choose: what bounds the memory for any number of them.
 CHUNK = 64
@@ -141,9 +141,9 @@ def prepare(model: Any) -> tuple[Structure, nnx.State]:
     """
     before, parts = _prepared.get(model, (None, None))
     if before is None or parts is None or before.changed():
-        with platform.uncollected():
+        with platform.garbage_collection_off():
             view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
-            ready_kernels(view)  # the model's own stay as they are
+            cast_kernels(view)  # the model's own stay as they are
             graphdef, state = nnx.split(view)
             parts = Structure(graphdef, any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))), state
             _prepared[model] = _Contents(model), parts

@@ -1,4 +1,4 @@
-"""One experiment from data to report."""
+"""Runs an experiment: data, training, evaluation, report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,9 @@ from jaxhar.weights import checkpoint
 def run(experiment: Experiment, workdir: Path, mode: str) -> None:
     """Prepares the data, trains unless `mode` is "eval", evaluates, writes the report."""
     process.refuse_several()
-    zoo.family(experiment.model)  # settings of no known family: that is told before any data is made
+    zoo.family(experiment.model)  # an unknown family must fail before the data is prepared
     process.keep_freed_memory()
-    compile_cache.keep()
+    compile_cache.enable()
 
     prepared = experiment.data.prepare(workdir)
     classes = tuple(prepared.actions) if experiment.model.classes else ()
@@ -29,7 +29,7 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
         evaluate.check(plan, prepared, "" if number else experiment.train.best)
 
     def figures(model: nnx.Module) -> dict[str, float]:
-        # The first view only: all clips of a sequence take a hundred times as long.
+        # Only the first view: evaluating all clips of a sequence takes much longer.
         plan = replace(plans[0], views=plans[0].views[:1])
         return evaluate.run(model, prepared, plan, classes=classes, progress=False).scalars()
 

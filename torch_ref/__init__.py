@@ -1,6 +1,6 @@
-"""The PyTorch twin: the networks of jaxhar once more, for porting weights and for checking one against the other.
+"""PyTorch versions ("twins") of the networks of jaxhar, for porting weights and for tests.
 
-It imports neither jax nor jaxhar.
+Imports neither jax nor jaxhar.
 """
 
 import os
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch_ref import reception, spnet
 from torch_ref.onnx import save_onnx as save_onnx
 
-#: One line a family: a module with the settings of its networks by name, `ZOO`, and `build`, which makes one of them.
+#: One line per family: a module with `ZOO` (network name -> settings) and `build` (settings -> network).
 _FAMILIES: tuple[ModuleType, ...] = (
     reception,
     spnet,
@@ -26,7 +26,7 @@ _FAMILIES: tuple[ModuleType, ...] = (
 
 
 def create(name: str, **overrides) -> nn.Module:
-    """A network by its name in the zoo, with any settings of `Config` changed, fresh weights, in training mode.
+    """A network by its name in the zoo with random weights, in training mode; `overrides` change its settings.
 
     Raises:
       ValueError: no network has that name.
@@ -40,7 +40,7 @@ def create(name: str, **overrides) -> nn.Module:
 
 @torch.no_grad()
 def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
-    """As jaxhar.infer: frames (B, H, W, 3) or (B, T, H, W, 3) in [-1, 1] -> pose, visible, action probabilities."""
+    """As jaxhar.infer, for frames (B, H, W, 3) or (B, T, H, W, 3) in [-1, 1] -> pose, visible, action probabilities."""
     x = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
     if x.ndim == 4:
         x = x[:, None]
@@ -49,7 +49,7 @@ def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
     net.train(training)
     action = preds.pop("action", None)
     found: dict[str, Any] = {key: value.numpy() for key, value in preds.items()}
-    if isinstance(action, tuple):  # one for each set of labels
+    if isinstance(action, tuple):  # several label sets
         found["action"] = tuple(logits.softmax(-1).numpy() for logits in action)
     elif action is not None:
         found["action"] = action.softmax(-1).numpy()
@@ -57,7 +57,7 @@ def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
 
 
 def save(state: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Write a state dict given as numpy arrays; the file appears under its name when it is complete."""
+    """Writes a state dict of numpy arrays atomically."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -68,10 +68,10 @@ def save(state: Mapping[str, np.ndarray], path: str | Path) -> None:
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dict as numpy arrays; nothing in the file is executed.
+    """Reads a state dict as numpy arrays; no code in the file is executed.
 
     Raises:
-      ValueError: the file is damaged, or holds something other than a dict of tensors.
+      ValueError: the file is damaged or not a dict of tensors.
     """
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

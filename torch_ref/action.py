@@ -1,4 +1,4 @@
-"""Action heads in PyTorch. To be read beside jaxhar/models/action.py: same modules, same names."""
+"""Action heads in PyTorch, with the same modules and names as jaxhar/models/reception/action.py."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ STREAM_BLOCKS = 4
 VISIBLE_GAIN = {2: 4.0, 3: 2.0}
 
 
-class ActionBlock(nn.Module):
+class StreamBlock(nn.Module):
     """(N, F, t, j) -> the next block's input and the class maps (N, A, ceil(t / 2), ceil(j / 2))."""
 
     def __init__(self, width: int, num_actions: int, last: bool):
@@ -34,13 +34,13 @@ class ActionBlock(nn.Module):
         return x, maps
 
 
-class Stream(nn.Module):
-    """Prediction blocks one after the other; subclasses put an entry before them."""
+class ActionStream(nn.Module):
+    """A sequence of prediction blocks; subclasses add the first layers."""
 
     def __init__(self, width: int, num_actions: int):
         super().__init__()
         self.blocks = nn.ModuleList(
-            ActionBlock(width, num_actions, last=b == STREAM_BLOCKS - 1) for b in range(STREAM_BLOCKS)
+            StreamBlock(width, num_actions, last=b == STREAM_BLOCKS - 1) for b in range(STREAM_BLOCKS)
         )
 
     def predict(self, x: Tensor) -> list[Tensor]:
@@ -52,8 +52,8 @@ class Stream(nn.Module):
         return predictions
 
 
-class PoseStream(Stream):
-    """Actions from the joints' paths: an image with time as rows, joints as columns, coordinates as channels."""
+class PoseStream(ActionStream):
+    """Actions from joint coordinates, as images with time as rows, joints as columns, coordinates as channels."""
 
     def __init__(self, dims: int, entry: int, width: int, num_actions: int):
         super().__init__(width, num_actions)
@@ -72,8 +72,8 @@ class PoseStream(Stream):
         return self.predict(max_min_pool(x))
 
 
-class VisualStream(Stream):
-    """Actions from what the pose network's features look like at each joint."""
+class VisualStream(ActionStream):
+    """Actions from the pose network's features at each joint."""
 
     def __init__(self, features: int, width: int, num_actions: int):
         super().__init__(width, num_actions)
@@ -85,7 +85,7 @@ class VisualStream(Stream):
 
 
 def class_weights(num_actions: int) -> SeparableConv:
-    """Weights of every class map and a mixture of the classes, both neutral at first."""
+    """A factor per class (initially 1) and an A x A matrix (initially the identity)."""
     weights = SeparableConv(num_actions, num_actions, 1)
     nn.init.ones_(weights.depthwise.weight)
     nn.init.dirac_(weights.pointwise.weight)
@@ -93,7 +93,7 @@ def class_weights(num_actions: int) -> SeparableConv:
 
 
 class ActionNet(nn.Module):
-    """A pose network with both action streams. `torch_ref.create` builds it."""
+    """A pose network with both action streams. Built by `torch_ref.create`."""
 
     def __init__(self, pose: Any):
         super().__init__()
@@ -107,29 +107,29 @@ class ActionNet(nn.Module):
         self.pose_weight = class_weights(actions) if config.weighted_merge else None
         self.visual_weight = class_weights(actions) if config.weighted_merge else None
 
-    def merge(self, by_pose: Tensor, by_sight: Tensor) -> Tensor:
-        """The last class maps of both streams (B, A, t, j), added with or without weights."""
+    def merge(self, pose_maps: Tensor, visual_maps: Tensor) -> Tensor:
+        """Sum of the last class maps of both streams (B, A, t, j), weighted if the network has class weights."""
         if self.pose_weight is not None and self.visual_weight is not None:
-            by_pose, by_sight = self.pose_weight(by_pose), self.visual_weight(by_sight)
-        return by_pose + by_sight
+            pose_maps, visual_maps = self.pose_weight(pose_maps), self.visual_weight(visual_maps)
+        return pose_maps + visual_maps
 
     def forward(self, frames: Tensor, action: bool = True) -> dict[str, Tensor]:
         """Frames (B, T, 3, H, W) -> pose (K, B, T, J, D), visible (K, B, T, J), action logits (9, B, A).
 
-        K counts every block in training and the last alone in evaluation.
+        K is the number of blocks in training; in evaluation only the last block is returned (K = 1).
         """
         clips = frames.shape[:2]
         maps, features = self.pose.trunk(frames.flatten(0, 1))
         blocks = [self.pose.decode(m, VISIBLE_GAIN[self.config.dims]) for m in maps]
-        shown = blocks if self.training else blocks[-1:]
+        returned = blocks if self.training else blocks[-1:]
         preds = {
-            "pose": torch.stack([pose.unflatten(0, clips) for pose, _, _ in shown]),
-            "visible": torch.stack([visible.unflatten(0, clips) for _, visible, _ in shown]),
+            "pose": torch.stack([pose.unflatten(0, clips) for pose, _, _ in returned]),
+            "visible": torch.stack([visible.unflatten(0, clips) for _, visible, _ in returned]),
         }
         if action:
-            pose, visible, own = blocks[-1]
-            by_pose = self.pose_stream(pose.unflatten(0, clips), visible.unflatten(0, clips))
-            by_sight = self.visual_stream(attend(own, features).unflatten(0, clips))
-            merged = self.merge(by_pose[-1], by_sight[-1])
-            preds["action"] = torch.stack([global_max_min(m) for m in (*by_pose, *by_sight, merged)])
+            pose, visible, joint_maps = blocks[-1]
+            pose_maps = self.pose_stream(pose.unflatten(0, clips), visible.unflatten(0, clips))
+            visual_maps = self.visual_stream(attend(joint_maps, features).unflatten(0, clips))
+            merged = self.merge(pose_maps[-1], visual_maps[-1])
+            preds["action"] = torch.stack([global_max_min(m) for m in (*pose_maps, *visual_maps, merged)])
         return preds

@@ -1,4 +1,4 @@
-"""Heat maps (N, J, H, W) in, joints out. To be read beside jaxhar/heatmaps.py."""
+"""Joints from heat maps (N, J, H, W) in PyTorch, as jaxhar/core/heatmaps.py."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def soft_argmax_depth(depths: Tensor, grid: str) -> Tensor:
 
 
 def joint_probability(maps: Tensor, kind: str) -> Tensor:
-    """(N, J, H, W) maps -> (N, J). In a map of one row or column the windows are one wide."""
+    """Confidence of each joint, maps (N, J, H, W) -> (N, J). Windows are at most as large as the map."""
     if kind == "sigmoid_max":
         return maps.amax((-2, -1)).sigmoid()
     if kind == "avgpool4_max":
@@ -58,11 +58,11 @@ def decode(
     maps: Tensor, num_joints: int, num_context: int, kind: str, gain: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Raw maps (N, M, H, W) of one block -> pose (N, J, 2), visible (N, J), joint maps (N, J, H, W)."""
-    own, context = maps[:, :num_joints], maps[:, num_joints:]
-    pose = soft_argmax(own)
+    joint_maps, context = maps[:, :num_joints], maps[:, num_joints:]
+    pose = soft_argmax(joint_maps)
     if num_context:
         pose = aggregate_context(pose, soft_argmax(context), joint_probability(context, kind))
-    return pose, joint_probability(gain * own, kind), own
+    return pose, joint_probability(gain * joint_maps, kind), joint_maps
 
 
 def decode_volume(maps: Tensor, num_joints: int, grid: str, gain: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,7 +74,7 @@ def decode_volume(maps: Tensor, num_joints: int, grid: str, gain: float = 1.0) -
 
 
 def decode_normalised(maps: Tensor, depth: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Maps (N, J, H, W) of one block of SPNet, and of its depths -> pose (N, J, 2 or 3), visible (N, J)."""
+    """Maps (N, J, H, W) of one block of SPNet, and depth maps or None -> pose (N, J, 2 or 3), visible (N, J)."""
     weights, pose = spatial_softmax(maps), soft_argmax(maps)
     if depth is not None:
         z = (depth.sigmoid() * weights).sum((-2, -1))
@@ -83,5 +83,5 @@ def decode_normalised(maps: Tensor, depth: Tensor | None = None) -> tuple[Tensor
 
 
 def attend(maps: Tensor, features: Tensor) -> Tensor:
-    """Maps (N, J, H, W) and features (N, C, H, W) -> what the features are at each joint, (N, J, C)."""
+    """Maps (N, J, H, W) and features (N, C, H, W) -> features at each joint (N, J, C)."""
     return torch.einsum("njhw,nchw->njc", spatial_softmax(maps), features)

@@ -1,4 +1,4 @@
-"""Blocks of the CVPR'18 and TPAMI'20 networks on images (N, C, H, W). To be read beside jaxhar/nn/layers.py."""
+"""Blocks of the CVPR'18 and TPAMI'20 networks in PyTorch, for images (N, C, H, W), as jaxhar/nn/layers.py."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ def _pair(size: Size) -> tuple[int, int]:
 
 
 def pad_same(x: Tensor, size: tuple[int, int], stride: Size, value: float = 0.0) -> Tensor:
-    """Keras' SAME padding: an odd pixel goes to the bottom and right."""
+    """Keras' SAME padding; an odd pixel is added at the bottom or right."""
     pads = []
     for n, k, s in zip(x.shape[:-3:-1], size[::-1], _pair(stride)[::-1], strict=True):  # last axis first, as in F.pad
         total = max((-(-n // s) - 1) * s + k - n, 0)
@@ -28,7 +28,7 @@ class Conv(nn.Conv2d):
         self.reset_glorot()
 
     def reset_glorot(self) -> None:
-        """Glorot's uniform distribution with Keras' fans; a depthwise kernel counts one output."""
+        """Glorot's uniform distribution with Keras' fans; for a depthwise kernel, fan out is that of one output."""
         out, per_group, kh, kw = self.weight.shape
         inputs = per_group * self.groups
         outputs = 1 if self.groups > 1 else out
@@ -41,7 +41,7 @@ class Conv(nn.Conv2d):
 
 
 class Norm(nn.Module):
-    """Batch normalisation with Keras' constants; an offset, and a scale if wanted.
+    """Batch normalisation with Keras' constants, with bias and optional scale.
 
     `momentum` is torch's: one minus Keras'. As everywhere in torch, the running variance is the unbiased one: after a
     training step it is larger than jaxhar's by n / (n - 1) in the part that comes from the batch.
@@ -64,7 +64,7 @@ class Norm(nn.Module):
 
 
 class ConvTranspose(nn.ConvTranspose2d):
-    """Every pixel becomes 2x2, without bias: (N, in, H, W) -> (N, out, 2 H, 2 W)."""
+    """Transposed 2x2 convolution with stride 2, without bias: (N, in, H, W) -> (N, out, 2 H, 2 W)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs, 2, 2, bias=False)
@@ -73,7 +73,7 @@ class ConvTranspose(nn.ConvTranspose2d):
 
 
 class SeparableConv(nn.Module):
-    """A depthwise, then a 1x1 convolution, nothing in between."""
+    """Depthwise convolution followed by a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1):
         super().__init__()
@@ -109,7 +109,7 @@ class SeparableNorm(nn.Module):
 
 
 class SeparableResidual(nn.Module):
-    """The separable residual unit "SR"; both paths start with a ReLU of the input."""
+    """Separable residual unit "SR"; main path and shortcut start with a ReLU of the input."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size):
         super().__init__()
@@ -122,7 +122,7 @@ class SeparableResidual(nn.Module):
 
 
 class NormConv(nn.Module):
-    """Batch normalisation, ReLU, then a convolution."""
+    """Batch normalisation, ReLU, convolution."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, separable: bool = False):
         super().__init__()
@@ -134,7 +134,7 @@ class NormConv(nn.Module):
 
 
 class PreactResidual(nn.Module):
-    """The residual unit of the TPAMI'20 networks: both paths start from the same normalised input."""
+    """Residual unit of the TPAMI'20 networks; main path and shortcut start from the same normalised input."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1, bottleneck: int | None = None):
         super().__init__()

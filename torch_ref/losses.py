@@ -1,4 +1,4 @@
-"""Training losses in PyTorch. To be read beside jaxhar/losses.py."""
+"""Training losses in PyTorch, as jaxhar/training/losses."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def binary_crossentropy(pred: Tensor, target: Tensor) -> Tensor:
-    """Element by element, the prediction clipped to [1e-7, 1 - 1e-7] and the target to [0, 1]."""
+    """Elementwise cross-entropy; the prediction is clipped to [1e-7, 1 - 1e-7] and the target to [0, 1]."""
     pred = pred.clamp(1e-7, 1 - 1e-7)
     target = target.clamp(0, 1)
     return -(target * pred.log() + (1 - target) * torch.log1p(-pred))
 
 
 def pose(pred: Tensor, target: Tensor, valid: Tensor, coordinate_bce: float = 0.01) -> Tensor:
-    """(..., J, D) -> (...): absolute, squared and cross-entropy error, mean over the labelled coordinates."""
+    """(..., J, D) -> (...): absolute + squared + cross-entropy error, averaged over the labelled coordinates."""
     valid = valid.expand_as(pred)
     pred = pred.where(valid, 0.5)
     target = target.expand_as(pred).where(valid, 0.5)
@@ -23,19 +23,19 @@ def pose(pred: Tensor, target: Tensor, valid: Tensor, coordinate_bce: float = 0.
 
 
 def visible(pred: Tensor, target: Tensor) -> Tensor:
-    """(..., J) -> (...): mean over the joints."""
+    """(..., J) -> (...): cross-entropy averaged over the joints."""
     return binary_crossentropy(pred, target.expand_as(pred)).mean(-1)
 
 
 def action(logits: Tensor, target: Tensor) -> Tensor:
-    """(K', B, A) logits and (B,) classes -> (K', B); 0 where the class is -1."""
+    """Cross-entropy of logits (K', B, A) and classes (B,) -> (K', B); 0 where the class is -1."""
     heads = logits.shape[0]
     cost = F.cross_entropy(logits.flatten(0, 1), target.long().repeat(heads), ignore_index=-1, reduction="none")
     return cost.unflatten(0, (heads, -1))
 
 
 def multitask(preds: dict[str, Tensor], batch: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
-    """The weighted terms, each (B,), summed over blocks and heads, mean over frames."""
+    """The weighted terms, each (B,), summed over blocks and heads, averaged over frames."""
     terms = {}
     if "pose" in batch:
         terms["pose"] = weights["pose"] * pose(preds["pose"], batch["pose"], batch["valid"]).mean(-1).sum(0)

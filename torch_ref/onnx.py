@@ -1,4 +1,4 @@
-"""A network of the twin as an ONNX file, for any number of clips at a time."""
+"""Writes a PyTorch network as an ONNX file with variable batch size."""
 
 import logging
 import warnings
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Offset(nn.Module):
-    """What is left of a batch normalisation that was folded into the convolution before it."""
+    """The remaining bias of a batch norm that was merged into the preceding convolution."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -22,7 +22,7 @@ class Offset(nn.Module):
 
 
 class Deployed(nn.Module):
-    """The calling convention of the file: frames (B, T, H, W, 3) or (B, H, W, 3) -> pose, visible and probabilities."""
+    """Interface of the ONNX file: frames (B, T, H, W, 3) or (B, H, W, 3) -> pose, visible, action probabilities."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -32,7 +32,7 @@ class Deployed(nn.Module):
         frames = frames if frames.ndim == 5 else frames[:, None]
         preds = dict(self.net(frames.permute(0, 1, 4, 2, 3)))
         action = preds.pop("action", None)
-        if isinstance(action, tuple):  # one for each set of labels
+        if isinstance(action, tuple):  # several label sets
             return preds | {f"action_{i}": logits.softmax(-1) for i, logits in enumerate(action)}
         return preds if action is None else preds | {"action": action.softmax(-1)}
 
@@ -40,15 +40,15 @@ class Deployed(nn.Module):
 def save_onnx(
     net: nn.Module, state: Mapping[str, np.ndarray], offsets: Sequence[str], shape: Sequence[int], path: Path
 ) -> None:
-    """Write a network whose batch normalisations are partly folded.
+    """Writes a network in which some batch norms are merged into convolutions.
 
-    It has an input `frames` with a symbolic first axis, and outputs `pose`, `visible` and, of an action network,
-    `action`, or `action_0`, `action_1`, ... for several sets of labels.
+    The file has an input `frames` with a symbolic first axis, and outputs `pose`, `visible` and, for action networks,
+    `action`, or `action_0`, `action_1`, ... with several label sets.
 
     Args:
-      net: the network as `create` makes it; it is changed.
-      state: its state dict as numpy arrays, after folding.
-      offsets: dotted paths of the norms of which only the bias is left.
+      net: a network from `create`; it is modified.
+      state: the state dict as numpy arrays, after merging.
+      offsets: dotted paths of the merged batch norms, which are replaced by their bias.
       shape: of one clip or image, (T, H, W, 3) or (H, W, 3).
       path: of the file.
     """
@@ -58,9 +58,9 @@ def save_onnx(
     net.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
     deployed = Deployed(net).eval()
     frames = torch.zeros(2, *shape)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is missing, which is not needed
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own
+        warnings.simplefilter("ignore")  # warnings from inside the exporter
         program = torch.onnx.export(
             deployed,
             (frames,),

@@ -1,4 +1,4 @@
-"""ReceptionNet in PyTorch. To be read beside jaxhar/models/reception.py: same modules, same names."""
+"""ReceptionNet in PyTorch, with the same modules and names as jaxhar/models/reception/network.py."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _POSE_STREAM = {"v1": (8, 112), "v2": (12, 224)}
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a CVPR'18 network; the fields are those of jaxhar.models.reception.Config."""
+    """Settings of a CVPR'18 network, with the fields of jaxhar.models.reception.network.ReceptionConfig."""
 
     image_size: int = 256
     num_blocks: int = 8
@@ -44,7 +44,7 @@ class Config:
 
     @property
     def num_maps(self) -> int:
-        """M, heat maps of a prediction block."""
+        """M, number of heat maps of a prediction block."""
         return self.num_joints * (1 + self.num_context if self.depth_maps is None else self.depth_maps)
 
     @property
@@ -115,7 +115,7 @@ class ReceptionBlock(nn.Module):
 
 
 class PredictionBlock(nn.Module):
-    """One reception block, its heat maps, and their way back into the trunk (none in the last block)."""
+    """A reception block, and heat maps that are fed back into the trunk; the last block feeds nothing back."""
 
     def __init__(self, config: Config, last: bool):
         super().__init__()
@@ -136,7 +136,7 @@ class PredictionBlock(nn.Module):
 
 
 class Reception(nn.Module):
-    """The pose network. `torch_ref.create` builds it."""
+    """The pose network. Built by `torch_ref.create`."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -174,7 +174,7 @@ class Reception(nn.Module):
 
 
 def build(config: Config) -> nn.Module:
-    """A pose network, with action heads where the settings have classes."""
+    """A pose network, with action heads if the settings have classes."""
     pose = Reception(config)
     return pose if config.num_actions is None else ActionNet(pose)
 

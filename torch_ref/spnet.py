@@ -1,4 +1,4 @@
-"""SPNet in PyTorch. To be read beside jaxhar/models/spnet.py: same modules, same names."""
+"""SPNet in PyTorch, with the same modules and names as jaxhar/models/spnet/network.py."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from torch_ref.heatmaps import attend, decode_normalised, spatial_softmax
 from torch_ref.layers import Conv, ConvTranspose, Norm, NormConv, PreactResidual, max_pool, upsample_to
-from torch_ref.spnet_action import ActionBlock, Sight
+from torch_ref.spnet_action import ActionBlock, ActionFeatures
 
 ENTRY_WIDTH = 64
 
 
-class Place(NamedTuple):
-    """Where a prediction is made: pyramid from 1 (odd ones run down), level from 0 (the finest)."""
+class BlockPosition(NamedTuple):
+    """Position of a prediction block: pyramid from 1 (odd ones run down), level from 0 (the finest)."""
 
     pyramid: int
     level: int
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an SPNet; the fields are those of jaxhar.models.spnet.Config."""
+    """Settings of an SPNet, with the fields of jaxhar.models.spnet.network.SPNetConfig."""
 
     image_size: int = 256
     image_div: int = 8
@@ -49,17 +49,18 @@ class Config:
         return 3 if self.depth_maps else 2
 
     @property
-    def predictions(self) -> tuple[Place, ...]:
-        places = []
+    def predictions(self) -> tuple[BlockPosition, ...]:
+        positions = []
         for pyramid in range(1, self.num_pyramids + 1):
             action = bool(self.num_actions) and pyramid in self.action_pyramids
             down = range(1, self.num_levels)
-            places += [Place(pyramid, i, action) for i in (down if pyramid % 2 else [i - 1 for i in reversed(down)])]
-        return tuple(places[: self.num_predictions])
+            levels = down if pyramid % 2 else [level - 1 for level in reversed(down)]
+            positions += [BlockPosition(pyramid, level, action) for level in levels]
+        return tuple(positions[: self.num_predictions])
 
     @property
     def entry_units(self) -> tuple[tuple[int, int, int], ...]:
-        """Channels in and out and stride of the residual units before the first pyramid."""
+        """(input channels, output channels, stride) of the residual units before the first pyramid."""
         widths, strides = [ENTRY_WIDTH, self.growth], [1]
         for halvings in range(2, self.image_div.bit_length()):
             widths += [halvings * self.growth] * 2
@@ -70,8 +71,8 @@ class Config:
         return self.growth * (self.image_div.bit_length() - 1 + level)
 
 
-class Entry(nn.Module):
-    """Images (N, 3, H, W) -> the trunk's level 0, (N, C, H / div, W / div)."""
+class EntryFlow(nn.Module):
+    """First layers: images (N, 3, H, W) -> level 0 of the trunk, (N, C, H / div, W / div)."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -106,7 +107,7 @@ class DownUnit(nn.Module):
 
 
 class UpUnit(nn.Module):
-    """To the next finer level, of the size of `like`."""
+    """To the next finer level, with the size of `like`."""
 
     def __init__(self, config: Config, level: int):
         super().__init__()
@@ -117,7 +118,7 @@ class UpUnit(nn.Module):
 
 
 class TransposedUpUnit(nn.Module):
-    """As `UpUnit`, by a transposed convolution."""
+    """As `UpUnit`, with a transposed convolution."""
 
     def __init__(self, config: Config, level: int):
         super().__init__()
@@ -130,7 +131,7 @@ class TransposedUpUnit(nn.Module):
 
 
 class JointMaps(nn.Module):
-    """Heat maps, and depth maps in 3-D: (N, C, h, w) -> (N, J, h, w) logits, and the same or None."""
+    """Heat maps and, for 3-D poses, depth maps: (N, C, h, w) -> logits (N, J, h, w), and the same or None."""
 
     def __init__(self, config: Config, width: int):
         super().__init__()
@@ -142,7 +143,7 @@ class JointMaps(nn.Module):
 
 
 class Remap(nn.Module):
-    """The way of the joint maps back into the trunk."""
+    """Feeds joint maps back into the trunk."""
 
     def __init__(self, config: Config, width: int):
         super().__init__()
@@ -156,126 +157,129 @@ class Remap(nn.Module):
         return back if self.depth is None or depth is None else back + self.depth(depth)
 
 
-class PredictionBlock(nn.Module):
-    """Features, the maps of the joints in them, and their way back into the trunk (none in the last block)."""
+class PyramidBlock(nn.Module):
+    """Prediction block: features, and joint maps that are fed back into the trunk; the last feeds nothing back."""
 
-    def __init__(self, config: Config, place: Place, last: bool):
+    def __init__(self, config: Config, position: BlockPosition, last: bool):
         super().__init__()
-        width = config.channels(place.level)
+        width = config.channels(position.level)
         self.alpha = config.sam_alpha
         self.residual = PreactResidual(width, width, config.kernel_size)
         self.features = NormConv(width, width, config.kernel_size, separable=True)
         self.norm = Norm(width, scale=True)
         self.maps = JointMaps(config, width)
-        self.replica = JointMaps(config, width) if config.pose_replica and place.action else None
+        self.replica = JointMaps(config, width) if config.pose_replica and position.action else None
         self.remap = None if last else Remap(config, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
-        """(N, C, h, w) -> the next input, and twice maps and depth maps: for the pose and for action."""
+        """(N, C, h, w) -> the next input, and (maps, depth maps) for the pose and for the action block."""
         residual = self.residual(x)
         features = self.features(residual)
         active = F.relu(self.norm(features))
-        own = self.maps(active)
-        seen = own if self.replica is None else self.replica(active)
+        pose_maps = self.maps(active)
+        action_maps = pose_maps if self.replica is None else self.replica(active)
         x = residual + features
         if self.remap is not None:
-            x = x + self.remap(active, *own)
-        return x, (self.alpha * own[0], own[1]), (self.alpha * seen[0], seen[1])
+            x = x + self.remap(active, *pose_maps)
+        return x, (self.alpha * pose_maps[0], pose_maps[1]), (self.alpha * action_maps[0], action_maps[1])
 
 
 class Step(nn.Module):
-    """From one prediction to the next: a change of level and a prediction block."""
+    """A change of level followed by a prediction block."""
 
-    def __init__(self, config: Config, place: Place, last: bool):
+    def __init__(self, config: Config, position: BlockPosition, last: bool):
         super().__init__()
         up = TransposedUpUnit if config.downsampling == "conv" else UpUnit
-        unit: Any = DownUnit if place.pyramid % 2 else up
-        self.unit = unit(config, place.level)
-        self.block = PredictionBlock(config, place, last)
+        unit: Any = DownUnit if position.pyramid % 2 else up
+        self.unit = unit(config, position.level)
+        self.block = PyramidBlock(config, position, last)
 
 
-class PoseNet(nn.Module):
-    """The trunk with its prediction blocks; it sees single images."""
+class PoseTrunk(nn.Module):
+    """The trunk with its prediction blocks; it processes single images."""
 
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.entry = Entry(config)
-        places = config.predictions
-        self.steps = nn.ModuleList(Step(config, place, k == len(places) - 1) for k, place in enumerate(places))
+        self.entry = EntryFlow(config)
+        positions = config.predictions
+        self.steps = nn.ModuleList(
+            Step(config, position, k == len(positions) - 1) for k, position in enumerate(positions)
+        )
 
-    def forward(self, images: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[Sight]]:
-        """Images (N, 3, H, W) -> pose (N, J, D) and visible (N, J) of every prediction; sights of the action blocks."""
+    def forward(self, images: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[ActionFeatures]]:
+        """Images (N, 3, H, W) -> (pose (N, J, D), visible (N, J)) of every prediction block; action features."""
         x = self.entry(images)
         lateral, appearance = {0: x}, {0: x}
-        joints, sights = [], []
+        joints, features = [], []
         step: Any
-        for place, step in zip(self.config.predictions, self.steps, strict=True):
-            before = lateral.get(place.level)
-            x = step.unit(x) if place.pyramid % 2 else step.unit(x, before)
-            appearance.setdefault(place.level, x)
-            x, own, seen = step.block(x if before is None else x + before)
-            lateral[place.level] = x
-            joints.append(decode_normalised(*own))
-            if place.action:
-                seen_features = attend(seen[0], appearance[place.level])
-                sights.append(Sight(*decode_normalised(*seen), seen_features, spatial_softmax(seen[0])))
-        return joints, sights
+        for position, step in zip(self.config.predictions, self.steps, strict=True):
+            before = lateral.get(position.level)
+            x = step.unit(x) if position.pyramid % 2 else step.unit(x, before)
+            appearance.setdefault(position.level, x)
+            x, pose_maps, action_maps = step.block(x if before is None else x + before)
+            lateral[position.level] = x
+            joints.append(decode_normalised(*pose_maps))
+            if position.action:
+                joint_features = attend(action_maps[0], appearance[position.level])
+                decoded = decode_normalised(*action_maps)
+                features.append(ActionFeatures(*decoded, joint_features, spatial_softmax(action_maps[0])))
+        return joints, features
 
 
 class SPNet(nn.Module):
-    """The network. `torch_ref.create` builds it."""
+    """The network. Built by `torch_ref.create`."""
 
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.pose = PoseNet(config)
-        places = [place for place in config.predictions if place.action]
+        self.pose = PoseTrunk(config)
+        positions = [position for position in config.predictions if position.action]
         self.actions = nn.ModuleList(
             ActionBlock(
                 config.dims,
-                config.channels(place.level),
+                config.channels(position.level),
                 config.num_pose_features,
                 config.num_visual_features,
                 config.num_actions or (),
                 first=k == 0,
-                last=k == len(places) - 1,
+                last=k == len(positions) - 1,
             )
-            for k, place in enumerate(places)
+            for k, position in enumerate(positions)
         )
 
-    def look(self, frames: Tensor) -> tuple[dict[str, Any], list[Sight]]:
-        """The pose function: frames (B, T, 3, H, W) -> pose, visible; sights for `recognise`."""
+    def pose_forward(self, frames: Tensor) -> tuple[dict[str, Any], list[ActionFeatures]]:
+        """Runs the trunk on frames (B, T, 3, H, W); returns (preds, features) for `action_forward`."""
         clips = frames.shape[:2]
-        joints, sights = self.pose(frames.flatten(0, 1))
+        joints, features = self.pose(frames.flatten(0, 1))
         pose, visible = zip(*joints, strict=True)
         preds = {"pose": torch.stack(pose).unflatten(1, clips), "visible": torch.stack(visible).unflatten(1, clips)}
-        return preds, [Sight(*(part.unflatten(0, clips) for part in sight)) for sight in sights]
+        return preds, [ActionFeatures(*(part.unflatten(0, clips) for part in one)) for one in features]
 
-    def recognise(self, sights: list[Sight]) -> Tensor | tuple[Tensor, ...]:
-        """The action function: logits (K', B, A); with several sets of labels, one tensor a set."""
+    def action_forward(self, features: list[ActionFeatures]) -> Tensor | tuple[Tensor, ...]:
+        """Runs the action blocks; returns logits (K', B, A), or a tuple of them with several label sets."""
         x: Tensor | None = None
         lateral: dict[int, Tensor | None] = {}
         logits = []
-        blocks, seen = iter(self.actions), iter(sights)
-        for place in self.config.predictions:
-            if place.action:
-                x, heads = next(blocks)(x, lateral.get(place.level), next(seen))
+        blocks, inputs = iter(self.actions), iter(features)
+        for position in self.config.predictions:
+            if position.action:
+                x, heads = next(blocks)(x, lateral.get(position.level), next(inputs))
                 logits.append(heads)
-            lateral[place.level] = x
+            lateral[position.level] = x
         sets = tuple(torch.stack(heads) for heads in zip(*logits, strict=True))
         return sets if len(sets) > 1 else sets[0]
 
     def decoupled(self, frames: Tensor) -> dict[str, Any]:
-        """The joints as the action blocks see them: pose, visible, and a tuple of soft-maxed maps (B, T, J, h, w)."""
-        pose, visible, _, maps = zip(*self.look(frames)[1], strict=True)
+        """Input joints of the action blocks: pose, visible, and a tuple of softmax maps (B, T, J, h, w)."""
+        pose, visible, _, maps = zip(*self.pose_forward(frames)[1], strict=True)
         return {"pose": torch.stack(pose), "visible": torch.stack(visible), "maps": maps}
 
     def forward(self, frames: Tensor, action: bool = True) -> dict[str, Any]:
-        """Frames (B, T, 3, H, W) -> pose (K, B, T, J, D), visible (K, B, T, J), action logits as of `recognise`."""
-        preds, sights = self.look(frames)
-        if action and sights:
-            preds["action"] = self.recognise(sights)
+        """Frames (B, T, 3, H, W) -> pose (K, B, T, J, D), visible (K, B, T, J), logits as in `action_forward`."""
+        preds, features = self.pose_forward(frames)
+        if action and features:
+            preds["action"] = self.action_forward(features)
         return preds
 
 

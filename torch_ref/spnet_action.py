@@ -1,4 +1,4 @@
-"""The action blocks of SPNet in PyTorch. To be read beside jaxhar/models/spnet_action.py: same modules, same names."""
+"""The action blocks of SPNet in PyTorch, with the same modules and names as jaxhar/models/spnet/action.py."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from torch_ref.layers import Conv, Norm, NormConv, PreactResidual, global_max_mi
 LONG_CLIP = 16
 
 
-class Sight(NamedTuple):
-    """What an action block gets to see: pose (..., J, D), visible (..., J), appearance (..., J, C), soft-maxed maps."""
+class ActionFeatures(NamedTuple):
+    """Input of an action block: pose (..., J, D), visible (..., J), appearance (..., J, C), maps after the softmax."""
 
     pose: Tensor
     visible: Tensor
@@ -22,7 +22,7 @@ class Sight(NamedTuple):
 
 
 def halve(x: Tensor) -> Tensor:
-    """Zero-padded evenly, then max-pooled to half of the joints: (N, C, T, J) -> (N, C, t, j)."""
+    """Zero-pads joints to a multiple of four and max-pools them by two: (N, C, T, J) -> (N, C, t, j)."""
     frames, joints = x.shape[2:]
     stride = 2 if frames >= LONG_CLIP else 1
     more_frames, more_joints = -frames % (2 * stride), -joints % 4
@@ -31,7 +31,7 @@ def halve(x: Tensor) -> Tensor:
 
 
 class ActionBlock(nn.Module):
-    """Early fusion of poses, appearance and the block before; class maps; their way back (none in the last block)."""
+    """Fuses poses, appearance and the previous block into class maps, and feeds the maps to the next block."""
 
     def __init__(
         self,
@@ -58,11 +58,13 @@ class ActionBlock(nn.Module):
         self.maps = nn.ModuleList(Conv(width, n, 3) for n in num_actions)
         self.remap = None if last else Conv(sum(num_actions), width, 3)
 
-    def forward(self, x: Tensor | None, lateral: Tensor | None, sight: Sight) -> tuple[Tensor, list[Tensor]]:
-        """The features (N, F, t, j) before and at this level, a sight of clips -> the next features, logits (N, A)."""
-        poses = (sight.pose * sight.visible[..., None]).permute(0, 3, 1, 2)
+    def forward(
+        self, x: Tensor | None, lateral: Tensor | None, features: ActionFeatures
+    ) -> tuple[Tensor, list[Tensor]]:
+        """x and lateral (N, F, t, j), features of clips -> x for the next block, logits (N, A) of each label set."""
+        poses = (features.pose * features.visible[..., None]).permute(0, 3, 1, 2)
         poses = self.pose(torch.cat([conv(poses) for conv in (self.conv_a, self.conv_b, self.conv_c)], 1))
-        parts = [halve(poses), halve(self.visual(sight.appearance.permute(0, 3, 1, 2)))]
+        parts = [halve(poses), halve(self.visual(features.appearance.permute(0, 3, 1, 2)))]
         if self.carry is not None and x is not None:
             x = self.carry(x)
             parts.append(x if lateral is None else x + lateral)

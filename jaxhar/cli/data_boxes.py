@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar data boxes`; a killed one goes on where it was."""
-    compile_cache.keep()
+    compile_cache.enable()
     found = data_set_boxes.run(
         args.name,
         args.root,

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar export` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
-    compiled.keep()
+    compiled.enable()
     apart = run(args.weights, args.out, args.format)
     size = args.out.stat().st_size / 1e6
     print(f"{args.weights} -> {args.out}: {size:.1f} MB")

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar finetune` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
 
-    compiled.keep()
+    compiled.enable()
     settings = Settings(
         folds=args.folds,
         steps=args.steps,

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar overfit` with the arguments of `add_arguments`; the exit code is 0 for PASS and 1 for FAIL."""
 
-    compiled.keep()
+    compiled.enable()
     experiment = override(load(args.config), dict(setting(text) for text in args.set))
     result = run(
         experiment,

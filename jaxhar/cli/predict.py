@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
 
-    compile_cache.keep()
+    compile_cache.enable()
     if args.data is None:
         _predict(args)
         if args.format == "coco":

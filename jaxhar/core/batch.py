@@ -1,10 +1,10 @@
-"""The one data contract: what the pipeline yields, what a network predicts.
+"""Names, shapes and types of the arrays in a batch and in predictions.
 
 Axis letters, used in every docstring of the project:
 
-    B batch    T frames of a clip (1 for stills), or the views of a moment    H W image rows and columns
+    B batch    T frames of a clip (1 for stills), or camera views of one moment    H W image rows and columns
     M persons  J joints   D coordinates (2: x, y; 3: x, y, depth)
-    K prediction blocks of a network, the last is its answer   K' action heads    A action classes
+    K prediction blocks of a network, the last is the final one    K' action heads    A action classes
 """
 
 from typing import Any, TypedDict
@@ -17,46 +17,46 @@ Array = Any  # numpy on the host, jax.Array inside a jitted step
 
 
 class Batch(TypedDict, total=False):
-    """One batch. Nothing is mandatory but `mask`: a key that a source lacks is absent, and what needs it is off."""
+    """One batch. Only `mask` is mandatory; a key that the data lacks is absent; its losses and scores are skipped."""
 
     frames: Array  # (B, T, H, W, 3) RGB, uint8, or float as `Pixels` makes them
-    power: Array  # (B, T, 3) float32 exponents of the channels in [0, 1], with uint8 frames; none without
-    points: Array  # (B, T, M, J, D) float32 skeletons as input, up to M persons; 0 where there is none
-    score: Array  # (B, T, M, J) float32 confidence of `points`, 0 where there is none
-    cover: Array  # (B, T, H, W) float32 share of a pixel inside person boxes
-    pose: Array  # (B, T, J, D) float32, units of the crop: 0 is its left or top (near) edge, 1 its right or bottom
-    visible: Array  # (B, T, J) float32, 1 inside the crop and annotated, else 0
+    power: Array  # (B, T, 3) float32, exponent of each channel scaled to [0, 1]; for uint8 frames only
+    points: Array  # (B, T, M, J, D) float32 skeletons as input, up to M persons; 0 for a missing joint or person
+    score: Array  # (B, T, M, J) float32 confidence of `points`; 0 for a missing joint or person
+    cover: Array  # (B, T, H, W) float32 fraction of each pixel that lies inside person boxes
+    pose: Array  # (B, T, J, D) float32 crop units: 0 at the left, top or near edge, 1 at the right, bottom or far
+    visible: Array  # (B, T, J) float32, 1 if annotated and inside the crop, else 0
     valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
     world: Array  # (B, J, 3) float32 joints in space, mm
-    action: Array  # (B,) int32 class, -1 unknown, or (B, A) float32 shares; a tuple of these with several label sets
-    mask: Array  # (B,) bool, False on the padding of the last batch
+    action: Array  # (B,) int32 class, -1 unknown, or (B, A) float32 soft labels; a tuple with several label sets
+    mask: Array  # (B,) bool, False for examples that only fill up the last batch
     affine: Array  # (B, T, 3, 3) float32, image pixels -> crop units, as left-multiplied homogeneous matrices
     norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown
-    depth: Array  # (B, T) float32 depth of the root in mm; that of a joint is depth + depth_range * (z - 0.5)
+    depth: Array  # (B, T) float32 depth of the root joint in mm; a joint's is depth + depth_range * (z - 0.5)
     depth_range: Array  # (B,) float32 mm from z = 0 to z = 1
-    camera: Array  # (B, T, 22) float32, see `jaxhar.core.camera.Camera.to_vector`; its world is in mm
+    camera: Array  # (B, T, 22) float32, see `jaxhar.core.camera.Camera.to_vector`; world unit mm
     sequence: Array  # (B,) int32, index of the source sequence in its split
-    view: Array  # (B,) int32, number of the view of that sequence
+    view: Array  # (B,) int32, index of the view within that sequence
     flipped: Array  # (B,) bool, whether the crop was mirrored
     source: Array  # (B,) int32, index of the data set in a mix
-    features: Array  # (B, T, J, C) float32, what a frozen trunk gives, in place of frames
-    step: Array  # () int32, steps done; put in by the training loop, for schedules in networks and losses
+    features: Array  # (B, T, J, C) float32 features of a frozen trunk, in place of frames
+    step: Array  # () int32, training steps done; added by the training loop for schedules in networks and losses
 
 
 class Preds(TypedDict, total=False):
-    """What a network returns: every value (K, B, ...), K predictions of which the last is the answer."""
+    """Predictions of a network: every value (K, B, ...); the last of the K is the final one."""
 
-    pose: Array  # (K, B, T, J, D) crop units, blocks first to last
+    pose: Array  # (K, B, T, J, D) crop units, from the first block to the last
     visible: Array  # (K, B, T, J) joint probability
     maps: Array  # (K, B, T, h, w, J) heat maps
     world: Array  # (K, B, J, 3) mm
-    action: Array  # (K', B, A) logits of every head or block; a tuple of these with several sets of labels
+    action: Array  # (K', B, A) logits of every head or block; a tuple with several label sets
     patches: Array  # (K, B, N, P) reconstructed patches
-    removed: Array  # (K, B, N) which patches the network did not see
+    removed: Array  # (K, B, N) which patches were masked out
 
 
 def batch_size(batch: Batch) -> int:
-    """B."""
+    """B, the number of examples."""
     values = (value[0] if isinstance(value, tuple) else value for key, value in batch.items() if key != "step")
     return next(iter(values)).shape[0]  # type: ignore[union-attr]
 

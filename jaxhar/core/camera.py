@@ -1,13 +1,12 @@
-"""Pinhole cameras with a distorting lens: world points to pixels with a depth, and back.
+"""Pinhole cameras with lens distortion: world points to pixels and depth, and back.
 
 With x, y = X / Z, Y / Z in the camera's axes and r2 = x^2 + y^2,
 
     g    = 1 + k1 r2 + k2 r2^2 + k3 r2^3 + w (p1 y + p2 x)
     u, v = f * ((x, y) g + r2 (p2, p1)) + c
 
-OpenCV's lens (Brown's) has w = 2. Human3.6M was made with w = 1: that gives the image positions published with it to
-3e-5 px, and w = 2 up to 0.2 px off (measured on four of its frames). The authors of "2D/3D Pose Estimation and Action
-Recognition using Multitask Deep Learning" (CVPR 2018) also take w = 1; their file has p2 before p1.
+OpenCV's (Brown's) distortion has w = 2, that of Human3.6M w = 1. On four of its frames w = 1 gives the published image
+positions to within 3e-5 px, w = 2 to within 0.2 px. deephar also uses w = 1; its file has p2 before p1.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 
 OPENCV, H36M = 2.0, 1.0  # w, the weight of the tangential term
 
-SIZE = 22  # numbers of a serialised camera
+SIZE = 22  # length of a camera as a vector
 _STEPS = 30
 _TOLERANCE = 1e-13  # of a tangent: 1e-10 px at f = 1000
 
@@ -27,7 +26,7 @@ class Camera:
 
     Attributes:
       R: (3, 3) rotation, world to camera axes (right, down, forward).
-      t: (3,) the camera's place in the world, in the world's unit (mm in Human3.6M): ``X = R (world - t)``.
+      t: (3,) the camera's position in world units (mm in Human3.6M): ``X = R (world - t)``.
       f: (2,) focal lengths in pixels. c: (2,) principal point in pixels.
       k: (3,) radial coefficients k1, k2, k3.
       p: (2,) tangential coefficients p1, p2 in OpenCV's order.
@@ -47,12 +46,12 @@ class Camera:
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64).reshape(shape))
 
     def to_vector(self) -> np.ndarray:
-        """(22,) float64: the authors' 21 numbers, which are R by rows, t, f, c, p, k (p in our order), and w."""
+        """(22,) float64: deephar's 21 numbers, R by rows, t, f, c, p, k (p in OpenCV's order), then w."""
         return np.concatenate([self.R.ravel(), self.t, self.f, self.c, self.p, self.k, [self.w]])
 
     @classmethod
     def from_vector(cls, vector: np.ndarray) -> "Camera":
-        """The camera of 22 numbers, or of 21 with OpenCV's lens; ValueError for another count."""
+        """A camera from 22 numbers, or from 21 with w = `OPENCV`; ValueError for another length."""
         v = np.asarray(vector, np.float64)
         if v.shape not in ((SIZE - 1,), (SIZE,)):
             raise ValueError(f"a camera is {SIZE} numbers, not {v.shape}")
@@ -61,34 +60,34 @@ class Camera:
     def project(self, world: np.ndarray) -> np.ndarray:
         """World points (..., 3) to (..., 3): u and v in pixels, and the depth along the optical axis.
 
-        A point that is not before the camera has no image: its u and v mean nothing.
+        u and v are meaningless for points behind the camera.
         """
-        seen = (np.asarray(world, np.float64) - self.t) @ self.R.T
-        depth = seen[..., 2:]
+        local = (np.asarray(world, np.float64) - self.t) @ self.R.T
+        depth = local[..., 2:]
         with np.errstate(all="ignore"):
-            tangent = seen[..., :2] / np.where(depth == 0, np.nan, depth)
+            tangent = local[..., :2] / np.where(depth == 0, np.nan, depth)
             pixels = self._bend(tangent)[0] * self.f + self.c
         return np.concatenate([pixels, depth], axis=-1)
 
-    def unproject(self, uvd: np.ndarray, authors: bool = False) -> np.ndarray:
+    def unproject(self, uvd: np.ndarray, closed_form: bool = False) -> np.ndarray:
         """Pixels with depths (..., 3) to world points (..., 3): the inverse of `project`, exact to rounding.
 
         Args:
-          authors: their closed form, which takes the distortion at the distorted point, not at the one sought:
-            up to 4 mm off, at the picture's edge.
+          closed_form: use deephar's approximation, which evaluates the distortion at the distorted point; its error
+            reaches 4 mm at the edge of the image.
 
-        Far outside of the image a lens model may fold over and have no inverse; the closed form is taken there.
+        Far outside the image the distortion may have no inverse; the closed form is used there.
         """
         uvd = np.asarray(uvd, np.float64)
         bent = (uvd[..., :2] - self.c) / self.f
         tangent = self._closed_form(bent)
-        if not authors:
+        if not closed_form:
             tangent = self._straighten(bent, tangent)
         depth = uvd[..., 2:]
         return np.concatenate([tangent * depth, depth], axis=-1) @ np.linalg.inv(self.R).T + self.t
 
     def _bend(self, tangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distort (..., 2) and the derivative of that, (..., 2, 2)."""
+        """The distorted points (..., 2) and the derivative of the distortion, (..., 2, 2)."""
         x, y = tangent[..., 0], tangent[..., 1]
         (k1, k2, k3), (p1, p2) = self.k, self.p
         r2 = x * x + y * y
@@ -107,7 +106,7 @@ class Camera:
         return (bent - r2[..., None] * np.array([p2, p1])) / g[..., None]
 
     def _straighten(self, bent: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """Newton's method; points where it does not arrive keep `start`."""
+        """Inverts the distortion by Newton's method; points where it does not converge keep `start`."""
         tangent = start
         with np.errstate(all="ignore"):
             for _ in range(_STEPS):
@@ -118,5 +117,5 @@ class Camera:
                 tangent = tangent - step
                 if not (np.abs(step) > _TOLERANCE).any():
                     break
-            arrived = (np.abs(self._bend(tangent)[0] - bent) <= 1e-9 * (1 + np.abs(bent))).all(axis=-1, keepdims=True)
-        return np.where(arrived, tangent, start)
+            converged = (np.abs(self._bend(tangent)[0] - bent) <= 1e-9 * (1 + np.abs(bent))).all(axis=-1, keepdims=True)
+        return np.where(converged, tangent, start)

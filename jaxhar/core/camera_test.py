@@ -48,18 +48,18 @@ def test_projection_is_opencvs(seed):
 
 @pytest.mark.parametrize("w", [OPENCV, H36M])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_inverse_is_exact_and_the_authors_is_near(seed, w):
+def test_the_inverse_is_exact_and_the_closed_form_is_near(seed, w):
     rng = np.random.default_rng(seed)
     camera = lens(rng, w=w)
     world = before(camera, rng)
     np.testing.assert_allclose(camera.unproject(camera.project(world)), world, rtol=0, atol=1e-8)
-    off = np.linalg.norm(camera.unproject(camera.project(world), authors=True) - world, axis=-1)
+    off = np.linalg.norm(camera.unproject(camera.project(world), closed_form=True) - world, axis=-1)
     near = np.abs(camera.project(world)[:, :2] - camera.c).max(-1) < 250
     assert 1e-3 < off[near].max() < 10 and np.median(off[near]) < 1
 
 
 def test_human36m_counts_the_tangential_term_once():
-    """The authors' formula with p as their file has it, p2 before p1, and their inverse, as they stand there."""
+    """deephar's projection with p2 before p1, as in its file, and its approximate inverse."""
     rng = np.random.default_rng(3)
     camera = lens(rng, w=H36M)
     world = before(camera, rng)
@@ -80,7 +80,7 @@ def test_human36m_counts_the_tangential_term_once():
     xy = (theirs - camera.c) / camera.f
     r2, g = bend(xy)
     back = np.concatenate([(xy - r2 * p) / g * found[:, 2:], found[:, 2:]], axis=1) @ camera.R + camera.t
-    np.testing.assert_allclose(camera.unproject(found, authors=True), back, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(camera.unproject(found, closed_form=True), back, rtol=0, atol=1e-8)
 
 
 def test_a_camera_is_22_numbers():

@@ -1,6 +1,6 @@
-"""Action classes as data: the label sets of the data sets the networks were published on."""
+"""Names of the action classes of Penn Action, NTU RGB+D and Human3.6M."""
 
-#: Penn Action, in the order of the authors' class indices (alphabetical).
+#: Penn Action, in the order of deephar's class indices (alphabetical).
 PENN = (
     "baseball_pitch",
     "baseball_swing",
@@ -83,7 +83,7 @@ NTU = (
     "walk_apart",
 )
 
-#: NTU RGB+D 120: the 60 and 60 more.
+#: NTU RGB+D 120: the 60 classes of `NTU` and 60 more.
 NTU120 = (
     *NTU,
     "put_on_headphone",
@@ -148,7 +148,7 @@ NTU120 = (
     "finger_guessing_game",
 )
 
-#: Spellings met in label files and in the data set's own index page, to ours.
+#: Other spellings in Penn Action's label files and index page -> ours.
 PENN_ALIASES = {
     "bowling": "bowl",
     "jumping_jack": "jumping_jacks",
@@ -166,7 +166,7 @@ PENN_ALIASES = {
     "strumming_guitar": "strum_guitar",
 }
 
-#: Human3.6M's activities in the order of the authors' sequence names, which count them from a02.
+#: Human3.6M's activities in the order of deephar's sequence names, which count them from a02.
 H36M = (
     "directions",
     "discussion",
@@ -185,7 +185,7 @@ H36M = (
     "walking_together",
 )
 
-#: The same in the order of H36M-Toolbox and of the data set's own files, which count from act_02 and sort otherwise.
+#: The same activities in the order of H36M-Toolbox and of the data set's original files, which count from act_02.
 H36M_TOOLBOX = (
     "directions",
     "discussion",

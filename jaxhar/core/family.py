@@ -1,4 +1,4 @@
-"""What a family of networks declares: its settings, its published networks, and the names of its weights elsewhere."""
+"""Declaration of a network family: settings, published networks, and weight names in Keras and PyTorch files."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,14 @@ from jaxhar.core.skeleton import Skeleton
 Group = dict[str, dict[str, np.ndarray]]
 
 
-#: What the layers of one kind are, in the order of their numbers: modules by dotted path, or weights known beforehand.
+#: Keras layer type -> its layers in the order of their numbers: a module (dotted path) each, or constant weights.
 Kinds = dict[str, list[str | dict[str, np.ndarray]]]
 
 
 class Kind(StrEnum):
-    """What a weight is, which decides how its axes are arranged here and in PyTorch; for any number of space axes.
+    """Type of a weight, which decides the order of its axes here and in PyTorch; any number of spatial axes.
 
-    Keras stores all of them as they are here.
+    Keras orders the axes as we do.
     """
 
     #: (..., in, out) here, (out, in, ...) in PyTorch.
@@ -35,20 +35,20 @@ class Kind(StrEnum):
     LINEAR = "linear"
     #: Kernel (in, 3, heads, width) here, (3 * heads * width, in) in PyTorch; bias (3, heads, width), flat there.
     QKV = "qkv"
-    #: (rows, width) in both: tables of positions, class tokens.
+    #: (rows, width) in both: position embeddings, class tokens.
     EMBEDDING = "embedding"
-    #: As it is in both: biases, scales and running statistics.
+    #: The same axes in both: biases, scales and running statistics.
     NORM = "norm"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The name and kind of weights in a PyTorch state dict.
+    """Maps dotted paths of weights to their names in a PyTorch state dict.
 
     Attributes:
-      pattern: regular expression for the whole dotted path of a weight here.
-      name: its name there: a template such as r"\\1.weight", or a function of the match.
-      kind: how its axes are arranged.
+      pattern: regular expression that must match the full dotted path.
+      name: the PyTorch name: a template such as r"\\1.weight", or a function of the match.
+      kind: order of the axes.
     """
 
     pattern: str
@@ -56,7 +56,7 @@ class Rule:
     kind: Kind
 
 
-#: Our layers and PyTorch's, module by module under the same names. Linear layers are convolutions without space axes.
+#: For a PyTorch network with the same module names as ours. Linear layers count as convolutions without spatial axes.
 LAYERS: tuple[Rule, ...] = (
     Rule(r"(|.*\.)depthwise\.kernel", r"\1depthwise.weight", Kind.DEPTHWISE),
     Rule(r"(|.*\.)kernel", r"\1weight", Kind.CONV),
@@ -70,15 +70,16 @@ LAYERS: tuple[Rule, ...] = (
 
 @dataclass(frozen=True)
 class Transfer:
-    """How the weights of one network start another one that is not quite the same.
+    """How to initialise a network from the weights of a similar one.
 
-    Patterns are regular expressions for whole dotted paths. Every weight must find its place, except for those named.
+    Patterns are regular expressions that must match the full dotted path. Every weight must be used and every one of
+    the network filled, except for those listed here.
 
     Attributes:
-      renames: (pattern of a weight in the file, template of its path here); the first whose path is one of the network
-        counts. A weight whose own path is one of the network keeps it.
-      fresh: weights of the network that may stay at their initial values, where the file has none or of another shape.
-      unused: weights of the file that may be left over.
+      renames: (pattern of a path in the file, template of the path in the network); the first rename that gives an
+        existing path applies. A weight whose path exists in the network unchanged is not renamed.
+      fresh: weights of the network that keep their initial values if the file has none or one of another shape.
+      unused: weights of the file that may remain unused.
     """
 
     renames: tuple[tuple[str, str], ...] = ()
@@ -88,13 +89,13 @@ class Transfer:
 
 @dataclass(frozen=True)
 class KerasLayout:
-    """How the original authors' Keras 2 files of a family are laid out; each function raises ValueError.
+    """Layout of a family's Keras 2 weight files; each function may raise ValueError.
 
     Attributes:
-      layout: config -> the groups of its file in order, and the modules (dotted paths) their layers belong to.
+      layout: config -> the groups of the file in order, with the module (dotted path) of each layer.
       sequence: config -> modules in the order of Keras' layers inside nested models.
-      renumber: groups of a file -> the same with the layers' numbers counted from the start.
-      infer: groups of a file -> the settings it was written with; None if files do not tell them.
+      renumber: groups of a file -> the same with layer numbers that start from the beginning.
+      infer: groups of a file -> the settings it was written with; None if they cannot be inferred.
     """
 
     layout: Callable[..., dict[str, Kinds]]
@@ -105,15 +106,15 @@ class KerasLayout:
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of a family by a name of its own.
+    """A named network of a family.
 
     Attributes:
       config: its settings.
       skeleton: its joints; None for a network without any.
       actions: names of its action classes; () for a network that recognises none.
-      published: the figure given for it, with the protocol; "" if there is none.
-      release: whole address of the published weight file; "" if there is none.
-      md5: of that file; "" if none is given.
+      published: the published result, with its protocol; "" if there is none.
+      release: URL of the published weight file; "" if there is none.
+      md5: checksum of that file; "" if unknown.
     """
 
     config: NetworkConfig
@@ -126,20 +127,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one kind: how they are built, which there are, and how their weights are called elsewhere.
+    """A network family: how to build its networks, their names, and their weight names in other formats.
 
     Attributes:
-      name: by which our files know it.
-      config: class of its settings, a frozen dataclass that fulfils `NetworkConfig`.
+      name: the name stored in weight files.
+      config: class of its settings, a frozen dataclass that implements `NetworkConfig`.
       build: (config, *, dtype, rngs) -> a network in training mode, with `.config`.
-      entries: name -> network, the names unique over all families.
+      entries: name -> network; names are unique over all families.
       tiny: settings that make any of its networks small enough for tests.
-      table: names and kinds of the weights in PyTorch state dicts; the first rule that matches counts.
-      ignored: regular expressions for names in PyTorch state dicts that hold no weight.
+      table: names and kinds of the weights in PyTorch state dicts; the first matching rule applies.
+      ignored: regular expressions for entries of PyTorch state dicts to ignore.
       keras: the layout of its Keras files; None if there are none.
-      trunk: dotted path of the part that sees the frames, which heads are trained on; "" if there is no such part.
-      transfer: how its networks start from those with other heads.
-      skeletons: joint layouts that its networks are trained for, one a number of joints.
+      trunk: dotted path of the part that processes the frames and can be frozen; "" if there is none.
+      transfer: how to initialise a network from one with other heads.
+      skeletons: joint layouts of its networks, one for each number of joints.
     """
 
     name: str

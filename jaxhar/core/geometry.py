@@ -1,7 +1,7 @@
-"""Affine maps of the plane as 3x3 homogeneous matrices, left-multiplied: ``apply(b @ a, p) == apply(b, apply(a, p))``.
+"""Affine maps of the plane as 3x3 homogeneous matrices: ``apply(b @ a, p) == apply(b, apply(a, p))``.
 
 Coordinates are (x, y) with y down and pixel centres at half integers, so an image of width w spans 0..w.
-Nothing here changes its arguments. Leading axes broadcast.
+Arguments are never modified. Leading axes broadcast.
 """
 
 import numpy as np
@@ -30,6 +30,6 @@ def invert(affine: np.ndarray) -> np.ndarray:
 
 
 def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Map points (..., N, 2) by affine (..., 3, 3); leading axes broadcast. NaN stays NaN in its own point only."""
+    """Map points (..., N, 2) by affine (..., 3, 3); leading axes broadcast. A NaN affects only its own point."""
     affine, points = np.asarray(affine), np.asarray(points)
     return points @ np.swapaxes(affine[..., :2, :2], -1, -2) + affine[..., None, :2, 2]

@@ -1,7 +1,7 @@
-"""Heat maps in and joints out: soft-argmax, joint probability and context aggregation (CVPR'18, section 3).
+"""Joint positions and confidences from heat maps: soft-argmax, context aggregation (CVPR'18, section 3).
 
 Maps are (..., H, W, J), channels last; any leading axes. Coordinates are in units of the crop: the first column and row
-of bins lie at 0, the last at 1. Depth is in [0, 1] too, its bins lying as a `DepthGrid` says.
+of bins lie at 0, the last at 1. Depth is in [0, 1]; `DepthGrid` says where its bins lie.
 """
 
 from enum import StrEnum
@@ -14,20 +14,20 @@ Array = jax.Array
 
 
 class JointProb(StrEnum):
-    """How a joint's probability is read off its raw heat map."""
+    """How a joint's confidence is computed from its heat map before the softmax."""
 
     #: Sigmoid of the global maximum: the code that trained the released CVPR'18 weights.
     SIGMOID_MAX = "sigmoid_max"
-    #: Largest sum over a 2x2 window, no sigmoid: what the authors' later code does with the same weights.
+    #: Largest sum over a 2x2 window, no sigmoid: deephar's later code, with the same weights.
     AVGPOOL4_MAX = "avgpool4_max"
 
 
 class DepthGrid(StrEnum):
-    """Where the D bins of depth lie in a 3-D network."""
+    """Positions of the D depth bins of a 3-D network."""
 
     #: From 0 to 1, both included: the code that trained the released CVPR'18 weights.
     ENDS = "ends"
-    #: On the centres of D equal parts of [0, 1]: the authors' later code.
+    #: At the centres of D equal parts of [0, 1]: deephar's later code.
     CENTRES = "centres"
 
 
@@ -40,7 +40,7 @@ def spatial_softmax(maps: Array) -> Array:
 def soft_argmax(maps: Array) -> Array:
     """Expected position under each map's softmax (CVPR'18, equation 1): (..., H, W, J) logits -> (..., J, 2) as (x, y).
 
-    Sums of rows and columns are weighted before dividing by the total, so the normalised map is never formed.
+    Rows and columns are summed before the division by the total; this saves the memory of a softmax map.
     """
     height, width = maps.shape[-3:-1]
     weights = jnp.exp(maps - jax.lax.stop_gradient(maps.max((-3, -2), keepdims=True)))
@@ -63,7 +63,7 @@ def soft_argmax_depth(depths: Array, grid: DepthGrid) -> Array:
 
 
 def joint_probability(maps: Array, kind: JointProb) -> Array:
-    """(..., H, W, J) maps -> (..., J). In a map of one row or column the windows are one wide."""
+    """Confidence of each joint, maps (..., H, W, J) -> (..., J). Windows are at most as large as the map."""
     if JointProb(kind) is JointProb.SIGMOID_MAX:
         return jax.nn.sigmoid(maps.max((-3, -2)))
     height, width = maps.shape[-3:-1]
@@ -79,8 +79,9 @@ def aggregate_context(pose: Array, context: Array, probability: Array, alpha: fl
 
     Args:
       pose: (..., J, D).
-      context: (..., J * n, D), the n points of a joint side by side.
-      probability: (..., J * n). Where a joint's probabilities sum to nearly zero the result is as large as it sounds.
+      context: (..., J * n, D), the n points of each joint next to each other.
+      probability: (..., J * n). If they sum to nearly 0, this divides by nearly 0 and the position can
+        lie far outside the crop.
 
     Returns:
       (..., J, D).
@@ -98,33 +99,33 @@ def decode(
     """Joints from the raw maps of one prediction block of a 2-D network.
 
     Args:
-      maps: (..., H, W, J * (1 + num_context)): J maps of the joints, then each joint's context maps side by side.
+      maps: (..., H, W, J * (1 + num_context)): the J joint maps, then num_context maps for each joint in turn.
       num_joints: J.
-      num_context: context maps per joint; 0 leaves the joints as their own maps give them.
-      kind: how probabilities are read off the maps.
-      gain: factor on the joints' maps before their probability is read off; 4 inside the action networks.
+      num_context: context maps per joint; 0: joints from their own maps only.
+      kind: how confidences are computed.
+      gain: factor on the joint maps for the confidence only; 4 inside the action networks.
 
     Returns:
       pose (..., J, 2), visible (..., J), and the joints' raw maps (..., H, W, J).
     """
     maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
-    own, context = maps[..., :num_joints], maps[..., num_joints:]
-    pose = soft_argmax(own)
+    joint_maps, context = maps[..., :num_joints], maps[..., num_joints:]
+    pose = soft_argmax(joint_maps)
     if num_context:
         pose = aggregate_context(pose, soft_argmax(context), joint_probability(context, kind))
-    return pose, joint_probability(gain * own, kind), own
+    return pose, joint_probability(gain * joint_maps, kind), joint_maps
 
 
 def decode_volume(maps: Array, num_joints: int, grid: DepthGrid, gain: float = 1.0) -> tuple[Array, Array, Array]:
     """Joints from the raw maps of one prediction block of a 3-D network (CVPR'18, section 3.2).
 
-    The volume is averaged over depth for x and y, over the image for z.
+    x and y come from the mean over depth, z from the mean over rows and columns.
 
     Args:
       maps: (..., H, W, D * J), joint j at depth d in channel d * J + j.
       num_joints: J.
-      grid: where the bins of depth lie.
-      gain: factor on the sum of both maxima before the probability is read off; 2 inside the action networks.
+      grid: where the depth bins lie.
+      gain: factor on the sum of both maxima, for the confidence only; 2 inside the action networks.
 
     Returns:
       pose (..., J, 3), visible (..., J), and the joints' raw maps averaged over depth (..., H, W, J).
@@ -137,12 +138,12 @@ def decode_volume(maps: Array, num_joints: int, grid: DepthGrid, gain: float = 1
 
 
 def decode_normalised(maps: Array, depth: Array | None = None) -> tuple[Array, Array]:
-    """Joints from the maps of one prediction block of SPNet (TPAMI'20, section 3): all is read off the soft-maxed maps.
+    """Joints from the maps of one prediction block of SPNet (TPAMI'20, section 3), all from the maps after the softmax.
 
     Args:
       maps: (..., H, W, J) logits.
-      depth: None, or (..., H, W, J) logits of each position's depth; a joint's is the mean of their sigmoid under its
-        soft-maxed map.
+      depth: None, or (..., H, W, J) logits of the depth at each position; a joint's depth is the mean of their sigmoid,
+        weighted by its softmax map.
 
     Returns:
       pose (..., J, 2), or (..., J, 3) with depth in [0, 1]; visible (..., J), the largest mass in a 2x2 window.
@@ -155,7 +156,7 @@ def decode_normalised(maps: Array, depth: Array | None = None) -> tuple[Array, A
 
 
 def attend(maps: Array, features: Array) -> Array:
-    """Features seen through each joint's soft-maxed map (CVPR'18, section 4.2).
+    """Features at each joint: their mean weighted by the joint's softmax map (CVPR'18, section 4.2).
 
     Args:
       maps: (..., H, W, J) logits.
@@ -169,7 +170,7 @@ def attend(maps: Array, features: Array) -> Array:
 
 
 def soft_argmax_grids(side: int, maps: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The weights of the two layers in which the authors' code keeps the soft-argmax of maps (side, side), x and y."""
+    """Weights of the two layers with which deephar's code computes the soft-argmax of maps (side, side): x and y."""
     ramp = np.broadcast_to(np.linspace(0, 1, side)[:, None, None], (side, maps, 1))
     eye = np.eye(maps)[None, None]
     return (

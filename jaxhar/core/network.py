@@ -1,4 +1,4 @@
-"""What generic code asks of a network: its settings say what it reads, in which shapes, and what it predicts."""
+"""Interface of network settings: inputs with their shapes, predictions, pixel statistics."""
 
 from typing import Protocol
 
@@ -8,11 +8,11 @@ from jaxhar.core.pixels import Pixels
 
 
 class NetworkConfig(Protocol):
-    """The settings of a network, a frozen dataclass. Training, evaluation and export ask these and nothing else."""
+    """Settings of a network, a frozen dataclass. Training, evaluation and export use only these members."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Keys of the batch that the network needs; others of the vocabulary it uses where they are there."""
+        """Keys of the batch that the network requires; it may use further keys when they are present."""
 
     @property
     def predicts(self) -> tuple[str, ...]:
@@ -20,25 +20,26 @@ class NetworkConfig(Protocol):
 
     @property
     def pixels(self) -> Pixels | None:
-        """Normalisation of its frames; None for a network without frames."""
+        """Pixel normalisation of the frames; None for a network without frames."""
 
     @property
     def frames_apart(self) -> bool:
-        """Whether no prediction depends on more than one frame, so that clips may be cut along time."""
+        """Whether every prediction depends on one frame only, so that clips may be split along time."""
 
     @property
     def pose_shape(self) -> tuple[int, int] | None:
-        """(J, D) of its poses; None for a network that predicts none."""
+        """(J, D) of the predicted poses; None for a network without poses."""
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """Number of classes of every set of action labels; () for a network that predicts no action."""
+        """Number of classes of each label set; () for a network without actions."""
 
     def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and types of what it reads.
+        """Shapes and types of the inputs by key.
 
         Args:
-          batch: B, a number or a symbol of `jax.export`. frames: T; None for the length it was made for.
+          batch: B, a number or a symbolic size of `jax.export`.
+          frames: T; None for the default clip length.
         """
 
 
@@ -49,5 +50,5 @@ def frame_size(config: NetworkConfig) -> tuple[int, int]:
 
 
 def clip_length(config: NetworkConfig) -> int:
-    """Frames of the clips that a network was made for, 1 for stills; KeyError for a network without frames."""
+    """Default clip length T of a network, 1 for stills; KeyError for a network without frames."""
     return config.inputs(1)["frames"].shape[1]

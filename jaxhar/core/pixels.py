@@ -1,4 +1,4 @@
-"""Pixel statistics: how uint8 frames become the numbers that a network was trained on."""
+"""Pixel normalisation: uint8 frames to the values that a network was trained on."""
 
 from enum import StrEnum
 
@@ -11,26 +11,26 @@ _KINETICS = np.full(3, 0.45, np.float32), np.full(3, 0.225, np.float32)
 
 
 class Pixels(StrEnum):
-    """A normalisation of frames; a network's settings name theirs.
+    """A pixel normalisation, called with a batch: `Pixels.SIGNED(batch)`.
 
-    Each is a function of a batch: `Pixels.SIGNED(batch)`.
+    The settings of a network name the one it needs.
     """
 
     #: To [-1, 1], RGB: deephar.
     SIGNED = "signed"
     #: Minus ImageNet's mean, divided by its deviation, RGB: torchvision.
     IMAGENET = "imagenet"
-    #: Channels in BGR order under ImageNet's mean and deviation in RGB order: a slip of the multi-view originals, which
-    #: their weights need.
+    #: Channels in BGR order with ImageNet's mean and deviation in RGB order: an error in the original multi-view code
+    #: that the weights trained with it depend on.
     IMAGENET_BGR = "imagenet_bgr"
     #: Minus 0.45, divided by 0.225, RGB: video networks trained on Kinetics.
     KINETICS = "kinetics"
 
     def __call__(self, batch: Batch) -> Array:
-        """The frames of a batch as the network sees them: (B, T, H, W, 3) float32.
+        """Normalised frames of a batch, (B, T, H, W, 3) float32.
 
-        uint8 frames become (v / 255) ^ power, then are normalised; frames of another type are returned unchanged, they
-        are normalised already. Called inside the jitted step, so that batches travel as uint8.
+        uint8 frames become (v / 255) ^ power, then are normalised. Frames that are not uint8 are returned unchanged;
+        they must be normalised already. Called inside the jitted step, so that batches travel as uint8.
         """
         frames = batch["frames"]
         if frames.dtype != np.uint8:
@@ -46,7 +46,7 @@ class Pixels(StrEnum):
         return (unit - mean) / deviation
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
-        """The inverse on the host: uint8 RGB of frames (..., 3), to look at; uint8 frames are returned unchanged."""
+        """Normalised frames (..., 3) back to uint8 RGB on the host, for display; uint8 frames are returned unchanged."""
         if frame.dtype == np.uint8:
             return frame
         frame = np.asarray(frame, np.float32)

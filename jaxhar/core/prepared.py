@@ -1,7 +1,7 @@
-"""Prepared data: what training, evaluation and the checks ask of a data set that is ready to stream.
+"""Interface of prepared data: a data set that is ready for training and evaluation.
 
-`jaxhar.data.dataset.Prepared` (one data set) and `jaxhar.data.mixed.PreparedMixed` (several) are of this form; so is
-whatever a user writes. Generic code asks nothing else of data.
+`jaxhar.data.dataset.Prepared` (one data set) and `jaxhar.data.mixed.PreparedMixed` (several) implement it, and your own
+data must. Training, evaluation and the checks use nothing else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,23 +11,23 @@ from typing import Any, Literal, Protocol, TypedDict
 from jaxhar.core.batch import Batch
 from jaxhar.core.skeleton import Skeleton
 
-#: How the examples of a view belong together: "each" stands for itself; "crops": consecutive examples of one sequence
-#: are crops of the same pictures, whose predictions are averaged in the image; "clips": all of one sequence vote.
+#: How the predictions of a view are combined. "each": not at all; "crops": consecutive examples of a sequence are crops
+#: of the same images, averaged in image coordinates; "clips": all clips of a sequence belong together.
 Kind = Literal["each", "crops", "clips"]
 
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at the sequences of a split in evaluation: one clip, several crops, or many clips of each."""
+    """How the sequences of a split are evaluated: one clip, several crops, or many clips of each."""
 
     name: str
     kind: Kind
 
 
-class Entry(TypedDict):
-    """What is known of a record without reading it.
+class SequenceEntry(TypedDict):
+    """Index entry of a record, available without reading it.
 
-    `length` is T, the number of its frames. Without a label `action`, `subject` (person) and `view` (camera) are -1.
+    `length` is T, the number of frames. `action`, `subject` (person) and `view` (camera) are -1 if unlabelled.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Entry(TypedDict):
 
 
 class RecordSource(Protocol):
-    """Random access to the records of a split: each a dict of the fields of `jaxhar.data.records.record.Record`."""
+    """Random access to the records of a split, each a dict with the fields of `jaxhar.data.records.record.Record`."""
 
     def __len__(self) -> int: ...
 
@@ -47,7 +47,7 @@ class RecordSource(Protocol):
 
 
 class TrainStream(Protocol):
-    """Endless training batches by the name of their stream, with a position that can be saved and restored exactly."""
+    """Endless training batches, {stream name: batch}, with a position that can be saved and restored exactly."""
 
     def __iter__(self) -> Iterator[dict[str, Batch]]: ...
 
@@ -65,32 +65,32 @@ class Prepared(Protocol):
 
     @property
     def skeleton(self) -> Skeleton | None:
-        """Joints of the examples; None where the data has none."""
+        """Joint layout of the examples; None if the data has no joints."""
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """Names of the classes; () without any."""
+        """Names of the action classes; () if there are none."""
 
     @property
     def eval_split(self) -> str:
-        """The split that is evaluated unless another is asked for."""
+        """The split that is evaluated by default."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the report on settings by which figures are not comparable with others."""
+        """Sentences for the report about settings that make results incomparable with published ones."""
 
     @property
     def parts(self) -> Mapping[str, "Prepared"]:
-        """The data sets by name; the set itself where there is one."""
+        """The data sets of a mix by name; a single data set contains itself."""
 
     def changed(self, **fields: object) -> "Prepared":
-        """The same records with other settings; Usage names the nearest setting to one that does not exist."""
+        """The same records with other settings; Usage for an unknown setting, with the most similar name."""
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> TrainStream:
-        """Endless training batches; the same arguments give the same ones."""
+        """Endless training batches; the same arguments give the same batches."""
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
-        """The views that a split (None: the evaluated one) can be evaluated in, by name."""
+        """The possible views of a split (None: `eval_split`) by name."""
 
     def eval_stream(
         self,
@@ -100,21 +100,21 @@ class Prepared(Protocol):
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[Batch]:
-        """Batches of every example of a view once, in the order of the sequences; the last is padded and masked."""
+        """Batches with every example of a view once, in the order of the sequences; the last is padded and masked."""
 
     def eval_length(
         self, view: str = "single", split: str | None = None, batch: int = 8, process_count: int = 1
     ) -> int:
         """Number of batches of `eval_stream`."""
 
-    def entries(self, split: str | None = None) -> Sequence[Entry]:
-        """What is known of the sequences of a split; `Batch.sequence` counts in this list."""
+    def entries(self, split: str | None = None) -> Sequence[SequenceEntry]:
+        """Index entries of the sequences of a split; `Batch.sequence` is the position in this list."""
 
     def sequence_names(self, split: str | None = None) -> list[str]:
         """Names of the sequences of a split, in the order of `entries`."""
 
     def too_short(self, split: str | None = None) -> set[int]:
-        """Indices of the sequences of a split that have too few frames for a clip of their own."""
+        """Indices of the sequences of a split that are shorter than a clip."""
 
     def records(self, split: str) -> RecordSource:
-        """Random access to the records of a split; Problem if it has none."""
+        """Random access to the records of a split; Problem if there are none."""

@@ -1,4 +1,4 @@
-"""Joint layouts as data. Flip partners, limbs and maps between layouts are derived from the joint names."""
+"""Joint layouts: names, flip partners, limbs, and conversion between layouts by joint name."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-#: Limbs as pairs of joint names; a layout draws those whose two ends it has.
+#: Limbs as pairs of joint names; a layout has those whose two joints it has.
 _LIMBS: tuple[tuple[str, str], ...] = (
     ("pelvis", "spine"),
     ("spine", "thorax"),
@@ -30,7 +30,7 @@ _LIMBS: tuple[tuple[str, str], ...] = (
     ("l_knee", "l_ankle"),
     ("l_ankle", "l_foot"),
 )
-#: Drawn only by layouts without a trunk (Penn's 13 joints).
+#: Only for layouts without thorax and pelvis (Penn's 13 joints).
 _TRUNKLESS_LIMBS = (
     ("r_shoulder", "l_shoulder"),
     ("r_hip", "l_hip"),
@@ -45,7 +45,7 @@ class Skeleton:
 
     Attributes:
       name: short name, e.g. "pa16j".
-      joints: joint names in storage order; a side is the prefix ``r_`` or ``l_``, the person's own.
+      joints: joint names in storage order; the prefix ``r_`` or ``l_`` is the side as the person sees it.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Skeleton:
 
     @cached_property
     def flip(self) -> np.ndarray:
-        """(J,) int: the partner of each joint in a mirrored image; an involution."""
+        """(J,) int: for each joint the index of its left or right partner, itself if there is none."""
         swap = {"r": "l", "l": "r"}
         partner = [f"{swap[j[0]]}{j[1:]}" if j[1:2] == "_" else j for j in self.joints]
         return np.array([self.joints.index(p) for p in partner])
@@ -97,13 +97,13 @@ _PA20 = (
     "r_hip l_hip r_knee l_knee r_ankle l_ankle r_foot l_foot"
 )
 
-#: The networks' own layouts (spec: "pose layouts" of deephar).
+#: Layouts of deephar's networks.
 PA16 = Skeleton("pa16j", tuple(_PA16.split()))
 PA17 = Skeleton("pa17j", (*PA16.joints, "spine"))
 PA20 = Skeleton("pa20j", tuple(_PA20.split()))
 PA21 = Skeleton("pa21j", (*PA20.joints, "spine"))
 
-#: MPII Human Pose, as its annotation files number the joints.
+#: MPII Human Pose, in the order of its annotation files.
 MPII = Skeleton(
     "mpii",
     tuple(
@@ -118,8 +118,8 @@ PENN = Skeleton(
         "head l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_hip r_hip l_knee r_knee l_ankle r_ankle".split()
     ),
 )
-#: Human3.6M's 32 joints, named as the authors use them. The data set's own names are Spine1 for what is the thorax
-#: here, Neck, Head (nose), Site (head top); spine is 0.1 mm off the pelvis; the clavicles begin at the neck.
+#: Human3.6M's 32 joints with deephar's names. The data set calls the thorax Spine1, the nose Head and the top of the
+#: head Site. Its spine lies 0.1 mm from the pelvis, and the clavicles start at the neck.
 H36M = Skeleton(
     "h36m",
     tuple(
@@ -128,8 +128,8 @@ H36M = Skeleton(
         "r_clavicle r_shoulder r_elbow r_wrist r_thumb_base r_thumb r_hand r_hand_end".split()
     ),
 )
-#: NTU RGB+D, in the order of its files. The Kinect's video is mirrored: what it calls the left arm is the person's
-#: left, but looks like a right one. Sides here are as they look, which is how the authors' weights were trained.
+#: NTU RGB+D, in the order of its files. The Kinect's video is mirrored: the person's left arm looks like a right arm.
+#: Sides here are as they look in the video, as in the training of deephar's weights.
 NTU = Skeleton(
     "ntu",
     tuple(
@@ -142,18 +142,18 @@ _ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M)}
 
 
 def get(name: str) -> Skeleton:
-    """A layout by its short name; KeyError lists the known ones."""
+    """A layout by its short name; KeyError lists the names."""
     if name not in _ALL:
         raise KeyError(f"no skeleton named {name!r}; there are {', '.join(_ALL)}")
     return _ALL[name]
 
 
 def of_size(num_joints: int, among: Iterable[Skeleton]) -> Skeleton:
-    """The first layout with that many joints; one of numbered, unconnected joints where there is none.
+    """The first layout with this number of joints; if there is none, numbered joints without limbs.
 
     Args:
       num_joints: J.
-      among: the layouts of one family of networks; the number of joints alone does not tell a layout.
+      among: the layouts to choose from, e.g. those of a network family.
     """
     numbered = Skeleton(f"{num_joints}j", tuple(f"joint{i}" for i in range(num_joints)))
     return next((s for s in among if len(s) == num_joints), numbered)

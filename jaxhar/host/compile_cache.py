@@ -1,7 +1,7 @@
-"""What XLA compiled once is read back by later processes, from a folder of the cache.
+"""Persistent compilation cache: programs that XLA compiled are reused by later processes.
 
-JAX's own store writes a file in place: another process, or a later one after a kill or on a full disk, meets half a
-program, says so in a warning each time, and never replaces it. Here every file is whole and checked.
+JAX's own cache writes files in place. After a kill or on a full disk it keeps an incomplete program, warns about it in
+every later process and never replaces it. Here files are written atomically and verified by a checksum.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from jax._src.compilation_cache_interface import CacheInterface
 from jaxhar.host import files
 from jaxhar.host.files import cache_folder
 
-#: Bytes kept; beyond it, what was not used for longest goes.
+#: Maximum size in bytes; the least recently used files are removed first.
 LIMIT = 2 << 30
 _DIGEST = hashlib.sha256
 
 
-def keep(folder: Path | None = None) -> None:
-    """Keep what this process compiles, if it took a second or more, and take what earlier ones compiled.
+def enable(folder: Path | None = None) -> None:
+    """Turns the cache on; programs that took a second or more to compile are stored.
 
-    A cache that the user gave to JAX (JAX_COMPILATION_CACHE_DIR) stays as it is; JAX_ENABLE_COMPILATION_CACHE=false
-    switches any off. Where the folder cannot be written, programs are compiled as ever.
+    A cache that the user configured (JAX_COMPILATION_CACHE_DIR) is left as it is; JAX_ENABLE_COMPILATION_CACHE=false
+    disables caching. If the folder cannot be written, nothing is cached.
 
     Args:
-      folder: None for "compiled" in the cache folder, which $JAXHAR_CACHE moves.
+      folder: None for "compiled" in the cache folder, which $JAXHAR_CACHE sets.
     """
     config: Any = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
@@ -47,12 +47,12 @@ def keep(folder: Path | None = None) -> None:
         return
     # Private to JAX: setup.cfg allows the versions in which it is so, the test beside this file looks at it.
     compilation_cache.get_file_cache = lambda path: (Programs(Path(path)), path)
-    compilation_cache.reset_cache()  # JAX looks for a cache once, at the first compilation
+    compilation_cache.reset_cache()  # JAX chooses its cache once, at the first compilation
     config.update("jax_compilation_cache_dir", str(folder))
 
 
 class Programs(CacheInterface):
-    """A file for each program, safe between processes: written under another name, and checked when read."""
+    """One file for each program, safe for concurrent processes: written atomically, verified when read."""
 
     def __init__(self, folder: Path):
         self._path = folder
@@ -73,10 +73,10 @@ class Programs(CacheInterface):
 
 
 def _shrink(folder: Path, limit: int) -> None:
-    """Remove the files used longest ago until the rest is within the limit."""
+    """Removes the least recently used files until the rest fits the limit."""
     found = []
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process removes, too
+        with contextlib.suppress(FileNotFoundError):  # another process may have removed it
             found.append((path.stat().st_mtime, path.stat().st_size, path))
     total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
@@ -87,7 +87,7 @@ def _shrink(folder: Path, limit: int) -> None:
 
 
 def _processor() -> str:
-    """Names the kind of processor: machine code of one is not for another that shares the home folder."""
+    """Name of the processor type, because several machines with a shared home folder need different machine code."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

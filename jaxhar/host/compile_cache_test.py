@@ -17,7 +17,7 @@ warnings.simplefilter("error")
 import jax, jax.numpy as jnp
 from jax._src import monitoring
 from jaxhar.host import compile_cache
-compile_cache.keep(Path(sys.argv[1]))
+compile_cache.enable(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 events = []
 monitoring.register_event_listener(lambda name, **_: events.append(name))

@@ -1,4 +1,4 @@
-"""Fetching a file once: into a cache folder, checked, and continued where an earlier try was cut off."""
+"""Downloads into a cache folder, with checksum and resumption."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from jaxhar.host.errors import Problem
 from jaxhar.host.files import cache_folder
 
-#: Tries in a row that bring nothing new before giving up.
+#: Attempts in a row without new data before giving up.
 _TRIES = 3
 #: Seconds to wait for a connection, and for the next bytes.
 _TIMEOUT = (10, 30)
@@ -30,18 +30,18 @@ def digest(path: Path, algorithm: str) -> str:
 
 
 def fetch(url: str, md5: str, folder: Path | None = None, progress: bool = True) -> Path:
-    """The file at an address, from the cache if it is there whole.
+    """Downloads a file, or takes it from the cache if it is there.
 
-    What arrives is kept in NAME.part until it is complete and right; a later call goes on from there.
+    Data is collected in NAME.part until the file is complete and correct; a later call resumes there.
 
     Args:
       url: of the file.
-      md5: of the file, in hexadecimal.
-      folder: the cache; `cache_folder()` if None.
-      progress: show a bar.
+      md5: checksum of the file, in hexadecimal.
+      folder: the cache folder; None for `cache_folder()`.
+      progress: show a progress bar.
 
     Raises:
-      Problem: the network or the server fails, or what it sends is another file; the sentence names the address.
+      Problem: the download fails or the checksum differs; the message names the URL.
     """
     folder = folder or cache_folder()
     path = folder / url.rsplit("/", 1)[-1]
@@ -57,41 +57,42 @@ def fetch(url: str, md5: str, folder: Path | None = None, progress: bool = True)
             os.replace(part, path)
             return path
         part.unlink()
-    except OSError as error:  # those of requests are OSErrors too, and dealt with in _receive
+    except OSError as error:  # errors of requests are OSErrors too, but _receive handles them
         raise Problem(f"cannot write in {folder}: {error.strerror or error}; $JAXHAR_CACHE moves the cache") from error
-    if resumed:  # what an earlier call had left may have been wrong
+    if resumed:  # the data from an earlier call may be damaged
         return fetch(url, md5, folder, progress)
-    raise Problem(f"{url} sends another file than the authors': its md5 is {found}, not {md5}; {_BY_HAND}")
+    raise Problem(f"{url} is not the published file: its md5 is {found}, not {md5}; {_BY_HAND}")
 
 
 def _receive(url: str, part: Path, progress: bool) -> None:
-    """Append to `part` until it is as long as the file; Problem if the network or the server does not let it."""
+    """Appends to `part` until it is complete; Problem if the network or the server fails."""
     stalled = 0
     while True:
         before = _size(part)
         try:
-            return _ask_for_rest(url, part, progress)
+            return _request_rest(url, part, progress)
         except requests.RequestException as error:
             answer = error.response
             if answer is not None and answer.status_code < 500:
-                raise Problem(f"{url} is answered with {answer.status_code} {answer.reason}; {_BY_HAND}") from error
+                reply = f"{answer.status_code} {answer.reason}"
+                raise Problem(f"the server answers {reply} for {url}; {_BY_HAND}") from error
             stalled = 0 if _size(part) > before else stalled + 1
             if stalled == _TRIES:
-                kept = "; what has come so far is kept, and the same command goes on from there" if before else ""
+                kept = "; the part received so far is kept, and the same command resumes from there" if before else ""
                 raise Problem(f"cannot fetch {url} ({type(error).__name__}); {_BY_HAND}{kept}") from error
             time.sleep(stalled * _PAUSE)
 
 
-def _ask_for_rest(url: str, part: Path, progress: bool) -> None:
-    """One request for what `part` still lacks; whatever arrives is kept. RequestException if it is not all."""
+def _request_rest(url: str, part: Path, progress: bool) -> None:
+    """Requests the rest of the file and appends it to `part`; RequestException if the transfer ends early."""
     start = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-        if answer.status_code == 416:  # there is nothing after `start`
+        if answer.status_code == 416:  # `part` is complete
             return
         answer.raise_for_status()
         if answer.status_code != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            start = 0  # the server sends the whole file
+            start = 0  # the server sends the complete file
         rest = int(answer.headers.get("Content-Length", 0))
         bar = {"desc": part.stem, "initial": start, "total": start + rest if rest else None, "disable": not progress}
         with part.open("r+b" if start else "wb") as file, tqdm(unit="B", unit_scale=True, **bar) as shown:

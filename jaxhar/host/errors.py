@@ -1,4 +1,4 @@
-"""The two errors a user is meant to see: one sentence each, printed without a traceback."""
+"""Errors for the user: one sentence each, printed without a traceback."""
 
 import sys
 import traceback
@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 
 class Problem(Exception):
-    """Something outside the program is wrong: the sentence says what, in which file, and what to do. Exit code 1."""
+    """Something outside the program is wrong. The message says what, in which file, and what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class Usage(Problem):
-    """The command or the configuration asks for something that does not exist. Exit code 2."""
+    """The command or the configuration is wrong. Exit code 2."""
 
     exit_code = 2
 
 
 def guard(command: Callable[[], int | None], debug: bool = False) -> int:
-    """Run a command and return its exit code; an error becomes one sentence on stderr, with `debug` a traceback."""
+    """Runs a command and returns its exit code. Errors are printed as one sentence, with `debug` as a traceback."""
     try:
         return command() or 0
     except KeyboardInterrupt:
@@ -30,10 +30,10 @@ def guard(command: Callable[[], int | None], debug: bool = False) -> int:
         else:
             print(f"error: {problem}", file=sys.stderr)
         return problem.exit_code
-    except Exception as error:  # a bug, or a failure that no one foresaw: the user still gets a sentence
+    except Exception as error:  # a bug or an unforeseen failure: print a sentence, too
         if debug:
             traceback.print_exc()
         else:
             reason = " ".join(str(error).split())[:300]
-            print(f"error: unexpected {type(error).__name__}: {reason}; --debug shows where", file=sys.stderr)
+            print(f"error: unexpected {type(error).__name__}: {reason}; --debug shows the traceback", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Reading a file or saying why not; writing one so that its name always stands for a whole one; having many open."""
+"""Atomic file writes, reads with readable errors, and the limit of open files."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from jaxhar.host.errors import Problem
 
 
 def read(path: Path, what: str) -> bytes:
-    """All of a file; Problem, which calls it `what`, if it cannot be read."""
+    """The content of a file; Problem if it cannot be read. `what` describes the file in the message."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -22,7 +22,7 @@ def read(path: Path, what: str) -> bytes:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """What a JSON file holds; Problem as of `read`, and if it is none."""
+    """The content of a JSON file; Problem if it cannot be read or is not JSON."""
     try:
         return json.loads(read(path, what).decode())
     except ValueError as error:
@@ -31,7 +31,7 @@ def read_json(path: Path, what: str) -> Any:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file gets its own name when the block ends well, else it is removed."""
+    """A temporary path to write to; renamed to `path` if the block succeeds, else removed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -42,7 +42,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """As `atomic`, for one who has nothing of his own to say about failures; makes the folder of `path`.
+    """As `atomic`, creates the folder of `path`, and turns OSError into Problem.
 
     Raises:
       Problem: `path` is a folder, or cannot be written.
@@ -58,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file that stands, whole, also after a power cut; Problem as of `replacing`."""
+    """Writes a file atomically and flushes it to the disk; Problem as in `replacing`."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
         file.flush()
@@ -71,23 +71,23 @@ def write(path: Path, content: bytes) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> Problem:
-    """What to raise, with advice."""
+    """The Problem for a failed write, with advice."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "make room on the disk" if full else "check the path and the permissions"
     return Problem(f"cannot write {path}: {error.strerror or error}; {advice} and start again")
 
 
 def allow_many_open() -> None:
-    """Let the process have as many files open as the system allows it, up to 65536; it starts with 1024 on many."""
-    import resource  # of Unix alone
+    """Raises the limit of open files to the maximum that the system allows, at most 65536."""
+    import resource  # Unix only
 
-    most, (now, limit) = 1 << 16, resource.getrlimit(resource.RLIMIT_NOFILE)
-    if now != resource.RLIM_INFINITY and now < most:
+    wanted, (now, limit) = 1 << 16, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now != resource.RLIM_INFINITY and now < wanted:
         resource.setrlimit(
-            resource.RLIMIT_NOFILE, (most if limit == resource.RLIM_INFINITY else min(most, limit), limit)
+            resource.RLIMIT_NOFILE, (wanted if limit == resource.RLIM_INFINITY else min(wanted, limit), limit)
         )
 
 
 def cache_folder() -> Path:
-    """Where files are kept: $JAXHAR_CACHE, else the user's cache folder (~/.cache/jaxhar on Linux)."""
+    """The cache folder: $JAXHAR_CACHE, else the user's cache folder (~/.cache/jaxhar on Linux)."""
     return Path(os.environ.get("JAXHAR_CACHE") or user_cache_dir("jaxhar"))

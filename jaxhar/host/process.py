@@ -1,4 +1,4 @@
-"""What a long run asks of the operating system: to be alone in its folder, and to be told before it is ended."""
+"""Process utilities: working directory lock, SIGTERM handling, memory settings."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ from jaxhar.host.errors import Problem
 
 
 def lock(workdir: Path) -> TextIO:
-    """Keeps a second run out of the folder until the file is closed; the system does so when a process is killed."""
+    """Locks a working directory until the file is closed or the process ends; Problem if it is locked."""
     try:
         file = open(workdir / ".lock", "w")
     except OSError as error:
@@ -29,21 +29,21 @@ def lock(workdir: Path) -> TextIO:
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep what a training step frees for the next one, in place of handing it back page by page.
+    """Makes malloc keep freed memory for the next training step instead of returning it to the system.
 
-    XLA:CPU takes and frees hundreds of megabytes in every step; asking the system for them again and again was a
-    quarter of the processor time. Only glibc has these switches; elsewhere nothing happens.
+    XLA:CPU allocates and frees hundreds of megabytes in every step; requesting them from the system each time took a
+    quarter of the processor time. Only glibc has these settings; elsewhere this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
-    mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap never shrinks; a limit is 2 GB at most, steps of clips take more
-    mallopt(-8, 1)  # M_ARENA_MAX: one heap, so that threads share what is free
+    mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap, too
+    mallopt(-1, -1)  # M_TRIM_THRESHOLD: never shrink the heap; a limit would be at most 2 GB, too little for clips
+    mallopt(-8, 1)  # M_ARENA_MAX: one heap, so that threads share free memory
 
 
 class StopRequest:
-    """While open, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts at once."""
+    """Context in which SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -66,7 +66,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock of a killed one."""
+    """Context that only one process at a time can enter; the lock of a killed process is released by the system."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")
@@ -77,12 +77,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-#: Variables by which launchers tell a process how many of them they started: SLURM's srun, Open MPI, MPICH, torchrun.
+#: Environment variables with the number of processes that a launcher started: srun, Open MPI, MPICH, torchrun.
 COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE")
 
 
 def refuse_several() -> None:
-    """Problem if a launcher started several processes of this command: a run is one process with all its devices."""
+    """Problem if a launcher started several processes of this command; a run is one process that uses all devices."""
     for name in COUNTS:
         count = os.environ.get(name, "")
         if count.isdigit() and int(count) > 1:

@@ -1,4 +1,4 @@
-"""Settings as text: changed by dotted name, compared between two runs."""
+"""Changing settings from text by dotted name, and comparing the settings of two runs."""
 
 import ast
 import dataclasses
@@ -21,8 +21,9 @@ Owner = typing.TypeVar("Owner")
 def override(experiment: Owner, changes: Mapping[str, str]) -> Owner:
     """A copy with dotted fields replaced by values parsed from text, e.g. {"train.steps": "10"}.
 
-    Text is read as the field's declared type: numbers, true/false, None, tuples and dicts as Python literals, and for
-    a field holding an optax function its name in optax. Raises Usage for an unknown name or an unfit value.
+    Text is parsed as the declared type of the field: numbers, true/false, None, tuples and dicts as Python literals. If
+    the field holds an optax function, write the name of another one, e.g. `adamw`. Raises Usage for an unknown name or
+    an invalid value.
     """
     for key, text in changes.items():
         experiment = _replace(experiment, key.split("."), text, key)
@@ -30,9 +31,9 @@ def override(experiment: Owner, changes: Mapping[str, str]) -> Owner:
 
 
 def flatten(value: object, prefix: str = "") -> dict[str, str]:
-    """Dotted name -> printed value of every setting in nested dataclasses, for comparing two configurations.
+    """Dotted name -> value as text of every setting in nested dataclasses, for comparing two configurations.
 
-    Fields with metadata {"free": True} are left out: those that change no result, such as a path or a thread count.
+    Fields with metadata {"free": True} are omitted; they do not affect results, e.g. a path or a number of threads.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not f.metadata.get("free")}
@@ -47,7 +48,7 @@ def flatten(value: object, prefix: str = "") -> dict[str, str]:
 
 
 def defaults(value: object, prefix: str = "") -> dict[str, str]:
-    """Dotted name -> printed default of every setting in nested dataclasses that has one, as `flatten` names them."""
+    """Dotted name -> default value as text of every setting that has one, with the names of `flatten`."""
     found: dict[str, str] = {}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for f in dataclasses.fields(value):
@@ -74,14 +75,14 @@ def check_same(
 ) -> None:
     """Raises Problem with the differences between two `flatten`ed configurations of one run in `workdir`.
 
-    Functions are compared by their names without the modules, which move between versions. A setting that an older
-    version did not have counts as its default there.
+    Functions are compared by name without their module, which may change between versions. A setting that is missing in
+    `saved` counts as its default.
 
     Args:
       saved, now: the configurations.
-      workdir: of the run.
-      option: how another one is named.
-      defaults: of the settings of `now`.
+      workdir: of the run, for the message.
+      option: the option that sets another working directory, for the message.
+      defaults: default values of the settings in `now`.
     """
     before = {**(defaults or {}), **saved}
     names = [
@@ -93,16 +94,13 @@ def check_same(
         changes = "; ".join(f"{n} was {before.get(n, 'absent')}, now {now.get(n, 'absent')}" for n in names[:5])
         more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
         raise Problem(
-            f"{workdir} holds a run with other settings ({changes}{more}); use the same ones to go on, "
-            f"or another {option}"
+            f"{workdir} holds a run with other settings ({changes}{more}); use the same settings to "
+            f"resume it, or another {option}"
         )
 
 
 def _comparable(text: str | None) -> str | None:
-    """A printed value; of a function, or a call of one, only the last part of every dotted name.
-
-    deephar's rules were called the authors' before.
-    """
+    """A value as text for comparison: functions without their modules, the old word "authors" as "deephar"."""
     text = text and text.replace("'authors'", "'deephar'")
     if text is None or not re.match(r"[A-Za-z_]\w*\.[A-Za-z_]", text):
         return text
@@ -110,7 +108,7 @@ def _comparable(text: str | None) -> str | None:
 
 
 def _describe(value: object) -> str:
-    """A text that is the same in every process: functions by name, other objects by class, never by address."""
+    """A value as text that is the same in every process: functions by name, other objects by class, no addresses."""
     if hasattr(value, "func") and hasattr(value, "keywords"):
         options = ", ".join(f"{k}={_describe(v)}" for k, v in sorted(value.keywords.items()))
         return f"{_describe(value.func)}({options})"
@@ -159,7 +157,7 @@ def _literal(text: str) -> object:
 
 
 def _parse(text: str, current: object, annotation: object, key: str) -> object:
-    """`text` as the declared type, or as the type of the current value where the declaration leaves it open."""
+    """`text` as the declared type, or as the type of the current value if the declaration is `Any`."""
     allowed = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if text == "None" and (type(None) in allowed or (annotation is Any and current is None)):
         return None
@@ -227,6 +225,7 @@ def _optax(name: str, key: str) -> object:
 
 
 def setting(text: str) -> tuple[str, str]:
+    """The name and value of "NAME=VALUE"; Usage for other text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise Usage(f"--set {text}: give NAME=VALUE, e.g. num_frames=8")
@@ -234,7 +233,7 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def changed(owner: Owner, fields: Mapping[str, object], where: str) -> Owner:
-    """A copy of a dataclass with other fields; Usage for a name it does not have, with the nearest one."""
+    """A copy of a dataclass with some fields changed; Usage for an unknown name, with the most similar one."""
     known = [f.name for f in dataclasses.fields(owner) if f.init]  # type: ignore[arg-type]
     for name in fields:
         if name not in known:
@@ -243,7 +242,7 @@ def changed(owner: Owner, fields: Mapping[str, object], where: str) -> Owner:
 
 
 def unknown(name: str, known: Iterable[str], where: str) -> str:
-    """Says that `where` has no `name`, and which one may be meant."""
+    """Message that `where` has no `name`, with the most similar name."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1, 0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -1,4 +1,4 @@
-"""`--import MODULE`: modules of the user, which add networks of their own, imported before anything runs."""
+"""The option `--import MODULE`: imports user modules, e.g. with additional networks, before a command runs."""
 
 import os
 import sys
@@ -7,15 +7,15 @@ from importlib.util import find_spec
 
 from jaxhar.host.errors import Problem, Usage
 
-#: What the option does, for the help.
+#: Help text of the option.
 HELP = "a Python module of yours to import first, e.g. one that registers a network; may be given several times"
 
 
 def take_option(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Takes `--import MODULE` and `--import=MODULE` out of a command line, wherever they stand.
+    """Removes `--import MODULE` and `--import=MODULE` from a command line.
 
     Returns:
-      the rest, and the names of the modules.
+      the other arguments, and the names of the modules.
 
     Raises:
       Usage: a name is missing.
@@ -34,18 +34,18 @@ def take_option(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def load(names: list[str]) -> None:
-    """Imports modules, from the working directory or as installed.
+    """Imports modules from the working directory or the installed packages.
 
     Raises:
       Usage: there is no such module.
-      Problem: it fails; the message says how.
+      Problem: the import fails.
     """
     if names and not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
     for name in names:
         try:
             found = find_spec(name)
-        except (ImportError, ValueError):  # no package of that name, or no name at all
+        except (ImportError, ValueError):  # the parent package is missing, or the name is invalid
             found = None
         if found is None:
             hint = f"; give its name, {name.removesuffix('.py').replace('/', '.')}" if name.endswith(".py") else ""

@@ -1,4 +1,4 @@
-"""What a network costs: the multiply-adds of its convolutions and matrix products, counted on its traced program."""
+"""Number of multiply-adds of a function, counted in its traced program."""
 
 import math
 from collections.abc import Callable
@@ -21,8 +21,8 @@ def _of_equation(equation: JaxprEqn) -> int:
     shapes = [_shape(variable) for variable in equation.invars]
     out = math.prod(_shape(equation.outvars[0]))
     if name == "conv_general_dilated":
-        place = params["dimension_numbers"].rhs_spec  # of output channels, input channels (of a group), rows, columns
-        return out * math.prod(shapes[1][axis] for axis in place[1:])
+        axes = params["dimension_numbers"].rhs_spec  # output channels, input channels (of a group), rows, columns
+        return out * math.prod(shapes[1][axis] for axis in axes[1:])
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         return out * math.prod(shapes[0][axis] for axis in contracted)
@@ -39,5 +39,5 @@ def _shape(variable: Var | Literal) -> tuple[int, ...]:
 
 
 def _is_depthwise(shapes: list[tuple[int, ...]]) -> bool:
-    """Whether these are the image (N, H, W, C) and kernel (kh, kw, C, 1) of `nn.depthwise`, not its many sums."""
+    """Whether the shapes are those of image (N, H, W, C) and kernel (kh, kw, C, 1) of `nn.depthwise`."""
     return [len(shape) for shape in shapes] == [4, 4] and shapes[1][2:] == (shapes[0][3], 1)

@@ -1,9 +1,8 @@
 """Depthwise 2-D convolution as a sum of shifted products.
 
-XLA:CPU has no fast grouped convolution: `lax.conv_general_dilated` with one group per channel takes tens of times as
-long as the arithmetic needs. A k x k depthwise convolution is k*k multiply-adds of shifted images, which XLA fuses into
-one loop. Its automatic derivative would be k*k separate reductions, so the derivative is written out as well.
-The oracle is XLA's grouped convolution, in the test beside this file.
+XLA:CPU's grouped convolution is slow. A k x k depthwise convolution is k*k multiply-adds of shifted images, which XLA
+fuses into one loop. The automatic derivative would be k*k separate reductions, so it is implemented here as well.
+The test compares both with XLA's grouped convolution.
 """
 
 from functools import partial, reduce
@@ -35,16 +34,16 @@ def _pad(x: Array, kh: int, kw: int) -> Array:
     return jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
 
 
-@jax.jit  # traced once for each shape: writing out the taps of every layer took longer than reading the program back
+@jax.jit  # traced once for each shape, not once for each layer: tracing k*k products takes long
 def _forward(x: Array, kernel: Array) -> Array:
     kh, kw, channels, _ = kernel.shape
     n, height, width, _ = x.shape
     limit = forms().depthwise_channels
-    # The barriers keep XLA from pulling pieces of the chain into its neighbours, which would build every shifted copy.
+    # The barriers stop XLA from fusing parts of the sum with other operations and storing every shifted copy.
     padded = lax.optimization_barrier(_pad(x, kh, kw))
 
     def product(i: int, j: int, lo: int, hi: int) -> Array:
-        # In the words of `lax`: indices and operators take 2.7 times as long to trace.
+        # `lax` functions, because indexing and operators take 2.7 times as long to trace.
         window = lax.slice(padded, (0, i, j, lo), (n, i + height, j + width, hi))
         tap = lax.reshape(lax.slice(kernel, (i, j, lo, 0), (i + 1, j + 1, hi, 1)), (hi - lo,))
         return lax.mul(window, lax.broadcast_in_dim(tap, window.shape, (3,)))
@@ -60,11 +59,11 @@ def _forward(x: Array, kernel: Array) -> Array:
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
-    """(kh, kw, C, 1): sum over images and positions of input times output gradient, one image row at a time.
+    """Gradient of the kernel, (kh, kw, C, 1): input times output gradient, summed over images and positions.
 
-    A scan over rows carries (kw, kh, lanes, C) partial sums; inside it, everything is element-wise, so XLA keeps the
-    partial sums in registers. `images` and `lanes` bound the length of the unrolled sum: twice as long a one is as
-    fast and compiles longer, half as long a one takes three times as long.
+    A scan over image rows carries (kw, kh, lanes, C) partial sums; each step is element-wise, so that XLA keeps them in
+    registers. `images` and `lanes` limit the length of the unrolled sum: twice the length is not faster and compiles
+    longer, half the length takes three times as long.
     """
     n, height, width, channels = g.shape
     images = n

@@ -1,10 +1,10 @@
-"""Blocks of the CVPR'18 and TPAMI'20 networks. All see images (N, H, W, C) and know no time.
+"""Layers and blocks of the CVPR'18 and TPAMI'20 networks, for images (N, H, W, C).
 
-No convolution has a bias. Padding is Keras' SAME: at stride 2 and an even size the extra pixel lies at the bottom and
-right. Weights start from Glorot's uniform distribution, as in Keras.
+No convolution has a bias. Padding is Keras' SAME: at stride 2 and even size, one more pixel at the bottom and right.
+Weights are initialised with Glorot's uniform distribution, as in Keras.
 
-A class with a norm that directly follows a convolution, and alone does, names the pair in `FOLDS`: at export the norm
-goes into the kernel.
+If a batch norm is the only user of a convolution's output, list the pair (convolution, norm) in the class attribute
+`FOLDS`; export merges them.
 """
 
 import math
@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from jaxhar.nn.convolution import convolve
 from jaxhar.nn.depthwise import depthwise
-from jaxhar.nn.platform import wide
+from jaxhar.nn.platform import result_dtype
 
 Array = jax.Array
 Size = int | tuple[int, int]
@@ -32,10 +32,10 @@ def _pair(size: Size) -> tuple[int, int]:
 def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     """Glorot's uniform distribution for a kernel (rows, columns, in, out), as in Keras.
 
-    Drawn and converted by numpy on the host: jax.random compiles a program for every shape, which takes half a minute
-    for a network, and `jnp.asarray` one for every conversion, half a second.
+    Drawn by numpy on the host: jax.random would compile a program for every shape, half a minute for a network, and
+    `jnp.asarray` one for every conversion, half a second.
     """
-    if isinstance(key, jax.core.Tracer):  # only shapes are wanted
+    if isinstance(key, jax.core.Tracer):  # only the shape is needed
         return jnp.zeros(shape, dtype)
     rows_columns, (fan_in, fan_out) = math.prod(shape[:-2]), shape[-2:]
     limit = math.sqrt(6 / (rows_columns * (fan_in + fan_out)))
@@ -44,16 +44,16 @@ def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 
 
 class Norm(nnx.BatchNorm):
-    """Batch normalisation with Keras' constants, in float32 at least, whatever the type of its input.
+    """Batch normalisation with Keras' constants, computed in float32 or a larger type.
 
-    The blocks of the CVPR'18 networks have an offset but no scale, those of TPAMI'20 have both.
+    The CVPR'18 networks use a bias without scale, the TPAMI'20 networks both.
     """
 
     def __init__(self, features: int, *, scale: bool = False, rngs: nnx.Rngs):
         super().__init__(features, use_scale=scale, momentum=0.99, epsilon=1e-3, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:  # type: ignore[override]
-        kept, x = x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        dtype, x = x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
             axes = tuple(range(x.ndim - 1))
@@ -64,16 +64,16 @@ class Norm(nnx.BatchNorm):
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if self.scale is not None:
             factor *= self.scale[...]
-        # Not (x - mean) * factor: backward, that would need the differences, one more array as large as x.
+        # Not (x - mean) * factor: its gradient would need the differences, one more array as large as x.
         shift = self.bias[...] - mean * factor  # type: ignore[index]
-        return (x * factor + shift).astype(kept)
+        return (x * factor + shift).astype(dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(x: Array, kernel: Array, dtype: DTypeLike) -> Array:
-    """(..., in) times (in, out), with results of `dtype`.
+    """Matrix product (..., in) x (in, out) -> (..., out) with results in `dtype`.
 
-    The gradient is written out: from JAX's own, XLA:CPU makes a transposed copy of the results' gradient first.
+    It has its own gradient, because with JAX's XLA:CPU first makes a transposed copy of the output gradient.
     """
     return jnp.matmul(x, kernel, preferred_element_type=dtype)
 
@@ -81,8 +81,8 @@ def product(x: Array, kernel: Array, dtype: DTypeLike) -> Array:
 def _product_bwd(dtype: DTypeLike, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     rows = x.reshape(-1, x.shape[-1]).astype(g.dtype)
-    of_kernel = jax.lax.dot_general(rows, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())))
-    return jnp.matmul(g, kernel.T).astype(x.dtype), of_kernel.astype(kernel.dtype)
+    kernel_gradient = jax.lax.dot_general(rows, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())))
+    return jnp.matmul(g, kernel.T).astype(x.dtype), kernel_gradient.astype(kernel.dtype)
 
 
 product.defvjp(lambda x, kernel, dtype: (product(x, kernel, dtype), (x, kernel)), _product_bwd)
@@ -99,22 +99,22 @@ class Conv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Array) -> Array:
-        kernel, rest = self.kernel[...], wide(self.dtype)
+        kernel, dtype = self.kernel[...], result_dtype(self.dtype)
         if kernel.shape[:2] == (1, 1) and self.stride == 1:
-            # As a matrix product: XLA:CPU would compute the kernel's gradient as a convolution, which is slower.
-            return product(x.astype(self.dtype), kernel[0, 0].astype(self.dtype), rest)
-        return convolve(x.astype(rest), kernel.astype(rest), self.stride)
+            # A matrix product, because XLA:CPU would compute the kernel's gradient as a convolution, which is slower.
+            return product(x.astype(self.dtype), kernel[0, 0].astype(self.dtype), dtype)
+        return convolve(x.astype(dtype), kernel.astype(dtype), self.stride)
 
 
-def ready_kernels(model: nnx.Module) -> None:
-    """Give 1x1 kernels the type of the arithmetic, so that no call has to convert them."""
+def cast_kernels(model: nnx.Module) -> None:
+    """Converts 1x1 kernels to the arithmetic type once, instead of in every call."""
     for _, module in nnx.iter_modules(model):
         if isinstance(module, Conv) and module.kernel.shape[:2] == (1, 1) and module.kernel.dtype != module.dtype:
             module.kernel = nnx.Param(module.kernel[...].astype(module.dtype))
 
 
 class ConvTranspose(nnx.Module):
-    """Every pixel becomes 2x2: (N, H, W, in) -> (N, 2 H, 2 W, out). The kernel is (2, 2, out, in), as in Keras."""
+    """Transposed 2x2 convolution with stride 2: (N, H, W, in) -> (N, 2 H, 2 W, out). Kernel (2, 2, out, in)."""
 
     def __init__(self, inputs: int, outputs: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.kernel = nnx.Param(glorot(rngs.params(), (2, 2, outputs, inputs)))
@@ -123,12 +123,12 @@ class ConvTranspose(nnx.Module):
     def __call__(self, x: Array) -> Array:
         n, height, width, _ = x.shape
         x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        y = jnp.einsum("nhwi,rcoi->nhrwco", x, kernel, preferred_element_type=wide(self.dtype))
+        y = jnp.einsum("nhwi,rcoi->nhrwco", x, kernel, preferred_element_type=result_dtype(self.dtype))
         return y.reshape(n, 2 * height, 2 * width, -1)
 
 
 class Depthwise(nnx.Module):
-    """One odd-sized kernel per channel: (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), C)."""
+    """Depthwise convolution with an odd-sized kernel: (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), C)."""
 
     def __init__(self, channels: int, kernel: Size, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.kernel = nnx.Param(glorot(rngs.params(), (*_pair(kernel), channels, 1)))
@@ -136,11 +136,11 @@ class Depthwise(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Array) -> Array:
-        rest = wide(self.dtype)
-        y = depthwise(x.astype(rest), self.kernel[...].astype(rest))
+        dtype = result_dtype(self.dtype)
+        y = depthwise(x.astype(dtype), self.kernel[...].astype(dtype))
         if self.stride == 1:
             return y
-        # At a stride Keras pads less before the first pixel: its windows are every second one of these, from here on.
+        # With a stride Keras pads less at the start: its windows are every stride-th one of these, with this offset.
         rows, columns = (
             k // 2 - _same_pads(n, k, self.stride)[0] for n, k in zip(x.shape[1:3], self.kernel.shape[:2], strict=True)
         )
@@ -148,7 +148,7 @@ class Depthwise(nnx.Module):
 
 
 class SeparableConv(nnx.Module):
-    """A depthwise, then a 1x1 convolution, nothing in between."""
+    """Depthwise convolution followed by a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.depthwise = Depthwise(inputs, kernel, stride, dtype=dtype, rngs=rngs)
@@ -159,7 +159,7 @@ class SeparableConv(nnx.Module):
 
 
 class ConvNorm(nnx.Module):
-    """Convolution, then batch normalisation. Activations stand in the caller, before or after."""
+    """Convolution, then batch normalisation, without activation."""
 
     FOLDS: ClassVar = (("conv", "norm"),)
 
@@ -187,7 +187,7 @@ class SeparableNorm(nnx.Module):
 
 
 class SeparableResidual(nnx.Module):
-    """The separable residual unit "SR" of the CVPR'18 paper's appendix; both paths start with a ReLU of the input."""
+    """Separable residual unit "SR" (CVPR'18, appendix); main path and shortcut start with a ReLU of the input."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.main = SeparableNorm(inputs, outputs, kernel, dtype=dtype, rngs=rngs)
@@ -199,7 +199,7 @@ class SeparableResidual(nnx.Module):
 
 
 class NormConv(nnx.Module):
-    """Batch normalisation, ReLU, then a convolution: the order of the TPAMI'20 networks."""
+    """Batch normalisation, ReLU, convolution: the order in the TPAMI'20 networks."""
 
     def __init__(
         self,
@@ -220,9 +220,9 @@ class NormConv(nnx.Module):
 
 
 class PreactResidual(nnx.Module):
-    """The residual unit of the TPAMI'20 networks: both paths start from the same normalised input.
+    """Residual unit of the TPAMI'20 networks; main path and shortcut start from the same normalised input.
 
-    The main path is a separable convolution, or, with `bottleneck` channels, a 1x1 and a full convolution.
+    The main path is a separable convolution or, with `bottleneck` channels, a 1x1 and a full convolution.
     """
 
     FOLDS: ClassVar = (("reduce", "main.norm"),)
@@ -273,9 +273,9 @@ def _max_along(x: Array, axis: int, size: int, stride: int) -> Array:
 
 
 def max_pool(x: Array, size: int = 2, stride: Size = 2) -> Array:
-    """(..., H, W, C) -> (..., ceil(H / stride), ceil(W / stride), C); the padding never wins.
+    """(..., H, W, C) -> (..., ceil(H / stride), ceil(W / stride), C), padded with -inf.
 
-    Rows first, then columns, as maxima of strided slices: many times as fast as XLA:CPU's windowed reduction.
+    Computed as maxima of strided slices, rows first, then columns, because XLA:CPU's windowed reduction is slow.
     """
     rows, columns = _pair(stride)
     return _max_along(_max_along(x, x.ndim - 3, size, rows), x.ndim - 2, size, columns)

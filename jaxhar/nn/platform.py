@@ -1,4 +1,4 @@
-"""Which form of a layer is fast where. The only place that asks for the platform; models do not know about it."""
+"""Platform-dependent choices for speed. Networks do not depend on the platform otherwise."""
 
 import contextlib
 import gc
@@ -14,16 +14,17 @@ from jax.typing import DTypeLike
 
 @dataclass(frozen=True)
 class Forms:
-    """Choices that change the speed of a network and not its values, beyond rounding.
+    """Choices that affect the speed of a network, and its results only by rounding.
 
     Attributes:
-      frames_per_step: how many frames inference runs through the trunk at once; None: all of them.
-      depthwise_channels: how many channels the depthwise convolution sums in one fused loop; None: all of them.
-      images_apart: up to how many images in a batch the gradients of large full convolutions are written out, those of
-        the kernels image by image; 0: never.
-      only_products: of a network in bfloat16, only the operands of matrix products are in bfloat16, all else is in
-        float32, the products among it.
-      compiler_options: of XLA. half_options: further ones for a network in bfloat16.
+      frames_per_step: number of frames that pass through the trunk at once in evaluation; None: all.
+      depthwise_channels: number of channels of a depthwise convolution in one fused loop; None: all.
+      images_apart: largest batch for which large full convolutions use the image-by-image gradients
+        of `nn.convolution`; 0: never.
+      only_products: in a bfloat16 network, only operands of matrix products are bfloat16; everything else, including
+        the results of the products, is float32.
+      compiler_options: options of XLA.
+      half_options: further options of XLA for a bfloat16 network.
     """
 
     frames_per_step: int | None
@@ -34,15 +35,15 @@ class Forms:
     half_options: dict[str, object] = field(default_factory=dict)
 
 
-#: One frame's 32x32x576 tensor (2.4 MB) stays in the cache, sixteen do not.
-#: Up to 192 channels, 25 taps and their window of the input (38 KB) fit the 48 KB first-level cache. With 288 inference
-#: takes 2 to 8 % longer, with 144 as long, but compiling takes 10 to 60 % longer.
-#: With the written gradients of convolutions a training step (reception-mpii, one block) takes 0.94 of its time for
-#: four images, 0.97 for eight, 0.99 for sixteen.
-#: With float32 results, products in bfloat16 are twice as fast as in float32; with results in bfloat16, and in all
-#: convolutions and sums, XLA:CPU is slower in bfloat16.
-#: Convolutions and products use both cores better in Eigen than in YNNPACK, XLA's first choice; products in bfloat16
-#: are twice as fast in YNNPACK. Vectors of 512 bits: the depthwise sums.
+# frames_per_step: one frame's 32x32x576 tensor (2.4 MB) fits the cache, sixteen do not.
+# depthwise_channels: up to 192 channels, a 5x5 kernel and its input window (38 KB) fit the 48 KB first-level cache.
+# With 288 inference takes 2 to 8 % longer; with 144 the same time, but compiling takes 10 to 60 % longer.
+# images_apart: with the gradients of `nn.convolution` a training step (reception-mpii, one block) takes 0.94 of its
+# time for four images, 0.97 for eight, 0.99 for sixteen.
+# only_products: bfloat16 products with float32 results are twice as fast as float32 products; with bfloat16 results,
+# and in convolutions and sums, XLA:CPU is slower in bfloat16.
+# XLA's options: Eigen uses two cores better than YNNPACK (XLA's default), except for bfloat16 products, which are twice
+# as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums.
 _CPU = Forms(
     frames_per_step=1,
     depthwise_channels=192,
@@ -60,45 +61,44 @@ _ACCELERATOR = Forms(frames_per_step=None, depthwise_channels=None, images_apart
 
 
 def forms() -> Forms:
-    """The forms for JAX's default backend, read while tracing. The depthwise form is measured in benchmarks/."""
+    """The choices for JAX's default backend, applied during tracing."""
     return _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
 
 
-def wide(dtype: DTypeLike) -> DTypeLike:
-    """The type of everything but the operands of matrix products, in a network whose type is `dtype`."""
+def result_dtype(dtype: DTypeLike) -> DTypeLike:
+    """Type of all values except operands of matrix products in a network of type `dtype`."""
     return jnp.promote_types(dtype, jnp.float32) if forms().only_products else dtype
 
 
 class jit:
-    """`jax.jit` with the compiler options of the platform, which is asked for at the first call.
+    """`jax.jit` with the compiler options of the platform, chosen at the first call.
 
     Args:
-      half: says of the arguments of a call whether they are a network's in bfloat16.
+      half: tells from the arguments of a call whether the network computes in bfloat16.
     """
 
     def __init__(self, function: Callable, half: Callable[..., bool] = lambda *_: False, **settings: Any):
-        self._half, self._made = half, dict[bool, Any]()
-        self._make = lambda half: jax.jit(function, compiler_options=_understood(half), **settings)
+        self._half, self._compiled = half, dict[bool, Any]()
+        self._make = lambda half: jax.jit(function, compiler_options=_supported_options(half), **settings)
 
     def __call__(self, *args: Any) -> Any:
         half = self._half(*args)
-        if half not in self._made:
-            self._made[half] = self._make(half)
-        with uncollected():
-            return self._made[half](*args)
+        if half not in self._compiled:
+            self._compiled[half] = self._make(half)
+        with garbage_collection_off():
+            return self._compiled[half](*args)
 
     def compilations(self) -> int:
-        """How many programs there are by now."""
-        return sum(made._cache_size() for made in self._made.values())
+        """Number of programs compiled so far."""
+        return sum(function._cache_size() for function in self._compiled.values())
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Python looks for no garbage meanwhile.
+def garbage_collection_off() -> Iterator[None]:
+    """Context in which Python's garbage collection is off.
 
-    Nearly all of the many objects that come of tracing a network stay. Going through them, and through those of every
-    imported library, again and again took 0.3 of the 0.8 s of tracing SPNet, and beside torch 0.2 of 0.35 s of
-    `inference.prepare`.
+    Tracing a network creates many objects that stay alive; garbage collection took 0.3 of the 0.8 s of tracing SPNet
+    and, with torch imported, 0.2 of the 0.35 s of `inference.prepare`.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -110,10 +110,10 @@ def uncollected() -> Iterator[None]:
 
 
 @cache
-def _understood(half: bool) -> dict[str, object]:
-    """The compiler options, without those that this version of XLA does not know."""
+def _supported_options(half: bool) -> dict[str, object]:
+    """The compiler options that this version of XLA supports."""
 
-    def known(option: str, value: object) -> bool:
+    def supported(option: str, value: object) -> bool:
         try:
             jax.jit(lambda: 0, compiler_options={option: value})()
         except jax.errors.JaxRuntimeError:
@@ -121,4 +121,4 @@ def _understood(half: bool) -> dict[str, object]:
         return True
 
     options = forms().compiler_options | (forms().half_options if half else {})
-    return {option: value for option, value in options.items() if known(option, value)}
+    return {option: value for option, value in options.items() if supported(option, value)}

@@ -13,12 +13,12 @@ from jaxhar.nn.layers import Conv, ConvTranspose, Depthwise, SeparableResidual
 def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
     options = {"xla_cpu_prefer_vector_width": 256, "xla_no_such_option": 1, "xla_cpu_experimental_ynn_fusion_type": "X"}
     monkeypatch.setattr(platform, "forms", lambda: replace(platform._CPU, compiler_options=options))
-    assert platform._understood.__wrapped__(False) == {"xla_cpu_prefer_vector_width": 256}
+    assert platform._supported_options.__wrapped__(False) == {"xla_cpu_prefer_vector_width": 256}
 
 
 def test_this_version_of_xla_knows_all_options():
-    assert platform._understood(False) == platform._CPU.compiler_options
-    assert platform._understood(True) == platform._CPU.compiler_options | platform._CPU.half_options
+    assert platform._supported_options(False) == platform._CPU.compiler_options
+    assert platform._supported_options(True) == platform._CPU.compiler_options | platform._CPU.half_options
 
 
 @pytest.mark.parametrize(("forms", "type_out"), [(platform._CPU, "float32"), (platform._ACCELERATOR, "bfloat16")])

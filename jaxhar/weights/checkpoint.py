@@ -1,8 +1,8 @@
-"""Checkpoints of models and of training runs, both one kind of file: safetensors with a description in its header.
+"""Checkpoints of models and training runs: safetensors files with a description in the header.
 
-A safetensors file is read without running code, and a write is one rename. Disks damage files silently, so the header
-carries a crc32 of itself and of every array. A training checkpoint is a model file with the optimizer's arrays and a
-record for the loop (data iterator, settings) besides; `load_model` reads either.
+Reading executes no code, and files are written atomically. The header contains a crc32 of itself and of every array,
+so that damage is detected. A training checkpoint is a model file that also contains the optimizer's arrays and a record
+of the training loop (data iterator, settings); `load_model` reads both kinds.
 """
 
 import json
@@ -33,15 +33,15 @@ _FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"
 _WEIGHTS = "weights.safetensors"
 _DESCRIPTION = "model.json"
-#: Names of a model's own arrays inside a training checkpoint.
+#: Prefix of the names of the model's arrays in a training checkpoint.
 MODEL_PREFIX = "model/"
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What a model was trained for: its joints (None if it has none), its action classes (() if none), its settings.
+    """Description of a model: joints (None if it has none), action class names (() if none), settings.
 
-    With several sets of action labels there is a tuple of names for each.
+    With several label sets, `actions` is a tuple of tuples.
     """
 
     skeleton: Skeleton | None
@@ -49,7 +49,7 @@ class Meta:
     config: NetworkConfig
 
     def joints(self, use: str) -> Skeleton:
-        """The joints, for a use that needs them, such as "predicting poses"; Problem if there are none."""
+        """The joints; Problem if there are none. `use` names the purpose in the message, e.g. "predicting poses"."""
         if self.skeleton is None:
             raise Problem(f"{use} makes no sense here: the network has no joints")
         return self.skeleton
@@ -60,10 +60,10 @@ class Saved:
     """A training checkpoint in memory.
 
     Attributes:
-      step: steps done.
-      arrays: name -> array; those of the model begin with `MODEL_PREFIX`.
-      record: JSON-able, what the loop needs besides.
-      figure: what "best" maximises, or None.
+      step: number of training steps done.
+      arrays: name -> array; names of the model's arrays start with `MODEL_PREFIX`.
+      record: further state of the training loop, JSON-serialisable.
+      figure: the score by which the best checkpoint is chosen (larger is better), or None.
     """
 
     step: int
@@ -73,7 +73,7 @@ class Saved:
 
 
 def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -> dict[str, object]:
-    """JSON-able description of a model; `load_model` makes a `Meta` of it again."""
+    """JSON-serialisable description of a model, which `load_model` returns as `Meta`."""
     return {
         "config": json.loads(config_to_json(config)),
         "skeleton": None if skeleton is None else {"name": skeleton.name, "joints": list(skeleton.joints)},
@@ -82,10 +82,10 @@ def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -
 
 
 class Store:
-    """The training checkpoints of a working directory, checkpoints/<step>.safetensors: the last few and the best."""
+    """The training checkpoints of a working directory, checkpoints/STEP.safetensors: the latest few and the best."""
 
     def __init__(self, workdir: Path, keep_last: int = 2, keep_best: bool = False):
-        """Makes the folder if need be and removes what interrupted saves left; Problem if it cannot be written."""
+        """Creates the folder and removes temporary files of interrupted writes; Problem if it is not writable."""
         self.folder = Path(workdir) / _FOLDER
         self.keep_last, self.keep_best = keep_last, keep_best
         try:
@@ -96,11 +96,11 @@ class Store:
             raise files.cannot_write(self.folder, error) from error
 
     def save(self, saved: Saved, model: dict[str, object]) -> None:
-        """Writes a checkpoint, then removes those no longer kept; Problem if it could not be written.
+        """Writes a checkpoint, then removes outdated ones; Problem if the write fails.
 
         Args:
-          saved: one of the same step is replaced; floats of the record come back exactly.
-          model: from `describe`.
+          saved: replaces a checkpoint of the same step; floats in the record are stored exactly.
+          model: the description from `describe`.
         """
         training = {"step": saved.step, "record": saved.record, "figure": saved.figure}
         path = self.folder / f"{saved.step}{_SUFFIX}"
@@ -112,7 +112,7 @@ class Store:
             raise files.cannot_write(path, error) from error
 
     def restore(self) -> Saved | None:
-        """The newest intact checkpoint; None if there is none at all. Damaged ones are reported and set aside.
+        """The newest intact checkpoint; None if there are none. Damaged ones are reported and renamed.
 
         Raises:
           Problem: there are checkpoints, but none is intact.
@@ -133,9 +133,9 @@ class Store:
 
 
 def read_best(workdir: Path) -> Saved | None:
-    """The checkpoint of the best figure, else the newest intact one; None if there is none.
+    """The checkpoint with the best score, else the newest intact one; None if there are none.
 
-    Changes nothing on the disk, so that it may look at a run in progress.
+    Modifies no files, so it can be used during training.
     """
     folder = Path(workdir) / _FOLDER
     steps = _steps(folder)
@@ -149,20 +149,20 @@ def _steps(folder: Path) -> list[int]:
 
 
 def _best(folder: Path, steps: list[int]) -> list[int]:
-    """The step of the best figure, the later of equals; [] if no checkpoint has one."""
+    """The step with the best score, the later one if equal; [] if no checkpoint has a score."""
     rated = []
     for step in steps:
         try:
             figure = _read_header(folder / f"{step}{_SUFFIX}")["training"]["figure"]
         except (Problem, KeyError):
-            continue  # a damaged file is reported when it is needed
+            continue  # damage is reported when the file is read
         if figure is not None:
             rated.append((figure, step))
     return [max(rated)[1]] if rated else []
 
 
 def _first_intact(folder: Path, steps: list[int]) -> tuple[Saved | None, list[int]]:
-    """The first that can be read, and the damaged steps before it; Problem if all are damaged."""
+    """The first readable checkpoint and the damaged steps before it; Problem if all are damaged."""
     damaged: list[int] = []
     for step in steps:
         path = folder / f"{step}{_SUFFIX}"
@@ -171,7 +171,7 @@ def _first_intact(folder: Path, steps: list[int]) -> tuple[Saved | None, list[in
             training = description["training"]
         except (Problem, KeyError) as error:
             damaged.append(step)
-            print(f"{error}; trying the checkpoint before it", file=sys.stderr)
+            print(f"{error}; trying the previous checkpoint", file=sys.stderr)
         else:
             return Saved(step, arrays, {**training["record"], "model": description}, training["figure"]), damaged
     if damaged:
@@ -180,12 +180,12 @@ def _first_intact(folder: Path, steps: list[int]) -> tuple[Saved | None, list[in
 
 
 def save_model(path: Path, model: nnx.Module, skeleton: Skeleton | None, actions: tuple) -> None:
-    """Writes a model with its settings, its joints (None for no joints) and its action names.
+    """Writes a model with its settings, joints (None if it has none) and action names.
 
     Args:
-      path: a folder to make (or an earlier model folder to replace), or a file name ending in .safetensors.
+      path: a new folder, an existing model folder to overwrite, or a file name ending in .safetensors.
     Raises:
-      Problem: `path` is something else already, or cannot be written; nothing half-written is left under its name.
+      Problem: `path` exists and is something else, or cannot be written. The write is atomic.
     """
     path = Path(path)
     description = describe(model.config, skeleton, actions)  # type: ignore[attr-defined]
@@ -215,13 +215,13 @@ def save_model(path: Path, model: nnx.Module, skeleton: Skeleton | None, actions
 
 
 def load_model(path: Path) -> tuple[nnx.Module, Meta]:
-    """A model in evaluation mode with its `Meta`.
+    """Loads a model, in evaluation mode, and its `Meta`.
 
     Args:
-      path: a model folder, a .safetensors file written by us (one training checkpoint, too), or a training working
-        directory (its best checkpoint, else its newest).
+      path: a model folder, a .safetensors file of jaxhar (also a training checkpoint), or a training working directory
+        (its best checkpoint, else its newest).
     Raises:
-      Problem: there is no such thing, or it is damaged.
+      Problem: there is no model at `path`, or it is damaged.
     """
     flat, description = load_flat(path)
     meta = _meta(description, str(path))
@@ -229,7 +229,7 @@ def load_model(path: Path) -> tuple[nnx.Module, Meta]:
 
 
 def load_flat(path: Path) -> tuple[Flat, dict[str, Any]]:
-    """The arrays of a model by dotted path and its description, from any place that `load_model` takes."""
+    """The arrays of a model by dotted path, and its description; `path` as in `load_model`."""
     path = Path(path)
     if not path.exists():
         raise Problem(f"no model at {path}; give a model folder, a .safetensors file or a training workdir")
@@ -257,7 +257,7 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
         joints = description["skeleton"]
         layout = None if joints is None else Skeleton(joints["name"], tuple(joints["joints"]))
         config = config_from_json(json.dumps(description["config"]), source)
-        actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # one list a set
+        actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # a list per label set
         return Meta(layout, actions, config)
     except (KeyError, TypeError) as error:
         raise Problem(f"{source}: the description of the model in it lacks {error}") from error
@@ -271,7 +271,7 @@ def _write_weights(path: Path, flat: Mapping[str, np.ndarray], description: dict
 
 
 def _read_weights(path: Path) -> tuple[Flat, dict[str, Any]]:
-    """Arrays and description of a file that `_write_weights` made; Problem if any bit of them has changed."""
+    """Arrays and description of a file from `_write_weights`; Problem if a checksum differs."""
 
     description = _read_header(path)
     try:
@@ -300,7 +300,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _crc(array: np.ndarray) -> int:
-    """Of the values and of how they are to be read."""
+    """Checksum of the values, type and shape."""
     kind = f"{array.dtype.str}{array.shape}".encode()
     flat = np.asarray(array, order="C").reshape(-1).view(np.uint8)
     return zlib.crc32(flat, zlib.crc32(kind))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A network as a flat dict: dotted path of a leaf, as in `blocks.0.maps.kernel`, to its array."""
+"""Conversion between networks and flat dicts of arrays, with dotted paths such as `blocks.0.maps.kernel` as keys."""
 
 import json
 from collections import Counter
@@ -31,30 +31,30 @@ def flatten(state: nnx.State) -> Flat:
 
 
 def to_flat(model: nnx.Module) -> Flat:
-    """Every weight and running statistic of a network by its dotted path; no state of random number generators."""
+    """Weights and running statistics of a network by dotted path, without random number generators."""
     return flatten(nnx.state(model, nnx.Not(nnx.RngState)))
 
 
 @cache
 def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """A network without its numbers, which takes half a second to make: structure, random generators, the rest."""
+    """Structure, random number generators and other state of a network, with shapes in place of arrays."""
     return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)), nnx.RngState, ...)  # type: ignore[return-value]
 
 
 def shapes(config) -> dict[str, tuple[int, ...]]:
-    """The shape of every leaf of a network by its dotted path, without making the network."""
+    """The shape of every array of a network by dotted path, without creating the network."""
     return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[2])).items()}
 
 
 @cache
 def _random(config) -> frozenset[str]:
-    """The dotted paths of the states of random number generators in a network."""
+    """The dotted paths of the random number generators of a network."""
     return frozenset(_by_path(nnx.to_pure_dict(_abstract(config)[1])))
 
 
 @cache
 def _fresh_random(config) -> nnx.State:
-    """The states of random number generators in a new network."""
+    """The state of the random number generators of a new network."""
     if not _random(config):
         return _abstract(config)[1]
     return jax.jit(lambda: nnx.state(zoo.create(config), nnx.RngState))()  # the weights are not computed
@@ -63,17 +63,17 @@ def _fresh_random(config) -> nnx.State:
 def from_flat(
     flat: Flat, config, source: str = "the weights", complaints: Sequence[str] = (), dtype=jnp.float32
 ) -> nnx.Module:
-    """A network with given weights, in evaluation mode.
+    """A network from a flat dict of weights, in evaluation mode.
 
     Args:
-      flat: exactly the leaves of the network, as `to_flat` names them.
-      config: its settings.
-      source: what to call the weights in an error.
-      complaints: what the reader of the weights found amiss; any is an error.
-      dtype: type of the arithmetic; the weights keep theirs.
+      flat: all weights and running statistics, with the names of `to_flat`.
+      config: settings of the network.
+      source: description of the weights for error messages.
+      complaints: errors found while the weights were read; if there are any, Problem is raised.
+      dtype: type of the arithmetic; the weights keep their type.
 
     Raises:
-      Problem: leaves are missing, left over or of another shape; the message lists them.
+      Problem: weights are missing, superfluous or of the wrong shape; the message lists them.
     """
     flat = {name: array for name, array in flat.items() if name not in _random(config)}
     complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
@@ -90,20 +90,20 @@ def from_flat(
 
 
 def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, list[str], list[str]]:
-    """A network with those of the given weights that fit it, in evaluation mode; the others are fresh.
+    """A network with the weights that match it by name and shape, in evaluation mode; the others are initialised.
 
     Args:
-      flat: any leaves, by the names of the network or by those that its family's `transfer` renames.
-      config: the network's settings.
-      source: what to call the weights in an error.
+      flat: weights with names of the network, or names that the family's `transfer` renames.
+      config: settings of the network.
+      source: description of the weights for error messages.
 
     Returns:
-      the network, the leaves left at their initial values, and the given leaves that were not used, with their shapes.
+      the network, the names of weights with initial values, and unused weights of `flat` with their shapes.
 
     Raises:
-      Problem: not one leaf fits.
+      Problem: no weight matches.
     """
-    table = transfer.whatever_fits(zoo.family(config).transfer)
+    table = transfer.lenient(zoo.family(config).transfer)
     fitting, fresh, unused = transfer.apply(table, flat, shapes(config), source, _random(config))
     if not fitting:
         raise Problem(f"{source} have no leaf of the network: is it the file of another network?")
@@ -111,35 +111,36 @@ def fill(flat: Flat, config, source: str = "the weights") -> tuple[nnx.Module, l
 
 
 def by_module(names: Sequence[str], every: Iterable[str]) -> list[str]:
-    """Leaves in few words: a module stands for its leaves, with their number, if all of them are among `names`."""
-    there, here = (Counter(_modules_above(some)) for some in (every, names))
+    """Summarises weight names: replaces complete modules by "module (n leaves)". `every`: all names of the network."""
+    total, listed = (Counter(_modules_above(paths)) for paths in (every, names))
     shown = []
     for name in names:
-        above = [module for module in _modules_above([name]) if here[module] == there[module]]
-        shown.append(f"{above[0]} ({here[above[0]]} leaves)" if above and here[above[0]] > 1 else name)
+        above = [module for module in _modules_above([name]) if listed[module] == total[module]]
+        shown.append(f"{above[0]} ({listed[above[0]]} leaves)" if above and listed[above[0]] > 1 else name)
     return list(dict.fromkeys(shown))
 
 
 def _modules_above(names: Iterable[str]) -> list[str]:
-    """The modules that hold each leaf, from the outermost inwards."""
+    """The modules that contain each weight, from the outermost inwards."""
     return [".".join(parts[:i]) for parts in (name.split(".") for name in names) for i in range(1, len(parts))]
 
 
 def misfit(source: str, complaints: list[str]) -> str:
+    """Error message that lists why weights do not fit a network."""
     shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
     return f"{source} do not fit the network: {shown}. Is it the file of another network, or of other settings?"
 
 
 def config_to_json(config) -> str:
-    """Settings of a network, and the name of its family, as JSON text; Problem if it is of no family."""
+    """Settings of a network and the name of its family as JSON text; Problem if it belongs to no family."""
     return json.dumps({"family": zoo.family(config).name, **asdict(config)}, indent=2)
 
 
 def config_from_json(text: str, source: str):
-    """The inverse of `config_to_json`; text without a family is a reception network's.
+    """The inverse of `config_to_json`; text without a family counts as of family "reception".
 
     Raises:
-      Problem: a setting or the family is unknown; the message names `source`.
+      Problem: a setting or the family is unknown. `source` names the file in the message.
     """
     try:
         settings = json.loads(text)
@@ -156,5 +157,5 @@ def config_from_json(text: str, source: str):
 
 
 def _tuples(value: object) -> object:
-    """A JSON value with tuples in place of lists."""
+    """A JSON value with lists converted to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,6 +1,6 @@
-"""`jaxhar port`: weights from any of their forms into any other, every one placed and checked.
+"""Reading and writing networks in all weight formats (the command `jaxhar port`); every weight is checked.
 
-Forms are told apart by content when they are read, and by the suffix of the name when they are written.
+The format is detected by content when reading, and by the file name's suffix when writing.
 """
 
 import zipfile
@@ -27,9 +27,9 @@ class Loaded:
     """A network read from a file.
 
     Attributes:
-      model: in evaluation mode.
-      meta: its joints, action names and settings.
-      notes: for a file with only part of the network, what stayed fresh and what was not used; else empty.
+      model: the network in evaluation mode.
+      meta: joints, action names and settings.
+      notes: with `partial`, which weights kept their initial values and which were not used; else empty.
     """
 
     model: nnx.Module
@@ -40,22 +40,23 @@ class Loaded:
 def load(
     source: Path, name: str | None = None, changes: Mapping[str, str] | None = None, partial: bool = False
 ) -> Loaded:
-    """A network from a Keras .h5 file, a model folder, a training workdir, a .safetensors or a .pth file.
+    """Loads a network from a Keras .h5 file, a model folder, a training working directory, .safetensors or .pth file.
 
     Args:
-      source: read by its content, whatever its name.
-      name: of the network in the zoo; needed where the file does not tell, as are all but our own. "auto" is no name.
+      source: the file; its format is detected by content.
+      name: name of the network in the zoo; needed for files without settings, i.e. all but jaxhar's. None or "auto" if
+        the settings can be inferred from the file.
       changes: settings that differ from the zoo's, as text.
-      partial: take the leaves that fit, leave the others at their initial values, and say which.
+      partial: load the weights that match by name and shape; the others keep their initial values.
 
     Raises:
-      Problem: the file cannot be read or is not of this network.
-      Usage: the network is not named, or named although the file tells it.
+      Problem: the file cannot be read or does not match the network.
+      Usage: the network must be named, or settings are given for a file that contains them.
     """
 
     name = None if name == "auto" else name
     kind = file_kind(source)
-    words = f"the weights in {source}"
+    described = f"the weights in {source}"
     if kind == "ours":
         if changes and not partial:
             raise Usage(f"{source} carries the settings of its network: --set is for Keras and PyTorch files")
@@ -79,18 +80,18 @@ def load(
         flat, complaints = read_torch(load_pth(source), config)
     meta = checkpoint.Meta(*zoo.labels(entry, config), config)
     if not partial:
-        return Loaded(from_flat(flat, config, words, complaints), meta)
-    model, fresh, unused = fill(flat, config, words)
+        return Loaded(from_flat(flat, config, described, complaints), meta)
+    model, fresh, unused = fill(flat, config, described)
     unused += [c for c in complaints if "missing" not in c and "has no layer" not in c]
     fresh = by_module(fresh, shapes(config))
     return Loaded(model, meta, (_listed("left at its initial value", fresh), _listed("not used", unused)))
 
 
 def _infer(source: Path, kind: str) -> tuple[NetworkConfig, Entry]:
-    """Settings read off the names and shapes in a file, and the network of the zoo with their labels.
+    """Settings inferred from the names and shapes in a file, and the most similar entry of the zoo.
 
     Raises:
-      Usage: the file does not tell.
+      Usage: they cannot be inferred.
     """
 
     problem = Usage(f"{source} does not say which network it is of: add --model, one of {', '.join(zoo.names())}")
@@ -112,7 +113,7 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 
 def save(loaded: Loaded, out: Path) -> None:
-    """Write a network: a Keras .h5 or .hdf5, a PyTorch state dict .pth or .pt, a .safetensors, else a folder.
+    """Writes a network as Keras .h5 or .hdf5, PyTorch state dict .pth or .pt, .safetensors, or else as a folder.
 
     Raises:
       Problem: it cannot be written.
@@ -129,10 +130,10 @@ def save(loaded: Loaded, out: Path) -> None:
 
 
 def file_kind(path: Path) -> str:
-    """What a weight file is by its content: "keras", "torch", or "ours" (a folder or safetensors).
+    """The format of a weight file by its content: "keras", "torch", or "ours" (a folder or safetensors).
 
     Raises:
-      Problem: there is no such file, or it is none of these.
+      Problem: the file does not exist or has another format.
     """
     if not path.exists():
         raise Problem(f"{path}: there is no such file or folder")
@@ -151,18 +152,18 @@ def file_kind(path: Path) -> str:
                 return "torch"
             if "model.weights.h5" in names:
                 raise Problem(
-                    f"{path} is a model of Keras 3: under its Keras, write it with save_weights to a .h5 file"
+                    f"{path} is a Keras 3 model: load it in Keras and write it with save_weights to a .h5 file"
                 )
         elif start[8:9] == b"{":
             return "ours"
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror}") from error
     except zipfile.BadZipFile as error:
-        raise Problem(f"{path} is damaged: a zip archive without its end; copy or download it again") from error
-    raise Problem(f"{path} is no weight file: neither Keras .h5, nor .safetensors, nor a PyTorch .pth")
+        raise Problem(f"{path} is damaged: an incomplete zip archive; copy or download it again") from error
+    raise Problem(f"{path} is not a weight file: neither Keras .h5, nor .safetensors, nor a PyTorch .pth")
 
 
 def count(loaded: Loaded) -> int:
-    """How many numbers the network holds."""
+    """Number of parameters and running statistics of the network."""
 
     return sum(array.size for array in to_flat(loaded.model).values())

@@ -83,7 +83,7 @@ def test_what_is_no_weight_file(written, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("notes.txt", "")
     (tmp_path / "empty").write_bytes(b"")
-    reasons = {"half.pth": "damaged", "a.keras": "model of Keras 3", "a.zip": "no weight file", "empty": "no weight"}
+    reasons = {"half.pth": "damaged", "a.keras": "Keras 3 model", "a.zip": "not a weight file", "empty": "not a weight"}
     for name, reason in reasons.items():
         with pytest.raises(Problem, match=reason) as problem:
             convert.file_kind(tmp_path / name)

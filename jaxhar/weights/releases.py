@@ -1,4 +1,4 @@
-"""`jaxhar weights`: the authors' release file of a network, fetched, checked and ported in one step."""
+"""Published weight files (the command `jaxhar weights`): download, checksum and conversion."""
 
 from pathlib import Path
 
@@ -9,43 +9,43 @@ from jaxhar.weights import forms as convert
 from jaxhar.weights.forms import Loaded
 
 
-def find(name: str, entry: Entry, given: Path | None, progress: bool = True) -> Path:
-    """The release file of a network, on this machine.
+def find(name: str, entry: Entry, local: Path | None, progress: bool = True) -> Path:
+    """The path of a network's published weight file, downloaded if needed.
 
     Args:
-      name, entry: of the network.
-      given: the file, if the user has it.
+      name, entry: the network.
+      local: the file, if the user already has it.
 
     Raises:
-      Problem: it cannot be fetched, or is not that file.
-      Usage: there is no such file, or it must be fetched by hand.
+      Problem: the download fails, or the file is not the published one.
+      Usage: no file was published, or it must be downloaded by hand.
     """
 
     if not entry.release:
-        raise Usage(f"the authors published no weights for {name}; `jaxhar port` takes a file of your own")
-    if given is not None:
-        if not given.is_file():
-            raise Problem(f"{given}: there is no such file; the release file is at {entry.release}")
+        raise Usage(f"no weights were published for {name}; `jaxhar port` converts a file of your own")
+    if local is not None:
+        if not local.is_file():
+            raise Problem(f"{local}: there is no such file; the release file is at {entry.release}")
         if not entry.md5:
-            print(f"{given}: sha256 {download.digest(given, 'sha256')} (the authors give no checksum to compare with)")
-        elif (found := download.digest(given, "md5")) != entry.md5:
+            print(f"{local}: sha256 {download.digest(local, 'sha256')} (no published checksum to compare with)")
+        elif (found := download.digest(local, "md5")) != entry.md5:
             raise Problem(
-                f"{given} is not {entry.release.rsplit('/', 1)[-1]}: its md5 is {found}, not {entry.md5}; it is "
-                "damaged or another file (`jaxhar port` takes other files)"
+                f"{local} is not {entry.release.rsplit('/', 1)[-1]}: its md5 is {found}, not {entry.md5}; it is "
+                "damaged or another file (`jaxhar port` converts other files)"
             )
-        return given
+        return local
     if not entry.md5:
         raise Usage(
-            f"the file of {name} lies on a file-sharing site, without a checksum: fetch {entry.release} by hand and "
-            "name it with --from"
+            f"the file of {name} is on a file-sharing site, without a checksum: download {entry.release} by hand "
+            "and name it with --from"
         )
     return download.fetch(entry.release, entry.md5, progress=progress)
 
 
 def load(path: Path, name: str, entry: Entry) -> Loaded:
-    """The network in a release file; where the zoo's settings do not fit, with those read off the file.
+    """Loads a published weight file; if the zoo's settings do not fit, they are inferred from the file.
 
-    The authors replaced files on the file-sharing site without a word about the settings they were written with.
+    This is needed because files on the file-sharing site were replaced by files of networks with other settings.
     """
 
     try:
@@ -59,5 +59,5 @@ def load(path: Path, name: str, entry: Entry) -> Loaded:
             loaded = None
         if loaded is None or (loaded.meta.skeleton, loaded.meta.actions) != (entry.skeleton, entry.actions):
             raise
-    print(f"{path} was written with other settings than those of {name} in the zoo; they are read off the file")
+    print(f"{path} was written with other settings than those of {name} in the zoo; they are inferred from the file")
     return loaded

@@ -80,7 +80,7 @@ def test_a_file_of_other_settings_tells_them_where_no_checksum_vouches_for_it(re
     assert "wrong shape" in capsys.readouterr().err
     monkeypatch.setitem(reception.ENTRIES, "reception-mpii", dataclasses.replace(entry, md5=""))
     assert run("reception-mpii", "--from", release) == 0
-    assert "they are read off the file" in capsys.readouterr().out
+    assert "they are inferred from the file" in capsys.readouterr().out
     assert ported(tmp_path / "reception-mpii").config == TINY
     monkeypatch.setattr(keras, "infer_config", lambda groups: dataclasses.replace(TINY, num_joints=17))
     assert run("reception-mpii", "--from", release) == 1
@@ -93,7 +93,7 @@ def test_what_is_refused(release, tmp_path, monkeypatch, capsys):
     )
     wrong = {
         ("reception-coco",): (2, "no network is named"),
-        ("unpublished",): (2, "published no weights for unpublished"),
+        ("unpublished",): (2, "no weights were published for unpublished"),
         ("reception-mpii", "--from", "cut.h5"): (1, "cut.h5 is not weights_PE_MPII_cvpr18_19-09-2017.h5: its md5 is"),
         ("reception-mpii", "--from", "none.h5"): (1, "none.h5: there is no such file; the release file is at https://"),
     }

@@ -1,4 +1,4 @@
-"""Weights as PyTorch state dicts: names and layouts by the family's table, and access to PyTorch itself."""
+"""PyTorch state dicts: conversion of names and axes by the family's table, reading and writing."""
 
 import pickle
 import re
@@ -16,19 +16,19 @@ from jaxhar.host.errors import Problem
 from jaxhar.host.files import replacing
 from jaxhar.weights.flat import Flat, misfit, shapes
 
-#: Kinds whose last two axes come first in PyTorch, in the other order: the axes of their kernels by name.
+#: Axes of kinds whose last two axes come first in PyTorch, in reverse order.
 _KERNELS = {Kind.CONV: "(..., in, out)", Kind.DECONV: "(..., out, in)", Kind.LINEAR: "(in, out)"}
 
 
 def to_torch(flat: Flat, config=None) -> Flat:
-    """Our flat weights -> a PyTorch state dict, as numpy arrays.
+    """Flat weights -> a PyTorch state dict of numpy arrays.
 
     Args:
       flat: weights by dotted path.
-      config: settings of the network, whose family names the weights; None: as the layers of the twin are named.
+      config: settings of the network, whose family determines the names; None for the names of `torch_ref`.
 
     Raises:
-      Problem: the family's table has no rule for a weight, or one that does not fit it, or one name for two weights.
+      Problem: the family's table has no rule for a weight, a rule for another shape, or one name for two weights.
     """
     table = LAYERS if config is None else zoo.family(config).table
     state: Flat = {}
@@ -43,10 +43,10 @@ def to_torch(flat: Flat, config=None) -> Flat:
 
 
 def from_torch(state: Flat, config) -> Flat:
-    """A PyTorch state dict, as numpy arrays -> our flat weights; the inverse of `to_torch`.
+    """A PyTorch state dict of numpy arrays -> flat weights; the inverse of `to_torch`.
 
     Raises:
-      Problem: names are not those of the network.
+      Problem: names or shapes do not match the network.
     """
     flat, complaints = read_torch(state, config)
     if complaints:
@@ -55,7 +55,7 @@ def from_torch(state: Flat, config) -> Flat:
 
 
 def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
-    """The weights that a state dict has for a network, and what in it does not fit."""
+    """The weights of a network in a state dict, and a list of mismatches."""
     family = zoo.family(config)
     rules = {path: _rule(path, family.table) for path in shapes(config)}
     names = {name for name, _ in rules.values()}
@@ -82,14 +82,14 @@ def _rule(path: str, table: Sequence[Rule]) -> tuple[str, Kind]:
     for rule in table:
         if match := re.fullmatch(rule.pattern, path):
             return (match.expand(rule.name) if isinstance(rule.name, str) else rule.name(match)), rule.kind
-    raise Problem(f"the table of the family has no rule for the weight {path}: add one that says its PyTorch name")
+    raise Problem(f"the table of the family has no rule for the weight {path}: add one with its PyTorch name")
 
 
 def arrange(array: np.ndarray, kind: Kind, path: str = "a weight") -> np.ndarray:
-    """An array with its axes as PyTorch has them.
+    """Converts the axes of a weight to PyTorch's order.
 
     Raises:
-      Problem: it has too few axes, or too many, for its kind.
+      Problem: the number of axes is wrong for this kind.
     """
     last = array.ndim - 1
     if kind in _KERNELS:
@@ -111,15 +111,15 @@ def arrange(array: np.ndarray, kind: Kind, path: str = "a weight") -> np.ndarray
 
 
 def restore(array: np.ndarray, kind: Kind, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The inverse of `arrange`.
+    """Converts the axes of a PyTorch weight to our order; the inverse of `arrange`.
 
     Args:
-      array: as PyTorch has it.
-      kind: of the weight.
-      shape: of the weight here.
+      array: the PyTorch weight.
+      kind: kind of the weight.
+      shape: the expected shape of the result.
 
     Returns:
-      the array with its axes as here, whose lengths may still be others than wanted; None if that cannot be said.
+      the converted array, whose shape may still differ from `shape`; None if it cannot be converted.
     """
     if kind is Kind.QKV:
         if array.size != prod(shape) or array.shape[:1] != (prod(shape[-3:]),) or array.ndim != len(shape) - 2:
@@ -139,7 +139,7 @@ def _unfit(path: str, array: np.ndarray, kind: Kind, axes: str) -> Problem:
 
 
 def twin() -> ModuleType:
-    """The PyTorch twin, `torch_ref`; Problem without PyTorch."""
+    """The package `torch_ref`; Problem if PyTorch is not installed."""
     _torch()
     import torch_ref
 
@@ -147,10 +147,10 @@ def twin() -> ModuleType:
 
 
 def twin_network(config):
-    """The PyTorch twin of a network, with fresh weights.
+    """The PyTorch version of a network, with random weights.
 
     Raises:
-      Problem: its family has none, or there is no PyTorch.
+      Problem: its family has none, or PyTorch is not installed.
     """
     family = zoo.family(config)
     try:
@@ -168,28 +168,28 @@ def _torch() -> ModuleType:
 
 
 def load_pth(path: Path) -> Flat:
-    """Reads a state dict as numpy arrays; nothing in the file is executed.
+    """Reads a state dict as numpy arrays; no code in the file is executed.
 
     Raises:
-      Problem: the file is damaged, or holds something other than a dict of tensors; or there is no PyTorch.
+      Problem: the file is damaged or not a dict of tensors, or PyTorch is not installed.
     """
     torch = _torch()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
     except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, EOFError, OSError) as error:
-        raise Problem(f"{path} cannot be read as a PyTorch state dict: it is damaged or holds other things") from error
+        raise Problem(f"{path} cannot be read as a PyTorch state dict: it is damaged or not a state dict") from error
 
 
 def save_pth(state: Mapping[str, np.ndarray], path: Path) -> None:
-    """Writes a state dict given as numpy arrays; the file appears under its name when it is complete.
+    """Writes a state dict of numpy arrays atomically.
 
     Raises:
-      Problem: it cannot be written; or there is no PyTorch.
+      Problem: the write fails, or PyTorch is not installed.
     """
     torch = _torch()
     with replacing(path) as temporary:
         try:
             torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, temporary)
-        except RuntimeError as error:  # what the writer in C++ makes of an OSError
+        except RuntimeError as error:  # raised by the C++ code instead of an OSError
             raise Problem(f"cannot write {path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Weights of one network as the start of another one: a table says what maps where and what stays fresh."""
+"""Initialising a network from the weights of another one, by a table of renames and permitted differences."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -11,56 +11,55 @@ from jaxhar.host.errors import Problem
 
 
 class Shaped(Protocol):
-    """An array, of whatever library."""
+    """An array of any library."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
 
 A = TypeVar("A", bound=Shaped)
-#: Every weight must be there under its own name.
+#: Names and shapes must match exactly.
 STRICT = Transfer()
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def of_family(config) -> Transfer:
-    """How networks with these settings start from the files of others of their family."""
+    """The transfer table of the family that settings belong to."""
     return zoo.family(config).transfer
 
 
-def whatever_fits(transfer: Transfer) -> Transfer:
-    """The same renames, but any weight of the network may stay fresh, and any given one be left over."""
+def lenient(transfer: Transfer) -> Transfer:
+    """The same renames, but any weight may be missing or unused."""
     return replace(transfer, fresh=(".*",), unused=(".*",))
 
 
 def apply(
     transfer: Transfer,
-    given: Mapping[str, A],
+    arrays: Mapping[str, A],
     wanted: Shapes,
     source: str = "the weights",
     skip: Collection[str] = (),
 ) -> tuple[dict[str, A], list[str], list[str]]:
-    """Gives weights of a file their places in a network.
+    """Assigns the weights of a file to those of a network.
 
     Args:
       transfer: the table.
-      given: the weights by their dotted paths in the file.
+      arrays: the weights by their dotted paths in the file.
       wanted: the shape of every weight of the network.
-      source: what to call the file in an error.
-      skip: paths in the network that are no weights, such as the states of random number generators.
+      source: description of the file for error messages.
+      skip: paths in the network that are not weights, such as random number generators.
 
     Returns:
-      the weights by their paths in the network, the paths that stay fresh, and the given weights that are left over,
-      with their shapes.
+      the weights by their paths in the network, the paths without a weight, and the unused weights with their shapes.
 
     Raises:
-      Problem: weights are missing, left over or of another shape that the table does not excuse.
+      Problem: weights are missing, superfluous or of the wrong shape, and the table does not permit it.
     """
     known = {*wanted, *skip}
     taken: dict[str, A] = {}
     unused, misfits = [], {}
-    for name, array in given.items():
-        path = _place(transfer, name, known)
+    for name, array in arrays.items():
+        path = _target(transfer, name, known)
         if path in skip:
             continue
         if path in taken:
@@ -82,26 +81,26 @@ def apply(
     return taken, fresh, unused
 
 
-def _place(transfer: Transfer, name: str, known: Collection[str]) -> str:
-    """The path in the network of a weight of the file; its own name if there is none."""
+def _target(transfer: Transfer, name: str, known: Collection[str]) -> str:
+    """The path in the network for a weight of the file; its name in the file if there is none."""
     if name in known:
         return name
     matches = ((re.fullmatch(pattern, name), template) for pattern, template in transfer.renames)
-    places = (match.expand(template) for match, template in matches if match)
-    return next((path for path in places if path in known), name)
+    paths = (match.expand(template) for match, template in matches if match)
+    return next((path for path in paths if path in known), name)
 
 
 def _any(patterns: Sequence[str], name: str) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def compare(given: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
-    """What keeps shapes by name from being the wanted ones; empty if nothing does."""
-    complaints = [f"missing: {name}" for name in wanted if name not in given]
-    complaints += [f"left over: {name}" for name in given if name not in wanted]
+def compare(found: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
+    """Differences between two dicts of shapes by name, as text; empty if they are equal."""
+    complaints = [f"missing: {name}" for name in wanted if name not in found]
+    complaints += [f"left over: {name}" for name in found if name not in wanted]
     complaints += [
-        f"wrong shape: {name} is {given[name]}, expected {shape}"
+        f"wrong shape: {name} is {found[name]}, expected {shape}"
         for name, shape in wanted.items()
-        if name in given and given[name] != shape
+        if name in found and found[name] != shape
     ]
     return complaints

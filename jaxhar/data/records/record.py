@@ -120,7 +120,7 @@ class Folder:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class IndexEntry(prepared.Entry):
+class IndexEntry(prepared.SequenceEntry):
     """A line of the index. `stored` is the number of JPEG pictures packed with the record."""
 
     stored: int

@@ -1,4 +1,4 @@
-"""Action recognition on top of a pose network: a pose stream, a visual stream and their merge (CVPR'18, section 4)."""
+"""Action recognition from a pose network: pose stream, visual stream and their sum (CVPR'18, section 4)."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ Array = jax.Array
 
 #: Prediction blocks in each action stream.
 STREAM_BLOCKS = 4
-#: Inside the action networks a joint's probability is read off its map times this, by the number of coordinates; their
-#: weights depend on it.
+#: Number of coordinates -> factor on the joint maps when the confidence is computed inside the action networks. The
+#: published weights depend on it.
 VISIBLE_GAIN = {2: 4.0, 3: 2.0}
 
 
-class ActionBlock(nnx.Module):
-    """Maps of the A classes over time and joints, and their way back into the stream (none in the last block)."""
+class StreamBlock(nnx.Module):
+    """Predicts one (time, joint) map per class and feeds it to the next block; the last block feeds nothing."""
 
     def __init__(self, width: int, num_actions: int, last: bool, *, dtype, rngs: nnx.Rngs):
         kw = {"dtype": dtype, "rngs": rngs}
@@ -42,12 +42,12 @@ class ActionBlock(nnx.Module):
         return x, maps
 
 
-class Stream(nnx.Module):
-    """Prediction blocks one after the other; subclasses put an entry before them."""
+class ActionStream(nnx.Module):
+    """A sequence of prediction blocks; subclasses add the first layers."""
 
     def __init__(self, width: int, num_actions: int, *, dtype, rngs: nnx.Rngs):
         self.blocks = nnx.List(
-            ActionBlock(width, num_actions, last=b == STREAM_BLOCKS - 1, dtype=dtype, rngs=rngs)
+            StreamBlock(width, num_actions, last=b == STREAM_BLOCKS - 1, dtype=dtype, rngs=rngs)
             for b in range(STREAM_BLOCKS)
         )
 
@@ -60,8 +60,8 @@ class Stream(nnx.Module):
         return predictions
 
 
-class PoseStream(Stream):
-    """Actions from the joints' paths: an image with time as rows, joints as columns, coordinates as channels."""
+class PoseStream(ActionStream):
+    """Actions from joint coordinates, as images with time as rows, joints as columns, coordinates as channels."""
 
     def __init__(self, dims: int, entry: int, width: int, num_actions: int, *, dtype, rngs: nnx.Rngs):
         super().__init__(width, num_actions, dtype=dtype, rngs=rngs)
@@ -81,8 +81,8 @@ class PoseStream(Stream):
         return self.predict(max_min_pool(x))
 
 
-class VisualStream(Stream):
-    """Actions from what the pose network's features look like at each joint."""
+class VisualStream(ActionStream):
+    """Actions from the pose network's features at each joint."""
 
     def __init__(self, features: int, width: int, num_actions: int, *, dtype, rngs: nnx.Rngs):
         super().__init__(width, num_actions, dtype=dtype, rngs=rngs)
@@ -94,7 +94,7 @@ class VisualStream(Stream):
 
 
 def class_weights(num_actions: int, *, dtype, rngs: nnx.Rngs) -> SeparableConv:
-    """Weights of every class map and a mixture of the classes, both neutral at first: (N, t, j, A) -> (N, t, j, A)."""
+    """A factor per class (initially 1) and an A x A matrix (initially the identity): (N, t, j, A) -> (N, t, j, A)."""
     weights = SeparableConv(num_actions, num_actions, 1, dtype=dtype, rngs=rngs)
     weights.depthwise.kernel[...] = jnp.ones((1, 1, num_actions, 1), jnp.float32)
     weights.pointwise.kernel[...] = jnp.eye(num_actions, dtype=jnp.float32)[None, None]
@@ -102,10 +102,10 @@ def class_weights(num_actions: int, *, dtype, rngs: nnx.Rngs) -> SeparableConv:
 
 
 class ActionNet(nnx.Module):
-    """A pose network with both action streams. `zoo.create` builds it.
+    """A pose network with both action streams. Built by `zoo.create`.
 
     Attributes:
-      config: the pose network's settings, the action fields among them.
+      config: the settings, including those of the pose network.
       pose: the pose network.
     """
 
@@ -122,51 +122,52 @@ class ActionNet(nnx.Module):
         self.pose_weight = class_weights(actions, **kw) if config.weighted_merge else None
         self.visual_weight = class_weights(actions, **kw) if config.weighted_merge else None
 
-    def merge(self, by_pose: Array, by_sight: Array) -> Array:
-        """The last class maps of both streams (B, t, j, A), added with or without weights."""
+    def merge(self, pose_maps: Array, visual_maps: Array) -> Array:
+        """Sum of the last class maps of both streams (B, t, j, A), weighted if the network has class weights."""
         if self.pose_weight is not None and self.visual_weight is not None:
-            by_pose, by_sight = self.pose_weight(by_pose), self.visual_weight(by_sight)
-        return by_pose + by_sight
+            pose_maps, visual_maps = self.pose_weight(pose_maps), self.visual_weight(visual_maps)
+        return pose_maps + visual_maps
 
     def pose_forward(self, batch: Batch) -> tuple[Preds, tuple[Array, Array, Array]]:
-        """Runs the pose network: pose and visible as from a call, and features for `action_forward`.
+        """Runs the pose network; returns (preds, features); pass the features to `action_forward`.
 
-        These are pose (B, T, J, D) and visible (B, T, J) of the last block, and the features at the joints
+        The features are pose (B, T, J, D) and visible (B, T, J) of the last block, and the features at the joints
         (B, T, J, S).
         """
 
-        def still(net: Any, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
+        def one_image(net: Any, images: Array) -> tuple[list[tuple[Array, Array]], Array]:
             maps, features = net.trunk(images)
             blocks = [net.decode(m, VISIBLE_GAIN[self.config.dims]) for m in maps]
             return [(pose, visible) for pose, visible, _ in blocks], attend(blocks[-1][2], features)
 
-        blocks, appearance = per_frame(still, self.pose, self.config.pixels(batch))
-        shown = blocks if is_training(self.pose) else blocks[-1:]
+        blocks, appearance = per_frame(one_image, self.pose, self.config.pixels(batch))
+        returned = blocks if is_training(self.pose) else blocks[-1:]
         preds: Preds = {
-            "pose": jnp.stack([pose for pose, _ in shown]),
-            "visible": jnp.stack([visible for _, visible in shown]),
+            "pose": jnp.stack([pose for pose, _ in returned]),
+            "visible": jnp.stack([visible for _, visible in returned]),
         }
         return preds, (*blocks[-1], appearance)
 
     def action_forward(self, features: tuple[Array, Array, Array]) -> Array:
-        """Runs the action heads on features of `pose_forward`: logits (9, B, A)."""
+        """Runs the action heads on the features of `pose_forward`; returns logits (9, B, A)."""
         pose, visible, appearance = features
-        by_pose = self.pose_stream(pose, visible)
-        by_sight = self.visual_stream(appearance)
-        merged = self.merge(by_pose[-1], by_sight[-1])
-        logits = jnp.stack([global_max_min(maps) for maps in (*by_pose, *by_sight, merged)])
+        pose_maps = self.pose_stream(pose, visible)
+        visual_maps = self.visual_stream(appearance)
+        merged = self.merge(pose_maps[-1], visual_maps[-1])
+        logits = jnp.stack([global_max_min(maps) for maps in (*pose_maps, *visual_maps, merged)])
         return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
     def __call__(self, batch: Batch) -> Preds:
         """Pose of every frame, and the action of every clip.
 
         Args:
-          batch: with frames (B, T, H, W, 3), any T >= 1. In training the action heads run only if it has an action;
-            otherwise their running statistics stay as they are.
+          batch: with frames (B, T, H, W, 3), any T >= 1. In training the action heads run only if the batch has
+            actions; otherwise their running statistics do not change.
 
         Returns:
-          pose (K, B, T, J, D) and visible (K, B, T, J), of every block in training, of the last alone (K = 1) in
-          evaluation; logits (9, B, A) of the action heads p1..p4, v1..v4, m.
+          pose (K, B, T, J, D) and visible (K, B, T, J), of every block in training, of the last block (K = 1) in
+          evaluation; action: logits (9, B, A) of the four blocks of the pose stream (p1..p4), the four of the visual
+          stream (v1..v4) and the merged streams (m).
         """
         preds, features = self.pose_forward(batch)
         if "action" in batch or not is_training(self):

@@ -1,4 +1,4 @@
-"""ReceptionNet: 2-D or 3-D human pose by a stem and K prediction blocks (CVPR'18, sections 3 and appendix A).
+"""ReceptionNet: 2-D or 3-D human pose from a stem and K prediction blocks (CVPR'18, section 3 and appendix A).
 
 Luvizon, Picard, Tabia: "2D/3D Pose Estimation and Action Recognition using Multitask Deep Learning".
 """
@@ -22,11 +22,11 @@ Array = jax.Array
 
 
 class PoseNet(StrEnum):
-    """The authors' two networks from joints to actions; they differ in their widths."""
+    """deephar's two pose streams, from joints to actions; they differ in their widths."""
 
-    #: Of the Penn Action weights.
+    #: In the Penn Action weights.
     V1 = "v1"
-    #: Of the NTU RGB+D weights.
+    #: In the NTU RGB+D weights.
     V2 = "v2"
 
 
@@ -39,31 +39,31 @@ class Config:
     """Settings of a CVPR'18 network: a pose network, with action heads if `num_actions` is given.
 
     Attributes:
-      image_size: side of the square input in pixels; the maps are an eighth of it.
-      num_blocks: K, prediction blocks.
+      image_size: side of the square input in pixels; heat maps have an eighth of it.
+      num_blocks: K, number of prediction blocks.
       num_joints: J.
-      num_context: context maps per joint, of a 2-D network; 0 in a 3-D one.
-      depth_maps: bins of depth per joint, which make it a 3-D network; None: 2-D.
-      depth_grid: where those bins lie.
+      num_context: context maps per joint of a 2-D network; 0 for a 3-D network.
+      depth_maps: number of depth bins of a 3-D network; None for a 2-D network.
+      depth_grid: positions of the depth bins.
       kernel_size: side of the depthwise kernels in the prediction blocks.
-      joint_prob: how a joint's probability is read off its map, in a 2-D network.
-      old_model: the stem of the authors' first networks, which had no second convolution, a narrow fourth one, and a
-        trunk of width 512.
+      joint_prob: how a joint's confidence is computed in a 2-D network.
+      old_model: the stem of deephar's first networks, without a second convolution and with a narrow fourth one;
+        their trunk had width 512.
       width: channels of the trunk.
-      stem_width: channels of the first convolution; the rest of the stem is in proportion.
-      num_frames: T, frames of a clip; None: stills. The network takes any length.
-      num_actions: A; None: a pose network.
-      pose_net: which of the authors' pose streams.
-      pose_stream_entry, pose_stream_width: its channels; None: as `pose_net` has them.
+      stem_width: channels of the first convolution; those of the others are multiples of it.
+      num_frames: T, default clip length; None for stills. The network accepts any length.
+      num_actions: A; None for a pose network.
+      pose_net: which of deephar's pose streams.
+      pose_stream_entry, pose_stream_width: channels of the pose stream; None for those of `pose_net`.
       visual_stream_width: channels of the visual stream.
-      weighted_merge: weigh the last class maps of both streams by a learned matrix before they are added; else they
-        are added as they are.
+      weighted_merge: whether the last class maps of both streams are multiplied by learned class weights before they
+        are added.
     """
 
-    #: Of a network of this family, see `jaxhar.core.network.NetworkConfig`.
+    #: See `jaxhar.core.network.NetworkConfig`.
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     pixels: ClassVar[Pixels] = Pixels.SIGNED
-    #: What `tiny` and `zoo.tiny` change.
+    #: Changes for tests, applied by `tiny` and `zoo.tiny`.
     TINY: ClassVar[dict[str, object]] = {
         "image_size": 64,
         "num_blocks": 2,
@@ -114,7 +114,7 @@ class Config:
 
     @property
     def num_maps(self) -> int:
-        """M, heat maps of a prediction block."""
+        """M, number of heat maps of a prediction block."""
         return self.num_joints * (1 + self.num_context if self.depth_maps is None else self.depth_maps)
 
     @property
@@ -125,12 +125,12 @@ class Config:
 
     @property
     def predicts(self) -> tuple[str, ...]:
-        """Keys of its predictions."""
+        """Keys of the predictions."""
         return ("pose", "visible", *(("action",) if self.classes else ()))
 
     @property
     def frames_apart(self) -> bool:
-        """A pose network sees every frame for itself."""
+        """True for pose networks, which process every frame independently."""
         return not self.classes
 
     @property
@@ -140,7 +140,7 @@ class Config:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """Classes of every set of action labels."""
+        """Number of classes of each label set."""
         return () if self.num_actions is None else (self.num_actions,)
 
     def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
@@ -149,17 +149,17 @@ class Config:
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
 
     def for_classes(self, classes: int, frames: int) -> "Config":
-        """Settings of the same trunk with action heads of so many classes, for clips of so many frames."""
+        """Settings of the same trunk with action heads for this number of classes, and clips of this length."""
         return replace(self, num_actions=classes, num_frames=frames)
 
     @classmethod
     def tiny(cls, **changes) -> "Config":
-        """A narrow network of two blocks for tests."""
+        """Settings of a narrow network of two blocks for tests."""
         return cls(**{**cls.TINY, **changes})
 
 
 class Stem(nnx.Module):
-    """Entry flow after Inception-v4: (N, H, W, 3) -> (N, H / 8, W / 8, width)."""
+    """Stem similar to that of Inception-v4: (N, H, W, 3) -> (N, H / 8, W / 8, width)."""
 
     def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
         c = config.stem_width
@@ -219,7 +219,7 @@ class ReceptionBlock(nnx.Module):
 
 
 class PredictionBlock(nnx.Module):
-    """One reception block, its heat maps, and their way back into the trunk (none in the last block)."""
+    """A reception block, and heat maps that are fed back into the trunk; the last block feeds nothing back."""
 
     def __init__(self, config: Config, last: bool, *, dtype, rngs: nnx.Rngs):
         width, maps = config.width, config.num_maps
@@ -241,7 +241,7 @@ class PredictionBlock(nnx.Module):
 
 
 class Reception(nnx.Module):
-    """The pose network. `zoo.create` builds it.
+    """The pose network. Built by `zoo.create`.
 
     Attributes:
       config: its settings.
@@ -277,7 +277,7 @@ class Reception(nnx.Module):
         """Pose of every frame by every block.
 
         Args:
-          batch: with frames (B, T, H, W, 3), any T >= 1; each is seen for itself.
+          batch: with frames (B, T, H, W, 3), any T >= 1; each frame is processed independently.
 
         Returns:
           pose (K, B, T, J, D) and visible (K, B, T, J).

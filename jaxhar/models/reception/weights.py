@@ -1,4 +1,4 @@
-"""Which layer of the authors' CVPR'18 files is which module of ours."""
+"""Layer names of deephar's CVPR'18 weight files and the modules they belong to."""
 
 from collections import defaultdict
 
@@ -11,14 +11,14 @@ from jaxhar.models.reception.network import Config
 
 
 def layout(config: Config) -> dict[str, Kinds]:
-    """The groups of the authors' file of a CVPR'18 network, and the modules (dotted paths) their layers belong to.
+    """The groups of deephar's file of a CVPR'18 network, with the module (dotted path) of each layer.
 
     Raises:
-      ValueError: the authors' code cannot build such a network, so there are no files of it.
+      ValueError: deephar's code cannot build such a network, so no file can contain it.
     """
     merge = config.num_actions is not None
     if merge and config.old_model:
-        raise ValueError("the authors have no action network with the old stem, so no Keras file can hold one")
+        raise ValueError("deephar has no action network with the old stem, so no Keras file can hold one")
     trunk = "pose." if merge else ""
     groups: dict[str, Kinds] = {}
     blocks = [f"{trunk}blocks.{b}" for b in range(config.num_blocks)]
@@ -34,7 +34,7 @@ def layout(config: Config) -> dict[str, Kinds]:
     if not merge:
         return dict(parts) | _constants(config)
 
-    # In the merge files, all from the first SepConv on is one nested model.
+    # In files of action networks, everything from the first SepConv on is one nested model.
     groups["td_Stem"], groups["td_rBlock1"] = parts[0][1], parts[1][1]
     groups["td_Model#0"] = _join(kinds for _, kinds in parts[2:])
     groups |= _constants(config)
@@ -50,8 +50,8 @@ def layout(config: Config) -> dict[str, Kinds]:
 def sequence(config: Config) -> list[str]:
     """The modules (dotted paths) in the order in which Keras lists the layers of its nested models.
 
-    Layers are listed by their distance from the output: of units side by side the convolutions come first, then their
-    norms, and a short branch comes late.
+    Keras sorts layers by their distance from the output. Of parallel units the convolutions come first, then the norms;
+    short branches come late.
     """
     trunk = "" if config.num_actions is None else "pose."
     stem = f"{trunk}stem"
@@ -100,7 +100,7 @@ def _residual(name: str, module: str, shortcut: bool) -> Kinds:
 
 
 def _stem(stem: str, old: bool) -> list[tuple[str, Kinds]]:
-    """The stem is one group; the layers of the old one's residual unit are groups of their own."""
+    """The stem is one group; in the old stem each layer of the residual unit is a separate group."""
     convs = _conv_norms([f"{stem}.conv{i}" for i in range(1, 12) if not (old and i == 2)])
     residual = _residual("sepconv1", f"{stem}.residual", shortcut=True)
     if not old:
@@ -127,7 +127,7 @@ def _action_blocks(stream: str) -> list[Kinds]:
 
 
 def _constants(config: Config) -> dict[str, Kinds]:
-    """The soft-argmax grids and the aggregation matrix: layers in the authors' code, arithmetic in ours."""
+    """Constant weights of the soft-argmax and the context aggregation, which are layers in deephar's code."""
     side, joints, context = -(-config.image_size // 8), config.num_joints, config.num_joints * config.num_context
 
     def grids(maps: int) -> Kinds:

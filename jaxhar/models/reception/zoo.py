@@ -1,4 +1,4 @@
-"""The family of ReceptionNet: the CVPR'18 networks, for pose alone and with action heads."""
+"""The ReceptionNet family: the CVPR'18 networks for pose, and with action heads."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -14,7 +14,7 @@ RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 
 
 def build(config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
-    """A pose network, with action heads where the settings have classes."""
+    """A pose network, with action heads if the settings have classes."""
     pose = Reception(config, dtype=dtype, rngs=rngs)
     return pose if config.num_actions is None else ActionNet(pose, dtype=dtype, rngs=rngs)
 
@@ -60,7 +60,7 @@ ENTRIES = {
     ),
 }
 
-#: The action heads, which a pose network lacks and which depend on the number of classes.
+#: Weights of the action heads: absent in pose networks, and dependent on the number of classes.
 _HEADS = r"(?:pose_stream|visual_stream|pose_weight|visual_weight)\..*"
 
 FAMILY = Family(
@@ -71,7 +71,7 @@ FAMILY = Family(
     tiny=Config.TINY,
     keras=KerasLayout(layout, sequence),
     trunk="pose",
-    # The pose network is the part `pose` of an action network.
+    # In an action network, the pose network is the submodule `pose`.
     transfer=Transfer(renames=((r"(?:stem|blocks)\..*", r"pose.\g<0>"),), fresh=(_HEADS,), unused=(_HEADS,)),
     skeletons=(PA16, PA17, PA20, PA21, PENN),
 )

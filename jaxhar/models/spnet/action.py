@@ -1,4 +1,4 @@
-"""The action blocks of SPNet, on images with time as rows and joints as columns (TPAMI'20)."""
+"""The action blocks of SPNet (TPAMI'20); they process images with time as rows and joints as columns."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,17 +11,17 @@ from jaxhar.nn.layers import Conv, Norm, NormConv, PreactResidual, global_max_mi
 
 Array = jax.Array
 
-#: From this many frames on, the blocks work at half the frame rate.
+#: Clips of at least this many frames are processed at half the frame rate.
 LONG_CLIP = 16
 
 
 class ActionFeatures(NamedTuple):
-    """The input of an action block, with the leading axes of the frames: (N, ...) or (B, T, ...).
+    """Input of an action block for frames (N, ...) or (B, T, ...).
 
     Attributes:
-      pose, visible: (..., J, D) and (..., J), from the maps meant for action.
-      appearance: (..., J, C), the features of the first pyramid under those maps.
-      maps: those maps, soft-maxed, (..., h, w, J); None unless asked for.
+      pose, visible: (..., J, D) and (..., J), from the heat maps for the action blocks.
+      appearance: (..., J, C), features of the first pyramid at each joint, weighted by these maps.
+      maps: these maps after the softmax, (..., h, w, J); None unless requested.
     """
 
     pose: Array
@@ -31,9 +31,9 @@ class ActionFeatures(NamedTuple):
 
 
 def halve(x: Array) -> Array:
-    """Zero-padded evenly to a multiple of four joints, then max-pooled to half of them: (N, T, J, C) -> (N, t, j, C).
+    """Zero-pads joints to a multiple of four and max-pools them by two: (N, T, J, C) -> (N, t, j, C).
 
-    j is even. The frames are padded to an even number, t; long clips to a multiple of four, of which half are left.
+    Frames are padded to an even number t. Long clips are padded to a multiple of four and max-pooled by two.
     """
     frames, joints = x.shape[1:3]
     stride = 2 if frames >= LONG_CLIP else 1
@@ -43,7 +43,7 @@ def halve(x: Array) -> Array:
 
 
 class ActionBlock(nnx.Module):
-    """Early fusion of poses, appearance and the block before; class maps; their way back (none in the last block)."""
+    """Fuses poses, appearance and the previous block into class maps, and feeds the maps to the next block."""
 
     def __init__(
         self,
@@ -74,15 +74,15 @@ class ActionBlock(nnx.Module):
         self.remap = None if last else Conv(sum(num_actions), width, 3, **kw)
 
     def __call__(self, x: Array | None, lateral: Array | None, features: ActionFeatures) -> tuple[Array, list[Array]]:
-        """One prediction of the actions.
+        """Predicts actions.
 
         Args:
-          x: (B, t, j, F) from the block before; None in the first one.
-          lateral: (B, t, j, F) from the latest block at this level, or None.
+          x: (B, t, j, F) from the previous block; None in the first block.
+          lateral: (B, t, j, F) from the latest block at this level; None if there is none.
           features: with leading axes (B, T).
 
         Returns:
-          the next block's x, and logits (B, A) for each set of labels.
+          x for the next block, and logits (B, A) for each label set.
         """
         poses = (features.pose * features.visible[..., None]).astype(features.appearance.dtype)
         poses = self.pose(jnp.concatenate([conv(poses) for conv in (self.conv_a, self.conv_b, self.conv_c)], axis=-1))

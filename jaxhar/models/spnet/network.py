@@ -1,10 +1,10 @@
-"""SPNet: pose and action from one network of pyramids, refined from prediction to prediction (TPAMI'20).
+"""SPNet: pose and action from pyramids of prediction blocks that refine each other (TPAMI'20).
 
 Luvizon, Picard, Tabia: "Multi-task Deep Learning for Real-Time 3D Human Pose Estimation and Action Recognition".
 
-The trunk runs down and up the levels of resolution, one pyramid after the other. At every level but the one a pyramid
-starts from stands a prediction block, whose heat maps give the pose; in an action pyramid each block also hands the
-poses and the features seen at the joints to an action block, which works on images of time by joints.
+The trunk is a sequence of pyramids that run down and up the levels of resolution. Every level of a pyramid except the
+first has a prediction block, whose heat maps give the pose. In an action pyramid each prediction block also passes
+poses and features at the joints to an action block, which processes images of time by joints.
 """
 
 from dataclasses import dataclass, replace
@@ -31,19 +31,19 @@ ENTRY_WIDTH = 64
 class Downsampling(StrEnum):
     """How the resolution changes between levels."""
 
-    #: Max-pooling downwards, repetition of pixels upwards.
+    #: Max-pooling down, repetition of pixels up.
     MAX_POOLING = "maxpooling"
-    #: Strided convolutions downwards, transposed ones upwards.
+    #: Strided convolutions down, transposed convolutions up.
     CONV = "conv"
 
 
-class Place(NamedTuple):
-    """Where a prediction is made.
+class BlockPosition(NamedTuple):
+    """Position of a prediction block in the network.
 
     Attributes:
-      pyramid: number of the pyramid, from 1; odd ones run down, even ones up.
-      level: its level of resolution; 0 is the finest.
-      action: whether it feeds an action block.
+      pyramid: number of the pyramid, from 1; odd pyramids run down, even ones up.
+      level: level of resolution; 0 is the finest.
+      action: whether the block feeds an action block.
     """
 
     pyramid: int
@@ -57,28 +57,27 @@ class Config:
 
     Attributes:
       image_size: side of the square input in pixels.
-      image_div: the maps of level 0 are this many times smaller; a power of two from 4 on.
-      num_pyramids: pyramids, down and up in turn.
-      action_pyramids: numbers, from 1, of the pyramids with action blocks.
-      num_levels: levels of resolution; every pyramid makes one prediction less.
-      growth: channels added from level to level.
+      image_div: image size divided by map size at level 0; a power of two, at least 4.
+      num_pyramids: number of pyramids, alternately down and up.
+      action_pyramids: pyramids with action blocks, counted from 1.
+      num_levels: number of levels of resolution; a pyramid has one prediction block less.
+      growth: channels added with every level.
       kernel_size: side of the depthwise kernels in the trunk.
       downsampling: how the resolution changes.
       num_joints: J.
-      depth_maps: whether each joint has a map of its depth as well; the pose is 3-D then.
-      num_frames: T, frames of a clip; None: stills. The network takes any length.
-      num_actions: A of every set of action labels; None: a pose network. () and a number alone are understood.
-      num_pose_features, num_visual_features: channels of the two inputs of an action block.
-      pose_replica: whether action blocks see the joints through maps of their own rather than through those of the
-        pose, so that the two tasks do not pull at the same maps.
+      depth_maps: whether each joint also has a depth map, for 3-D poses.
+      num_frames: T, default clip length; None for stills. The network accepts any length.
+      num_actions: A of every label set; None for a pose network. A single number or () is converted.
+      num_pose_features, num_visual_features: channels of the pose and the visual part of an action block.
+      pose_replica: whether action blocks get separate heat maps, so that the two tasks do not train the same maps.
       sam_alpha: factor on the heat maps before every softmax.
-      num_predictions: where the network ends, for the trade of accuracy against speed; None: after all of them.
+      num_predictions: number of prediction blocks, to trade accuracy for speed; None for all.
     """
 
-    #: Of a network of this family, see `jaxhar.core.network.NetworkConfig`.
+    #: See `jaxhar.core.network.NetworkConfig`.
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     pixels: ClassVar[Pixels] = Pixels.SIGNED
-    #: What `tiny` and `zoo.tiny` change.
+    #: Changes for tests, applied by `tiny` and `zoo.tiny`.
     TINY: ClassVar[dict[str, object]] = {
         "image_size": 64,
         "num_pyramids": 2,
@@ -133,12 +132,12 @@ class Config:
 
     @property
     def predicts(self) -> tuple[str, ...]:
-        """Keys of its predictions."""
+        """Keys of the predictions."""
         return ("pose", "visible", *(("action",) if self.classes else ()))
 
     @property
     def frames_apart(self) -> bool:
-        """A pose network sees every frame for itself."""
+        """True for pose networks, which process every frame independently."""
         return not self.classes
 
     @property
@@ -148,7 +147,7 @@ class Config:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """Classes of every set of action labels."""
+        """Number of classes of each label set."""
         return self.num_actions or ()
 
     def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
@@ -157,13 +156,13 @@ class Config:
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
 
     def for_classes(self, classes: int, frames: int) -> "Config":
-        """Settings of the same trunk with action heads of so many classes, for clips of so many frames."""
-        replica = self.pose_replica and bool(self.classes)  # a pose network has no second maps to start from
+        """Settings of the same trunk with action blocks for this number of classes, and clips of this length."""
+        replica = self.pose_replica and bool(self.classes)  # a pose network has no weights for the second maps
         return replace(self, num_actions=(classes,), num_frames=frames, pose_replica=replica)
 
     @classmethod
     def tiny(cls, **changes) -> "Config":
-        """A narrow network of two pyramids for tests."""
+        """Settings of a narrow network of two pyramids for tests."""
         return cls(**{**cls.TINY, **changes})
 
     @property
@@ -172,19 +171,20 @@ class Config:
         return 3 if self.depth_maps else 2
 
     @property
-    def predictions(self) -> tuple[Place, ...]:
-        """Where the K predictions are made, in order."""
-        places = []
+    def predictions(self) -> tuple[BlockPosition, ...]:
+        """Positions of the K prediction blocks in order."""
+        positions = []
         for pyramid in range(1, self.num_pyramids + 1):
             action = self.num_actions is not None and pyramid in self.action_pyramids
             down = range(1, self.num_levels)
-            places += [Place(pyramid, i, action) for i in (down if pyramid % 2 else [i - 1 for i in reversed(down)])]
-        return tuple(places[: self.num_predictions])
+            levels = down if pyramid % 2 else [level - 1 for level in reversed(down)]
+            positions += [BlockPosition(pyramid, level, action) for level in levels]
+        return tuple(positions[: self.num_predictions])
 
     @property
     def entry_units(self) -> tuple[tuple[int, int, int], ...]:
-        """Channels in and out and stride of the residual units before the first pyramid: one, then two for each
-        halving from a quarter of the image on."""
+        """(input channels, output channels, stride) of the residual units before the first pyramid: one, then two for
+        every resolution from a quarter of the image on."""
         widths, strides = [ENTRY_WIDTH, self.growth], [1]
         for halvings in range(2, self.image_div.bit_length()):
             widths += [halvings * self.growth] * 2
@@ -196,8 +196,8 @@ class Config:
         return self.growth * (self.image_div.bit_length() - 1 + level)
 
 
-class Entry(nnx.Module):
-    """Images (N, H, W, 3) -> the trunk's level 0, (N, H / div, W / div, C)."""
+class EntryFlow(nnx.Module):
+    """First layers: images (N, H, W, 3) -> level 0 of the trunk, (N, H / div, W / div, C)."""
 
     def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
         kw = {"dtype": dtype, "rngs": rngs}
@@ -231,7 +231,7 @@ class DownUnit(nnx.Module):
 
 
 class UpUnit(nnx.Module):
-    """To the next finer level, of the size of `like`: (N, ceil(h / 2), ceil(w / 2), C) -> (N, h, w, C - growth)."""
+    """To the next finer level, with the size of `like`: (N, ceil(h / 2), ceil(w / 2), C) -> (N, h, w, C - growth)."""
 
     def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
         inputs, outputs = config.channels(level + 1), config.channels(level)
@@ -242,7 +242,7 @@ class UpUnit(nnx.Module):
 
 
 class TransposedUpUnit(nnx.Module):
-    """As `UpUnit`, by a transposed convolution: the counterpart of strided convolutions downwards."""
+    """As `UpUnit`, with a transposed convolution, the counterpart of strided convolutions."""
 
     def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
         inputs, outputs = config.channels(level + 1), config.channels(level)
@@ -255,7 +255,7 @@ class TransposedUpUnit(nnx.Module):
 
 
 class JointMaps(nnx.Module):
-    """Heat maps, and depth maps in 3-D: (N, h, w, C) -> (N, h, w, J) logits, and the same or None."""
+    """Heat maps and, for 3-D poses, depth maps: (N, h, w, C) -> logits (N, h, w, J), and the same or None."""
 
     def __init__(self, config: Config, width: int, *, dtype, rngs: nnx.Rngs):
         self.maps = Conv(width, config.num_joints, dtype=dtype, rngs=rngs)
@@ -266,7 +266,7 @@ class JointMaps(nnx.Module):
 
 
 class Remap(nnx.Module):
-    """The way of the joint maps back into the trunk: features (N, h, w, C) and maps -> (N, h, w, C)."""
+    """Feeds joint maps back into the trunk: features (N, h, w, C) and maps (N, h, w, J) -> (N, h, w, C)."""
 
     def __init__(self, config: Config, width: int, *, dtype, rngs: nnx.Rngs):
         joints, kw = config.num_joints, {"dtype": dtype, "rngs": rngs}
@@ -279,31 +279,31 @@ class Remap(nnx.Module):
         return back if self.depth is None or depth is None else back + self.depth(depth)
 
 
-class PredictionBlock(nnx.Module):
-    """Features, the maps of the joints in them, and their way back into the trunk (none in the last block)."""
+class PyramidBlock(nnx.Module):
+    """Prediction block: features, and joint maps that are fed back into the trunk; the last feeds nothing back."""
 
-    def __init__(self, config: Config, place: Place, last: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: Config, position: BlockPosition, last: bool, *, dtype, rngs: nnx.Rngs):
         kw = {"dtype": dtype, "rngs": rngs}
-        width = config.channels(place.level)
+        width = config.channels(position.level)
         self.alpha = config.sam_alpha
         self.residual = PreactResidual(width, width, config.kernel_size, **kw)
         self.features = NormConv(width, width, config.kernel_size, separable=True, **kw)
         self.norm = Norm(width, scale=True, rngs=rngs)
         self.maps = JointMaps(config, width, **kw)
-        self.replica = JointMaps(config, width, **kw) if config.pose_replica and place.action else None
+        self.replica = JointMaps(config, width, **kw) if config.pose_replica and position.action else None
         self.remap = None if last else Remap(config, width, **kw)
 
     def __call__(self, x: Array) -> tuple[Array, tuple[Array, Array | None], tuple[Array, Array | None]]:
-        """(N, h, w, C) -> the next input (N, h, w, C), and twice maps and depth maps: for the pose and for action."""
+        """(N, h, w, C) -> the next input (N, h, w, C), and (maps, depth maps) for the pose and for the action block."""
         residual = self.residual(x)
         features = self.features(residual)
         active = nnx.relu(self.norm(features))
-        own = self.maps(active)
-        seen = own if self.replica is None else self.replica(active)
+        pose_maps = self.maps(active)
+        action_maps = pose_maps if self.replica is None else self.replica(active)
         x = residual + features
         if self.remap is not None:
-            x = x + self.remap(active, *own)
-        return x, self._scaled(*own), self._scaled(*seen)
+            x = x + self.remap(active, *pose_maps)
+        return x, self._scaled(*pose_maps), self._scaled(*action_maps)
 
     def _scaled(self, maps: Array, depth: Array | None) -> tuple[Array, Array | None]:
         wide = jnp.promote_types(maps.dtype, jnp.float32)
@@ -311,109 +311,112 @@ class PredictionBlock(nnx.Module):
 
 
 class Step(nnx.Module):
-    """From one prediction to the next: a change of level and a prediction block."""
+    """A change of level followed by a prediction block."""
 
-    def __init__(self, config: Config, place: Place, last: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: Config, position: BlockPosition, last: bool, *, dtype, rngs: nnx.Rngs):
         up = TransposedUpUnit if config.downsampling is Downsampling.CONV else UpUnit
-        unit: Any = DownUnit if place.pyramid % 2 else up
-        self.unit = unit(config, place.level, dtype=dtype, rngs=rngs)
-        self.block = PredictionBlock(config, place, last, dtype=dtype, rngs=rngs)
+        unit: Any = DownUnit if position.pyramid % 2 else up
+        self.unit = unit(config, position.level, dtype=dtype, rngs=rngs)
+        self.block = PyramidBlock(config, position, last, dtype=dtype, rngs=rngs)
 
 
-class PoseNet(nnx.Module):
-    """The trunk with its prediction blocks; it sees single images."""
+class PoseTrunk(nnx.Module):
+    """The trunk with its prediction blocks; it processes single images."""
 
     def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
         self.config = config
         self.dtype = dtype
-        self.entry = Entry(config, dtype=dtype, rngs=rngs)
-        places = config.predictions
+        self.entry = EntryFlow(config, dtype=dtype, rngs=rngs)
+        positions = config.predictions
         self.steps = nnx.List(
-            Step(config, place, last=k == len(places) - 1, dtype=dtype, rngs=rngs) for k, place in enumerate(places)
+            Step(config, position, last=k == len(positions) - 1, dtype=dtype, rngs=rngs)
+            for k, position in enumerate(positions)
         )
 
     def __call__(
         self, images: Array, with_maps: bool = False
     ) -> tuple[list[tuple[Array, Array]], list[ActionFeatures]]:
-        """Images (N, H, W, 3) -> pose (N, J, D) and visible (N, J) of every prediction; action features."""
+        """Images (N, H, W, 3) -> (pose (N, J, D), visible (N, J)) of every prediction block; action features."""
         x = self.entry(images)
-        lateral = {0: x}  # the latest features of every level
-        appearance = {0: x}  # the first ones of every level, before any prediction
+        lateral = {0: x}  # latest features of every level
+        appearance = {0: x}  # first features of every level, before any prediction
         joints, features = [], []
-        for place, step in zip(self.config.predictions, self.steps, strict=True):
-            before = lateral.get(place.level)
-            x = step.unit(x) if place.pyramid % 2 else step.unit(x, before)
-            appearance.setdefault(place.level, x)
-            x, own, seen = step.block(x if before is None else x + before)
-            lateral[place.level] = x
-            joints.append(decode_normalised(*own))
-            if place.action:
-                maps = spatial_softmax(seen[0]) if with_maps else None
+        for position, step in zip(self.config.predictions, self.steps, strict=True):
+            before = lateral.get(position.level)
+            x = step.unit(x) if position.pyramid % 2 else step.unit(x, before)
+            appearance.setdefault(position.level, x)
+            x, pose_maps, action_maps = step.block(x if before is None else x + before)
+            lateral[position.level] = x
+            joints.append(decode_normalised(*pose_maps))
+            if position.action:
+                maps = spatial_softmax(action_maps[0]) if with_maps else None
                 features.append(
-                    ActionFeatures(*decode_normalised(*seen), attend(seen[0], appearance[place.level]), maps)
+                    ActionFeatures(
+                        *decode_normalised(*action_maps), attend(action_maps[0], appearance[position.level]), maps
+                    )
                 )
         return joints, features
 
 
 class SPNet(nnx.Module):
-    """The network. `zoo.create` builds it.
+    """The network. Built by `zoo.create`.
 
     Attributes:
-      config: its settings.
-      pose: the trunk, everything that sees images.
-      actions: the action blocks; none in a pose network.
+      config: the settings.
+      pose: the trunk, which processes the images.
+      actions: the action blocks; empty in a pose network.
     """
 
     def __init__(self, config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.config = config
         self.dtype = dtype
-        self.pose = PoseNet(config, dtype=dtype, rngs=rngs)
-        places = [place for place in config.predictions if place.action]
+        self.pose = PoseTrunk(config, dtype=dtype, rngs=rngs)
+        positions = [position for position in config.predictions if position.action]
         self.actions = nnx.List(
             ActionBlock(
                 config.dims,
-                config.channels(place.level),
+                config.channels(position.level),
                 config.num_pose_features,
                 config.num_visual_features,
                 config.num_actions or (),
                 first=k == 0,
-                last=k == len(places) - 1,
+                last=k == len(positions) - 1,
                 dtype=dtype,
                 rngs=rngs,
             )
-            for k, place in enumerate(places)
+            for k, position in enumerate(positions)
         )
 
     def pose_forward(self, batch: Batch) -> tuple[Preds, list[ActionFeatures]]:
-        """Runs the trunk: pose and visible as from a call, and features for `action_forward`."""
+        """Runs the trunk; returns (preds, features); pass the features to `action_forward`."""
         joints, features = per_frame(lambda net, images: net(images), self.pose, self.config.pixels(batch))
         pose, visible = zip(*joints, strict=True)
         return {"pose": jnp.stack(pose), "visible": jnp.stack(visible)}, features
 
     def action_forward(self, features: list[ActionFeatures]) -> Array | tuple[Array, ...]:
-        """Runs the action blocks on features of `pose_forward`: logits (K', B, A), one array for each set of labels."""
+        """Runs the action blocks on the features of `pose_forward`; returns logits (K', B, A) for each label set."""
         x: Array | None = None
-        lateral: dict[int, Array | None] = {}  # the latest action features of every level
+        lateral: dict[int, Array | None] = {}  # latest action features of every level
         logits = []
         blocks, inputs = iter(self.actions), iter(features)
-        for place in self.config.predictions:
-            if place.action:
-                x, heads = next(blocks)(x, lateral.get(place.level), next(inputs))
+        for position in self.config.predictions:
+            if position.action:
+                x, heads = next(blocks)(x, lateral.get(position.level), next(inputs))
                 logits.append(heads)
-            lateral[place.level] = x
+            lateral[position.level] = x
         wide = jnp.promote_types(self.dtype, jnp.float32)
         sets = tuple(jnp.stack(heads).astype(wide) for heads in zip(*logits, strict=True))
         return sets if len(sets) > 1 else sets[0]
 
     def decoupled(self, batch: Batch) -> dict[str, object]:
-        """The joints as the action blocks see them: those of the replica, where the network has one.
+        """The joints that the action blocks get as input, from the replica if the network has one.
 
         Args:
           batch: with frames (B, T, H, W, 3).
 
         Returns:
-          pose (K', B, T, J, D), visible (K', B, T, J), and `maps`, for each action block the soft-maxed heat maps
-          (B, T, h, w, J).
+          pose (K', B, T, J, D), visible (K', B, T, J), and maps: for each action block the heat maps after the
+          softmax (B, T, h, w, J).
         """
         frames = self.config.pixels(batch)
         features = per_frame(lambda net, images: net(images, with_maps=True)[1], self.pose, frames)
@@ -421,15 +424,15 @@ class SPNet(nnx.Module):
         return {"pose": jnp.stack(pose), "visible": jnp.stack(visible), "maps": maps}
 
     def __call__(self, batch: Batch) -> Preds:
-        """Pose of every frame and action of every clip, by every prediction block.
+        """Pose of every frame and action of every clip from every prediction block.
 
         Args:
-          batch: with frames (B, T, H, W, 3), any T >= 1. In training the action blocks run only if it has an action;
-            otherwise their running statistics stay as they are.
+          batch: with frames (B, T, H, W, 3), any T >= 1. In training the action blocks run only if the batch has
+            actions; otherwise their running statistics do not change.
 
         Returns:
-          pose (K, B, T, J, D), visible (K, B, T, J); of a network with action blocks, `action`: logits (K', B, A) of
-          its K' blocks, or a tuple of such arrays, one for each set of labels.
+          pose (K, B, T, J, D), visible (K, B, T, J); with action blocks also action: logits (K', B, A), or a
+          tuple of them with several label sets.
         """
         preds, features = self.pose_forward(batch)
         if self.actions and ("action" in batch or not is_training(self)):

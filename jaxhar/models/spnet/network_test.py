@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from jaxhar import infer, port, zoo
-from jaxhar.models.spnet.network import Config, Place
+from jaxhar.models.spnet.network import BlockPosition, Config
 from jaxhar.training.losses import multitask as losses
 from parity_tests import cases
 
@@ -39,13 +39,13 @@ def test_parameter_counts_of_the_published_networks(name, total):
     shapes = port.shapes(config)
     replica = 16 if config.pose_replica else 0
     assert count(shapes, "pose.entry.") == 1_314_304
-    *places, last = config.predictions
-    for k, place in enumerate(places):
-        width = 288 + 96 * place.level
-        assert count(shapes, f"pose.steps.{k}.unit.") == UNITS[place.pyramid % 2, place.level]
-        block = BLOCKS[name][place.level] + replica * width * place.action
+    *positions, last = config.predictions
+    for k, position in enumerate(positions):
+        width = 288 + 96 * position.level
+        assert count(shapes, f"pose.steps.{k}.unit.") == UNITS[position.pyramid % 2, position.level]
+        block = BLOCKS[name][position.level] + replica * width * position.action
         assert count(shapes, f"pose.steps.{k}.block.") == block
-    assert count(shapes, f"pose.steps.{len(places)}.block.") == {"spnet-penn": 192_960, "spnet-ntu": 193_536}[name]
+    assert count(shapes, f"pose.steps.{len(positions)}.block.") == {"spnet-penn": 192_960, "spnet-ntu": 193_536}[name]
     carry, blocks = ACTIONS[name]
     for k, block in enumerate(blocks):
         assert count(shapes, f"actions.{k}.") == block + (carry if k else 0)
@@ -59,7 +59,7 @@ def test_parameter_count_of_the_pose_network():
 def test_predictions_go_down_and_up_the_levels():
     config = Config(num_pyramids=3, num_levels=4, action_pyramids=(2,), num_actions=(5,), num_predictions=7)
     order = [(1, 1), (1, 2), (1, 3), (2, 2), (2, 1), (2, 0), (3, 1)]
-    assert config.predictions == tuple(Place(p, level, p == 2) for p, level in order)
+    assert config.predictions == tuple(BlockPosition(p, level, p == 2) for p, level in order)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_forward_and_gradient_are_finite_in_every_combination(time, joints, side
 def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int):
     changes = {"num_pyramids": pyramids, "num_levels": levels, "depth_maps": joints == 17, "kernel_size": 1}
     config = Config.tiny(image_size=side, num_joints=joints, action_pyramids=(1,), num_actions=3, **changes)
-    dims, places = config.dims, config.predictions
+    dims, positions = config.dims, config.predictions
     rng = np.random.default_rng(0)
     frames = rng.uniform(-1, 1, (1, time, side, side, 3)).astype(np.float32)
     batch = {
@@ -131,9 +131,9 @@ def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int)
         return jax.grad(loss, has_aux=True)(params)
 
     gradients, preds = gradient(params, stats)
-    assert preds["pose"].shape == (len(places), 1, time, joints, dims)
-    assert preds["visible"].shape == (len(places), 1, time, joints)
-    assert preds["action"].shape == (sum(place.action for place in places), 1, 3)
+    assert preds["pose"].shape == (len(positions), 1, time, joints, dims)
+    assert preds["visible"].shape == (len(positions), 1, time, joints)
+    assert preds["action"].shape == (sum(position.action for position in positions), 1, 3)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((gradients, preds)))
 
 

@@ -1,4 +1,4 @@
-"""The family of SPNet: the TPAMI'20 networks, for pose alone and with action blocks."""
+"""The SPNet family: the TPAMI'20 networks for pose, and with action blocks."""
 
 from jaxhar.core import classes
 from jaxhar.core.family import Entry, Family, KerasLayout, Transfer

@@ -1,4 +1,4 @@
-"""Keras 2 weight files of the original authors: `file` reads and `writing` writes them by the layout of the family."""
+"""Keras 2 weight files: `file` reads and `writing` writes them by the layout of the family."""
 
 from collections.abc import Mapping
 
@@ -23,10 +23,10 @@ def _keras(config) -> KerasLayout:
 
 
 def layout(config) -> dict[str, Kinds]:
-    """The groups of the Keras file of a network, and the modules (dotted paths) their layers belong to.
+    """The groups of the Keras file of a network, with the module (dotted path) of each layer.
 
     Raises:
-      Problem: there can be no such file.
+      Problem: the network has no Keras form.
     """
     keras = _keras(config)
     try:
@@ -36,7 +36,7 @@ def layout(config) -> dict[str, Kinds]:
 
 
 def assign(groups: dict[str, Group], config) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Give every weight of a network's file its leaf: see `file.assign`."""
+    """The weights of a network from the groups of its file, and a list of mismatches: see `file.assign`."""
     return file.assign(_keras(config).renumber(groups), layout(config))
 
 
@@ -46,13 +46,13 @@ def arrange(flat: Mapping[str, np.ndarray], config) -> writing.Groups:
 
 
 def infer_config(groups: dict[str, Group]) -> NetworkConfig:
-    """The settings that a Keras file was written with, read off its names and shapes.
+    """Infers the settings of a Keras file from its names and shapes.
 
     Args:
-      groups: as `read` returns them.
+      groups: from `read`.
 
     Raises:
-      Problem: no family can tell them.
+      Problem: no family can infer them.
     """
     reasons = []
     for family in zoo.FAMILIES:
@@ -61,4 +61,4 @@ def infer_config(groups: dict[str, Group]) -> NetworkConfig:
                 return family.keras.infer(groups)
             except ValueError as error:
                 reasons.append(str(error))
-    raise Problem("; ".join(reasons) or "no family of networks can tell its settings from a Keras file")
+    raise Problem("; ".join(reasons) or "no family of networks can infer its settings from a Keras file")

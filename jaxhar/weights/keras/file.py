@@ -1,8 +1,8 @@
-"""The authors' Keras 2 weight files: reading them, and giving every weight its leaf.
+"""Reads Keras 2 weight files and assigns their weights to the network.
 
-A file holds one group per top-level layer; a group lists the weights of every layer nested in it, trainable ones first.
-Layers are named explicitly (`sepconv_l2_1`, `sepconv_l2_1_1` in the second block) or numbered in the order of their
-creation by a counter of the whole process (`conv2d_37`). Order within a kind is therefore the number, not the place.
+A file has one group per top-level layer; a group lists the weights of every nested layer, trainable ones first. Layers
+are named explicitly (`sepconv_l2_1`, `sepconv_l2_1_1` in the second block) or numbered in the order of their creation
+in the process (`conv2d_37`). Layers of one type are therefore ordered by number, not by position in the file.
 """
 
 import re
@@ -15,7 +15,7 @@ import numpy as np
 from jaxhar.core.family import Group, Kinds
 from jaxhar.host.errors import Problem
 
-#: Keras' name of a weight -> ours, in the order in which Keras keeps those of one layer.
+#: Keras' name of a weight -> ours, in Keras' order within a layer.
 LEAF = {
     "kernel": "kernel",
     "depthwise_kernel": "depthwise.kernel",
@@ -28,7 +28,7 @@ LEAF = {
 
 
 def read(path: Path) -> dict[str, Group]:
-    """The weighted groups of a Keras .h5 file, in file order.
+    """The groups with weights of a Keras .h5 file, in file order.
 
     Raises:
       Problem: the file is missing, damaged, or not a Keras weight file.
@@ -48,7 +48,7 @@ def read(path: Path) -> dict[str, Group]:
 
 
 def _texts(attributes: h5py.AttributeManager, name: str) -> list[str]:
-    """A list of names; Keras splits long ones over name0, name1, ..., and newer h5py gives text for bytes."""
+    """An attribute with a list of names; Keras splits long lists into name0, name1, ..., and newer h5py returns str."""
     keys = [name] if name in attributes else sorted((k for k in attributes if re.fullmatch(rf"{name}\d+", k)), key=len)
     values = [value for key in keys for value in np.atleast_1d(attributes[key])]
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
@@ -66,15 +66,15 @@ def _group(root: h5py.Group, name: str) -> Group:
 
 
 def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Give every weight of a file its leaf.
+    """Assigns the weights of a file to those of the network.
 
     Args:
-      groups: as `read` returns them.
-      layout: group -> kinds, as `layout` returns it.
+      groups: from `read`.
+      layout: from `keras.layout`.
 
     Returns:
-      dotted leaf -> array, and a list of complaints: groups, layers or weights that are missing or left over, known
-      constants that differ.
+      dotted path -> array, and a list of mismatches: missing or superfluous groups, layers and weights, and constants
+      with other values.
     """
     flat: dict[str, np.ndarray] = {}
     complaints: list[str] = []
@@ -100,7 +100,7 @@ def assign(groups: dict[str, Group], layout: dict[str, Kinds]) -> tuple[dict[str
 
 
 def _take(flat: dict, layer: str, weights: dict[str, np.ndarray], target: str | dict[str, np.ndarray]) -> list[str]:
-    """Put one layer's weights into `flat`, or check them if they are constants; complaints are returned."""
+    """Adds the weights of a layer to `flat`, or checks them if they are constants; returns mismatches."""
     if isinstance(target, str):
         unknown = [weight for weight in weights if weight not in LEAF]
         flat.update({f"{target}.{LEAF[w]}": array for w, array in weights.items() if w in LEAF})
@@ -117,7 +117,7 @@ def _take(flat: dict, layer: str, weights: dict[str, np.ndarray], target: str | 
 
 
 def _by_kind(groups: dict[str, Group], layout: dict[str, Kinds]) -> dict[str, tuple[str, Group]]:
-    """Layout's group name -> (name in the file, group). A layout name "base#i" is the i-th group base_<number>."""
+    """Group name in the layout -> (name in the file, group). The name "base#i" means the i-th group base_NUMBER."""
     found = {}
     numbered = defaultdict(list)
     for name, group in groups.items():
@@ -132,7 +132,7 @@ def _by_kind(groups: dict[str, Group], layout: dict[str, Kinds]) -> dict[str, tu
 
 
 def _by_number(group: Group, kinds: Kinds) -> dict[str, list[str]]:
-    """kind -> its layers in the order of their numbers; a layer of no known kind stands under its own name."""
+    """Layer type -> its layers in the order of their numbers; a layer of unknown type is listed by its name."""
     ordered: dict[str, list[str]] = defaultdict(list)
     for layer in group:
         matches = [kind for kind in kinds if re.fullmatch(rf"{kind}(_\d+)?", layer)]
@@ -143,6 +143,6 @@ def _by_number(group: Group, kinds: Kinds) -> dict[str, list[str]]:
 
 
 def _number(name: str) -> int:
-    """The number at the end of an automatic name; the first layer of tf.keras has none."""
+    """The number at the end of an automatic name, -1 if there is none (the first layer in tf.keras)."""
     match = re.search(r"(\d+)$", name)
     return int(match[1]) if match else -1

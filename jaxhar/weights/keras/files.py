@@ -1,4 +1,4 @@
-"""Networks from the authors' .h5 files, and back."""
+"""Networks from and to Keras .h5 files."""
 
 from pathlib import Path
 
@@ -9,23 +9,22 @@ from jaxhar.weights.flat import Flat, from_flat
 
 
 def load_keras(path: str | Path, config) -> nnx.Module:
-    """The network of an authors' .h5 file, in evaluation mode.
+    """Loads a network from a Keras .h5 file, in evaluation mode.
 
     Args:
-      path: what Keras' `save_weights` or `save` wrote. Automatic layer numbers and the order of the weights inside a
+      path: a file from Keras' `save_weights` or `save`. Automatic layer numbers and the order of the weights inside a
         group do not matter.
-      config: the settings the weights were trained with.
+      config: the settings of the network.
 
     Raises:
-      Problem: the file cannot be read, a weight has no leaf, a leaf has no weight, or a soft-argmax grid is not the one
-        our arithmetic stands for.
+      Problem: the file cannot be read, weights are missing or superfluous, or constants of the soft-argmax differ.
     """
     flat, complaints = read_keras(path, config)
     return from_flat(flat, config, f"the weights in {path}", complaints)
 
 
 def read_keras(path: str | Path, config) -> tuple[Flat, list[str]]:
-    """The leaves that an authors' .h5 file has for a network, and what in the file does not fit it.
+    """The weights of a network in a Keras .h5 file, and a list of mismatches.
 
     Raises:
       Problem: the file cannot be read.
@@ -34,7 +33,7 @@ def read_keras(path: str | Path, config) -> tuple[Flat, list[str]]:
 
 
 def save_keras(path: str | Path, flat: Flat, config) -> None:
-    """Write the weights of a network as the .h5 file that the authors' code loads under Keras 2.1.4.
+    """Writes the weights of a network as an .h5 file for deephar's code under Keras 2.1.4.
 
     Raises:
       Problem: the file cannot be written.

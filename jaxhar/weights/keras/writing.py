@@ -1,8 +1,8 @@
-"""Writing the authors' Keras 2 weight files, so that their code under Keras 2.1.4 loads them by position or by name.
+"""Writes Keras 2 weight files that deephar's code loads under Keras 2.1.4, by position or by name.
 
-Keras pairs the k-th weighted group of the file with the k-th weighted layer of the model, and inside a group the i-th
-weight with the i-th: trainable ones first, then running statistics, each in the order of the layers. Automatic numbers
-(`conv2d_37`) come out as in a fresh process that builds nothing else.
+Keras matches the k-th group with weights in the file to the k-th layer with weights in the model, and the i-th weight
+of a group to the i-th of the layer: trainable ones first, then running statistics, each in the order of the layers.
+Automatic numbers (`conv2d_37`) are those of a new process that builds only this network.
 """
 
 import re
@@ -20,31 +20,30 @@ from jaxhar.weights.keras.file import LEAF
 #: [(group, [(weight name, array)])] in the order of the file.
 Groups = list[tuple[str, list[tuple[str, np.ndarray]]]]
 
-#: Kinds that Keras numbers from 1; others carry their own name, and a number from their second time on.
+#: Layer types that Keras numbers from 1; others have an explicit name, with a number from the second use on.
 _AUTOMATIC = {"conv2d", "conv2d_transpose", "separable_conv2d", "batch_normalization", "conv1d", "dense"}
 _WEIGHTS = {leaf: weight for weight, leaf in LEAF.items()}
 
 
 def arrange(flat: Mapping[str, np.ndarray], layout: Mapping[str, Kinds], sequence: Sequence[str]) -> Groups:
-    """The groups of the authors' file of a network.
+    """The groups of a Keras file with the weights of a network.
 
     Args:
-      flat: dotted leaf -> array, every leaf of the network.
-      layout: group -> kinds, as `keras.layout` returns it; its order is that of the groups.
-      sequence: modules (dotted paths) in the order of Keras' layers, as `keras.sequence` returns it; those it does not
-        name keep their place in the layout.
+      flat: all weights of the network by dotted path.
+      layout: from `keras.layout`, in the order of the groups.
+      sequence: modules (dotted paths) in the order of Keras' layers; other modules keep their order in the layout.
 
     Raises:
-      ValueError: a leaf has no layer in the layout.
+      ValueError: a weight has no layer in the layout.
     """
-    place = {module: i for i, module in enumerate(sequence)}
+    order = {module: i for i, module in enumerate(sequence)}
     slots = [
         (group, kind, i)
         for group, kinds in layout.items()
         for kind, targets in kinds.items()
         for i in range(len(targets))
     ]
-    # The authors' code made the layers of constants first, so they have the first numbers.
+    # deephar's code creates the layers of constants first, so they have the first numbers.
     slots.sort(key=lambda slot: isinstance(layout[slot[0]][slot[1]][slot[2]], str))
     counts: Counter[str] = Counter()
     names = {slot: _number(slot[1], counts) for slot in slots}
@@ -53,7 +52,7 @@ def arrange(flat: Mapping[str, np.ndarray], layout: Mapping[str, Kinds], sequenc
     written = 0
     for group, kinds in layout.items():
         layers = [(names[group, kind, i], target) for kind, ts in kinds.items() for i, target in enumerate(ts)]
-        layers.sort(key=lambda layer: place.get(layer[1], 0) if isinstance(layer[1], str) else 0)
+        layers.sort(key=lambda layer: order.get(layer[1], 0) if isinstance(layer[1], str) else 0)
         trained: list[tuple[str, np.ndarray]] = []
         moving: list[tuple[str, np.ndarray]] = []
         for layer, target in layers:
@@ -69,13 +68,13 @@ def arrange(flat: Mapping[str, np.ndarray], layout: Mapping[str, Kinds], sequenc
 
 
 def write(path: Path, groups: Groups) -> None:
-    """Write a weight file as Keras 2.1.4 does; it appears under its name when it is complete.
+    """Writes a weight file in the format of Keras 2.1.4, atomically.
 
     Raises:
-      Problem: it cannot be written.
+      Problem: the write fails.
     """
     with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
-        # Bytes of fixed length: Keras 2 decodes them, and h5py gives anything else as text.
+        # Bytes of fixed length, which Keras 2 decodes; h5py would return other strings as str.
         file.attrs["layer_names"] = np.array([name.encode() for name, _ in groups])
         file.attrs["backend"] = np.bytes_("tensorflow")
         file.attrs["keras_version"] = np.bytes_("2.1.4")
@@ -94,7 +93,7 @@ def _leaves(flat: Mapping[str, np.ndarray], module: str) -> dict[str, np.ndarray
 
 def _number(kind: str, counts: Counter[str]) -> str:
     """The name of the next layer of a kind."""
-    kind = re.sub(r"\((\w+)\|.*\)", r"\1", kind)  # the first of several names for one thing
+    kind = re.sub(r"\((\w+)\|.*\)", r"\1", kind)  # the first of several alternative names
     counts[kind] += 1
     n = counts[kind]
     if kind in _AUTOMATIC:
@@ -103,7 +102,7 @@ def _number(kind: str, counts: Counter[str]) -> str:
 
 
 def _group_name(group: str, layers: list[str], counts: Counter[str]) -> str:
-    """A group "base#i" of the layout is the i-th of that base: a layer by itself, or a nested model."""
+    """Name in the file of a group "base#i" of the layout, the i-th of that base: a single layer or a nested model."""
     base, counted, i = group.partition("#")
     if not counted:
         return group
