@@ -1,10 +1,10 @@
-"""Train or evaluate an experiment.
+"""Trains or evaluates an experiment.
 
     python launch.py --config=configs/penn.py
     python launch.py --config=configs/penn.py:paper --config.data.root=DIR --config.train.steps=10 --workdir=runs/mine
     python launch.py --config=configs/penn.py --mode=eval
 
-Training goes on where the checkpoints in the working directory end, and is followed by an evaluation of the best one.
+Training resumes from the checkpoints in the working directory, and is followed by an evaluation of the best one.
 `--config.NAME=VALUE` changes any setting of the experiment.
 """
 
@@ -19,14 +19,14 @@ from jaxhar.host.errors import Problem, Usage, guard
 from jaxhar.training.experiment import load
 
 flags.DEFINE_string("config", None, "experiment file, with an argument for it after a colon")
-flags.DEFINE_string("workdir", None, "where checkpoints, metrics and the report go; runs/<name of the experiment>")
+flags.DEFINE_string("workdir", None, "folder for checkpoints, metrics and the report; default runs/NAME")
 flags.DEFINE_enum("mode", "train", ["train", "eval"], "train and evaluate, or evaluate only")
-flags.DEFINE_multi_string("import", [], user_modules.HELP)  # `launch` takes it; here it is for the help
+flags.DEFINE_multi_string("import", [], user_modules.HELP)  # removed by `launch` before; only for the help
 flags.DEFINE_bool("debug", False, "show the traceback of an error")
 
 
 def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Takes `--config.a.b=value` and `--config.a.b value` out of a command line: (the rest, {"a.b": "value"})."""
+    """Removes `--config.a.b=value` and `--config.a.b value` from a command line: (the rest, {"a.b": "value"})."""
     rest, overrides = [], {}
     words = iter(argv)
     for word in words:
@@ -41,7 +41,11 @@ def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def launch(argv: list[str]) -> None:
-    """Runs a command line; raises Problem."""
+    """Runs a command line.
+
+    Raises:
+      Problem: the command, the experiment or the run fails.
+    """
     argv, modules = user_modules.take_option(argv)
     user_modules.load(modules)
     argv, overrides = split_overrides(argv)
@@ -54,7 +58,7 @@ def launch(argv: list[str]) -> None:
             f"{extra[0]!r} is not an option; there are --config, --config.NAME, --workdir, --mode, --import and --debug"
         )
     if not flags.FLAGS.config:
-        raise Usage("which experiment? give --config=FILE, e.g. --config=configs/penn.py")
+        raise Usage("no experiment is given: use --config=FILE, e.g. --config=configs/penn.py")
     experiment = load(flags.FLAGS.config, overrides)
     workdir = Path(flags.FLAGS.workdir or Path("runs") / experiment.name)
     if experiment.banner:
@@ -70,7 +74,7 @@ def launch(argv: list[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Runs a command line and returns its exit code; an error becomes one sentence."""
+    """Runs a command line and returns its exit code; errors are printed as one sentence."""
     return guard(lambda: launch(argv), debug="--debug" in argv)
 
 

@@ -1,10 +1,9 @@
-"""`jaxhar export`: a network as one file that runs without this package, for any number of clips at a time.
+"""Export of a network to a file that runs without jaxhar (the command `jaxhar export`), with variable batch size.
 
-Batch normalisation that directly follows a convolution is folded into its kernel; what stays of it is an offset.
-The file takes frames (B, T, H, W, 3), or (B, H, W, 3) of a network for stills, float32 RGB as the network's pixel
-statistics make them ([-1, 1] for deephar); of a network that reads other keys of a batch, a dict of these. It gives
-what `jaxhar.infer` gives, for deephar: pose (K, B, T, J, D), visible (K, B, T, J) and, of an action network, action
-(K', B, A).
+A batch norm that directly follows a convolution is merged into its kernel; only its bias remains. The input of the file
+is frames (B, T, H, W, 3), or (B, H, W, 3) for stills, float32 RGB and normalised ([-1, 1] for deephar); for networks
+that read other keys of a batch, a dict of them. The output is that of `jaxhar.infer`, for deephar: pose (K, B, T, J, D),
+visible (K, B, T, J) and, for action networks, action (K', B, A).
 """
 
 from collections.abc import Callable
@@ -28,15 +27,15 @@ from jaxhar.weights.flat import to_flat
 from jaxhar.weights.torch import to_torch, twin, twin_network
 
 Array = jax.Array
-#: What an artifact or `jaxhar.infer` gives for frames.
+#: An exported network: frames -> predictions.
 Infer = Callable[[Any], dict[str, object]]
 
-#: Where an artifact of `jax.export` can run.
+#: Platforms on which a file of `jax.export` can run.
 PLATFORMS = ("cpu", "cuda")
 
 
 class Offset(nnx.Module):
-    """What is left of a batch normalisation when its factor has gone into the convolution before it."""
+    """The remaining bias of a batch norm that was merged into the preceding convolution."""
 
     def __init__(self, bias: np.ndarray):
         self.bias = nnx.Param(jnp.asarray(bias, jnp.float32))
@@ -46,12 +45,12 @@ class Offset(nnx.Module):
 
 
 def fold(model: nnx.Module) -> tuple[nnx.Module, list[str]]:
-    """A copy of a network with batch normalisation folded into the convolutions before it.
+    """A copy of a network with batch norms merged into the preceding convolutions.
 
-    A class of modules says in `FOLDS` which of its norms directly follows which of its convolutions; others stay.
+    The class attribute `FOLDS` of a module lists the pairs (convolution, norm) to merge.
 
     Returns:
-      the network in evaluation mode, and the dotted paths of the norms that are offsets now.
+      the network in evaluation mode, and the dotted paths of the merged norms, which are `Offset`s now.
     """
     model = nnx.clone(model)
     model.eval()
@@ -59,7 +58,7 @@ def fold(model: nnx.Module) -> tuple[nnx.Module, list[str]]:
     for path, module in list(nnx.iter_modules(model)):
         for conv_name, norm_name in getattr(type(module), "FOLDS", ()):
             conv = _below(module, conv_name)
-            if conv is None:  # this one is built without it
+            if conv is None:  # the layer is optional
                 continue
             norm = _below(module, norm_name)
             kernel = (conv.pointwise if isinstance(conv, SeparableConv) else conv).kernel  # (rows, columns, in, out)
@@ -79,9 +78,9 @@ def _below(module: nnx.Module, path: str) -> Any:
 
 
 def to_jax(model: nnx.Module, out: Path) -> Infer:
-    """Write a folded network by jax.export; returns the artifact, read back."""
+    """Writes a folded network with jax.export; returns the exported network, read from the file."""
     try:
-        import flatbuffers  # noqa: F401  what jax.export writes with
+        import flatbuffers  # noqa: F401  needed by jax.export
     except ImportError as error:
         raise Problem(f"this needs more packages: pip install 'jaxhar[export]' ({error})") from error
 
@@ -103,7 +102,7 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
 
 
 def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
-    """Write a folded network as ONNX, through the PyTorch twin; returns the artifact as ONNX Runtime runs it."""
+    """Writes a folded network as ONNX with PyTorch; returns the exported network, run by ONNX Runtime."""
 
     try:
         import onnxruntime
@@ -125,24 +124,24 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
 
 
 def differences(a: dict[str, object], b: dict[str, object]) -> dict[str, float]:
-    """Largest difference of each output."""
+    """Largest absolute difference of each output."""
     apart = jax.tree.map(lambda x, y: float(np.abs(np.asarray(x) - np.asarray(y)).max()), a, b)
     return {name: max(jax.tree.leaves(value)) for name, value in apart.items()}
 
 
 def run(weights: Path, out: Path, form: str) -> dict[str, float]:
-    """Export a network and compare it with the live one.
+    """Exports a network and compares it with the original.
 
     Args:
-      weights: what `jaxhar.weights.checkpoint.load_model` takes.
+      weights: a path for `jaxhar.weights.checkpoint.load_model`.
       out: the file to write.
       form: "jax" or "onnx".
 
     Returns:
-      the largest difference from `jaxhar.infer` in each output, on two seeded random clips, images or other inputs.
+      the largest difference from `jaxhar.infer` of each output, on two random examples.
 
     Raises:
-      Problem: the weights cannot be read, packages are missing, the file cannot be written.
+      Problem: the weights cannot be read, packages are missing, or the file cannot be written.
     """
 
     model = checkpoint.load_model(weights)[0]
@@ -154,7 +153,7 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
 
 
 def _inputs(model: nnx.Module, batch: Any) -> Any:
-    """What the file takes for that many examples: frames, of stills without T, or a dict."""
+    """Input shapes of the file for a batch size: frames, without T for stills, or a dict."""
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
     inputs = config.inputs(batch)
     if set(inputs) != {"frames"}:

@@ -1,4 +1,4 @@
-"""Who may import whom, read off the source files: one row a package, none of which may be missing."""
+"""Checks which packages each package may import; every package needs a row."""
 
 import ast
 import re

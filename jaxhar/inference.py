@@ -1,4 +1,4 @@
-"""One call from frames, or other inputs, to numbers."""
+"""Inference: predictions of a network as numpy arrays, with `infer`."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ from jaxhar.core.network import NetworkConfig
 from jaxhar.nn import platform
 from jaxhar.nn.layers import cast_kernels
 
-#: Frames that go through the network at once, where it can choose: what bounds the memory for any number of them.
+#: Maximum number of frames in one call of the network, to limit memory.
 CHUNK = 64
 
 
 class Structure:
-    """What is static in a network. Its hash is taken once: that of a `GraphDef` takes milliseconds at each call.
+    """Static structure of a network, with a cached hash; hashing a `GraphDef` takes milliseconds in every call.
 
     Attributes:
       half: whether it computes in bfloat16.
@@ -42,7 +42,7 @@ class Structure:
         return nnx.merge(self._graphdef, state)
 
 
-#: Decorates a function of a prepared network, its structure and state, and of what it is given.
+#: Decorator for functions (structure, state, ...) of a prepared network.
 jit = partial(platform.jit, static_argnums=0, half=lambda structure, *_: structure.half)
 
 
@@ -61,23 +61,24 @@ def _probabilities(structure: Structure, state: nnx.State, batch: Batch) -> dict
 
 
 def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chunk: int = CHUNK) -> dict[str, Any]:
-    """Run a network on its inputs; compiled once for every network structure and shape.
+    """Runs a network; compiled once for every network structure and input shape.
 
     Args:
-      model: any network of the zoo; it is run in evaluation mode and left as it is.
-      inputs: frames (B, H, W, 3) of stills or (B, T, H, W, 3) of clips, RGB, uint8 or as the network's pixel statistics
-        make them ([-1, 1] for deephar); or a dict of the keys of a batch that the network reads.
-      chunk: frames at a time. More are cut into pieces of the same size: anywhere if the network sees every frame for
-        itself, else between two clips.
+      model: a network of the zoo; it is run in evaluation mode and not modified.
+      inputs: frames (B, H, W, 3) of stills or (B, T, H, W, 3) of clips, RGB, uint8 or normalised as the network needs
+        them ([-1, 1] for deephar); or a dict with the keys of a batch that the network reads.
+      chunk: maximum number of frames in one call. More frames than this run in equal pieces; a clip is split only if
+        the network processes every frame independently.
 
     Returns:
-      The predictions, every value (K, B, ...), the last of K is the answer; `action` as probabilities. For deephar:
+      The predictions, every value (K, B, ...), the last of the K is the final one; `action` as probabilities. deephar:
       pose (K, B, T, J, D) in units of the crop, visible (K, B, T, J), and, for action networks, action (K', B, A), or
-      a tuple of such arrays for a network of several sets of labels. Blocks and heads are in deephar's order (p1..p4,
-      v1..v4, m); a CVPR'18 action network gives the pose of its last block, K = 1. T is 1 for stills.
+      a tuple of such arrays with several label sets. The heads of a CVPR'18 action network are the four blocks of the
+      pose stream, the four of the visual stream and their sum; it returns the pose of its last block, K = 1. T is 1 for
+      stills.
 
     Raises:
-      ValueError: frames of another rank, or not three channels; a key that the network reads is missing.
+      ValueError: frames with another number of axes or channels, or a missing key.
     """
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
     batch = _as_batch(inputs, config.reads)
@@ -94,11 +95,11 @@ def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chun
 
 
 def _as_batch(inputs: np.ndarray | Mapping[str, np.ndarray], reads: tuple[str, ...]) -> Batch:
-    given = dict(inputs) if isinstance(inputs, Mapping) else {"frames": inputs}
-    missing = [key for key in reads if key not in given]
+    arrays = dict(inputs) if isinstance(inputs, Mapping) else {"frames": inputs}
+    missing = [key for key in reads if key not in arrays]
     if missing:
         raise ValueError(f"the network reads {', '.join(reads)}; {', '.join(missing)} is missing: give a dict of them")
-    batch = {key: np.asarray(value) for key, value in given.items()}
+    batch = {key: np.asarray(value) for key, value in arrays.items()}
     if "frames" in batch:
         frames = batch["frames"]
         frames = frames if frames.dtype == np.uint8 else frames.astype(np.float32)
@@ -111,7 +112,7 @@ def _as_batch(inputs: np.ndarray | Mapping[str, np.ndarray], reads: tuple[str, .
 
 
 def checked(preds: dict[str, Any], size: int) -> dict[str, Any]:
-    """Predictions as they are; ValueError unless every value is (K, B, ...) with B = `size`."""
+    """Returns the predictions unchanged; ValueError unless every value is (K, B, ...) with B = `size`."""
     for key, value in preds.items():
         for array in value if isinstance(value, tuple) else (value,):
             if array.ndim < 2 or array.shape[1] != size:
@@ -120,7 +121,7 @@ def checked(preds: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 def _in_pieces(run: Callable[[Batch], dict[str, Any]], batch: Batch, most: int) -> dict[str, Any]:
-    """`run` on at most that many examples at a time; the last piece is filled up, so that there is one shape."""
+    """`run` on pieces of equal size, at most `most` examples; the last one is padded to avoid recompilation."""
     total = batch_size(batch)
     size = math.ceil(total / math.ceil(total / most))
     found = []
@@ -134,16 +135,16 @@ def _in_pieces(run: Callable[[Batch], dict[str, Any]], batch: Batch, most: int) 
 
 
 def prepare(model: Any) -> tuple[Structure, nnx.State]:
-    """A network in evaluation mode, taken apart, its kernels in the type of the arithmetic.
+    """Structure and state of a network in evaluation mode, with kernels in the arithmetic type.
 
-    As that takes as long as running the network on an image, it is done anew only if something in the network is
-    another object than last time.
+    The result is cached, because this takes as long as running the network on an image, until an array or setting of
+    the network is replaced.
     """
     before, parts = _prepared.get(model, (None, None))
     if before is None or parts is None or before.changed():
         with platform.garbage_collection_off():
             view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
-            cast_kernels(view)  # the model's own stay as they are
+            cast_kernels(view)  # the arrays of `model` are not changed
             graphdef, state = nnx.split(view)
             parts = Structure(graphdef, any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))), state
             _prepared[model] = _Contents(model), parts
@@ -151,9 +152,9 @@ def prepare(model: Any) -> tuple[Structure, nnx.State]:
 
 
 class _Contents:
-    """Every array and setting in a network, to see whether one of them is another object later.
+    """Arrays and settings of a network, to detect whether one of them was replaced.
 
-    Looked at before every call, so it walks over the network once and keeps what it found in flat lists.
+    Checked before every call, so the network is traversed once and its contents are stored in flat lists.
     """
 
     def __init__(self, model: nnx.Module):
@@ -168,5 +169,5 @@ class _Contents:
         ) or any(variable.get_raw_value() is not array for variable, array in self._arrays)
 
 
-#: Of a network: what was in it when it was last prepared, and what came of it.
+#: Network -> its contents when it was last prepared, and the result of `prepare`.
 _prepared: WeakKeyDictionary[nnx.Module, tuple[_Contents, tuple[Structure, nnx.State]]] = WeakKeyDictionary()

@@ -1,6 +1,6 @@
-"""Weights in and out: Keras .h5, safetensors, state dicts of the PyTorch twin. Strict both ways.
+"""Conversion of weights from and to Keras .h5 files and PyTorch state dicts; every weight must match.
 
-The common form is a flat dict: dotted path of the leaf, as in `blocks.0.maps.kernel`, to a float32 array.
+The common form is a flat dict: dotted path, e.g. `blocks.0.maps.kernel`, -> float32 array.
 """
 
 from dataclasses import replace
@@ -44,11 +44,11 @@ __all__ = [
 
 
 def cut(model: nnx.Module, predictions: int) -> nnx.Module:
-    """An SPNet up to its k-th prediction, in evaluation mode: less exact and faster (TPAMI'20, figure of speeds).
+    """Truncates an SPNet after its k-th prediction block, in evaluation mode: faster and less accurate (TPAMI'20).
 
     Args:
-      model: the whole network; its first k predictions are those of the result.
-      predictions: k.
+      model: the complete network.
+      predictions: k, the number of prediction blocks to keep.
     """
     config = replace(model.config, num_predictions=predictions)  # type: ignore[attr-defined]
     flat = to_flat(model)

@@ -158,7 +158,7 @@ def test_mixed_precision_keeps_the_weights_in_float32(command):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ((), 2, "which experiment?"),
+        ((), 2, "no experiment is given"),
         (("--config=absent.py",), 2, "no config file at absent.py"),
         (("--config=noise.py", "--config.train.stepps=3"), 2, "did you mean 'steps'?"),
         (("--config=noise.py", "--config.train.steps=many"), 2, "expected int"),

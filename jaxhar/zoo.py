@@ -1,4 +1,4 @@
-"""The networks by name, in their families. A network of your own joins them with `register`."""
+"""All networks by name, grouped in families. Add your own with `register`."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from jaxhar.models.reception import zoo as reception
 from jaxhar.models.spnet import zoo as spnet
 from jaxhar.nn.cost import count
 
-#: One line a family. `register` adds to them.
+#: One line per family. `register` adds further ones.
 FAMILIES: list[Family] = [
     reception.FAMILY,
     spnet.FAMILY,
@@ -24,12 +24,12 @@ FAMILIES: list[Family] = [
 
 
 def register(family: Family) -> None:
-    """Adds a family of networks, which every function and command then knows like one of ours.
+    """Adds a family of networks, which can then be used in every function and command.
 
-    The same family may come again, from a module that is imported twice, and replaces the earlier one.
+    A family of the same name and settings class replaces the earlier one, e.g. if a module is imported twice.
 
     Raises:
-      Usage: its name, its class of settings or the name of one of its networks belongs to another family.
+      Usage: its name, its settings class or the name of one of its networks is used by another family.
     """
     others = [f for f in FAMILIES if f.name != family.name]
     if any(f.name == family.name and f.config.__qualname__ != family.config.__qualname__ for f in FAMILIES):
@@ -51,7 +51,7 @@ def family(config: NetworkConfig) -> Family:
     """The family that settings belong to, by their type.
 
     Raises:
-      Problem: to none; the message says how a family is added.
+      Problem: they belong to no family; the message says how to add one.
     """
     found = next((f for f in FAMILIES if f.config is type(config)), None)
     if found is None:
@@ -78,29 +78,29 @@ def names() -> tuple[str, ...]:
 
 
 def entry(name: str) -> Entry:
-    """All that is known of a network; Usage lists the names if there is no such one."""
-    found = next((entry for known, _, entry in _entries() if known == name), None)
+    """The zoo entry of a network; Usage, with a list of names, if there is none."""
+    found = next((entry for entry_name, _, entry in _entries() if entry_name == name), None)
     if found is None:
         raise Usage(f"no network is named {name!r}; there are: {', '.join(names())}")
     return found
 
 
 def config(name: str) -> NetworkConfig:
-    """Settings of a network, to be used as they are or changed with `dataclasses.replace`."""
+    """Settings of a network; change them with `dataclasses.replace`."""
     return entry(name).config
 
 
 def tiny(name: str) -> NetworkConfig:
-    """Settings of a network of the same kind that is small enough for tests."""
+    """Settings of a small version of a network for tests."""
     full = config(name)
     return replace(full, **family(full).tiny)  # type: ignore[type-var]
 
 
 def labels(entry: Entry, config: NetworkConfig) -> tuple[Skeleton | None, tuple]:
-    """Joints and action names of a network with other settings than its own; numbered where their count differs.
+    """Joints and action names for settings derived from an entry; generic names where the counts differ.
 
-    Other joints are looked for among the layouts of its family. With several sets of labels there is a tuple of names
-    for each.
+    For another number of joints, a layout of the family is used if there is one. With several label sets, the
+    result has a tuple of names for each.
     """
     joints, layouts = entry.skeleton, family(config).skeletons
     if config.pose_shape is not None and (joints is None or len(joints) != config.pose_shape[0]):
@@ -113,12 +113,12 @@ def labels(entry: Entry, config: NetworkConfig) -> tuple[Skeleton | None, tuple]
 
 
 def trunk_frozen(config: NetworkConfig) -> tuple[tuple[str, float], ...]:
-    """`Optimizer.table` by which the trunk of a network keeps its weights and running statistics.
+    """An `Optimizer.table` that freezes the weights and running statistics of a network's trunk.
 
-    For deephar's networks that is the pose network, with the copies of its maps that action blocks see.
+    In deephar's networks the trunk is the pose network, including the separate heat maps for action blocks.
 
     Raises:
-      Problem: networks of this family have no such part.
+      Problem: networks of this family have no trunk.
     """
     trunk = family(config).trunk
     if not trunk:
@@ -127,12 +127,12 @@ def trunk_frozen(config: NetworkConfig) -> tuple[tuple[str, float], ...]:
 
 
 def create(config: NetworkConfig, *, rngs: nnx.Rngs | None = None, dtype=jnp.float32) -> nnx.Module:
-    """A network with fresh weights, in training mode.
+    """A network with random weights, in training mode.
 
     Args:
-      config: its settings, of one of the families.
-      rngs: seeds of the weights; seed 0 if absent.
-      dtype: type of the arithmetic. Weights, statistics, soft-argmax and logits stay float32.
+      config: settings of the network.
+      rngs: random seeds of the weights; seed 0 by default.
+      dtype: type of the arithmetic; weights, statistics, soft-argmax and logits are always float32.
 
     Raises:
       Problem: the settings belong to no family.
@@ -141,7 +141,7 @@ def create(config: NetworkConfig, *, rngs: nnx.Rngs | None = None, dtype=jnp.flo
 
 
 def multiply_adds(config: NetworkConfig) -> int:
-    """Multiply-adds of one evaluation of a network on one image, or on one clip of its length."""
+    """Number of multiply-adds of a network for one image, or for one clip of the default length."""
     model = nnx.eval_shape(lambda: create(config))
     model.eval()
     graphdef, state = nnx.split(model)

@@ -1,1 +1,1 @@
-"""JAX against PyTorch against the authors' own outputs. The only place where torch meets jax."""
+"""Tests that compare JAX networks, PyTorch networks and deephar's outputs."""

@@ -1,7 +1,7 @@
-"""The golden cases, and seeded networks and batches for comparing the two implementations.
+"""Golden cases, and random networks and batches for comparing the implementations.
 
-A golden case is a network built and run once by the authors' own code under Keras 2.1.4. CASE.json lists the weights
-with the seed of each, CASE.consts.npz holds the constant ones, CASE.npz the outputs.
+A golden case is a network that was built and run by deephar's code under Keras 2.1.4. CASE.json lists the weights and
+their seeds, CASE.consts.npz contains the constant ones, CASE.npz the outputs.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from jaxhar import port, zoo
 
 GOLDEN = Path(__file__).parent / "golden"
 
-#: Compiler options for functions that run once: compiling takes nearly all of a test's time.
+#: Compiler options for functions that run once, to compile faster.
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
-#: case -> network of the zoo, and what the case changes in it
+#: case -> (network of the zoo, changed settings)
 CASES: dict[str, tuple[str, dict]] = {
     "pe2d_small": ("reception-mpii", {"num_blocks": 2}),
     "pe2d_master_small": ("reception-mpii", {"num_blocks": 2, "joint_prob": "avgpool4_max"}),
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[str, dict]] = {
 
 
 def overrides(case: str) -> dict:
-    """What differs from the zoo's settings."""
+    """Settings that differ from the zoo."""
     return {"image_size": 128, **CASES[case][1]}
 
 
@@ -54,7 +54,7 @@ def _meta(case: str) -> dict:
 
 
 def _value(weight: dict, gain: float) -> np.ndarray:
-    """A weight from its seed: normal values on a grid of 1/32, scaled by what the weight is for."""
+    """A weight from its seed: normal values rounded to multiples of 1/32, scaled depending on the kind."""
     shape, kind = tuple(weight["shape"]), weight["kind"]
     z = np.random.RandomState(weight["seed"]).standard_normal(shape)
     z = np.clip(np.round(z * 32) / 32, -127 / 32, 127 / 32)
@@ -87,7 +87,7 @@ def groups(case: str) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
 
 
 def write_h5(groups: list[tuple[str, list[tuple[str, np.ndarray]]]], path: Path, text: bool = False) -> Path:
-    """Write weights as Keras' `save_weights` does; names are bytes as from old h5py, or text as from new."""
+    """Writes weights as Keras' `save_weights`; names are bytes as in old h5py, or text as in new."""
     convert = (lambda names: list(names)) if text else (lambda names: np.array([n.encode() for n in names], "S"))
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = convert([name for name, _ in groups])
@@ -108,7 +108,7 @@ def frames(case: str) -> np.ndarray:
 
 
 def mosaic(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Frames (..., H, W, 3): noise over a coarse mosaic, in [-1, 1]."""
+    """Frames (..., H, W, 3) in [-1, 1]: a coarse mosaic with noise."""
     rng = np.random.RandomState(seed)
     tiles = rng.uniform(-1, 1, (*shape[:-3], 16, 16, 3))
     side = shape[-2] // 16
@@ -117,7 +117,7 @@ def mosaic(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def expected(case: str) -> dict[str, np.ndarray]:
-    """The authors' outputs, arranged as `jaxhar.infer` arranges ours."""
+    """deephar's outputs in the form of `jaxhar.infer`."""
     stored = np.load(GOLDEN / f"{case}.npz")
     outputs = [stored[key] for key in sorted(stored)]
     if CASES[case][0].startswith("spnet"):
@@ -136,7 +136,7 @@ def expected(case: str) -> dict[str, np.ndarray]:
 
 
 def seeded_weights(config, seed: int = 0) -> port.Flat:
-    """Random weights of sound scale and random running statistics for every leaf of a network."""
+    """Random weights of a suitable scale and random running statistics for a network."""
     rng = np.random.default_rng(seed)
     flat = {}
     for name, shape in port.shapes(config).items():
@@ -154,7 +154,7 @@ def seeded_weights(config, seed: int = 0) -> port.Flat:
 
 
 def seeded_inputs(config, examples: int, frames: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random values in [-1, 1] for what a network reads."""
+    """Random values in [-1, 1] for the inputs of a network."""
     rng = np.random.default_rng(seed)
     return {
         key: rng.uniform(-1, 1, like.shape).astype(like.dtype) for key, like in config.inputs(examples, frames).items()
@@ -162,19 +162,19 @@ def seeded_inputs(config, examples: int, frames: int | None = None, seed: int = 
 
 
 def seeded_batch(config, clips: int, time: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random frames and labels; coordinates without a label are not numbers."""
+    """Random frames and labels; coordinates without a label are NaN."""
     rng = np.random.default_rng(seed)
     joints = config.num_joints
-    known = rng.random((clips, time, joints)) < 0.8
-    valid = np.repeat(known[..., None], config.dims, -1)
+    labelled = rng.random((clips, time, joints)) < 0.8
+    valid = np.repeat(labelled[..., None], config.dims, -1)
     pose = rng.uniform(0.05, 0.95, valid.shape).astype(np.float32)
-    if config.dims == 3:  # some joints are labelled in the image alone
-        valid[..., 2] &= rng.random(known.shape) < 0.5
+    if config.dims == 3:  # some joints have no depth label
+        valid[..., 2] &= rng.random(labelled.shape) < 0.5
     pose[~valid] = np.nan
     batch = {
         "frames": rng.uniform(-1, 1, (clips, time, config.image_size, config.image_size, 3)).astype(np.float32),
         "pose": pose,
-        "visible": known.astype(np.float32),
+        "visible": labelled.astype(np.float32),
         "valid": valid,
     }
     if isinstance(config.num_actions, tuple) and len(config.num_actions) > 1:

@@ -1,4 +1,4 @@
-"""How far two implementations may lie apart, relative to the largest value; a reason beside everything above 1e-5."""
+"""Tolerances between two implementations, relative to the largest value, with reasons for those above 1e-5."""
 
 import numpy as np
 
@@ -10,29 +10,29 @@ GOLDEN = {
     "ar_ntu_small": 1e-5,
     "sp_penn_small": 1e-5,
     "sp_ntu_small": 1e-5,
-    # The later code weights context points by unbounded logits and divides by their sum, which comes near zero: the
-    # authors' own outputs there carry float32 noise of this size.
+    # deephar's later code weights context points by unbounded logits and divides by their sum, which can be near zero;
+    # its outputs have float32 noise of this size.
     "pe2d_master_small": 1e-4,
     "pe2d_ctx1_master_small": 1e-4,
     "ar_penn_master_small": 1e-4,
 }
 OUTPUTS = 1e-5
-#: The last of many predictions, each refining the one before: float32 against float64 differs as much.
+#: The last of many predictions that refine each other; float32 and float64 differ by as much.
 LATE = {"spnet-penn": 2e-3, "spnet-pose": 2e-4}
 #: Poses in bfloat16 against float32, in units of the crop.
 HALF = 0.01
 LOSSES = 1e-6
 #: Both sides in float64.
 DOUBLE = 1e-8
-#: Gradients pass the quotients of batch normalisation in dozens of layers, each summed in another order.
+#: Gradients through the divisions of dozens of batch norms, summed in different orders.
 GRADIENTS = 1e-4
-#: What two steps add to the parameters, in float64: RMSprop divides rounding errors in gradients near zero by 1e-7.
+#: Parameter changes of two steps in float64: RMSprop divides rounding errors in gradients near zero by 1e-7.
 MOVES = 1e-6
 STATISTICS = 1e-5
 
 
 def distance(a, b) -> float:
-    """Largest difference relative to the largest value of `b`; of tuples, the largest distance of their members."""
+    """Largest difference relative to the largest value of `b`; for tuples, the largest distance of their elements."""
     if isinstance(b, tuple):
         assert len(a) == len(b)
         return max(distance(x, y) for x, y in zip(a, b, strict=True))

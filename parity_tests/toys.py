@@ -1,8 +1,7 @@
-"""Two families of networks that the package does not know: their networks, data, loss and scorer.
+"""Two network families that exist only in tests, with their data, losses and scorers.
 
-`CLIPS` reconstructs clips that have no label; `SKELETONS` names the action of sequences of skeletons, without pictures.
-Tests register them (`jaxhar.zoo.register`) and take them through every command: what a family needs is in this file,
-and nothing else of the project is edited for it.
+`CLIPS` is an autoencoder of unlabelled clips; `SKELETONS` classifies the action of skeleton sequences without images.
+Tests register them (`jaxhar.zoo.register`) and use them in every command. They show everything that a new family needs.
 """
 
 import dataclasses
@@ -32,15 +31,16 @@ from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import Optimizer
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Data: drawn from a random number generator, kept nowhere.
+# Data from a random number generator; nothing is stored.
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Examples that are drawn from their numbers: settings of data and prepared data at once.
+    """Random examples, seeded by their number; both the settings and the prepared data.
 
     Attributes:
-      size: sequences of each split. batch: examples of a training batch.
+      size: number of sequences of each split.
+      batch: examples per training batch.
     """
 
     size: int = 4
@@ -109,7 +109,7 @@ class Drawn:
 
 
 class _Stream:
-    """Random sequences of the training split for ever."""
+    """Endless random sequences of the training split."""
 
     def __init__(self, data: Drawn, seed: int):
         self.data, self.seed, self.position = data, seed, 0
@@ -215,7 +215,7 @@ class Reconstruction:
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionScorer:
-    """Mean absolute error of the frames, and a reconstructed frame to look at."""
+    """Mean absolute error of the frames, and a reconstructed frame as an image."""
 
     reads: ClassVar[tuple[str, ...]] = ("patches",)
 
@@ -282,7 +282,7 @@ def clips() -> Experiment:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A classifier of skeleton sequences, without any picture.
+# A classifier of skeleton sequences, without images.
 
 TIME, PERSONS, JOINTS, COORDINATES = 4, 2, 5, 3
 NAMES = ("rise", "sink", "rest")
@@ -302,7 +302,7 @@ class DrawnSkeletons(Drawn):
         points = rng.uniform(0.3, 0.7, (1, PERSONS, JOINTS, COORDINATES)).repeat(TIME, 0)
         points[..., 1] += 0.1 * (0, -1, 1)[action - 1] * np.arange(TIME)[:, None, None]
         score = np.ones((TIME, PERSONS, JOINTS))
-        points[:, 1], score[:, 1] = (0, 0) if number % 2 else (points[:, 1], 1)  # some have one person
+        points[:, 1], score[:, 1] = (0, 0) if number % 2 else (points[:, 1], 1)  # every other example has one person
         return {
             "points": points.astype(np.float32),
             "score": score.astype(np.float32),
@@ -355,7 +355,7 @@ class Attention(nnx.Module):
 
 
 class SkeletonNet(nnx.Module):
-    """A token a moment, attention over time, then a convolution over time and a small image of the channels."""
+    """One token per frame, attention over time, then a convolution over time and a small image of the channels."""
 
     def __init__(self, config: SkeletonConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         self.config = config
@@ -407,7 +407,7 @@ def skeletons() -> Experiment:
 
 
 def register() -> None:
-    """Make both families known, once in a process."""
+    """Registers both families."""
     for family in (CLIPS, SKELETONS):
         if not set(family.entries) <= set(zoo.names()):
             zoo.register(family)

@@ -46,7 +46,7 @@ class Pixels(StrEnum):
         return (unit - mean) / deviation
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
-        """Normalised frames (..., 3) back to uint8 RGB on the host, for display; uint8 frames are returned unchanged."""
+        """Normalised frames (..., 3) as uint8 RGB on the host, for display; uint8 frames are returned unchanged."""
         if frame.dtype == np.uint8:
             return frame
         frame = np.asarray(frame, np.float32)

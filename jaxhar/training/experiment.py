@@ -1,7 +1,7 @@
-"""Experiments as frozen dataclasses, and the command line's way to change one setting of them.
+"""Experiments as frozen dataclasses, loaded from config files, with changes from the command line.
 
-A file in configs/ builds real objects in `get_config()`; `--config.train.steps=10` replaces one field. A name that
-does not exist is an error that says which name is nearest. Nothing heavy is imported here.
+A file in configs/ builds an `Experiment` in `get_config()`; `--config.train.steps=10` changes one field. An unknown
+name is an error that suggests the most similar one.
 """
 
 import dataclasses
@@ -35,18 +35,18 @@ class Train:
     """How long and how to train.
 
     Attributes:
-      steps: optimizer steps in all. With stages, at most so many of theirs; None for all.
-      seed: of the initial weights and of the data order.
-      log_every: steps averaged into one line of metrics.jsonl.
+      steps: total number of optimizer steps. With stages, an upper limit; None for all stages.
+      seed: random seed of the initial weights and the data order.
+      log_every: number of steps averaged in one line of metrics.jsonl.
       eval_every: steps between evaluations, each followed by a checkpoint; 0 for none.
-      checkpoint_every: steps between checkpoints; 0 for none but the last.
-      keep_last: checkpoints kept besides the best one.
-      best: name of the figure of the first evaluation to maximise, with a "-" before it to minimise, e.g. "-mpjpe"; ""
-        to keep no best checkpoint.
+      checkpoint_every: steps between checkpoints; 0 for only the last one.
+      keep_last: number of latest checkpoints to keep, besides the best one.
+      best: name of the score of the first evaluation by which the best checkpoint is chosen; larger is better, or
+        smaller with a "-" in front, e.g. "-mpjpe"; "" to keep no best checkpoint.
       mixed_precision: compute in bfloat16; weights, statistics and losses stay float32.
-      devices: local devices to spread each batch over, 0 for all of them.
-      loggers: where figures go besides metrics.jsonl: each is called with the working directory and the step that the
-        run begins after, and gives a `jaxhar.training.loggers.Logger`.
+      devices: number of local devices over which each batch is split; 0 for all.
+      loggers: further outputs for the metrics besides metrics.jsonl: functions (working directory, last completed step)
+        -> `jaxhar.training.loggers.Logger`.
     """
 
     steps: int | None = 1000
@@ -65,12 +65,12 @@ class Train:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise Usage(f"train.{name} is {value}; it must be at least {low}")
-        # deephar's rules were called the authors' in names of figures
+        # "authors" is the old word for deephar in names of scores
         best = self.best.replace("authors'", "deephar's").replace("authors", "deephar")
         object.__setattr__(self, "best", best)
 
     def goodness(self, figures: Mapping[str, float]) -> float | None:
-        """What the best checkpoint has the most of; None if none is kept. Problem if there is no such figure."""
+        """The value of `best`, negated if smaller is better; None if `best` is "". Problem for an unknown score."""
         if not self.best:
             return None
         name = self.best.removeprefix("-")
@@ -84,12 +84,11 @@ class Stage:
     """A part of a run. A field that is None takes the experiment's value.
 
     Attributes:
-      steps: its length.
+      steps: number of steps.
       optimizer: its state is fresh in each stage, and its schedule counts from the stage's first step; a multiplier of
         0 in its table freezes a leaf. `--config.optimizer.*` does not change it.
-      losses: in place of the experiment's.
-      data: fields of the experiment's data that differ, those that say what a batch is made of, e.g.
-        {"clips_per_batch": 0, "stills_per_batch": 24}.
+      losses: losses of the stage.
+      data: changes to settings of the data that affect batches, e.g. {"clips_per_batch": 0, "stills_per_batch": 24}.
     """
 
     steps: int
@@ -104,21 +103,21 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Everything a run needs.
+    """All settings of a run.
 
     Attributes:
-      name: also the default working directory, runs/<name>.
+      name: name of the experiment; the default working directory is runs/NAME.
       model: the network's frozen Config (`jaxhar.zoo.config`).
       data: a data set object with `prepare(workdir)`, e.g. `jaxhar.data.penn.Penn`.
       losses: callable (preds, batch) -> dict of (B,) terms, e.g. `jaxhar.training.losses.multitask.Multitask`.
       optimizer: `jaxhar.training.optim.Optimizer`.
-      train: schedule of the loop.
-      stages: name -> `Stage`, one after the other; none for one stage of `train.steps`.
-      evals: name -> `jaxhar.evaluation.evaluate.Eval`. The report of the first is in the working directory, and its
-        first view is taken during training, too; each other one has a folder of its name.
-      init_from: model checkpoint to start from, or None. What then stays at its initial values is printed.
-      init_table: which of its weights go where, and which of the network may stay as they are; None takes that of the
-        network's family, which excuses heads for other classes and nothing else.
+      train: length, evaluation and checkpoints of the training.
+      stages: name -> `Stage`, in order; empty for a single stage of `train.steps` steps.
+      evals: name -> `jaxhar.evaluation.evaluate.Eval`. The report of the first one is in the working directory, and its
+        first view is also evaluated during training; the others have a folder with their name.
+      init_from: model checkpoint to start from, or None. Layers without matching weights start fresh and are listed.
+      init_table: renames and permitted differences for `init_from`; None for those of the network's family, which only
+        permit heads for other classes to differ.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -136,9 +135,9 @@ class Experiment:
 
     @property
     def plan(self) -> dict[str, Stage]:
-        """The stages with nothing left open; "" is the name of a single one.
+        """The stages with all fields filled; a single stage has the name "".
 
-        Usage if `train.steps` is missing, or more than they have.
+        Raises Usage if `train.steps` is missing or larger than the sum of the stages.
         """
         stages = self.stages or {"": Stage(self.train.steps or 1)}
         total = sum(stage.steps for stage in stages.values())
@@ -153,22 +152,22 @@ class Experiment:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in all."""
-        own = self.train.steps
-        return own if own is not None else sum(stage.steps for stage in self.plan.values())
+        """Total number of optimizer steps."""
+        steps = self.train.steps
+        return steps if steps is not None else sum(stage.steps for stage in self.plan.values())
 
 
 def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
-    """The experiment of a config file, "configs/x.py" or "configs/x.py:arg", with settings changed as text.
+    """The experiment of a config file, "configs/x.py" or "configs/x.py:arg", with some settings changed.
 
-    A change that some stages do not see, since they have a value of their own, is said.
+    Prints a note for changes that do not affect some stages because these have their own value.
 
     Args:
-      changes: dotted name -> value, see `jaxhar.host.settings.override`. A setting below a field of a stage that is
-        None, as stages.pose.optimizer.learning_rate, changes a copy of the experiment's own value.
+      changes: dotted name -> value as text, see `jaxhar.host.settings.override`. For a field of a stage that is None,
+        e.g. stages.pose.optimizer.learning_rate, a copy of the experiment's value is changed.
 
     Raises:
-      Usage: no such file or function, an unknown name or an unfit value.
+      Usage: no such file or function, an unknown name or an invalid value.
     """
     experiment = _from_file(spec)
     changes = changes or {}
@@ -178,8 +177,8 @@ def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
         match key.split("."):
             case ["stages", name, ("optimizer" | "losses") as field, _, *_] if name in experiment.stages:
                 stage = experiment.stages[name]
-                own = stage.optimizer if field == "optimizer" else stage.losses
-                if own is None:
+                current = stage.optimizer if field == "optimizer" else stage.losses
+                if current is None:
                     copy: Any = experiment.optimizer if field == "optimizer" else experiment.losses
                     stages = {**experiment.stages, name: dataclasses.replace(stage, **{field: copy})}
                     experiment = dataclasses.replace(experiment, stages=stages)
@@ -188,22 +187,23 @@ def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
 
 
 def unreached(experiment: Experiment, changes: Mapping[str, str]) -> list[str]:
-    """A sentence for every change of an experiment's setting that some of its stages replace by their own."""
+    """A sentence for every changed setting for which some stages have their own value."""
     notes = []
     for key in changes:
         part, _, rest = key.partition(".")
         stages = experiment.stages.items()
         if part == "optimizer":
-            own = [name for name, stage in stages if stage.optimizer is not None]
+            unaffected = [name for name, stage in stages if stage.optimizer is not None]
         elif part == "losses":
-            own = [name for name, stage in stages if stage.losses is not None]
+            unaffected = [name for name, stage in stages if stage.losses is not None]
         elif part == "data":
-            own = [name for name, stage in stages if rest.split(".")[0] in stage.data]
+            unaffected = [name for name, stage in stages if rest.split(".")[0] in stage.data]
         else:
             continue
-        if own:
-            example = f"--config.stages.{own[0]}.{key}"
-            notes.append(f"--config.{key} does not reach {', '.join(own)}, with a value of its own; write {example}")
+        if unaffected:
+            example = f"--config.stages.{unaffected[0]}.{key}"
+            names = ", ".join(unaffected)
+            notes.append(f"--config.{key} does not affect {names}, which has its own value; use {example}")
     return notes
 
 
@@ -231,10 +231,9 @@ def _from_file(spec: str) -> Experiment:
 
 
 def pick(which: str, homes: Sequence[str], **variants: Callable[[], Experiment]) -> Experiment:
-    """One of a config file's experiments by the word after its colon.
+    """An experiment of a config file by the argument after the colon; Usage for an unknown one.
 
-    Without a word it is "paper" if all folders `homes` are in $JAXHAR_DATA, else "demo", which says so first. Usage
-    for another word.
+    Without an argument it is "paper" if all folders `homes` exist in $JAXHAR_DATA, else "demo", which prints a banner.
     """
     home = os.environ.get("JAXHAR_DATA")
     found = bool(home) and all((Path(str(home)) / name).is_dir() for name in homes)

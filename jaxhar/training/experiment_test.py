@@ -189,10 +189,10 @@ def test_a_change_that_a_stage_does_not_see_is_said(tmp_path, capsys):
     assert experiment.plan["pose"].optimizer.learning_rate == 1e-5
     assert experiment.plan["heads"].optimizer.learning_rate == 0.5
     said = capsys.readouterr().out
-    assert "--config.optimizer.learning_rate does not reach heads" in said
+    assert "--config.optimizer.learning_rate does not affect heads" in said
     assert "--config.stages.heads.optimizer.learning_rate" in said
     assert config.unreached(experiment, {"data.size": "3"}) == [
-        "--config.data.size does not reach pose, with a value of its own; write --config.stages.pose.data.size"
+        "--config.data.size does not affect pose, which has its own value; use --config.stages.pose.data.size"
     ]
     assert not config.unreached(experiment, {"train.seed": "3"})
 

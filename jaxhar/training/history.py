@@ -1,9 +1,9 @@
-"""The figures of a training run as they come: metrics.jsonl, one JSON object a line.
+"""Metrics of a training run in metrics.jsonl, one JSON object per line.
 
-A row has "step" and figures by name: "loss", "STREAM/TERM" of the losses, "gradient_norm", "learning_rate", and
-"eval/NAME" of an evaluation. It holds no clock time, so that a resumed run writes the same bytes as one never stopped;
-on resuming, rows beyond the checkpoint are cut off. Loggers (`jaxhar.training.loggers`) get every row as well, with
-"steps_per_second".
+A row has "step" and metrics by name: "loss", "STREAM/TERM" of the losses, "gradient_norm", "learning_rate", and
+"eval/NAME" of an evaluation. It contains no clock times, so that a resumed run writes the same bytes as one without
+interruption; on resuming, rows after the checkpoint are removed. Loggers (`jaxhar.training.loggers`) also get
+every row, with "steps_per_second".
 """
 
 import json
@@ -22,7 +22,7 @@ FILE = "metrics.jsonl"
 def read(path: Path) -> list[dict[str, float]]:
     """The lines of a metrics.jsonl as dicts with "step"; [] if there is no such file.
 
-    A last line cut short, by a run that was killed, is left out; any other damaged line is a Problem.
+    An incomplete last line (of a killed run) is ignored; Problem for any other damaged line.
     """
     rows: list[dict[str, float]] = []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
@@ -38,10 +38,10 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 class History:
-    """Appends rows to metrics.jsonl (floats in full precision, no clock times) and hands them to the loggers."""
+    """Appends rows to metrics.jsonl (floats in full precision, no clock times) and passes them to the loggers."""
 
     def __init__(self, workdir: Path, step: int, loggers: Sequence[Logger] = ()):
-        """Opens the files of a run that goes on after `step`: rows of later steps are dropped."""
+        """Opens the file of a run that resumes after `step`; rows of later steps are removed."""
         self.path = Path(workdir) / FILE
         kept = [row for row in read(self.path) if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
@@ -54,7 +54,7 @@ class History:
         self._loggers = loggers
 
     def add(self, step: int, values: dict[str, float], clock: dict[str, float] | None = None) -> None:
-        """One row. `clock` holds figures that differ from run to run and go to the loggers only."""
+        """Adds a row. `clock`: metrics that differ between runs, for the loggers only."""
         try:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
@@ -64,7 +64,7 @@ class History:
             logger.scalars(step, {**values, **(clock or {})})
 
     def sync(self) -> None:
-        """Returns when every row is on the disk."""
+        """Flushes all rows to the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -74,5 +74,5 @@ class History:
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each figure over rows of the same names."""
+    """Mean of each metric over rows with the same names."""
     return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}

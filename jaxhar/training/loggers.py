@@ -1,7 +1,6 @@
-"""Where the figures of a training run go besides metrics.jsonl: TensorBoard, or a class of your own.
+"""Outputs for training metrics besides metrics.jsonl: TensorBoard, or your own class.
 
-`Train.loggers` of an experiment lists them: each is called with the working directory and the step that the run begins
-after, and gives a `Logger`.
+`Train.loggers` lists functions (working directory, last completed step) -> `Logger`.
 """
 
 import sys
@@ -10,20 +9,20 @@ from typing import Protocol
 
 
 class Logger(Protocol):
-    """Takes figures as they come."""
+    """Receives the metrics of a training run."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Figures of one step by the names of metrics.jsonl, "steps_per_second" among them."""
+        """Metrics of one step by the names of metrics.jsonl, and "steps_per_second"."""
 
     def close(self) -> None:
-        """Called once at the end of the run, also of one that failed."""
+        """Called once at the end of the run, even if it failed."""
 
 
 class TensorBoard:
-    """Event files in the folder tensorboard of the working directory."""
+    """Writes event files to the folder tensorboard in the working directory."""
 
     def __init__(self, workdir: Path, step: int):
-        """Events of steps after `step`, of a run that was killed, are hidden."""
+        """Resumes after `step`: TensorBoard hides earlier events of later steps."""
         self._writer = None
         try:
             from tensorboardX import SummaryWriter

@@ -1,8 +1,8 @@
-"""The training loop: a pure jitted step over flat dicts of arrays, spread over the local devices, exactly resumable.
+"""The training loop: jitted steps on the local devices, with logging, evaluation and exact resumption.
 
-A run killed at any moment and started again writes the same metrics.jsonl as one never killed, because a checkpoint
-holds everything the next step depends on (weights, running statistics, optimizer, data iterator, the figures not yet
-averaged into a row) and is complete before the next batch is drawn. On GPUs this takes deterministic kernels too
+A run that is killed and resumed writes the same metrics.jsonl as one without interruption: a checkpoint contains
+everything that later steps depend on (weights, running statistics, optimizer, data iterator, metrics not yet averaged)
+and is written before the next batch is drawn. On GPUs this also needs deterministic kernels
 (XLA_FLAGS=--xla_gpu_deterministic_ops=true).
 """
 
@@ -42,20 +42,21 @@ def run(
     evaluate: Callable[[nnx.Module], dict[str, float]] | None = None,
     progress: bool = True,
 ) -> nnx.Module:
-    """Trains, or goes on where the checkpoints in `workdir` end; a finished run is only loaded.
+    """Trains a network, or resumes from the checkpoints in `workdir`; a finished run is only loaded.
 
-    Writes metrics.jsonl, tensorboard/ and checkpoints/ there. On SIGTERM or Ctrl-C it saves and raises SystemExit(0).
+    Writes metrics.jsonl, tensorboard/ and checkpoints/ there. On SIGTERM or Ctrl-C it saves a checkpoint and raises
+    SystemExit(0).
 
     Args:
-      experiment: its stages, `train` and `init_from` are used; the rest is compared on resuming.
-      model: in training mode, with `.config`; left as it is.
-      data: its training streams are used; where a stage changes it, `changed(**fields)`, too.
-      evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last.
+      experiment: its stages, `train` and `init_from` are used; on resuming, all settings are compared.
+      model: a network in training mode, with `.config`; it is not modified.
+      data: prepared data for training.
+      evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last step.
 
     Returns: the trained network in evaluation mode.
 
     Raises:
-      Problem: the loss is not finite, the checkpoints are damaged or of other settings, a write fails.
+      Problem: the loss is not finite, the checkpoints are damaged or have other settings, or a write fails.
     """
     train = experiment.train
     workdir = Path(workdir)
@@ -70,7 +71,7 @@ def run(
         network: NetworkConfig = model.config  # type: ignore[attr-defined]
         actions = data.actions if network.classes else ()
         parts = stages.parts(experiment)
-        for part in parts:  # a mistake in the last one must not wait for its turn
+        for part in parts:  # fail early on errors in later stages
             part.optimizer(net)
             _changed(data, part)
         mesh = _mesh(train.devices)
@@ -90,17 +91,19 @@ def run(
             fresh = net.load(arrays, experiment.init_from, table)
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
-                print(f"{experiment.init_from} starts part of it; at their initial values stay {', '.join(fresh)}")
+                print(
+                    f"{experiment.init_from} fills part of the network; initial values are kept in {', '.join(fresh)}"
+                )
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
-        # The copy keeps the arrays of `model` out of the donated buffers.
+        # A copy, because the training step reuses the memory of its input state.
         state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
         if int(state.step) < parts[-1].last:
             if progress and experiment.stages:
                 print("\n".join(stages.table(experiment)), flush=True)
             description = checkpoint.describe(network, data.skeleton, actions)
             for part in parts:
-                if int(state.step) < part.before:  # the stage that begins at once needs no look ahead
-                    _try(part, net, data, train.seed)
+                if int(state.step) < part.before:  # the first stage is checked by running it
+                    _check_stage(part, net, data, train.seed)
             loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, fixed, description)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
@@ -112,13 +115,13 @@ def run(
 
 @dataclasses.dataclass
 class _Loop:
-    """The loop of `run`, once everything it needs is there.
+    """State and steps of the loop of `run`.
 
     Attributes:
-      settings, description: of the run and of its model, for the checkpoints.
-      part: the stage that is on, with its step and its data.
-      window: figures of the steps since the last row of metrics.jsonl.
-      pending: the step that is dispatched and not looked at: its number, its metrics, its batches.
+      settings, description: settings of the run and description of the model, for the checkpoints.
+      part: the current stage; `step` and `stream` are its step function and its data.
+      window: metrics of the steps since the last row of metrics.jsonl.
+      pending: the last dispatched step, whose metrics were not fetched yet: number, metrics, batches.
     """
 
     experiment: Experiment
@@ -139,7 +142,7 @@ class _Loop:
     compiled: bool = False
 
     def run(self, state: TrainState, record: dict[str, Any] | None, progress: bool) -> TrainState:
-        """The steps after that of `state` to the last, in a fixed order; `record` is of the checkpoint it is from."""
+        """Runs all steps after that of `state`; `record` is the record of its checkpoint, None for a new run."""
         train, start, end = self.experiment.train, int(state.step), self.parts[-1].last
         if record is not None:
             self.window = record["window"]
@@ -157,34 +160,34 @@ class _Loop:
         try:
             with process.StopRequest() as stop:
                 for step in range(start + 1, end + 1):
-                    # 0. Begin a stage, or go on in the middle of it.
+                    # 0. Start or resume a stage.
                     if self.part is None or step > self.part.last:
-                        state = self._enter(state, step, record)
+                        state = self._start_stage(state, step, record)
                     assert self.step is not None
-                    # 1. Draw a batch; the iterator's state now points at the next one.
+                    # 1. Draw a batch; the data iterator now points to the next one.
                     batches = self._draw(step)
-                    # 2. Dispatch the step; the device works on while the host goes on.
+                    # 2. Dispatch the step; it runs asynchronously.
                     state, metrics = self.step(state, self._put(batches))
-                    # 3. Look at the step before: stop on NaN, log. By now its figures are there or nearly so.
+                    # 3. Fetch the metrics of the previous step: stop on NaN, log.
                     self._settle()
                     self.pending = (step, metrics, batches)
-                    # 4. Evaluate and save, before the next batch is drawn. Both settle this step first.
+                    # 4. Evaluate and save before the next batch is drawn. Both fetch the metrics of this step first.
                     last = step == end
                     figures = self._evaluate(state, step) if last or _every(train.eval_every, step) else None
                     if figures or last or stop.requested or _every(train.checkpoint_every, step):
                         self._save(state, step, figures)
-                    # 5. Leave when asked to.
+                    # 5. Stop on request.
                     if stop.requested and not last:
                         self.bar.close()
-                        print(f"stopped at step {step} of {end}; the same command goes on from there")
+                        print(f"stopped at step {step} of {end}; the same command resumes from there")
                         raise SystemExit(0)
             return state
         finally:
             self.bar.close()
             self.history.close()
 
-    def _enter(self, state: TrainState, step: int, record: dict[str, Any] | None) -> TrainState:
-        """Makes ready for the stage of `step`, at whose first step the optimizer begins anew."""
+    def _start_stage(self, state: TrainState, step: int, record: dict[str, Any] | None) -> TrainState:
+        """Prepares step function and data for the stage of `step`; at its first step the optimizer state is fresh."""
         self._settle()
         self.close_stream()
         self.part = part = next(part for part in self.parts if step <= part.last)
@@ -201,7 +204,7 @@ class _Loop:
         return dataclasses.replace(state, opt=fresh)
 
     def close_stream(self) -> None:
-        """Ends the threads of the data, if there are any."""
+        """Closes the data stream and its threads."""
         if self.stream is not None:
             self.stream.close()
         self.stream = None
@@ -221,13 +224,13 @@ class _Loop:
             if size % (devices * accumulate):
                 parts = f" in {accumulate} parts" if accumulate > 1 else ""
                 raise Problem(
-                    f"a batch of {size} {stream} cannot be spread over {devices} devices{parts}; "
+                    f"a batch of {size} {stream} cannot be split over {devices} devices{parts}; "
                     "change its size, or set --config.train.devices or --config.optimizer.accumulate"
                 )
         return jax.device_put(batches, NamedSharding(self.mesh, PartitionSpec("data")))
 
     def _settle(self) -> None:
-        """Fetches the figures of the pending step, checks them, and logs when a row is complete."""
+        """Fetches the metrics of the pending step, checks them, and writes a row every `log_every` steps."""
         if self.pending is None or self.part is None:
             return
         step, metrics, batches = self.pending
@@ -240,12 +243,12 @@ class _Loop:
             path = _save_batch(self.workdir / f"nonfinite-step{step}.npz", batches)
             raise Problem(
                 f"{' and '.join(terms or bad)} became {values[(terms or bad)[0]]} at step {step}; the batch is saved "
-                f"in {path}; lower the learning rate or look at that batch"
+                f"in {path}; lower the learning rate or inspect that batch"
             )
         self.window.append(values)
         if not self.compiled:
             self.compiled = True
-            self.bar.unpause()  # compiling says nothing about the time left
+            self.bar.unpause()  # do not count compilation in the remaining time
             self.bar.set_description_str(f"{self.experiment.name} {self.part.name}".strip(), refresh=False)
         self.bar.update()
         if step % self.experiment.train.log_every == 0 or step == self.part.last:
@@ -258,19 +261,19 @@ class _Loop:
             self.window.clear()
 
     def _evaluate(self, state: TrainState, step: int) -> dict[str, float] | None:
-        """The figures of this step, which become a row; None if this run has no evaluations."""
+        """Evaluates and writes the scores as a row; None if the run has no evaluations."""
         if self.evaluate is None or not self.experiment.train.eval_every:
             return None
         self._settle()
         figures = self.evaluate(_evaluation_view(self.net, state))
-        self.experiment.train.goodness(figures)  # or Problem
+        self.experiment.train.goodness(figures)  # raises Problem for an unknown score
         self.history.add(step, {f"eval/{name}": float(value) for name, value in figures.items()})
         self.clock = time.monotonic()
         self.bar.unpause()
         return figures
 
     def _save(self, state: TrainState, step: int, figures: dict[str, float] | None) -> None:
-        # A step that turned out NaN must not be saved, and its row must be on the disk before the checkpoint is.
+        # A step with NaN must not be saved, and its row must be on the disk before the checkpoint.
         self._settle()
         self.history.sync()
         assert self.stream is not None
@@ -280,7 +283,7 @@ class _Loop:
 
 
 def _changed(data: Prepared, part: stages.Part) -> Prepared:
-    """The data of a stage; Problem names the stage if it has fields that the data does not."""
+    """The data of a stage; Usage with the name of the stage if it changes an unknown setting."""
     try:
         return data.changed(**part.stage.data) if part.stage.data else data
     except (TypeError, ValueError, Problem) as error:
@@ -291,8 +294,8 @@ def _stream(data: Prepared, part: stages.Part, seed: int) -> TrainStream:
     return _changed(data, part).train_stream(seed + 100 * part.number)
 
 
-def _try(part: stages.Part, net: Net, data: Prepared, seed: int) -> None:
-    """Takes one batch of a later stage to its losses, without computing them; Problem names the stage."""
+def _check_stage(part: stages.Part, net: Net, data: Prepared, seed: int) -> None:
+    """Checks that network and losses accept a batch of the stage; Problem with the name of the stage."""
     try:
         stream = _stream(data, part, seed)
         try:
@@ -306,7 +309,7 @@ def _try(part: stages.Part, net: Net, data: Prepared, seed: int) -> None:
 
 
 def _every(every: int, step: int) -> bool:
-    """Whether something done every so many steps, 0 for never, is due."""
+    """Whether `step` is a multiple of `every`; False if `every` is 0."""
     return every > 0 and step % every == 0
 
 
@@ -325,7 +328,7 @@ def _mesh(devices: int) -> jax.sharding.Mesh:
 
 
 def _pack(state: TrainState) -> dict[str, np.ndarray]:
-    """A flat dict of plain arrays: the model's own under their dotted paths, then those of the optimizer."""
+    """All arrays of a state by name: those of the model by dotted path, then those of the optimizer."""
     arrays = {f"{checkpoint.MODEL_PREFIX}{n}": a for n, a in (state.params | state.stats).items()}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state.opt)[0]:
         arrays[f"opt{jax.tree_util.keystr(path)}"] = leaf
@@ -334,7 +337,7 @@ def _pack(state: TrainState) -> dict[str, np.ndarray]:
 
 
 def _unpack(arrays: Mapping[str, np.ndarray], template: TrainState) -> TrainState:
-    """The inverse of `_pack`, for a state like `template`."""
+    """The inverse of `_pack` for a state with the structure of `template`."""
     wanted = {name: array.shape for name, array in _pack(template).items()}
     complaints = compare({name: array.shape for name, array in arrays.items()}, wanted)
     if complaints:

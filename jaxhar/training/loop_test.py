@@ -384,7 +384,7 @@ def test_devices_must_exist_and_divide_the_batch(tmp_path):
         run(tmp_path, experiment(devices=64))
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
     failed = subprocess.run(command(tmp_path), env=environment(**flags), timeout=120, capture_output=True, text=True)
-    assert "a batch of 4 stills cannot be spread over 3 devices" in failed.stderr
+    assert "a batch of 4 stills cannot be split over 3 devices" in failed.stderr
 
 
 def test_one_run_at_a_time_in_a_folder(tmp_path):

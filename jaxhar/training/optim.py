@@ -20,7 +20,7 @@ from jaxhar.host.errors import Problem, Usage
 
 #: RMSprop as in Keras 2: epsilon stands outside the square root.
 keras_rmsprop = functools.partial(optax.rmsprop, decay=0.9, eps=1e-7, eps_in_sqrt=False)
-#: SGD with Nesterov momentum, the rule of the authors' action training.
+#: SGD with Nesterov momentum, as in deephar's action training.
 nesterov = functools.partial(optax.sgd, momentum=0.9, nesterov=True)
 
 
@@ -30,15 +30,15 @@ def _matrices(params: optax.Params) -> optax.Params:
     return jax.tree.map(lambda leaf: matrix if leaf.shape[:-2] == (1, 1) else None, params)
 
 
-#: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of Adam's size; Nadam for all else.
+#: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of the size of Adam's; Nadam for other parameters.
 muon = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices)
 
-#: Names under which schedules take the base learning rate, in the order they are looked for.
+#: Argument names for the base learning rate in schedules, in order of preference.
 _RATE_NAMES = ("peak_value", "init_value", "value", "learning_rate")
-#: Names under which schedules take their length.
+#: Argument names for the length in schedules.
 _LENGTH_NAMES = ("decay_steps", "transition_steps", "steps")
 
-#: (pattern, value) pairs: the first pattern that matches a whole dotted parameter path decides its value.
+#: (pattern, value) pairs: a parameter gets the value of the first pattern that matches its full dotted path.
 Table = tuple[tuple[str, float], ...]
 
 Leaves = dict[str, jax.Array]
@@ -47,23 +47,23 @@ Made = TypeVar("Made")
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """A recipe for an optax chain.
+    """Settings of an optimizer, built as an optax chain.
 
     Attributes:
-      rule: optax factory, e.g. `optax.adamw` or `keras_rmsprop`. It is handed the learning rate as its argument
-        `learning_rate`; one without such an argument (`optax.scale_by_adam`) is scaled by the rate afterwards.
+      rule: optax factory, e.g. `optax.adamw` or `keras_rmsprop`. It gets the learning rate as argument
+        `learning_rate`; a rule without it, e.g. `optax.scale_by_adam`, is scaled by the learning rate afterwards.
       options: further keyword arguments of the rule.
-      learning_rate: base rate, handed to the schedule as `peak_value`, `init_value`, `value` or `learning_rate`,
-        whichever it takes first.
-      schedule: schedule factory, of optax or your own. Its length (`decay_steps`, `transition_steps` or `steps`) is
-        that of the stage unless `schedule_options` says otherwise.
+      learning_rate: base learning rate, passed to the schedule as `peak_value`, `init_value`, `value` or
+        `learning_rate`, the first of these arguments that it has.
+      schedule: schedule factory of optax, or your own. Its length (`decay_steps`, `transition_steps` or `steps`) is
+        that of the stage unless it is in `schedule_options`.
       schedule_options: further keyword arguments of the schedule, e.g. {"boundaries_and_scales": {800: 0.2}}.
-      clip_norm: largest global norm of the gradients of the trained leaves; None for no clipping.
+      clip_norm: maximum global norm of the gradients of the trained leaves; None for no clipping.
       table: learning-rate multipliers by path; 0 freezes the leaf, and with it the running statistics of its module.
-      decay: weight decay by path. Empty: none but what the rule does itself.
+      decay: weight decay by path; () for no decay besides that of the rule.
       decoupled: whether decay acts on the update, times the learning rate (AdamW); False adds it to the gradient (L2).
-      accumulate: parts into which a batch is cut, whose gradients are averaged before the update; memory falls with it.
-        Batch normalisation takes its statistics from each part.
+      accumulate: number of parts into which a batch is split to save memory; their gradients are averaged before the
+        update. Batch norms use the statistics of each part.
     """
 
     rule: Callable[..., optax.GradientTransformation] = keras_rmsprop
@@ -83,7 +83,7 @@ class Optimizer:
 
     @property
     def rule_name(self) -> str:
-        """Name of the rule, for people."""
+        """Name of the rule, for display."""
         return _name(self.rule)
 
     def rate(self, steps: int) -> optax.Schedule:
@@ -109,10 +109,10 @@ class Optimizer:
             raise Problem(f"optimizer.schedule does not fit a run of {steps} steps: {error}") from error
 
     def build(self, paths: Iterable[str], steps: int) -> optax.GradientTransformation:
-        """The chain for parameters of these dotted paths, held in a flat dict, and a stage of `steps` steps.
+        """The optax chain for a flat dict of parameters with these paths, and a stage of `steps` steps.
 
-        Raises Problem for a path that no pattern matches, a pattern that decides no path, and options that the rule
-        does not take.
+        Raises Problem for a path that no pattern matches, a pattern that is never used, and options that the rule does
+        not have.
         """
         paths = list(paths)
         scales = self.multipliers(paths)
@@ -121,7 +121,7 @@ class Optimizer:
         rate = self.rate(steps)
         parts = []
         if any(frozen.values()):
-            # First in the chain: frozen leaves must not count in the norm that is clipped.
+            # First in the chain, so that frozen leaves do not count in the gradient norm.
             parts.append(optax.masked(optax.set_to_zero(), frozen))
         if self.clip_norm is not None:
             parts.append(optax.clip_by_global_norm(self.clip_norm))
@@ -135,16 +135,16 @@ class Optimizer:
         if decays and self.decoupled:
             parts.append(_add_decay(decays, lambda count: -rate(count)))
         if any(scale != 1 for scale in scales.values()):
-            # Last, so that weight decay is scaled and frozen with the rest.
+            # Last, so that it also applies to weight decay.
             parts.append(optax.stateless(lambda updates, _: {k: u * scales[k] for k, u in updates.items()}))
         return optax.chain(*parts)
 
     def multipliers(self, paths: Iterable[str]) -> dict[str, float]:
-        """The learning-rate multiplier of every path; Problem unless paths and patterns cover each other."""
+        """The learning-rate multiplier of every path; Problem for unmatched paths and unused patterns."""
         return _decide(self.table, paths, "table")
 
     def frozen(self, path: str) -> bool:
-        """Whether the leaf at this path is kept as it is; for running statistics, which need no match."""
+        """Whether the parameter or running statistic at this path is frozen; False if no pattern matches."""
         match = _first(self.table, path)
         return match is not None and match[1] == 0
 
@@ -154,7 +154,7 @@ def _first(table: Table, path: str) -> tuple[str, float] | None:
 
 
 def _decide(table: Table, paths: Iterable[str], field: str) -> dict[str, float]:
-    """The value of every path; Problem unless paths and patterns cover each other."""
+    """The value of every path; Problem for unmatched paths and unused patterns."""
     values: dict[str, float] = {}
     unused = {pattern for pattern, _ in table}
     last = 1.0 if field == "table" else 0.0
@@ -175,7 +175,7 @@ def _decide(table: Table, paths: Iterable[str], field: str) -> dict[str, float]:
 def _add_decay(
     decays: Mapping[str, float], factor: Callable[[jax.Array], jax.Array | float]
 ) -> optax.GradientTransformation:
-    """Adds `factor(step)` times the weight decay times each parameter to the updates."""
+    """Adds `factor(step)` x weight decay x parameter to the updates."""
 
     def update(
         updates: Leaves, state: optax.ScaleByScheduleState, params: Any = None
@@ -187,7 +187,7 @@ def _add_decay(
     return optax.GradientTransformation(lambda _: optax.ScaleByScheduleState(count=jnp.int32(0)), update)
 
 
-#: Brings a narrow network far in a few hundred steps, as in the demos.
+#: Fast training of narrow networks in a few hundred steps, for the demos.
 QUICK = Optimizer(
     muon,
     learning_rate=0.02,
@@ -206,7 +206,7 @@ def _parameters(function: Callable) -> list[str]:
 
 
 def _call(function: Callable[..., Made], args: tuple, options: dict[str, object], field: str) -> Made:
-    """`function(*args, **options)`, with a sentence in place of the TypeError for options it does not take."""
+    """`function(*args, **options)`, with a Problem in place of the TypeError for unknown options."""
     try:
         inspect.signature(function).bind(*args, **options)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""The stages of an experiment laid end to end over the steps of a run."""
+"""The stages of an experiment and the steps of the run that they cover."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ class Part:
     last: int
 
     def optimizer(self, net: Net) -> optax.GradientTransformation:
-        """For the parameters of this network; its schedule counts from the first step of the stage."""
+        """The optimizer for the parameters of a network; its schedule starts at the first step of the stage."""
         return self.stage.optimizer.build(net.params, self.stage.steps)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step of the run."""
+        """The learning rate at a step of the run."""
         return float(self.stage.optimizer.rate(self.stage.steps)(step - self.before - 1))
 
 
 def parts(experiment: Experiment) -> list[Part]:
-    """The stages in order, as far as the run goes; at least the first."""
+    """The stages in order, up to the last step of the run; at least one."""
     found: list[Part] = []
     before = 0
     for number, (name, stage) in enumerate(experiment.plan.items()):
@@ -43,23 +43,23 @@ def parts(experiment: Experiment) -> list[Part]:
 
 
 def settings(experiment: Experiment) -> dict[str, str]:
-    """What must stay the same for a run to go on exactly, as `jaxhar.host.settings.flatten` writes it."""
+    """Settings that must not change when a run is resumed, in the form of `jaxhar.host.settings.flatten`."""
     flat = {"train.seed": str(experiment.train.seed), "train.mixed_precision": str(experiment.train.mixed_precision)}
     for name, part in _fixed(experiment).items():
         flat |= flatten(part, name)
     if experiment.stages:
-        del flat[f"stages.{list(experiment.stages)[-1]}.steps"]  # the last one may be made longer
+        del flat[f"stages.{list(experiment.stages)[-1]}.steps"]  # the last stage may be extended
     return flat
 
 
 def begun(flat: Mapping[str, str], experiment: Experiment, step: int) -> dict[str, str]:
-    """Those of `settings` that a run after `step` steps depends on: not those of stages that have not begun."""
+    """The `settings` that affect the first `step` steps of a run, i.e. without those of later stages."""
     later = [f"stages.{part.name}." for part in parts(experiment) if part.before >= max(step, 1)]
     return {name: value for name, value in flat.items() if not name.startswith(tuple(later))}
 
 
 def table(experiment: Experiment) -> list[str]:
-    """Lines that show the stages of a run: steps, optimizer, rate, what is frozen, and which data differs."""
+    """Lines of a table of the stages: steps, optimizer, learning rate, frozen leaves, changes to the data."""
     rows = [("stage", "steps", "rule", "rate", "frozen", "data")]
     for part in parts(experiment):
         optimizer = part.stage.optimizer
@@ -75,7 +75,7 @@ def table(experiment: Experiment) -> list[str]:
 
 
 def defaults(experiment: Experiment) -> dict[str, str]:
-    """What settings have where a run of an older version does not know them, named as by `settings`."""
+    """Default values by the names of `settings`, for runs of older versions that lack a setting."""
     found: dict[str, str] = {}
     for name, part in _fixed(experiment).items():
         found |= settings_defaults(part, name)

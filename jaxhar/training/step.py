@@ -27,13 +27,13 @@ Valued = tuple[jax.Array, tuple[Flat, dict[str, jax.Array]]]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything a step reads and writes.
+    """State of the training that a step reads and writes.
 
     Attributes:
       params: dotted path -> trained array.
       stats: dotted path -> every other variable of the network (running statistics, random number keys).
       opt: optax state.
-      step: () int32, steps done.
+      step: () int32, number of steps done.
     """
 
     params: Flat
@@ -49,16 +49,16 @@ def make_step(
     frozen: Callable[[str], bool] = lambda path: False,
     accumulate: int = 1,
 ) -> Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step (state, {stream: batch}) -> (state, metrics). Its input state must not be used afterwards: its
-    memory is reused.
+    """The jitted step (state, {stream: batch}) -> (state, metrics). Do not use the input state afterwards; its memory
+    is reused.
 
-    The streams are used one after the other, in the order of their names: gradients add up, and running statistics
-    move once per stream. Metrics are () float32: "loss", one "stream/term" each, "gradient_norm".
+    Streams are processed one after the other in the order of their names: gradients are summed, and running statistics
+    are updated once per stream. Metrics are () float32: "loss", one "stream/term" each, "gradient_norm".
 
     Args:
-      frozen: dotted path -> whether that parameter or running statistic is kept as it is. Frozen parameters get no
+      frozen: dotted path -> whether this parameter or running statistic is frozen. Frozen parameters get no
         gradient; a batch norm with frozen statistics uses its stored mean and variance, not the batch's.
-      accumulate: parts into which each batch is cut, one after the other; their gradients and terms are averaged.
+      accumulate: number of parts into which each batch is split; their gradients and terms are averaged.
     """
     net = net.frozen(frozen)
 
@@ -71,10 +71,10 @@ def make_step(
     gradient = jax.value_and_grad(stream_loss, has_aux=True)
 
     def in_parts(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[Valued, Flat]:
-        """As `gradient`, over parts of the batch."""
+        """As `gradient`, averaged over parts of the batch."""
         step = batch["step"]
-        whole = {key: value for key, value in batch.items() if key != "step"}
-        parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), whole)
+        examples = {key: value for key, value in batch.items() if key != "step"}
+        parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), examples)
 
         def one(stats: Flat, part: Batch) -> tuple[Flat, tuple[jax.Array, dict, Flat]]:
             (value, (stats, terms)), grad = gradient(trained, kept, stats, {**part, "step": step})
@@ -108,7 +108,7 @@ def make_step(
 
 
 def masked_means(terms: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
-    """The mean of every term (B,) over the examples whose `mask` is set, over all where there is no mask: ()."""
+    """The mean () of every term (B,) over the examples whose `mask` is set, or over all without a mask."""
     if "mask" not in batch:
         return {name: value.mean() for name, value in terms.items()}
     mask = batch["mask"]
@@ -116,7 +116,7 @@ def masked_means(terms: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Arr
 
 
 def check(net: Net, losses: Losses, batches: Batches) -> None:
-    """Problem unless the network takes these batches and the losses its predictions; nothing is computed."""
+    """Problem unless network and losses accept these batches; only shapes are computed."""
 
     def terms(params: Flat, stats: Flat, batch: Batch) -> dict[str, jax.Array]:
         return losses(net.merge(params, stats)(batch), batch)  # type: ignore[operator]

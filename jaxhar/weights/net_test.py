@@ -65,7 +65,7 @@ def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, caps
     for name in ("conv.kernel", "pose.0.bias"):
         np.testing.assert_array_equal(first.params[name], second.params[f"pose.{name}"])
     np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["pose.norm.mean"])
-    assert "first starts part of it; at their initial values stay action (2 leaves)" in capsys.readouterr().out
+    assert "first fills part of the network; initial values are kept in action (2 leaves)" in capsys.readouterr().out
 
 
 def test_an_experiment_says_what_of_a_file_goes_where_and_what_stays_fresh(tmp_path, capsys):

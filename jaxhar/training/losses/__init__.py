@@ -1,4 +1,4 @@
-"""Training losses: callables (predictions, batch) -> {term: (B,)}, silent about what the batch does not have."""
+"""Training losses: callables (predictions, batch) -> {term: (B,)}, without terms for labels the batch lacks."""
 
 from typing import Protocol, runtime_checkable
 
@@ -9,15 +9,15 @@ from jaxhar.core.batch import Batch, Preds
 
 @runtime_checkable
 class HasFloor(Protocol):
-    """A loss that knows its value for the truth; `jaxhar doctor` compares."""
+    """A loss that knows its minimum, for `jaxhar doctor`."""
 
     def floor(self, batch: Batch) -> dict[str, jax.Array]:
-        """The smallest terms (B,) that a single prediction can reach."""
+        """The smallest possible terms (B,) for a single prediction."""
 
 
 @runtime_checkable
 class HasFit(Protocol):
-    """A loss that can say whether a network knows a batch by heart; `jaxhar overfit` asks it."""
+    """A loss that measures whether a network has memorised a batch, for `jaxhar overfit`."""
 
     def fit(self, preds: Preds, batch: Batch) -> tuple[float, float]:
-        """How far the last predictions are from the labels, and the mark that this should not exceed."""
+        """Distance of the last predictions from the labels, and the threshold it should not exceed."""

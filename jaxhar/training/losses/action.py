@@ -1,4 +1,4 @@
-"""Cross-entropy of action classes: hard labels, soft labels, clips without a label."""
+"""Cross-entropy of action classes with class indices or soft labels; unlabelled clips are ignored."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ def action(logits: jax.Array, target: jax.Array) -> jax.Array:
     """Categorical cross-entropy (..., B) of logits (..., B, A).
 
     Args:
-      target: (B,) class indices, -1 for a clip without a label, which costs nothing; or (B, A) shares of the classes,
-        all 0 for a clip without a label.
+      target: (B,) class indices, -1 for an unlabelled clip, whose loss is 0; or (B, A) soft labels, all 0 for an
+        unlabelled clip.
     """
     if is_soft(target):
         target = jnp.broadcast_to(target, logits.shape)
@@ -23,7 +23,7 @@ def action(logits: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def entropy(target: jax.Array) -> jax.Array:
-    """The smallest value that `action` can take: (B,), 0 of class indices, the entropy of soft labels."""
+    """The minimum of `action`, (B,): 0 for class indices, the entropy of soft labels."""
     if not is_soft(target):
         return jnp.zeros(target.shape, jnp.float32)
     share = precise(target)
@@ -31,5 +31,5 @@ def entropy(target: jax.Array) -> jax.Array:
 
 
 def is_soft(target: jax.Array) -> bool:
-    """Whether labels are shares of the classes (B, A) and not class indices (B,)."""
+    """Whether labels are soft (B, A), not class indices (B,)."""
     return target.ndim == 2

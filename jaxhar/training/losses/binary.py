@@ -8,7 +8,7 @@ _EPSILON = 1e-7
 
 
 def precise(x: jax.Array) -> jax.Array:
-    """`x` as float32 if its type is smaller."""
+    """`x` in float32 or a larger type."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

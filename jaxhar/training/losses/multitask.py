@@ -1,7 +1,7 @@
 """Training loss of the multitask networks: pose, visibility and action, per example.
 
-Masks are applied to the inputs, not to the result, so that whatever stands in an unlabelled slot (NaN, -1e9) changes
-neither a loss nor a gradient. Axis letters as in `jaxhar.core.batch`.
+Masks are applied to the inputs, not to the result, so that values without a label (even NaN) affect neither the loss
+nor the gradient. Axis letters as in `jaxhar.core.batch`.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from jaxhar.core.batch import Batch, Preds
 from jaxhar.training.losses import action, pose
 from jaxhar.training.losses.binary import visible
 
-#: What `Multitask.fit` must not exceed for poses known by heart: one example, and more.
+#: Threshold of `Multitask.fit` for memorised poses: for one example, and for several.
 MARK_ONE, MARK_MANY = 0.005, 0.03
-#: The same without poses: a cross-entropy at which a class has at least nine tenths of the probability.
+#: The same for actions: the cross-entropy of a class with probability 0.9.
 MARK_ACTION = 0.1
 
 
@@ -24,13 +24,13 @@ MARK_ACTION = 0.1
 class Multitask:
     """Weighted sum of pose, visibility and action losses with intermediate supervision.
 
-    Every prediction block and action head counts alike, and every set of action labels. Clips are averaged over time.
+    All prediction blocks, action heads and label sets have equal weight. Pose terms are averaged over time.
 
     Attributes:
       pose: weight of the coordinates.
       visible: weight of the joint probabilities.
       action: weight of each action head.
-      clip_pose: factor on the first two for clips with an action label, whose frames are much alike.
+      clip_pose: factor on the first two for clips with an action label, whose frames are similar to each other.
       coordinate_bce: weight of the cross-entropy inside the coordinate loss.
     """
 
@@ -41,8 +41,7 @@ class Multitask:
     coordinate_bce: float = 0.01
 
     def __call__(self, preds: Preds, batch: Batch) -> dict[str, jax.Array]:
-        """The weighted terms, each (B,), summed over blocks and heads; without the terms that lack a prediction
-        or a label."""
+        """The weighted terms (B,), summed over blocks and heads; terms without prediction or label are absent."""
         terms = {}
         share = self._share(batch)
         if "pose" in preds and has_pose(batch):
@@ -57,9 +56,9 @@ class Multitask:
         return terms
 
     def floor(self, batch: Batch) -> dict[str, jax.Array]:
-        """The smallest terms (B,) that a single block or head can reach: those of a prediction that equals the truth.
+        """The smallest possible terms (B,) of one block or head: those of a prediction equal to the labels.
 
-        They are not 0 where the labels have an entropy: coordinates as probabilities, and soft action labels.
+        They are not 0 where the labels have an entropy: coordinates (as probabilities) and soft action labels.
         """
         terms = {}
         share = self._share(batch)
@@ -75,12 +74,11 @@ class Multitask:
         return terms
 
     def fit(self, preds: Preds, batch: Batch) -> tuple[float, float]:
-        """How well the last predictions fit a batch that was learned by heart, and the mark they should not exceed.
+        """Error of the last predictions on a memorised batch, and the threshold it should not exceed.
 
         With poses: the mean over labelled coordinates of |d| + d^2 in crop units, plus 0.01 times the mean
-        cross-entropy of visibility. It lacks the cross-entropy on coordinates, which does not vanish for a perfect
-        prediction, so that no mark could be set on it. Without poses: the mean cross-entropy of the last action head.
-        Infinite where nothing can be compared.
+        cross-entropy of visibility. The cross-entropy of coordinates is omitted, because it is not 0 for a perfect
+        prediction. Without poses: the mean cross-entropy of the last action head. Infinite if nothing can be compared.
         """
         if "pose" in preds and has_pose(batch):
             cost = pose.pose(preds["pose"][-1], batch["pose"], batch["valid"], coordinate_bce=0.0)
@@ -97,11 +95,11 @@ class Multitask:
 
 
 def has_pose(batch: Batch) -> bool:
-    """Whether there are coordinates to learn."""
+    """Whether a batch has pose labels."""
     return "pose" in batch and "valid" in batch
 
 
 def _sets(preds: Preds, batch: Batch) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """Logits (K', B, A) and labels of every set of action labels."""
+    """Logits (K', B, A) and labels of every label set."""
     logits, labels = preds["action"], batch["action"]
     yield from zip(logits, labels, strict=True) if isinstance(logits, tuple) else [(logits, labels)]

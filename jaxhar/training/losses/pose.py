@@ -10,11 +10,11 @@ def pose(pred: jax.Array, target: jax.Array, valid: jax.Array, coordinate_bce: f
     """Absolute + squared error + weighted cross-entropy, averaged over the labelled coordinates of each frame.
 
     Sum over valid coordinates of |p - p*| + (p - p*)^2 + coordinate_bce * BCE(p*, p), divided by their number
-    (at least 1, so a frame without labels costs nothing): the `l1l2bincross` loss of deephar's training scripts.
+    (at least 1, so the loss of a frame without labels is 0): the `l1l2bincross` loss of deephar's training scripts.
 
     Args:
       pred: (..., J, D) in crop units.
-      target: broadcastable to `pred`; anything where not valid.
+      target: broadcastable to `pred`; ignored where not valid.
       valid: bool, as `target`.
     Returns: (...) float32, one value per frame.
     """
@@ -28,7 +28,7 @@ def pose(pred: jax.Array, target: jax.Array, valid: jax.Array, coordinate_bce: f
 
 
 def entropy(target: jax.Array, valid: jax.Array) -> jax.Array:
-    """The cross-entropy in `pose`, before its weight, of a prediction that equals the target: (...), per frame."""
+    """The unweighted cross-entropy term of `pose` for a prediction equal to the target: (...), per frame."""
     target = jnp.where(valid, precise(target), 0.5)
     cost = jnp.where(valid, binary_crossentropy(target, target), 0.0)
     return cost.sum((-2, -1)) / jnp.maximum(valid.sum((-2, -1)), 1)
