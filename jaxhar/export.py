@@ -2,8 +2,8 @@
 
 A batch norm that directly follows a convolution is merged into its kernel; only its bias remains. The input of the file
 is frames (B, T, H, W, 3), or (B, H, W, 3) for stills, float32 RGB and normalised ([-1, 1] for deephar); for networks
-that read other keys of a batch, a dict of them. The output is that of `jaxhar.infer`, for deephar: pose (K, B, T, J, D),
-visible (K, B, T, J) and, for action networks, action (K', B, A).
+that read other keys of a batch, a dict of them. The output is that of `jaxhar.infer`, for deephar: pose
+(K, B, T, J, D), visible (K, B, T, J) and, for action networks, action (K', B, A).
 """
 
 from collections.abc import Callable

@@ -12,14 +12,14 @@ from flax import nnx
 
 from jaxhar import export, infer, port, zoo
 from jaxhar.cli import main as cli
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.nn.layers import ConvNorm, Norm, SeparableNorm
 from jaxhar.weights import checkpoint
 from parity_tests import cases
 
 SMALL = {"image_size": 32, "num_blocks": 1, "width": 8, "stem_width": 2, "num_context": 0}
-STILLS = Config(**SMALL, num_joints=5)
-CLIPS = Config(**SMALL, num_frames=3, num_actions=4, pose_stream_width=14, visual_stream_width=8)
+STILLS = ReceptionConfig(**SMALL, num_joints=5)
+CLIPS = ReceptionConfig(**SMALL, num_frames=3, num_actions=4, pose_stream_width=14, visual_stream_width=8)
 
 
 def network(config):

@@ -128,8 +128,8 @@ def test_inference_and_prediction_work_without_the_training_packages():
         "for name in ('tensorflow_datasets', 'grain', 'tensorflow', 'torch', 'tensorboardX', 'matplotlib', 'jinja2'):\n"
         "    sys.modules[name] = None\n"
         "import numpy as np, jaxhar, jaxhar.cli.main, jaxhar.predict.predictor, jaxhar.weights.checkpoint\n"
-        "from jaxhar.models.reception.network import Config\n"
-        "model = jaxhar.zoo.create(Config.tiny(num_blocks=1, num_actions=3))\n"
+        "from jaxhar.models.reception.network import ReceptionConfig\n"
+        "model = jaxhar.zoo.create(ReceptionConfig.tiny(num_blocks=1, num_actions=3))\n"
         "print(jaxhar.infer(model, np.zeros((1, 2, 64, 64, 3), np.float32))['action'].shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxhar import port, zoo
 from jaxhar.host.errors import Problem
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.weights import keras
 from parity_tests import cases
 
@@ -205,7 +205,7 @@ LEAVES = {
 
 
 def test_the_old_stem_is_read_and_has_no_action_network(tmp_path):
-    config = Config.tiny(old_model=True)
+    config = ReceptionConfig.tiny(old_model=True)
     flat, path = old_model_file(config, tmp_path / "old.h5")
     with h5py.File(path) as file:
         assert "sepconv1_shortcut_conv" in file and "conv2d_11" not in file["Stem"]
@@ -242,7 +242,7 @@ def test_files_that_cannot_be_read(groups, tmp_path):
 FULL = {name: (zoo.config(name), 101_376) for name in ("reception-mpii", "reception-penn")} | {
     "reception-h36m": (zoo.config("reception-h36m"), 35_394 + 4_624),
     "reception-ntu": (zoo.config("reception-ntu"), 41_760 + 3_200),
-    "old model": (Config(num_blocks=2, kernel_size=3, old_model=True, width=512), 101_376),
+    "old model": (ReceptionConfig(num_blocks=2, kernel_size=3, old_model=True, width=512), 101_376),
     "plain sum": (dataclasses.replace(zoo.config("reception-ntu"), weighted_merge=False), 41_760 + 3_200),
 }
 

@@ -22,7 +22,7 @@ from jaxhar.core.prepared import View
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.samples import Samples
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.training.optim import Optimizer
 
 
@@ -94,7 +94,7 @@ class Stream:
 def get_config(banner="hello"):
     return Experiment(
         name="noise",
-        model=Config(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0),
+        model=ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0),
         data=Noise(),
         losses=Multitask(),
         optimizer=Optimizer(optax.sgd, learning_rate=1e-3),
@@ -183,7 +183,7 @@ def test_errors_are_one_line(command, capfd, words, code, message):
 
 
 def test_a_network_of_no_known_family_is_told_before_any_data_is_made(command, capfd):
-    own = "class Own(Config):\n    pass\n\n\nConfig = Own\n\n\ndef get_config"
+    own = "class Own(ReceptionConfig):\n    pass\n\n\nReceptionConfig = Own\n\n\ndef get_config"
     Path("own.py").write_text(CONFIG.replace("def get_config", own))
     assert command("--config=own.py", "--config.data.root=place") == 1
     err = capfd.readouterr().err

@@ -14,7 +14,7 @@ from jaxhar.core.family import Entry, Family
 from jaxhar.core.skeleton import PA20, PENN, Skeleton
 from jaxhar.host.errors import Usage
 from jaxhar.models.reception import zoo as reception
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 
 
 def count(shapes, prefix):
@@ -56,7 +56,7 @@ def test_parameter_counts_of_the_published_3d_networks():
 
 
 def test_parameter_counts_of_the_old_model():
-    old = port.shapes(Config(num_blocks=2, kernel_size=3, old_model=True, width=512))
+    old = port.shapes(ReceptionConfig(num_blocks=2, kernel_size=3, old_model=True, width=512))
     assert count(old, "stem.") - count(old, "stem.residual.") == 535_648
     assert count(old, "stem.residual.") == 399_744
     assert count(old, "blocks.0.reception.") == 1_010_688
@@ -84,7 +84,7 @@ def test_other_numbers_of_joints_are_looked_for_in_the_family_alone(monkeypatch)
     assert zoo.labels(entry, dataclasses.replace(entry.config, num_joints=13))[0] is PENN
     assert zoo.labels(entry, dataclasses.replace(entry.config, num_joints=19))[0].joints[18] == "joint18"
 
-    class Other(Config):
+    class Other(ReceptionConfig):
         """Settings of another family."""
 
     union = Skeleton("union", tuple(f"r_{i}" for i in range(18)))
@@ -100,9 +100,9 @@ def test_unknown_names_and_settings():
     with pytest.raises(Usage, match=", ".join(zoo.names())):
         zoo.config("reception-coco")
     with pytest.raises(ValueError, match="joint_prob|JointProb"):
-        Config(joint_prob="maximum")
+        ReceptionConfig(joint_prob="maximum")
     with pytest.raises(ValueError, match="kernel_size must be odd"):
-        Config(kernel_size=4)
+        ReceptionConfig(kernel_size=4)
 
 
 def test_labels_of_one_and_several_sets():
@@ -124,7 +124,7 @@ def test_tiny_networks_are_of_the_kind_of_the_full_ones(name):
 
 
 def test_infer_takes_stills_and_clips_and_leaves_the_model_alone():
-    model = zoo.create(Config.tiny(num_actions=4))
+    model = zoo.create(ReceptionConfig.tiny(num_actions=4))
     before = port.to_flat(model)
     frames = np.random.default_rng(0).uniform(-1, 1, (3, 2, 64, 64, 3)).astype(np.float32)
     clip, stills = infer(model, frames), infer(model, frames[:, 0])
@@ -139,7 +139,7 @@ def test_infer_takes_stills_and_clips_and_leaves_the_model_alone():
 
 
 def test_training_gives_every_block_and_pose_alone_leaves_the_heads_alone():
-    config = Config.tiny(num_actions=4)
+    config = ReceptionConfig.tiny(num_actions=4)
     model = zoo.create(config)
     frames = jnp.zeros((2, 3, 64, 64, 3))
     before = port.to_flat(model)
@@ -153,7 +153,7 @@ def test_training_gives_every_block_and_pose_alone_leaves_the_heads_alone():
 
 
 def test_bfloat16_stays_near_float32():
-    config = dataclasses.replace(Config.tiny(num_actions=4), width=48)
+    config = dataclasses.replace(ReceptionConfig.tiny(num_actions=4), width=48)
     exact = zoo.create(config)
     half = zoo.create(config, dtype=jnp.bfloat16)
     frames = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64, 3)).astype(np.float32)

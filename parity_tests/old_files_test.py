@@ -19,7 +19,7 @@ from jaxhar.data import transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn.settings import Penn
 from jaxhar.host.errors import Problem
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.training import loop
 from jaxhar.training.experiment import Experiment, Stage, Train
 from jaxhar.training.losses.multitask import Multitask
@@ -27,7 +27,7 @@ from jaxhar.training.optim import Optimizer, keras_rmsprop, muon
 from jaxhar.weights import checkpoint, forms
 
 OLD = Path(__file__).parent / "old_files"
-POSE = Config(image_size=32, num_blocks=1, width=4, stem_width=1, num_context=0, kernel_size=3)
+POSE = ReceptionConfig(image_size=32, num_blocks=1, width=4, stem_width=1, num_context=0, kernel_size=3)
 
 
 def test_a_model_folder():

@@ -15,14 +15,14 @@ from flax import nnx
 import torch_ref
 import torch_ref.losses
 from jaxhar import infer, port, zoo
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.training import optim
 from jaxhar.training.losses import multitask as losses
 from parity_tests import cases
 from parity_tests.tolerances import DOUBLE, GRADIENTS, LOSSES, MOVES, OUTPUTS, STATISTICS, distance
 from torch_ref.layers import Norm
 
-TINY = Config.TINY
+TINY = ReceptionConfig.TINY
 PYRAMIDS = {
     "image_size": 64,
     "image_div": 4,

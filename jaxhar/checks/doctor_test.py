@@ -39,7 +39,7 @@ from jaxhar.training.losses import multitask as losses
 from jaxhar.training.optim import Optimizer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = reception.Config.tiny(image_size=48, num_blocks=1)
+TINY = reception.ReceptionConfig.tiny(image_size=48, num_blocks=1)
 CLIPS = dataclasses.replace(
     transforms.NONE,
     angles=(-20.0, 15.0),

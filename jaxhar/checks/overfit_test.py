@@ -30,13 +30,13 @@ from jaxhar.evaluation.metrics_3d import MPJPE
 from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.world import World
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.losses.multitask import MARK_MANY, MARK_ONE, Multitask
 from jaxhar.training.optim import Optimizer
 from parity_tests.toys import Drawn
 
-TINY = Config.tiny(image_size=32, num_blocks=1, width=24, stem_width=2, kernel_size=3)
+TINY = ReceptionConfig.tiny(image_size=32, num_blocks=1, width=24, stem_width=2, kernel_size=3)
 ACTIONS = dataclasses.replace(TINY, num_frames=4, num_actions=15, pose_stream_width=14, visual_stream_width=16)
 
 
@@ -100,7 +100,7 @@ class Clips(Drawn):
 class Toy(nnx.Module):
     """One linear layer from pixels to joints: compiles at once and learns a photo by heart."""
 
-    def __init__(self, config: Config, *, rngs: nnx.Rngs, dtype=jnp.float32):
+    def __init__(self, config: ReceptionConfig, *, rngs: nnx.Rngs, dtype=jnp.float32):
         self.config = config
         self.norm = nnx.BatchNorm(3, rngs=rngs)
         self.linear = nnx.Linear(config.image_size**2 * 3, 48, rngs=rngs)
@@ -112,7 +112,7 @@ class Toy(nnx.Module):
         return {"pose": x[..., :2], "visible": x[..., 2]}
 
 
-def experiment(model: Config = TINY, **changes) -> Experiment:
+def experiment(model: ReceptionConfig = TINY, **changes) -> Experiment:
     plain = {
         "data": Clips(),
         "losses": Multitask(),

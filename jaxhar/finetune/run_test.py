@@ -26,7 +26,9 @@ from jaxhar.weights.net import Net
 ROOT = Path(__file__).parents[2]
 TWO = ("jumping_jacks", "pushup")
 #: The smallest network with heads; its pose part alone is what tests start from.
-POSE = reception.Config.tiny(image_size=32, num_blocks=1, width=16, pose_stream_width=14, visual_stream_width=8)
+POSE = reception.ReceptionConfig.tiny(
+    image_size=32, num_blocks=1, width=16, pose_stream_width=14, visual_stream_width=8
+)
 QUICK = ("--folds", "2", "--steps", "3", "--batch", "4", "--copies", "2", "--frames", "4", "--no-progress")
 
 
@@ -93,7 +95,7 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
 
 @pytest.mark.parametrize(
     "settings",
-    [dataclasses.replace(POSE, num_actions=3), spnet.Config.tiny(image_size=32, num_levels=2, num_actions=3)],
+    [dataclasses.replace(POSE, num_actions=3), spnet.SPNetConfig.tiny(image_size=32, num_levels=2, num_actions=3)],
     ids=["reception", "spnet"],
 )
 def test_heads_alone_say_what_the_whole_network_says(settings):

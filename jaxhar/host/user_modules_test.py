@@ -13,13 +13,13 @@ MODULE = """
 import dataclasses
 from jaxhar import zoo
 from jaxhar.core.family import Entry, Family
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.models.reception.zoo import build
 
-class Mine(Config):
+class Mine(ReceptionConfig):
     pass
 
-zoo.register(Family("mine", Mine, build, {"mine-small": Entry(Mine(**Config.TINY), published="none yet")}))
+zoo.register(Family("mine", Mine, build, {"mine-small": Entry(Mine(**ReceptionConfig.TINY), published="none yet")}))
 """
 
 

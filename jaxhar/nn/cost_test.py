@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.nn.cost import count
 from jaxhar.nn.layers import Conv, SeparableNorm
 from jaxhar.nn.time import per_frame
@@ -31,7 +31,7 @@ def test_frames_one_by_one_count_as_often_as_they_are():
 
 def test_a_network():
     """The stem and one block of a narrow network, layer by layer."""
-    config = Config(image_size=32, num_blocks=1, num_joints=2, num_context=0, width=8, stem_width=2)
+    config = ReceptionConfig(image_size=32, num_blocks=1, num_joints=2, num_context=0, width=8, stem_width=2)
     pixels = {2: 16 * 16, 4: 8 * 8, 8: 4 * 4, 16: 2 * 2, 32: 1}
     stem = pixels[2] * 9 * (3 * 2 + 2 * 2 + 2 * 4)
     stem += pixels[4] * (9 * 4 * 6 + 2 * 10 * 4 + 9 * 4 * 6 + 2 * 5 * 4 * 4 + 9 * 4 * 6)

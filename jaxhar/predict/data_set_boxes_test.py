@@ -18,7 +18,7 @@ from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.penn import generate as penn_generate
 from jaxhar.data.penn import generate_deephar as generate_deephar
 from jaxhar.data.penn.settings import Penn
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import data_set_boxes as data_boxes
 from jaxhar.weights import checkpoint
 
@@ -134,7 +134,7 @@ def test_a_killed_run_goes_on(layout, tmp_path):
 
 
 def test_the_command(tmp_path, capsys):
-    config = Config.tiny()
+    config = ReceptionConfig.tiny()
     rng = np.random.default_rng(0)
     flat = {leaf: rng.uniform(0.01, 0.1, shape).astype(np.float32) for leaf, shape in port.shapes(config).items()}
     checkpoint.save_model(tmp_path / "net", port.from_flat(flat, config), PA16, ())

@@ -15,10 +15,10 @@ from jaxhar.data.mpii import generate as synthetic_mpii
 from jaxhar.data.mpii import settings as mpii
 from jaxhar.data.mpii import submission as mpii_submission
 from jaxhar.data.penn import generate as penn_generate
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.weights import checkpoint
 
-CONFIG = Config.tiny()
+CONFIG = ReceptionConfig.tiny()
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from PIL import Image
 
 from jaxhar.core.skeleton import PENN
 from jaxhar.data.formats import video
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import outputs as results
 
-META = SimpleNamespace(skeleton=PENN, actions=("a", "b"), config=Config())
+META = SimpleNamespace(skeleton=PENN, actions=("a", "b"), config=ReceptionConfig())
 
 
 def result(index: int, probability: float) -> results.FrameResult:

@@ -21,7 +21,7 @@ from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import PA20, Skeleton
 from jaxhar.data.formats import video
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import data_set, data_set_boxes
 from jaxhar.predict import predictor as predict
 from jaxhar.weights import checkpoint
@@ -68,7 +68,7 @@ class FindsDots:
 
 
 def meta(num_frames: int | None = None) -> SimpleNamespace:
-    config = Config(image_size=96, num_frames=num_frames, num_joints=len(DOTS))
+    config = ReceptionConfig(image_size=96, num_frames=num_frames, num_joints=len(DOTS))
     return SimpleNamespace(skeleton=DOTS, actions=ACTIONS if num_frames else (), config=config)
 
 

@@ -10,11 +10,11 @@ from safetensors.numpy import save_file
 from jaxhar import port, zoo
 from jaxhar.core.skeleton import PA16, PA17
 from jaxhar.host.errors import Problem
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.weights import checkpoint
 from jaxhar.weights.checkpoint import Saved, Store
 
-TINY = Config(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)
+TINY = ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)
 ARRAYS = {
     "model/a.kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
     "step": np.array(7, np.int32),

@@ -9,14 +9,14 @@ import pytest
 
 from jaxhar import port, zoo
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.weights import checkpoint, keras
 from jaxhar.weights import forms as convert
 from jaxhar.weights.torch import save_pth
 from parity_tests import cases
 
 FORMS = {"folder": "w", "safetensors": "w.safetensors", "keras": "w.h5", "torch": "w.pth"}
-TINY = Config.tiny(num_blocks=2, num_actions=3, pose_stream_width=28, visual_stream_width=8)
+TINY = ReceptionConfig.tiny(num_blocks=2, num_actions=3, pose_stream_width=28, visual_stream_width=8)
 CHANGES = {
     name: str(value)
     for name, value in json.loads(port.config_to_json(TINY)).items()
@@ -91,7 +91,7 @@ def test_what_is_no_weight_file(written, tmp_path):
 
 
 def test_a_pose_network_starts_an_action_network(tmp_path):
-    pose = network(Config.tiny(num_blocks=2), seed=1)
+    pose = network(ReceptionConfig.tiny(num_blocks=2), seed=1)
     for form in ("folder", "safetensors"):
         convert.save(pose, tmp_path / FORMS[form])
         loaded = load_partly(tmp_path / FORMS[form])

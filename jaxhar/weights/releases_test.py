@@ -10,11 +10,11 @@ from jaxhar import port, zoo
 from jaxhar.cli import main as cli
 from jaxhar.host import download
 from jaxhar.models.reception import zoo as reception
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.weights import checkpoint, keras
 from parity_tests import cases
 
-TINY = Config.tiny(num_blocks=1)
+TINY = ReceptionConfig.tiny(num_blocks=1)
 
 
 @pytest.fixture

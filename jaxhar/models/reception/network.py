@@ -35,7 +35,7 @@ _POSE_STREAM = {PoseNet.V1: (8, 112), PoseNet.V2: (12, 224)}
 
 
 @dataclass(frozen=True)
-class Config:
+class ReceptionConfig:
     """Settings of a CVPR'18 network: a pose network, with action heads if `num_actions` is given.
 
     Attributes:
@@ -148,12 +148,12 @@ class Config:
         length = frames or self.num_frames or 1
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
 
-    def for_classes(self, classes: int, frames: int) -> "Config":
+    def for_classes(self, classes: int, frames: int) -> "ReceptionConfig":
         """Settings of the same trunk with action heads for this number of classes, and clips of this length."""
         return replace(self, num_actions=classes, num_frames=frames)
 
     @classmethod
-    def tiny(cls, **changes) -> "Config":
+    def tiny(cls, **changes) -> "ReceptionConfig":
         """Settings of a narrow network of two blocks for tests."""
         return cls(**{**cls.TINY, **changes})
 
@@ -161,7 +161,7 @@ class Config:
 class Stem(nnx.Module):
     """Stem similar to that of Inception-v4: (N, H, W, 3) -> (N, H / 8, W / 8, width)."""
 
-    def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: ReceptionConfig, *, dtype, rngs: nnx.Rngs):
         c = config.stem_width
         wide = c if config.old_model else 3 * c
         kw = {"dtype": dtype, "rngs": rngs}
@@ -197,7 +197,7 @@ class Stem(nnx.Module):
 class ReceptionBlock(nnx.Module):
     """Residual separable units at full, half and quarter resolution: (N, h, w, S) -> (N, h, w, S)."""
 
-    def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: ReceptionConfig, *, dtype, rngs: nnx.Rngs):
         full, half, k = config.width, config.width // 2, config.kernel_size
         kw = {"dtype": dtype, "rngs": rngs}
         self.level1 = SeparableResidual(full, full, k, **kw)
@@ -221,7 +221,7 @@ class ReceptionBlock(nnx.Module):
 class PredictionBlock(nnx.Module):
     """A reception block, and heat maps that are fed back into the trunk; the last block feeds nothing back."""
 
-    def __init__(self, config: Config, last: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: ReceptionConfig, last: bool, *, dtype, rngs: nnx.Rngs):
         width, maps = config.width, config.num_maps
         kw = {"dtype": dtype, "rngs": rngs}
         self.reception = ReceptionBlock(config, **kw)
@@ -247,7 +247,7 @@ class Reception(nnx.Module):
       config: its settings.
     """
 
-    def __init__(self, config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, config: ReceptionConfig, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.config = config
         self.dtype = dtype
         self.stem = Stem(config, dtype=dtype, rngs=rngs)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxhar import port, zoo
 from jaxhar.core.heatmaps import DepthGrid
-from jaxhar.models.reception.network import Config, PoseNet
+from jaxhar.models.reception.network import PoseNet, ReceptionConfig
 from parity_tests.cases import QUICKLY
 
 
@@ -50,14 +50,14 @@ def test_frames_of_a_3d_network_equal_folding(time, training):
 
 
 def test_settings():
-    config = Config(num_context=0, depth_maps=8, depth_grid="centres", pose_net="v2")
+    config = ReceptionConfig(num_context=0, depth_maps=8, depth_grid="centres", pose_net="v2")
     assert (config.depth_grid, config.pose_net) == (DepthGrid.CENTRES, PoseNet.V2)
     assert (config.dims, config.num_maps, config.pose_stream) == (3, 128, (12, 224))
-    assert (Config().dims, Config().num_maps, Config().pose_stream) == (2, 48, (8, 112))
-    assert Config(pose_net="v2", pose_stream_width=28).pose_stream == (12, 28)
+    assert (ReceptionConfig().dims, ReceptionConfig().num_maps, ReceptionConfig().pose_stream) == (2, 48, (8, 112))
+    assert ReceptionConfig(pose_net="v2", pose_stream_width=28).pose_stream == (12, 28)
     for wrong in ({"depth_maps": 8}, {"depth_maps": 0, "num_context": 0}):
         with pytest.raises(ValueError, match="num_context=0"):
-            Config(**wrong)
+            ReceptionConfig(**wrong)
     for wrong in ({"depth_grid": "middle"}, {"pose_net": "v3"}):
         with pytest.raises(ValueError, match="middle|v3"):
-            Config(**wrong)
+            ReceptionConfig(**wrong)

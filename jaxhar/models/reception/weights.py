@@ -7,10 +7,10 @@ import numpy as np
 from jaxhar.core.family import Kinds
 from jaxhar.core.heatmaps import depth_bins, soft_argmax_grids
 from jaxhar.models.reception.action import STREAM_BLOCKS
-from jaxhar.models.reception.network import Config
+from jaxhar.models.reception.network import ReceptionConfig
 
 
-def layout(config: Config) -> dict[str, Kinds]:
+def layout(config: ReceptionConfig) -> dict[str, Kinds]:
     """The groups of deephar's file of a CVPR'18 network, with the module (dotted path) of each layer.
 
     Raises:
@@ -47,7 +47,7 @@ def layout(config: Config) -> dict[str, Kinds]:
     return groups
 
 
-def sequence(config: Config) -> list[str]:
+def sequence(config: ReceptionConfig) -> list[str]:
     """The modules (dotted paths) in the order in which Keras lists the layers of its nested models.
 
     Keras sorts layers by their distance from the output. Of parallel units the convolutions come first, then the norms;
@@ -126,7 +126,7 @@ def _action_blocks(stream: str) -> list[Kinds]:
     return blocks
 
 
-def _constants(config: Config) -> dict[str, Kinds]:
+def _constants(config: ReceptionConfig) -> dict[str, Kinds]:
     """Constant weights of the soft-argmax and the context aggregation, which are layers in deephar's code."""
     side, joints, context = -(-config.image_size // 8), config.num_joints, config.num_joints * config.num_context
 

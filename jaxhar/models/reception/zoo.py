@@ -7,13 +7,13 @@ from jaxhar.core import classes
 from jaxhar.core.family import Entry, Family, KerasLayout, Transfer
 from jaxhar.core.skeleton import PA16, PA17, PA20, PA21, PENN
 from jaxhar.models.reception.action import ActionNet
-from jaxhar.models.reception.network import Config, PoseNet, Reception
+from jaxhar.models.reception.network import PoseNet, Reception, ReceptionConfig
 from jaxhar.models.reception.weights import layout, sequence
 
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 
 
-def build(config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
+def build(config: ReceptionConfig, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
     """A pose network, with action heads if the settings have classes."""
     pose = Reception(config, dtype=dtype, rngs=rngs)
     return pose if config.num_actions is None else ActionNet(pose, dtype=dtype, rngs=rngs)
@@ -21,21 +21,21 @@ def build(config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
 
 ENTRIES = {
     "reception-mpii": Entry(
-        Config(),
+        ReceptionConfig(),
         PA16,
         published="MPII validation, single crop: 89.1 PCKh@0.5",
         release=RELEASES + "v0.1/weights_PE_MPII_cvpr18_19-09-2017.h5",
         md5="d6b85ba4b8a3fc9d05c8ad73f763d999",
     ),
     "reception-h36m": Entry(
-        Config(num_joints=17, num_context=0, depth_maps=16),
+        ReceptionConfig(num_joints=17, num_context=0, depth_maps=16),
         PA17,
         published="Human3.6M, S9 and S11, every 64th frame, single crop: 55.1 mm MPJPE",
         release=RELEASES + "v0.2/weights_3DPE_H36M_cvpr18_Nov-2017.h5",
         md5="af79f83ad939117d4ccc2cf1d4bd37d2",
     ),
     "reception-penn": Entry(
-        Config(num_blocks=4, num_frames=16, num_actions=15),
+        ReceptionConfig(num_blocks=4, num_frames=16, num_actions=15),
         PA16,
         classes.PENN,
         published="Penn Action, multi-clip with flips: 98.6 % accuracy (CVPR'18)",
@@ -43,7 +43,7 @@ ENTRIES = {
         md5="f53f89257077616a79a6c1cd1702d50f",
     ),
     "reception-ntu": Entry(
-        Config(
+        ReceptionConfig(
             num_blocks=4,
             num_joints=20,
             num_context=0,
@@ -65,10 +65,10 @@ _HEADS = r"(?:pose_stream|visual_stream|pose_weight|visual_weight)\..*"
 
 FAMILY = Family(
     name="reception",
-    config=Config,
+    config=ReceptionConfig,
     build=build,
     entries=ENTRIES,
-    tiny=Config.TINY,
+    tiny=ReceptionConfig.TINY,
     keras=KerasLayout(layout, sequence),
     trunk="pose",
     # In an action network, the pose network is the submodule `pose`.

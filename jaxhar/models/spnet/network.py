@@ -52,7 +52,7 @@ class BlockPosition(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Config:
+class SPNetConfig:
     """Settings of an SPNet: a pose network, with action blocks if `num_actions` is given.
 
     Attributes:
@@ -155,13 +155,13 @@ class Config:
         length = frames or self.num_frames or 1
         return {"frames": jax.ShapeDtypeStruct((batch, length, self.image_size, self.image_size, 3), jnp.float32)}
 
-    def for_classes(self, classes: int, frames: int) -> "Config":
+    def for_classes(self, classes: int, frames: int) -> "SPNetConfig":
         """Settings of the same trunk with action blocks for this number of classes, and clips of this length."""
         replica = self.pose_replica and bool(self.classes)  # a pose network has no weights for the second maps
         return replace(self, num_actions=(classes,), num_frames=frames, pose_replica=replica)
 
     @classmethod
-    def tiny(cls, **changes) -> "Config":
+    def tiny(cls, **changes) -> "SPNetConfig":
         """Settings of a narrow network of two pyramids for tests."""
         return cls(**{**cls.TINY, **changes})
 
@@ -199,7 +199,7 @@ class Config:
 class EntryFlow(nnx.Module):
     """First layers: images (N, H, W, 3) -> level 0 of the trunk, (N, H / div, W / div, C)."""
 
-    def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, *, dtype, rngs: nnx.Rngs):
         kw = {"dtype": dtype, "rngs": rngs}
         self.strided = config.downsampling is Downsampling.CONV
         self.conv = Conv(3, ENTRY_WIDTH, 7, 2, **kw)
@@ -221,7 +221,7 @@ class EntryFlow(nnx.Module):
 class DownUnit(nnx.Module):
     """To the next coarser level: (N, h, w, C) -> (N, ceil(h / 2), ceil(w / 2), C + growth)."""
 
-    def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, level: int, *, dtype, rngs: nnx.Rngs):
         self.stride = 2 if config.downsampling is Downsampling.CONV else 1
         inputs, outputs = config.channels(level - 1), config.channels(level)
         self.residual = PreactResidual(inputs, outputs, config.kernel_size, self.stride, dtype=dtype, rngs=rngs)
@@ -233,7 +233,7 @@ class DownUnit(nnx.Module):
 class UpUnit(nnx.Module):
     """To the next finer level, with the size of `like`: (N, ceil(h / 2), ceil(w / 2), C) -> (N, h, w, C - growth)."""
 
-    def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, level: int, *, dtype, rngs: nnx.Rngs):
         inputs, outputs = config.channels(level + 1), config.channels(level)
         self.residual = PreactResidual(inputs, outputs, config.kernel_size, dtype=dtype, rngs=rngs)
 
@@ -244,7 +244,7 @@ class UpUnit(nnx.Module):
 class TransposedUpUnit(nnx.Module):
     """As `UpUnit`, with a transposed convolution, the counterpart of strided convolutions."""
 
-    def __init__(self, config: Config, level: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, level: int, *, dtype, rngs: nnx.Rngs):
         inputs, outputs = config.channels(level + 1), config.channels(level)
         self.norm = Norm(inputs, scale=True, rngs=rngs)
         self.conv = ConvTranspose(inputs, outputs, dtype=dtype, rngs=rngs)
@@ -257,7 +257,7 @@ class TransposedUpUnit(nnx.Module):
 class JointMaps(nnx.Module):
     """Heat maps and, for 3-D poses, depth maps: (N, h, w, C) -> logits (N, h, w, J), and the same or None."""
 
-    def __init__(self, config: Config, width: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, width: int, *, dtype, rngs: nnx.Rngs):
         self.maps = Conv(width, config.num_joints, dtype=dtype, rngs=rngs)
         self.depth = Conv(width, config.num_joints, dtype=dtype, rngs=rngs) if config.depth_maps else None
 
@@ -268,7 +268,7 @@ class JointMaps(nnx.Module):
 class Remap(nnx.Module):
     """Feeds joint maps back into the trunk: features (N, h, w, C) and maps (N, h, w, J) -> (N, h, w, C)."""
 
-    def __init__(self, config: Config, width: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, width: int, *, dtype, rngs: nnx.Rngs):
         joints, kw = config.num_joints, {"dtype": dtype, "rngs": rngs}
         self.context = Conv(width, joints, **kw)
         self.maps = Conv(2 * joints, width, **kw)
@@ -282,7 +282,7 @@ class Remap(nnx.Module):
 class PyramidBlock(nnx.Module):
     """Prediction block: features, and joint maps that are fed back into the trunk; the last feeds nothing back."""
 
-    def __init__(self, config: Config, position: BlockPosition, last: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, position: BlockPosition, last: bool, *, dtype, rngs: nnx.Rngs):
         kw = {"dtype": dtype, "rngs": rngs}
         width = config.channels(position.level)
         self.alpha = config.sam_alpha
@@ -313,7 +313,7 @@ class PyramidBlock(nnx.Module):
 class Step(nnx.Module):
     """A change of level followed by a prediction block."""
 
-    def __init__(self, config: Config, position: BlockPosition, last: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, position: BlockPosition, last: bool, *, dtype, rngs: nnx.Rngs):
         up = TransposedUpUnit if config.downsampling is Downsampling.CONV else UpUnit
         unit: Any = DownUnit if position.pyramid % 2 else up
         self.unit = unit(config, position.level, dtype=dtype, rngs=rngs)
@@ -323,7 +323,7 @@ class Step(nnx.Module):
 class PoseTrunk(nnx.Module):
     """The trunk with its prediction blocks; it processes single images."""
 
-    def __init__(self, config: Config, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, *, dtype, rngs: nnx.Rngs):
         self.config = config
         self.dtype = dtype
         self.entry = EntryFlow(config, dtype=dtype, rngs=rngs)
@@ -367,7 +367,7 @@ class SPNet(nnx.Module):
       actions: the action blocks; empty in a pose network.
     """
 
-    def __init__(self, config: Config, *, dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, config: SPNetConfig, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.config = config
         self.dtype = dtype
         self.pose = PoseTrunk(config, dtype=dtype, rngs=rngs)

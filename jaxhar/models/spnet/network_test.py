@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from jaxhar import infer, port, zoo
-from jaxhar.models.spnet.network import BlockPosition, Config
+from jaxhar.models.spnet.network import BlockPosition, SPNetConfig
 from jaxhar.training.losses import multitask as losses
 from parity_tests import cases
 
@@ -57,7 +57,7 @@ def test_parameter_count_of_the_pose_network():
 
 
 def test_predictions_go_down_and_up_the_levels():
-    config = Config(num_pyramids=3, num_levels=4, action_pyramids=(2,), num_actions=(5,), num_predictions=7)
+    config = SPNetConfig(num_pyramids=3, num_levels=4, action_pyramids=(2,), num_actions=(5,), num_predictions=7)
     order = [(1, 1), (1, 2), (1, 3), (2, 2), (2, 1), (2, 0), (3, 1)]
     assert config.predictions == tuple(BlockPosition(p, level, p == 2) for p, level in order)
 
@@ -75,14 +75,14 @@ def test_predictions_go_down_and_up_the_levels():
 )
 def test_settings_that_make_no_network(changes, reason):
     with pytest.raises(ValueError, match=reason):
-        Config.tiny(**changes)
+        SPNetConfig.tiny(**changes)
 
 
 def test_pose_networks_and_single_label_sets_are_understood():
-    assert Config(num_actions=()).num_actions is None
-    assert Config(num_actions=7).num_actions == (7,)
-    assert Config.tiny().dims == 2
-    assert Config.tiny(depth_maps=True).dims == 3
+    assert SPNetConfig(num_actions=()).num_actions is None
+    assert SPNetConfig(num_actions=7).num_actions == (7,)
+    assert SPNetConfig.tiny().dims == 2
+    assert SPNetConfig.tiny(depth_maps=True).dims == 3
 
 
 TIMES, JOINTS, SIDES = (1, 2, 3, 5, 10, 17), (13, 16, 17, 20, 21), (64, 128, 200, 256)
@@ -110,7 +110,7 @@ def test_forward_and_gradient_are_finite_in_every_combination(time, joints, side
 
 def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int):
     changes = {"num_pyramids": pyramids, "num_levels": levels, "depth_maps": joints == 17, "kernel_size": 1}
-    config = Config.tiny(image_size=side, num_joints=joints, action_pyramids=(1,), num_actions=3, **changes)
+    config = SPNetConfig.tiny(image_size=side, num_joints=joints, action_pyramids=(1,), num_actions=3, **changes)
     dims, positions = config.dims, config.predictions
     rng = np.random.default_rng(0)
     frames = rng.uniform(-1, 1, (1, time, side, side, 3)).astype(np.float32)
@@ -140,7 +140,9 @@ def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int)
 @pytest.fixture(scope="module")
 def network():
     """A seeded network of three predictions with a replica and two sets of labels, and frames for it."""
-    config = Config.tiny(num_levels=2, num_pyramids=3, action_pyramids=(1, 2), num_actions=(5, 3), pose_replica=True)
+    config = SPNetConfig.tiny(
+        num_levels=2, num_pyramids=3, action_pyramids=(1, 2), num_actions=(5, 3), pose_replica=True
+    )
     frames = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64, 3)).astype(np.float32)
     model = port.from_flat(cases.seeded_weights(config), config)
     return model, frames, infer(model, frames)
@@ -184,7 +186,9 @@ def test_the_replica_gives_the_action_blocks_joints_of_their_own(network):
 
 
 def test_training_on_poses_leaves_the_action_blocks_alone():
-    tiny = Config.tiny(image_size=16, image_div=4, num_pyramids=1, num_levels=2, action_pyramids=(1,), num_actions=4)
+    tiny = SPNetConfig.tiny(
+        image_size=16, image_div=4, num_pyramids=1, num_levels=2, action_pyramids=(1,), num_actions=4
+    )
     model = zoo.create(tiny)
     before = port.to_flat(model)
     preds = model({"frames": jnp.zeros((1, 2, 16, 16, 3))})
@@ -194,7 +198,7 @@ def test_training_on_poses_leaves_the_action_blocks_alone():
 
 
 def test_bfloat16_stays_near_float32():
-    config = Config.tiny(num_pyramids=1, num_levels=2, action_pyramids=(1,), num_actions=4, growth=16)
+    config = SPNetConfig.tiny(num_pyramids=1, num_levels=2, action_pyramids=(1,), num_actions=4, growth=16)
     exact, half = zoo.create(config), zoo.create(config, dtype=jnp.bfloat16)
     frames = np.random.default_rng(0).uniform(-1, 1, (1, 3, 64, 64, 3)).astype(np.float32)
     a, b = infer(exact, frames), infer(half, frames)

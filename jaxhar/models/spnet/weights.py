@@ -13,10 +13,10 @@ import numpy as np
 
 from jaxhar.core.family import Group, Kinds
 from jaxhar.core.heatmaps import soft_argmax_grids
-from jaxhar.models.spnet.network import BlockPosition, Config, Downsampling
+from jaxhar.models.spnet.network import BlockPosition, Downsampling, SPNetConfig
 
 
-def layout(config: Config) -> dict[str, Kinds]:
+def layout(config: SPNetConfig) -> dict[str, Kinds]:
     """The groups of deephar's file of an SPNet, with the module (dotted path) of each layer."""
     positions = config.predictions
     layers: dict[str, Any] = _entry(config)
@@ -50,7 +50,7 @@ def _residual(name: str, module: str, shortcut: bool, bottleneck: bool = False) 
     return layers | {f"{name}_{layer}": f"{module}.{ours}" for layer, ours in second.items()}
 
 
-def _entry(config: Config) -> dict[str, Any]:
+def _entry(config: SPNetConfig) -> dict[str, Any]:
     layers = {"conv1": "pose.entry.conv"}
     for i, (inputs, outputs, stride) in enumerate(config.entry_units):
         shortcut = inputs != outputs or stride > 1
@@ -58,14 +58,14 @@ def _entry(config: Config) -> dict[str, Any]:
     return layers
 
 
-def _unit(config: Config, position: BlockPosition, module: str) -> dict[str, str]:
+def _unit(config: SPNetConfig, position: BlockPosition, module: str) -> dict[str, str]:
     name = _unit_name(position)
     if config.downsampling is Downsampling.CONV and position.pyramid % 2 == 0:
         return {f"{name}_bn1": f"{module}.norm", f"{name}_convtrans1": f"{module}.conv"}
     return _residual(f"{name}_r0", f"{module}.residual", shortcut=True)
 
 
-def _block(config: Config, position: BlockPosition, module: str, last: bool) -> dict[str, str]:
+def _block(config: SPNetConfig, position: BlockPosition, module: str, last: bool) -> dict[str, str]:
     replica, depth = config.pose_replica and position.action, config.depth_maps
     layers = {"bn1": "features.norm", "conv1": "features.conv", "bn2": "norm", "heatmaps_conv1": "maps.maps"}
     if replica:
@@ -84,7 +84,7 @@ def _block(config: Config, position: BlockPosition, module: str, last: bool) -> 
     }
 
 
-def _action(config: Config, position: BlockPosition, index: int, last: bool) -> dict[str, str]:
+def _action(config: SPNetConfig, position: BlockPosition, index: int, last: bool) -> dict[str, str]:
     name, module = f"act{index + 1}_action", f"actions.{index}"
     layers = {"p_conv0a": "conv_a", "p_conv0b": "conv_b", "p_conv0c": "conv_c", "v_conv0": "visual"}
     layers |= {"pred_bn1": "features.norm", "pred_conv1": "features.conv", "pred_bn2": "norm"}
@@ -97,7 +97,7 @@ def _action(config: Config, position: BlockPosition, index: int, last: bool) -> 
     return carry | fusion | {f"{name}_{layer}": f"{module}.{ours}" for layer, ours in layers.items()}
 
 
-def _grids(config: Config, name: str, position: BlockPosition) -> dict[str, dict[str, np.ndarray]]:
+def _grids(config: SPNetConfig, name: str, position: BlockPosition) -> dict[str, dict[str, np.ndarray]]:
     side = -(-config.image_size // (config.image_div << position.level))
     x, y = soft_argmax_grids(side, config.num_joints)
     return {f"{name}_x": x, f"{name}_y": y}
@@ -116,7 +116,7 @@ def renumber(groups: dict[str, Group]) -> dict[str, Group]:
     return {renamed(name): {renamed(layer): w for layer, w in group.items()} for name, group in groups.items()}
 
 
-def infer_config(groups: dict[str, Group]) -> Config:
+def infer_config(groups: dict[str, Group]) -> SPNetConfig:
     """Infers the settings of an SPNet file from its layer names and shapes.
 
     Settings that cannot be inferred are those of deephar's scripts: clips of 8 frames if there are action blocks,
@@ -146,7 +146,7 @@ def infer_config(groups: dict[str, Group]) -> Config:
     image_div = 4 << (max(numbers(r"res(\d+)_bn1$"), default=2) - 2) // 2
     finest = min(positions, key=lambda position: position[1])
     side = shape(f"{'dp' if finest[0] % 2 else 'up'}{finest[0]}_pb{finest[1]}_xy_x", "depthwise_kernel")[0]
-    config = Config(
+    config = SPNetConfig(
         image_size=(side << finest[1]) * image_div,
         image_div=image_div,
         num_pyramids=pyramids,
@@ -174,7 +174,9 @@ def infer_config(groups: dict[str, Group]) -> Config:
     return replace(config, action_pyramids=_action_pyramids(config, groups, len(blocks), shape("act1_action_v_conv0")))
 
 
-def _action_pyramids(config: Config, groups: dict[str, Group], count: int, first: tuple[int, ...]) -> tuple[int, ...]:
+def _action_pyramids(
+    config: SPNetConfig, groups: dict[str, Group], count: int, first: tuple[int, ...]
+) -> tuple[int, ...]:
     """The pyramids with action blocks, found by the layers between their levels; the first block has none."""
     found_pyramids = {
         int(found[1])

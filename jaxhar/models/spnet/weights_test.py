@@ -7,7 +7,7 @@ import pytest
 
 from jaxhar import port, zoo
 from jaxhar.host.errors import Problem
-from jaxhar.models.spnet.network import Config
+from jaxhar.models.spnet.network import SPNetConfig
 from jaxhar.weights import keras
 from jaxhar.weights.keras.file import LEAF
 from parity_tests import cases
@@ -15,7 +15,7 @@ from parity_tests import cases
 KERAS_LEAF = {ours: theirs for theirs, ours in LEAF.items()}
 
 
-def groups_of(config: Config, shapes: dict):
+def groups_of(config: SPNetConfig, shapes: dict):
     """What a file of a network with these settings and leaves holds, all its weights zero."""
     groups = {}
     for name, kinds in keras.layout(config).items():
@@ -30,16 +30,16 @@ def groups_of(config: Config, shapes: dict):
 # a pose network's file does not tell the features of action blocks it lacks
 POSE = {"num_pose_features": 128, "num_visual_features": 128}
 TINY = {
-    "2-D": Config.tiny(**POSE),
-    "one pyramid of four levels": Config.tiny(num_pyramids=1, num_levels=4, growth=12, kernel_size=5, **POSE),
-    "quarter resolution": Config.tiny(image_div=4, num_joints=20, image_size=200, **POSE),
-    "sixteenth resolution": Config.tiny(image_div=16, depth_maps=True, **POSE),
-    "strided": Config.tiny(num_pyramids=3, downsampling="conv", depth_maps=True, num_joints=17, **POSE),
-    "action with replica": Config.tiny(num_actions=(4,), action_pyramids=(2,), num_frames=8, pose_replica=True),
-    "three label sets": Config.tiny(num_actions=(4, 9, 2), num_frames=8, num_pose_features=40, depth_maps=True),
-    "action now and then": Config.tiny(num_actions=5, num_pyramids=4, action_pyramids=(1, 4), num_frames=8),
-    "one action block": Config.tiny(num_actions=5, action_pyramids=(2,), num_levels=2, num_frames=8),
-    "cut": Config.tiny(num_actions=5, action_pyramids=(2,), num_frames=8, num_predictions=3),
+    "2-D": SPNetConfig.tiny(**POSE),
+    "one pyramid of four levels": SPNetConfig.tiny(num_pyramids=1, num_levels=4, growth=12, kernel_size=5, **POSE),
+    "quarter resolution": SPNetConfig.tiny(image_div=4, num_joints=20, image_size=200, **POSE),
+    "sixteenth resolution": SPNetConfig.tiny(image_div=16, depth_maps=True, **POSE),
+    "strided": SPNetConfig.tiny(num_pyramids=3, downsampling="conv", depth_maps=True, num_joints=17, **POSE),
+    "action with replica": SPNetConfig.tiny(num_actions=(4,), action_pyramids=(2,), num_frames=8, pose_replica=True),
+    "three label sets": SPNetConfig.tiny(num_actions=(4, 9, 2), num_frames=8, num_pose_features=40, depth_maps=True),
+    "action now and then": SPNetConfig.tiny(num_actions=5, num_pyramids=4, action_pyramids=(1, 4), num_frames=8),
+    "one action block": SPNetConfig.tiny(num_actions=5, action_pyramids=(2,), num_levels=2, num_frames=8),
+    "cut": SPNetConfig.tiny(num_actions=5, action_pyramids=(2,), num_frames=8, num_predictions=3),
 }
 
 

@@ -3,12 +3,12 @@
 from jaxhar.core import classes
 from jaxhar.core.family import Entry, Family, KerasLayout, Transfer
 from jaxhar.core.skeleton import PA16, PA17, PA20, PA21, PENN
-from jaxhar.models.spnet.network import Config, SPNet
+from jaxhar.models.spnet.network import SPNet, SPNetConfig
 from jaxhar.models.spnet.weights import infer_config, layout, renumber
 
 ENTRIES = {
     "spnet-penn": Entry(
-        Config(
+        SPNetConfig(
             num_pyramids=6,
             action_pyramids=(5, 6),
             num_frames=8,
@@ -23,7 +23,7 @@ ENTRIES = {
         release="https://drive.google.com/uc?id=106yIhqNN-TrI34SX81q2xbU-NczcQj6I",  # weights_mpii+penn_ar_028.hdf5
     ),
     "spnet-ntu": Entry(
-        Config(
+        SPNetConfig(
             num_pyramids=2,
             action_pyramids=(1, 2),
             num_joints=17,
@@ -38,17 +38,17 @@ ENTRIES = {
         published="none given with the file",
         release="https://drive.google.com/uc?id=1I6GftXEkL5nohLA60Vi6faW0rvTZg6Kx",  # weights_3dp+ntu_ar_062.hdf5
     ),
-    "spnet-pose": Entry(Config(num_joints=17, depth_maps=True), PA17, published="none: no weights were released"),
+    "spnet-pose": Entry(SPNetConfig(num_joints=17, depth_maps=True), PA17, published="none: no weights were released"),
 }
 
 _HEADS = r"actions\..*"
 
 FAMILY = Family(
     name="spnet",
-    config=Config,
+    config=SPNetConfig,
     build=SPNet,
     entries=ENTRIES,
-    tiny={**Config.TINY, "image_div": 4, "num_levels": 2},
+    tiny={**SPNetConfig.TINY, "image_div": 4, "num_levels": 2},
     keras=KerasLayout(layout, renumber=renumber, infer=infer_config),
     trunk="pose",
     transfer=Transfer(fresh=(_HEADS,), unused=(_HEADS,)),
