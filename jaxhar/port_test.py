@@ -1,4 +1,4 @@
-"""The authors' files, and files that are almost theirs."""
+"""deephar's files, and files that differ slightly from them."""
 
 import dataclasses
 
@@ -176,7 +176,7 @@ def test_a_depth_grid_of_another_generation_is_refused(tmp_path):
 
 
 def old_model_file(config, path):
-    """A file as the authors' code would lay out a network of the old stem."""
+    """A file in deephar's layout of a network with the old stem."""
     flat = cases.seeded_weights(config)
     groups = []
     for group, kinds in keras.layout(config).items():
@@ -238,7 +238,7 @@ def test_files_that_cannot_be_read(groups, tmp_path):
         port.load_keras(tmp_path / "other.h5", config)
 
 
-#: settings, and the number of constants in the authors' file
+#: settings, and the number of constants in deephar's file
 FULL = {name: (zoo.config(name), 101_376) for name in ("reception-mpii", "reception-penn")} | {
     "reception-h36m": (zoo.config("reception-h36m"), 35_394 + 4_624),
     "reception-ntu": (zoo.config("reception-ntu"), 41_760 + 3_200),

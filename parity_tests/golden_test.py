@@ -1,4 +1,4 @@
-"""The authors' outputs, reproduced by the JAX networks and by the PyTorch twin from the authors' weight files."""
+"""deephar's outputs, reproduced by the JAX and PyTorch networks from deephar's weight files."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ from parity_tests.tolerances import GOLDEN, HALF, OUTPUTS, distance
 
 
 @pytest.mark.parametrize("case", cases.CASES)
-def test_both_reproduce_the_authors_outputs(case, tmp_path):
+def test_both_reproduce_deephars_outputs(case, tmp_path):
     config, frames, expected = cases.config(case), cases.frames(case), cases.expected(case)
     model = port.load_keras(cases.write_h5(cases.groups(case), tmp_path / "weights.h5"), config)
     ours = infer(model, frames)

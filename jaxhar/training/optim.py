@@ -88,9 +88,9 @@ class Optimizer:
 
     def rate(self, steps: int) -> optax.Schedule:
         """The learning rate at each step of a stage of `steps` steps, counted from 0."""
-        known = _parameters(self.schedule)
+        arguments = _parameters(self.schedule)
         options = dict(self.schedule_options)
-        rate_name = next((n for n in _RATE_NAMES if n in known), None)
+        rate_name = next((n for n in _RATE_NAMES if n in arguments), None)
         if rate_name is None:
             raise Problem(
                 f"{_name(self.schedule)} cannot be the optimizer's schedule: it takes no rate to start from; give it "
@@ -101,7 +101,7 @@ class Optimizer:
         if rate_name == "peak_value":
             options.setdefault("init_value", 0.0)
         for name in _LENGTH_NAMES:
-            if name in known:
+            if name in arguments:
                 options.setdefault(name, max(steps, 1))
         try:
             return _call(self.schedule, (), options, "schedule_options")

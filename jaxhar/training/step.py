@@ -62,22 +62,22 @@ def make_step(
     """
     net = net.frozen(frozen)
 
-    def stream_loss(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> Valued:
-        model = net.merge(trained | kept, stats)
+    def stream_loss(trained: Flat, fixed: Flat, stats: Flat, batch: Batch) -> Valued:
+        model = net.merge(trained | fixed, stats)
         terms = masked_means(losses(model(batch), batch), batch)  # type: ignore[operator]
         changed = leaves(nnx.state(model, nnx.Not(nnx.Param)))
         return jnp.asarray(sum(terms.values()), jnp.float32), (changed, terms)
 
     gradient = jax.value_and_grad(stream_loss, has_aux=True)
 
-    def in_parts(trained: Flat, kept: Flat, stats: Flat, batch: Batch) -> tuple[Valued, Flat]:
+    def in_parts(trained: Flat, fixed: Flat, stats: Flat, batch: Batch) -> tuple[Valued, Flat]:
         """As `gradient`, averaged over parts of the batch."""
         step = batch["step"]
         examples = {key: value for key, value in batch.items() if key != "step"}
         parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), examples)
 
         def one(stats: Flat, part: Batch) -> tuple[Flat, tuple[jax.Array, dict, Flat]]:
-            (value, (stats, terms)), grad = gradient(trained, kept, stats, {**part, "step": step})
+            (value, (stats, terms)), grad = gradient(trained, fixed, stats, {**part, "step": step})
             return stats, (value, terms, grad)
 
         stats, found = jax.lax.scan(one, stats, parts)
@@ -87,17 +87,17 @@ def make_step(
     def step(state: TrainState, batches: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
         stats, loss = state.stats, jnp.float32(0)
         metrics: dict[str, jax.Array] = {}
-        kept = {name: array for name, array in state.params.items() if frozen(name)}
-        trained = {name: array for name, array in state.params.items() if name not in kept}
+        fixed = {name: array for name, array in state.params.items() if frozen(name)}
+        trained = {name: array for name, array in state.params.items() if name not in fixed}
         grads = jax.tree.map(jnp.zeros_like, trained)
         for stream, batch in sorted(batches.items()):
             batch = Batch(**batch, step=state.step)
             part = gradient if accumulate == 1 else in_parts
-            (value, (stats, terms)), grad = part(trained, kept, stats, batch)
+            (value, (stats, terms)), grad = part(trained, fixed, stats, batch)
             loss, grads = loss + value, jax.tree.map(jnp.add, grads, grad)
             metrics |= {f"{stream}/{term}": v for term, v in terms.items()}
         stats = {name: state.stats[name] if frozen(name) else array for name, array in stats.items()}
-        everything = grads | jax.tree.map(jnp.zeros_like, kept)
+        everything = grads | jax.tree.map(jnp.zeros_like, fixed)
         updates, opt = optimizer.update(everything, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(grads)}

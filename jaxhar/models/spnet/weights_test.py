@@ -1,4 +1,4 @@
-"""SPNet files of the authors: their settings read off them, and files that do not fit."""
+"""deephar's SPNet files: settings inferred from them, and files that do not fit."""
 
 import dataclasses
 
@@ -59,7 +59,7 @@ def test_settings_are_read_off_a_file_and_it_has_a_place_for_every_leaf(kind):
     [("spnet-penn", 397, 227_328), ("spnet-ntu", 246, 121_176), ("spnet-pose", 381, 242_352)],
 )
 def test_files_of_the_published_networks(name, groups, constants):
-    """Groups and stored constants as Keras counts them, the settings of the zoo read off the file."""
+    """Groups and stored constants as Keras counts them, the settings of the zoo inferred from the file."""
     config = zoo.config(name)
     file = groups_of(config, port.shapes(config))
     assert len(file) == groups
@@ -74,7 +74,7 @@ def golden(tmp_path_factory):
     return keras.read(path)
 
 
-def test_settings_of_the_authors_files(golden, tmp_path):
+def test_settings_of_deephars_files(golden, tmp_path):
     """All but the length of the clips, which leaves no trace."""
     assert keras.infer_config(golden) == dataclasses.replace(cases.config("sp_ntu_small"), num_frames=8)
     penn = cases.write_h5(cases.groups("sp_penn_small"), tmp_path / "weights.hdf5")

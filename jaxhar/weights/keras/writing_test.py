@@ -1,4 +1,4 @@
-"""Files as the authors' code under Keras 2.1.4 wrote them: read, written again, compared weight by weight."""
+"""Files written by deephar's code under Keras 2.1.4 are read, written again and compared weight by weight."""
 
 import re
 
