@@ -76,4 +76,4 @@ def test_an_experiment_says_what_of_a_file_goes_where_and_what_stays_fresh(tmp_p
     second = Net(run(tmp_path / "second", begin, model=Tiny(TinyConfig(num_actions=7), seed=5)))
     np.testing.assert_array_equal(second.params["conv.kernel"], first.params["conv.kernel"])
     assert second.params["action.bias"].shape == (7,)
-    assert "at their initial values stay action" in capsys.readouterr().out
+    assert "initial values are kept in action" in capsys.readouterr().out
