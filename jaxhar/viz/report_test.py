@@ -94,7 +94,7 @@ def test_page_holds_the_numbers_and_the_pictures_decode(tmp_path, quiet):
         assert not count or f">{rate * 100:.1f}</td>" in html
     for name in actions.PENN:
         assert html.count(name.replace("_", " ")) >= 4
-    assert "p1..p4: pose stream, v1..v4: visual stream, m: both merged" in html
+    assert "p1..p4 use only poses, v1..v4 only appearance features" in html
     assert html.count("<h2>Action</h2>") == 1 and html.count("Accuracy by head, %") == 1
     assert "pck@0.2 (evaluation)" in html and html.count("<svg") == 1
     assert html.index("<h2>Pose") < html.index("<h2>Action") < html.index("<h2>Learning") < html.index("<h2>Frames")
