@@ -74,7 +74,7 @@ def make(layouts, tmp_path):
 
 def settings(form: str):
     known = sets.get(FORMS[form][0])
-    return known.whole or known.settings
+    return known.complete or known.settings
 
 
 def packed(form: str, root: Path, skip_broken: bool = False):
