@@ -181,4 +181,4 @@ def test_the_counts_of_ntu(here, capsys):
     assert tuple(folder.counts.values()) == (len(names), 2, train, views) and 0 < train < len(names)
     assert folder.published["training, cross-view"] == 37_920 == 2 * 56_880 // 3
     assert run("data", "check", "ntu", "--root", here / "ntu") == 0
-    assert "2 are left out, as a list of the data set says" in capsys.readouterr().out
+    assert "2 are left out, because a list in the data set marks them" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"{found.counts['sequences']} sequences read in {time.monotonic() - start:.0f} s")
     bad = [entry for entry in found.bad if not entry.expected]
     if len(bad) < len(found.bad):
-        print(f"{len(found.bad) - len(bad)} are left out, as a list of the data set says")
+        print(f"{len(found.bad) - len(bad)} are left out, because a list in the data set marks them as unusable")
     if not bad:
         print("nothing is wrong")
         return 0

@@ -176,7 +176,7 @@ def test_a_section_of_an_unknown_kind_is_shown_and_saved(tmp_path, capsys):
     screen = capsys.readouterr().out
     for text in ("Error by frame", "Three quarters are hidden.", "psnr, dB", "33.00", "31.50"):
         assert text in html and text in screen, text
-    for text in ("<h2>Reconstruction</h2>", "31.50 dB", "did not see", "clip 1", "a taken for b: 1"):
+    for text in ("<h2>Reconstruction</h2>", "31.50 dB", "did not see", "clip 1", "a predicted as b: 1"):
         assert text in html, text
     assert {p.name for p in (tmp_path / "pictures").iterdir()} == {"patches.png", "reconstruction_01.png"}
     results.save(tmp_path / "results.json")

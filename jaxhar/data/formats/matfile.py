@@ -44,7 +44,7 @@ def load(path: Path, expected: str) -> dict[str, Any]:
     """
     found = kind(path)
     if found != expected:
-        what = KINDS[found][1] if found else "no annotation file that is known here"
+        what = KINDS[found][1] if found else "an unknown kind of annotation file"
         raise Problem(f"{path} is {what}; expected {KINDS[expected][1]}")
     try:
         return scipy.io.loadmat(path, struct_as_record=False, squeeze_me=True)

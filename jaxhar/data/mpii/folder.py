@@ -87,7 +87,7 @@ def _of_file(path: Path) -> tuple[str, dict[str, Path]]:
         return "json", {split: path}
     kind = matfile.kind(path)
     if kind not in ("mpii", "mpii-deephar"):
-        what = matfile.KINDS[kind][1] if kind else "no annotation file that is known here"
+        what = matfile.KINDS[kind][1] if kind else "an unknown kind of annotation file"
         raise Problem(f"{path} is {what}; {_EXPECTED}")
     return ("official" if kind == "mpii" else "deephar"), {"all": path}
 
@@ -122,7 +122,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
         return "json", {"train": found[0]}
     if others:
         path, kind = others[0]
-        what = matfile.KINDS[kind][1] if kind else "no annotation file that is known here"
+        what = matfile.KINDS[kind][1] if kind else "an unknown kind of annotation file"
         raise Problem(f"{path} is {what}; {_EXPECTED}")
     entries = sorted(e.name for e in root.iterdir())
     raise Problem(f"{root} holds no .json or .mat file; {_EXPECTED}, found {', '.join(entries[:5]) or 'nothing in it'}")

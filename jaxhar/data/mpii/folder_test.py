@@ -170,7 +170,7 @@ def test_a_mat_of_another_kind_is_named(folder, tmp_path):
     for variables, sentence in (
         ({"sequences_te": 1, "sequences_tr": 1}, "deephar's Penn Action annotations"),
         ({"sequences_te": 1, "sequences_tr": 1, "sequences_val": 1}, "deephar's Human3.6M annotations"),
-        ({"other": 1}, "no annotation file that is known here"),
+        ({"other": 1}, "an unknown kind of annotation file"),
     ):
         savemat(path, variables)
         for root in (tmp_path, path):

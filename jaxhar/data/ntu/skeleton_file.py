@@ -74,12 +74,12 @@ def read_bodies(path: Path) -> tuple[int, list[TrackedBody]]:
         words = lines[at].split()
         at += 1
         if len(words) != count:
-            raise wrong(f"has {len(words)} values where {count} of {what} belong")
+            raise wrong(f"has {len(words)} values; expected the {count} of {what}")
         return words
 
     def integer(word: str, what: str, most: int | None = None) -> int:
         if not word.isdecimal() or (most is not None and int(word) > most):
-            raise wrong(f"has {word!r} where {what} belongs")
+            raise wrong(f"has {word!r}; expected {what}")
         return int(word)
 
     tracks: dict[int, tuple[list[int], list[np.ndarray]]] = {}
@@ -89,22 +89,22 @@ def read_bodies(path: Path) -> tuple[int, list[TrackedBody]]:
             # an id can be too large for a float
             identity = integer(take(10, "a body")[0], "the id of a body")
             if integer(take(1, "a number of joints")[0], "a number of joints") != _JOINTS:
-                raise wrong(f"does not say {_JOINTS} joints")
+                raise wrong(f"does not have {_JOINTS} joints")
             joints = np.empty((_JOINTS, 5))
             for j in range(_JOINTS):
                 x, y, z, _, _, u, v, *_ = take(12, "a joint")
                 try:
                     joints[j] = float(x), float(y), float(z), float(u), float(v)
                 except ValueError:
-                    raise wrong("holds something that is no number") from None
+                    raise wrong("has a value that is not a number") from None
             frames, places = tracks.setdefault(identity, ([], []))
             if frames and frames[-1] == frame:
-                raise wrong(f"ends the second body with the id {identity} in frame {frame + 1}")
+                raise wrong(f"is the end of a second body with the id {identity} in frame {frame + 1}")
             frames.append(frame)
             places.append(joints)
     if at < len(lines):
         at += 1
-        raise wrong(f"goes on after the last of its {total} frames")
+        raise wrong(f"follows the last of its {total} frames")
     return total, [TrackedBody(np.array(frames), np.stack(places)) for frames, places in tracks.values()]
 
 
