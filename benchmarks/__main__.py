@@ -1,7 +1,7 @@
-"""Run with `python -m benchmarks [WORDS]`: rounds in turns, medians with their spread, ratios to the first of a row.
+"""Run with `python -m benchmarks [WORDS]`: prints medians, quartiles, and ratios to the first contender of each row.
 
-Rows whose name holds every one of the words are run; `--list` shows the names. After each row benchmarks/results.json
-is written anew, with the rows measured before. A row takes seconds to minutes; close other programs.
+Rows whose name contains all of the words are run; `--list` shows the names. Each result is added to
+benchmarks/results.json. A row takes seconds to minutes; close other programs.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 def select(rows: dict[str, Any], words: list[str]) -> dict[str, Any]:
-    """The rows whose names hold all words."""
+    """The rows whose names contain all words."""
     return {name: row for name, row in rows.items() if all(word in name for word in words)}
 
 
@@ -23,16 +23,16 @@ def main(argv: list[str]) -> None:
     from benchmarks.common import Measured, take_turns
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("words", nargs="*", help='of the names of rows; "gpu" alone is the run on a GPU')
-    parser.add_argument("--list", action="store_true", help="name the rows and stop")
-    parser.add_argument("--keras", type=Path, metavar="FOLDER", help="the authors' code, to compare with their model")
-    parser.add_argument("--tiny", action="store_true", help="gpu: narrow networks, on any device")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of rounds in a row (default: %(default)s)")
+    parser.add_argument("words", nargs="*", help='words in the names of rows; "gpu" first: the rows for a GPU')
+    parser.add_argument("--list", action="store_true", help="list the names of rows and stop")
+    parser.add_argument("--keras", type=Path, metavar="FOLDER", help="deephar's code, to compare with its Keras model")
+    parser.add_argument("--tiny", action="store_true", help="gpu: use narrow networks, on any device")
+    parser.add_argument("--seconds", type=float, default=40.0, help="time for each row (default: %(default)s)")
     args = parser.parse_intermixed_args(argv)
 
     if "gpu" in args.words:
         args.words.remove("gpu")
-        complaint = gpu.unfit(args.tiny)
+        complaint = gpu.missing_requirement(args.tiny)
         if complaint:
             sys.exit(complaint)
         rows = gpu.rows(args.tiny)

@@ -1,4 +1,4 @@
-"""Jobs that need a process of their own; prints one line of JSON. Run by `benchmarks.common.alone`."""
+"""Measurements that need a new process; prints one line of JSON. Run by `benchmarks.common.in_new_process`."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def peak() -> float:
-    """The most memory that this process has held, in MB; 0 where the system does not say."""
+    """Peak memory of this process in MB; 0 if the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -19,7 +19,7 @@ def peak() -> float:
 
 
 def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
-    """Seconds from the first call of a function until it has run: tracing, compiling, or reading what was compiled."""
+    """Seconds of the first call of a function, with tracing and compiling (or reading from the compilation cache)."""
     import jax.numpy as jnp
 
     from benchmarks import networks
@@ -44,7 +44,7 @@ def compiling(kind: str, name: str, blocks: str) -> dict[str, float]:
 
 
 def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float]:
-    """MB at most, imports included, of three calls of one contender."""
+    """Peak memory in MB of three calls of one contender, with imports."""
     import jax.numpy as jnp
 
     from benchmarks import networks
@@ -61,10 +61,10 @@ def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float
 
 
 def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[float]]:
-    """Milliseconds of a training step of every contender, in turns."""
+    """Milliseconds of a training step of every contender, in alternating order."""
     from jaxhar.host import process
 
-    process.keep_freed_memory()  # before there are threads
+    process.keep_freed_memory()  # must be called before threads start
 
     from benchmarks import networks
     from benchmarks.common import take_turns
@@ -74,7 +74,7 @@ def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[fl
 
 
 def reading(width: str, height: str) -> dict[str, list[float]]:
-    """Clips a second that the data pipeline and decoding alone give, in turns."""
+    """Clips per second of the data pipeline and of decoding only, in alternating order."""
     from jaxhar.host import process
 
     process.keep_freed_memory()

@@ -1,4 +1,4 @@
-"""What the rows are made of."""
+"""Functions and types for all benchmark rows."""
 
 import json
 import os
@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: Who takes part in a row that is timed; the first is ours.
+#: The contenders of a row to be timed, by name; the first one is ours.
 Contenders = dict[str, Callable[[], object]]
 _rng = np.random.default_rng(0)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a row that takes its own measurements found.
+    """The measured values of a row.
 
     Attributes:
       unit: of the values, e.g. "s". values: contender -> a number for each round.
@@ -43,10 +43,10 @@ def jitted(function: Callable, *args) -> Callable[[], object]:
 
 
 def take_turns(contenders: Contenders, seconds: float = 40.0) -> Measured:
-    """Milliseconds of 3 to 9 rounds, as many as fit into that time, contenders in alternating order.
+    """Milliseconds of 3 to 9 rounds, as many as fit into `seconds`, with contenders in alternating order.
 
-    At its turn each one runs twice and the second time counts: caches and threads are its own then, as in a stream of
-    images or of training steps.
+    In each round a contender runs twice and the second run is measured, with warm caches and threads, as in a stream of
+    images or training steps.
     """
     for run in contenders.values():
         run()
@@ -54,7 +54,7 @@ def take_turns(contenders: Contenders, seconds: float = 40.0) -> Measured:
     begun, rounds = time.perf_counter(), 0
     while rounds < 3 or (rounds < 9 and (time.perf_counter() - begun) * (rounds + 1) / rounds < seconds):
         for name, run in list(contenders.items())[:: 1 if rounds % 2 else -1]:
-            time.sleep(0.05)  # the threads of the one before stop spinning
+            time.sleep(0.05)  # until the threads of the previous contender are idle
             run()
             start = time.perf_counter()
             run()
@@ -63,8 +63,8 @@ def take_turns(contenders: Contenders, seconds: float = 40.0) -> Measured:
     return Measured("ms", times)
 
 
-def alone(job: str, *args: Any, **environment: str) -> dict[str, Any]:
-    """What `benchmarks.child` prints for a job, in a process of its own."""
+def in_new_process(job: str, *args: Any, **environment: str) -> dict[str, Any]:
+    """Run a job of `benchmarks.child` in a new process and return its output."""
     words = [sys.executable, "-m", "benchmarks.child", job, *map(str, args)]
     done = subprocess.run(words, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

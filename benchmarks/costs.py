@@ -1,4 +1,4 @@
-"""What a network costs besides its speed: compile times, memory, and how both time and memory grow."""
+"""Compile times and memory of networks, and growth of time and memory with the number of frames."""
 
 import tempfile
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.common import Contenders, Measured, Row, alone, random, take_turns
+from benchmarks.common import Contenders, Measured, Row, in_new_process, random, take_turns
 from benchmarks.networks import NAMES, inference_runs, training_runs
 from jaxhar import infer, zoo
 from jaxhar.core.network import clip_length
@@ -15,23 +15,23 @@ LENGTHS = (1, 4, 16, 64)
 
 
 def compiling(kind: str, name: str, blocks: int = 0) -> Measured:
-    """Seconds until a function can run: in a new process with nothing cached, and in the next ones."""
+    """Seconds of the first call of a function: in a new process with an empty cache, and in later processes."""
     with tempfile.TemporaryDirectory() as cache:
-        times = [alone("compiling", kind, name, blocks, JAXHAR_CACHE=cache)["seconds"] for _ in range(3)]
+        times = [in_new_process("compiling", kind, name, blocks, JAXHAR_CACHE=cache)["seconds"] for _ in range(3)]
     return Measured("s", {"cold": times[:1], "from the cache": times[1:]})
 
 
 def memory(kind: str, name: str, frames: int) -> Measured:
-    """MB that each contender holds at most, in a process of its own, everything it imports included."""
+    """Peak memory in MB of each contender in a new process, with imports."""
     if kind == "inference":
         who = list(inference_runs(name, jnp.float32, frames))
     else:
         who = list(training_runs(name, zoo.tiny(name), 1, 1))
-    return Measured("MB", {w: [alone("memory", kind, name, frames, w)["megabytes"]] for w in who})
+    return Measured("MB", {w: [in_new_process("memory", kind, name, frames, w)["megabytes"]] for w in who})
 
 
 def growth(name: str, stills: bool) -> Measured:
-    """Milliseconds per frame for more and more frames in one call: stills, or one clip of a pose network."""
+    """Milliseconds per frame for rising numbers of frames in one call: stills, or one clip of a pose network."""
     config = zoo.config(name)
     model = zoo.create(config)
 
@@ -46,9 +46,11 @@ def growth(name: str, stills: bool) -> Measured:
 
 
 def memory_growth(name: str) -> Measured:
-    """MB at most for one clip of that many frames."""
+    """Peak memory in MB for one clip, by number of frames."""
     counts = (1, 16, 64, 256)
-    return Measured("MB", {f"{n} frames": [alone("memory", "inference", name, n, "ours")["megabytes"]] for n in counts})
+    return Measured(
+        "MB", {f"{n} frames": [in_new_process("memory", "inference", name, n, "ours")["megabytes"]] for n in counts}
+    )
 
 
 def rows() -> dict[str, Row]:

@@ -1,4 +1,4 @@
-"""The data pipeline alone: clips from JPEG with every augmentation, against the decoding of the same pictures."""
+"""Speed of the data pipeline without a network: augmented clips from JPEG, compared with decoding only."""
 
 import functools
 import tempfile
@@ -9,26 +9,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import Measured, Row, alone
+from benchmarks.common import Measured, Row, in_new_process
 from jaxhar.data import presets, transforms
 from jaxhar.data.formats import jpeg
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn.settings import Penn
 
 CLIPS, BATCH, LENGTH, THREADS = 64, 4, 16, 2
-#: Pictures of Penn Action, of webcams, and of MPII.
+#: Sizes of the pictures of Penn Action, webcams and MPII.
 SIZES = ((480, 270), (640, 480), (1280, 720))
 
 
 def clips(width: int, height: int) -> Measured:
-    """Clips a second, 16x256x256x3 in batches of 4, read by two threads of a process that takes memory as launch.py."""
-    return Measured("clips/s", alone("reading", width, height))
+    """Clips per second, 16x256x256x3 in batches of 4, read by two threads of a process configured as in launch.py."""
+    return Measured("clips/s", in_new_process("reading", width, height))
 
 
 def reading(size: tuple[int, int]) -> dict[str, list[float]]:
-    """Clips a second of decoding alone and of the whole pipeline, in turns."""
+    """Clips per second of decoding only and of the full pipeline, in alternating order."""
     settings = Penn(
-        # For a few records, Grain's shuffling takes long: 2 ms for each one of eight, 0.3 ms of 64.
+        # Grain's shuffling is slow for few records: 2 ms per record for 8, 0.3 ms for 64.
         synth=Synth(64, 1, 16, 1, frames=(48, 64), size=size),
         clip_frames=LENGTH,
         image_size=256,

@@ -1,9 +1,9 @@
-"""`python -m benchmarks gpu`: every network on a GPU against its twin under torch.compile, and against the chip.
+"""`python -m benchmarks gpu`: every network on a GPU, compared with PyTorch under torch.compile and the GPU's limits.
 
-The floor of a network is the larger of two times: its multiply-adds at the rate of a large matrix product, and the
-bytes that its convolutions and products read and write, each once, at the rate of a large copy; both rates are
-measured on the spot. What lies between two products is taken to cost nothing, so that no form can beat the floor but
-by fusing products. A training step counts as three forward passes.
+The shortest possible time of a network (the floor) is the larger of two times: its multiply-adds at the rate of a large
+matrix product, and the bytes that its convolutions and matrix products read and write once, at the rate of a large
+copy. Both rates are measured in the same run. Operations between matrix products are counted as free, so only fusing
+products could be faster. A training step is counted as three forward passes.
 """
 
 import math
@@ -32,19 +32,19 @@ from jaxhar.nn import cost
 from jaxhar.nn.depthwise import depthwise
 
 KINDS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-#: The loss that counts, as a part of that of the first step, and the steps after which to give up.
+#: Target loss as a fraction of the loss of the first step, and the largest number of steps.
 MARK, MOST = 0.5, 2000
 
 
-def unfit(tiny: bool) -> str | None:
-    """Why this cannot run here, in one sentence."""
+def missing_requirement(tiny: bool) -> str | None:
+    """A sentence with the reason if this cannot run here, else None."""
     if tiny or jax.default_backend() == "gpu":
         return None
-    return "there is no GPU that JAX sees (pip install 'jaxhar[cuda]'); --tiny tries the run out on this machine"
+    return "JAX finds no GPU (pip install 'jaxhar[cuda]'); --tiny runs narrow networks on this machine"
 
 
 def bytes_moved(function: Callable, *args: Any) -> int:
-    """Bytes that the convolutions and matrix products of a function read and write, each operand once."""
+    """Bytes that the convolutions and matrix products of a function read and write, counting each operand once."""
 
     def of_program(program: Any) -> int:
         return sum(map(of_equation, program.eqns))
@@ -70,8 +70,8 @@ def _seconds(run: Callable[[], object], calls: int = 5) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def ceilings(kind: str, tiny: bool) -> tuple[float, float]:
-    """Multiply-adds a second of a large product, bytes a second of a large copy."""
+def peak_rates(kind: str, tiny: bool) -> tuple[float, float]:
+    """Multiply-adds per second of a large matrix product, and bytes per second of a large copy."""
     side = 512 if tiny else 8192
     square = random(side, side).astype(KINDS[kind])
     rate = side**3 / _seconds(jitted(lambda a: a @ a, square))
@@ -79,7 +79,7 @@ def ceilings(kind: str, tiny: bool) -> tuple[float, float]:
     return rate, 2 * large.nbytes / _seconds(jitted(lambda a: a + 1, large))
 
 
-def _given(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]:
+def _setup(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]:
     config = zoo.tiny(name) if tiny else zoo.config(name)
     length = clip_length(config)
     frames = 4 if tiny and length > 1 else length
@@ -87,19 +87,19 @@ def _given(name: str, kind: str, tiny: bool) -> tuple[Any, nnx.Module, int, int]
     return config, zoo.create(config, dtype=KINDS[kind]), clips, frames
 
 
-def _apart(model: nnx.Module) -> tuple[Callable[[Any, jax.Array], Any], Any]:
-    """A network in evaluation mode as a function of its arrays and frames, and its arrays."""
+def _split(model: nnx.Module) -> tuple[Callable[[Any, jax.Array], Any], Any]:
+    """A network in evaluation mode as a function of its arrays and the frames, and its arrays."""
     graphdef, state = nnx.split(nnx.view(model, use_running_average=True))
     return lambda state, frames: nnx.merge(graphdef, state)({"frames": frames}), state
 
 
 def _floor(name: str, kind: str, tiny: bool) -> float:
-    """Milliseconds of one forward pass."""
-    config, model, clips, frames = _given(name, kind, tiny)
-    call, state = _apart(model)
+    """The shortest possible time of one forward pass, in milliseconds."""
+    config, model, clips, frames = _setup(name, kind, tiny)
+    call, state = _split(model)
     shape = config.inputs(clips, frames)["frames"]
     operations, moved = cost.count(call, state, shape), bytes_moved(call, state, shape)
-    rate, width = ceilings(kind, tiny)
+    rate, width = peak_rates(kind, tiny)
     return 1e3 * max(operations / rate, moved / width)
 
 
@@ -114,7 +114,7 @@ def _synchronised(run: Callable[[], Any]) -> Callable[[], object]:
 
 
 def _with_floor(contenders: Contenders, floor: float, calls: int) -> Measured:
-    """Milliseconds a call, the floor, and our part of the chip's limit in %."""
+    """Milliseconds per call, the floor, and the floor as a percentage of our time."""
     many: Contenders = {who: partial(_repeat, run, calls) for who, run in contenders.items()}
     values = {who: [t / calls for t in times] for who, times in take_turns(many).values.items()}
     ours = values["ours"]
@@ -129,27 +129,27 @@ def _repeat(run: Callable[[], object], calls: int) -> None:
 
 def forward(name: str, kind: str, tiny: bool) -> Measured:
     """Predictions of 64 frames, left on the device."""
-    config, model, clips, frames = _given(name, kind, tiny)
-    given = random(*config.inputs(clips, frames)["frames"].shape)
-    call, state = _apart(model)
+    config, model, clips, frames = _setup(name, kind, tiny)
+    frames_in = random(*config.inputs(clips, frames)["frames"].shape)
+    call, state = _split(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torch.compile(networks.channels_last(networks.twin(name, model).to(device)))
-    images = networks.last(torch.from_numpy(np.array(given)).to(device).permute(0, 1, 4, 2, 3))
+    images = networks.channels_inner(torch.from_numpy(np.array(frames_in)).to(device).permute(0, 1, 4, 2, 3))
 
     def theirs() -> object:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=kind == "bfloat16"):
             return net(images)
 
     contenders = {
-        "ours": jitted(call, state, given),
+        "ours": jitted(call, state, frames_in),
         "torch.compile": _synchronised(theirs),
     }
     return _with_floor(contenders, _floor(name, kind, tiny), 1 if tiny else 20)
 
 
 def training(name: str, kind: str, tiny: bool) -> Measured:
-    """Steps on 64 frames that are on the device already."""
-    config, model, clips, frames = _given(name, kind, tiny)
+    """Training steps on 64 frames that are on the device already."""
+    config, model, clips, frames = _setup(name, kind, tiny)
     batches = [networks.training_batch(config, clips, frames)]
     contenders = {
         "ours": _synchronised(networks.our_step(model, batches)),
@@ -159,7 +159,7 @@ def training(name: str, kind: str, tiny: bool) -> Measured:
 
 
 def depthwise_forms(shape: tuple[int, ...], kind: str, size: int, gradients: bool) -> Contenders:
-    """Our form of the depthwise convolution against XLA's grouped one and PyTorch's."""
+    """Our depthwise convolution compared with XLA's grouped convolution and PyTorch's."""
     x, kernel = random(*shape).astype(KINDS[kind]), random(size, size, shape[-1], 1).astype(KINDS[kind])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = torch.from_numpy(np.array(x, np.float32)).permute(0, 3, 1, 2).to(device, getattr(torch, kind))
@@ -178,7 +178,7 @@ def depthwise_forms(shape: tuple[int, ...], kind: str, size: int, gradients: boo
 
 
 def same_loss(name: str, tiny: bool) -> Measured:
-    """Seconds of training, compilation left out, until 4 batches in turn have half of their first loss."""
+    """Seconds of training, without compilation, until the loss of 4 alternating batches has halved."""
     config = zoo.tiny(name)
     frames, clips = (4, 2) if tiny else (clip_length(config), 16)
     settings = Penn(

@@ -1,4 +1,4 @@
-"""The authors' own Keras model, where TensorFlow and their code are at hand."""
+"""Deephar's Keras model, if TensorFlow and deephar's code are installed."""
 
 import sys
 from functools import partial
@@ -11,15 +11,15 @@ from jaxhar import infer, zoo
 
 
 def _theirs(folder: Path):
-    """Their 8-block pose network, through tf.function; SystemExit, in one sentence, if it cannot be had."""
+    """Deephar's 8-block pose network and its tf.function; SystemExit with a sentence if it cannot be loaded."""
     if not (folder / "deephar" / "models").is_dir():
-        sys.exit(f"--keras {folder}: there is no deephar/models in it; give the folder of the authors' code")
+        sys.exit(f"--keras {folder}: there is no deephar/models in it; give the folder of deephar's code")
     try:
         import tensorflow as tf
         import tf_keras
     except ImportError as error:
         sys.exit(f"--keras needs TensorFlow and tf_keras (Keras 2): pip install tensorflow tf_keras ({error})")
-    # their code imports "keras", by which they mean Keras 2
+    # deephar's code imports "keras", which must be Keras 2
     sys.modules["keras"] = tf_keras
     for name in [n for n in sys.modules if n.startswith("tf_keras.")]:
         sys.modules[name.removeprefix("tf_")] = sys.modules[name]
@@ -31,17 +31,17 @@ def _theirs(folder: Path):
 
 
 def image(folder: Path) -> Contenders:
-    """One image in float32, fresh weights on both sides."""
+    """One image in float32, with random weights on both sides."""
     model, function = _theirs(folder)
     ours = zoo.create(zoo.config("reception-mpii"))
     frames = np.array(random(1, 256, 256, 3))
     return {
         "ours": lambda: infer(ours, frames),
-        "authors' Keras, tf.function": lambda: [np.asarray(y) for y in function(frames)],
-        "authors' Keras, predict_on_batch": lambda: model.predict_on_batch(frames),
+        "deephar's Keras, tf.function": lambda: [np.asarray(y) for y in function(frames)],
+        "deephar's Keras, predict_on_batch": lambda: model.predict_on_batch(frames),
     }
 
 
 def rows(folder: Path | None) -> dict[str, Row]:
-    """No row without the folder."""
-    return {} if folder is None else {"reception-mpii, inference, one image, authors' Keras": partial(image, folder)}
+    """The row of deephar's model; {} without its folder."""
+    return {} if folder is None else {"reception-mpii, inference, one image, deephar's Keras": partial(image, folder)}

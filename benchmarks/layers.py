@@ -1,4 +1,4 @@
-"""Single layers: our forms against XLA's own."""
+"""Speed of single layers in our forms, compared with XLA's operations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +14,8 @@ from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.layers import max_pool
 
 
-def pulled(function: Callable) -> Callable:
-    """Value and the gradients of all arguments."""
+def value_and_gradients(function: Callable) -> Callable:
+    """A function that returns the value and the gradients of all arguments."""
 
     def both(*args):
         out, pull = jax.vjp(function, *args)
@@ -25,7 +25,7 @@ def pulled(function: Callable) -> Callable:
 
 
 def with_gradient(function: Callable, *args) -> Callable[[], object]:
-    return jitted(pulled(function), *args)
+    return jitted(value_and_gradients(function), *args)
 
 
 def convolution(x, kernel, stride=1, groups=1):
@@ -33,26 +33,29 @@ def convolution(x, kernel, stride=1, groups=1):
     return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=layout, feature_group_count=groups)
 
 
-def chosen(function: Callable, *args) -> Callable[[], object]:
-    """As `jitted`, with the compiler options of the platform."""
+def with_options(function: Callable, *args) -> Callable[[], object]:
+    """As `jitted`, with our compiler options for the platform."""
     compiled = platform.jit(function)
     return lambda: jax.block_until_ready(compiled(*args))
 
 
 def stem(images: int, size: int, inputs: int, outputs: int, stride: int) -> dict[str, Callable[[], Contenders]]:
-    """The row of one 3x3 convolution of a stem with its gradients."""
+    """The row of a 3x3 convolution of a network's stem, with gradients."""
 
     def contenders() -> Contenders:
         x, kernel = random(images, size, size, inputs), random(3, 3, inputs, outputs)
         forms = {"ours": convolve, "XLA's": convolution}
-        return {name: chosen(pulled(partial(form, stride=stride)), x, kernel) for name, form in forms.items()}
+        return {
+            name: with_options(value_and_gradients(partial(form, stride=stride)), x, kernel)
+            for name, form in forms.items()
+        }
 
     form = "3x3" if stride == 1 else f"3x3/{stride}"
     return {f"{form}, {images}x{size}x{size}x{inputs} to {outputs}, with gradients": contenders}
 
 
 def product(x, kernel):
-    """Of bfloat16 operands, summed and given in float32."""
+    """Matrix product of bfloat16 operands with float32 sums and results."""
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
 
@@ -84,7 +87,7 @@ def rows() -> dict[str, Callable[[], Contenders]]:
             "reduce_window": with_gradient(windowed, pooled),
         },
         "3x3, 1x128x128x32 to 64": lambda: {
-            "ours, with the platform's options": chosen(convolution, image, full),
+            "ours, with the platform's options": with_options(convolution, image, full),
             "without": jitted(convolution, image, full),
             "without, in bfloat16": jitted(convolution, image.astype(jnp.bfloat16), full.astype(jnp.bfloat16)),
         },
@@ -93,8 +96,8 @@ def rows() -> dict[str, Callable[[], Contenders]]:
         **stem(4, 128, 64, 96, 2),
         **stem(8, 64, 192, 192, 2),
         "1x1, 1x32x32x576, bfloat16": lambda: {
-            "ours, float32 out": chosen(product, *halves),
-            "bfloat16 out": chosen(jnp.matmul, *halves),
-            "float32 in and out": chosen(jnp.matmul, wide, square),
+            "ours, float32 out": with_options(product, *halves),
+            "bfloat16 out": with_options(jnp.matmul, *halves),
+            "float32 in and out": with_options(jnp.matmul, wide, square),
         },
     }

@@ -1,4 +1,4 @@
-"""Whole networks: inference and training steps, ours against PyTorch and ONNX Runtime on the same weights."""
+"""Speed of inference and training steps of full networks, compared with PyTorch and ONNX Runtime on equal weights."""
 
 import itertools
 import tempfile
@@ -19,7 +19,7 @@ from torch import nn
 
 import torch_ref
 import torch_ref.losses
-from benchmarks.common import Contenders, Measured, Row, alone, random
+from benchmarks.common import Contenders, Measured, Row, in_new_process, random
 from jaxhar import export, infer, port, zoo
 from jaxhar.core.network import clip_length
 from jaxhar.training.losses import multitask as losses
@@ -29,7 +29,7 @@ from jaxhar.weights.net import Net
 NAMES = ("reception-mpii", "reception-penn", "spnet-penn")
 WEIGHTS = {"pose": 1.0, "visible": 0.01, "action": 1.0}
 RATE = 1e-3
-#: Of a network by name, for a training step.
+#: Config of a network, by name, for training steps.
 SIZES: dict[str, Callable[[str], Any]] = {
     "tiny": zoo.tiny,
     "one block": lambda name: replace(zoo.config(name), num_blocks=1),
@@ -38,7 +38,7 @@ SIZES: dict[str, Callable[[str], Any]] = {
 
 
 def twin(name: str, model: nnx.Module) -> nn.Module:
-    """The same network with the same weights in PyTorch, in evaluation mode."""
+    """The network's PyTorch twin with the same weights, in evaluation mode."""
     net = torch_ref.create(name, **asdict(model.config))  # type: ignore[attr-defined]
     net.load_state_dict({key: torch.from_numpy(np.array(a)) for key, a in port.to_torch(port.to_flat(model)).items()})
     return net.eval()
@@ -48,18 +48,18 @@ def channels_last(net: nn.Module) -> nn.Module:
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def last(images: torch.Tensor) -> torch.Tensor:
-    """The same (B, T, 3, H, W) with the channels innermost in memory."""
+def channels_inner(images: torch.Tensor) -> torch.Tensor:
+    """Images (B, T, 3, H, W) with the channels innermost in memory."""
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, images.shape[:2])
 
 
 def one_by_one(net: Callable, images: torch.Tensor) -> list:
-    """A pose network on the frames of a clip, one at a time."""
+    """Run a pose network on the frames of a clip, one at a time."""
     return [net(images[:, t : t + 1]) for t in range(images.shape[1])]
 
 
 def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Callable[[], Callable[[], object]]]:
-    """Contender -> what builds it. Everybody is given frames in memory and gives arrays."""
+    """Contender -> function that builds it. All contenders read frames in memory and return arrays."""
     config = zoo.config(name)
     clips = clip_length(config) > 1
     if clips and frames:
@@ -85,18 +85,20 @@ def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Calla
     builders: dict[str, Callable[[], Callable[[], object]]] = {
         "ours": lambda: lambda: infer(model, clip),
         "torch eager": lambda: partial(run, twin(name, model), images),
-        "torch eager, channels last": lambda: partial(run, channels_last(twin(name, model)), last(images)),
-        "torch.compile, frozen": lambda: partial(run, frozen(), last(images)),
+        "torch eager, channels last": lambda: partial(run, channels_last(twin(name, model)), channels_inner(images)),
+        "torch.compile, frozen": lambda: partial(run, frozen(), channels_inner(images)),
     }
     if not clips and frames:
-        builders["torch.compile, frame by frame"] = lambda: partial(run, partial(one_by_one, frozen()), last(images))
+        builders["torch.compile, frame by frame"] = lambda: partial(
+            run, partial(one_by_one, frozen()), channels_inner(images)
+        )
     if not mixed:
         builders["ONNX Runtime"] = onnx
     return builders
 
 
 def inference(name: str, dtype: Any, frames: int | None = None) -> Contenders:
-    """One image, or one clip of the network's own length or of another."""
+    """One image, or one clip of `frames` frames (None: the network's clip length)."""
     return {who: build() for who, build in inference_runs(name, dtype, frames).items()}
 
 
@@ -116,7 +118,7 @@ def training_batch(config: Any, clips: int, frames: int) -> dict[str, np.ndarray
 
 
 def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callable[[], jax.Array]:
-    """A step of RMSprop on the next of the batches at each call; gives the loss, which may still be computed."""
+    """A function that trains on the next batch by RMSprop at each call; returns the loss without waiting for it."""
     parts, optimizer = Net(model), optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False)
     step = make_step(parts, losses.Multitask(**WEIGHTS), optimizer)
     state = TrainState(parts.params, parts.stats, optimizer.init(parts.params), jnp.int32(0))
@@ -134,7 +136,7 @@ def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callabl
 def their_step(
     name: str, model: nnx.Module, batches: list[dict[str, np.ndarray]], compiled: bool, mixed: bool
 ) -> Callable[[], torch.Tensor]:
-    """The same step of the twin, on the GPU if there is one."""
+    """The same function for the PyTorch twin, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = channels_last(twin(name, model).to(device)).train()
     rule = torch.optim.RMSprop(net.parameters(), RATE, foreach=True)
@@ -142,7 +144,7 @@ def their_step(
     ready = []
     for batch in batches:
         tensors = {key: torch.from_numpy(value).to(device) for key, value in batch.items()}
-        ready.append({**tensors, "frames": last(tensors["frames"].permute(0, 1, 4, 2, 3))})
+        ready.append({**tensors, "frames": channels_inner(tensors["frames"].permute(0, 1, 4, 2, 3))})
     turn = itertools.cycle(ready)
 
     def run() -> torch.Tensor:
@@ -159,7 +161,7 @@ def their_step(
 
 
 def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, Callable[[], Callable[[], object]]]:
-    """Contender -> what builds it."""
+    """Contender -> function that builds it."""
     batches = [training_batch(config, clips, frames)]
     model = zoo.create(config)
 
@@ -175,21 +177,21 @@ def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, 
 
 
 def training(name: str, size: str, clips: int, frames: int) -> Measured:
-    """A step of RMSprop: loss, gradients, new weights and statistics.
+    """A training step by RMSprop: loss, gradients, new weights and statistics.
 
-    In a process of its own, in which all take memory as under launch.py.
+    It runs in a new process whose memory allocation is configured as in launch.py.
     """
-    return Measured("ms", alone("training", name, size, clips, frames))
+    return Measured("ms", in_new_process("training", name, size, clips, frames))
 
 
 def rows() -> dict[str, Row]:
     found: dict[str, Row] = {}
     for name in NAMES:
         for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
-            own = clip_length(zoo.config(name))
-            if own != 16:
-                what = f"{own}-frame clip" if own > 1 else "one image"
-                found[f"{name}, inference, {what}, {kind}"] = partial(inference, name, dtype)
+            length = clip_length(zoo.config(name))
+            if length != 16:
+                kind_of_input = f"{length}-frame clip" if length > 1 else "one image"
+                found[f"{name}, inference, {kind_of_input}, {kind}"] = partial(inference, name, dtype)
             found[f"{name}, inference, 16-frame clip, {kind}"] = partial(inference, name, dtype, 16)
     for name, clips, frames in (("reception-mpii", 16, 1), ("reception-penn", 2, 8), ("spnet-penn", 2, 8)):
         found[f"{name}, tiny, training step, {clips}x{frames} frames"] = partial(training, name, "tiny", clips, frames)

@@ -1,4 +1,4 @@
-"""benchmarks/results.json: every row as it was last measured, by machine."""
+"""Reads and writes benchmarks/results.json: the last measurement of every row, by machine."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PATH = Path(__file__).with_name("results.json")
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, system, versions."""
+    """Processor, system and library versions."""
     import torch
 
     try:
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def add(row: str, measured: Measured, command: str, path: Path = PATH) -> None:
-    """Puts a row into the file, in place of the same one of the same machine; other rows stay."""
+    """Adds a row to the file, or replaces the same row of the same machine."""
     here = machine()
     found = json.loads(path.read_text()) if path.exists() else []
     record = next((r for r in found if r["machine"] == here), None)

@@ -1,4 +1,4 @@
-"""`jaxhar predict` on a video from end to end: how much of the wall time is the network's."""
+"""Speed of `jaxhar predict` on a video, and the network's share of the wall time."""
 
 import tempfile
 import time
@@ -20,7 +20,7 @@ FRAMES = 96
 
 
 def write(path: Path, frames: int, size: tuple[int, int] = (640, 480)) -> Path:
-    """A generated video, 25 frames a second."""
+    """Write a generated video with 25 frames per second."""
     plan = synthetic.Synth(1, 1, 1, 1, frames=(frames, frames), size=size)
     footage, _ = synthetic.shoot(plan, synthetic.plan(plan)[0])
     with VideoWriter(path, Fraction(25), *size) as writer:
@@ -29,8 +29,8 @@ def write(path: Path, frames: int, size: tuple[int, int] = (640, 480)) -> Path:
     return path
 
 
-def whole(name: str) -> Measured:
-    """Three runs. The network's share is what its calls take alone, in a run of their own, of the whole wall time."""
+def predict_video(name: str) -> Measured:
+    """Three runs. The network's calls are also timed in a separate run, as a share of the total wall time."""
     config, entry = zoo.config(name), zoo.entry(name)
     model = zoo.create(config)
     meta = SimpleNamespace(skeleton=entry.skeleton, actions=entry.actions, config=config)
@@ -57,7 +57,7 @@ def whole(name: str) -> Measured:
             for frames in given:
                 infer(model, frames)
             alone = time.perf_counter() - start
-            if n:  # the first one compiles
+            if n:  # the first run compiles
                 values["frames a second"].append(summary.frames / summary.seconds)
                 values["network, alone"].append(100 * alone / summary.seconds)
                 values["network, as it runs"].append(100 * inside[0] / summary.seconds)
@@ -66,4 +66,4 @@ def whole(name: str) -> Measured:
 
 def rows() -> dict[str, Row]:
     names = ("reception-mpii", "reception-penn")
-    return {f"{name}, predict, {FRAMES} frames of 640x480": partial(whole, name) for name in names}
+    return {f"{name}, predict, {FRAMES} frames of 640x480": partial(predict_video, name) for name in names}

@@ -1,14 +1,14 @@
-"""Actions of one's own: heads on the frozen trunk of a trained network (Luvizon et al., CVPR'18, section 4).
+"""A user's own actions: action heads trained on a frozen pose network (Luvizon et al., CVPR'18, section 4).
 
     python launch.py --config=configs/finetune.py:DIR
     python launch.py --config=configs/finetune.py:DIR,WEIGHTS --config.train.steps=1000
 
-DIR holds CLASS/*.mp4, *.jpg or *.png, or a CSV file that lists them (`jaxhar.data.own.folder`). WEIGHTS is a ported
-network, a .safetensors file or a training run; without it the folder reception-penn, which `jaxhar weights
-reception-penn` leaves. A quarter of the people is tested on.
+DIR has CLASS/*.mp4, *.jpg or *.png, or a CSV file that lists them (`jaxhar.data.own.folder`). WEIGHTS is a ported
+network, a .safetensors file or a training run; the default is the folder reception-penn, made by `jaxhar weights
+reception-penn`. A quarter of the people is used for testing.
 
-`jaxhar finetune DIR --weights WEIGHTS` trains the same heads in folds, beside a baseline, and runs the trunk once for
-each clip in place of once in every step.
+`jaxhar finetune DIR --weights WEIGHTS` trains the same heads with cross-validation and compares them with a logistic
+regression. It runs the pose network only once per clip, not in every step.
 """
 
 from pathlib import Path
@@ -24,7 +24,9 @@ def get_config(which: str = "") -> Experiment:
     """The experiment for a folder, "DIR" or "DIR,WEIGHTS"."""
     folder, _, weights = which.partition(",")
     if not folder:
-        raise Usage("which folder? give configs/finetune.py:DIR, or DIR,WEIGHTS")
+        raise Usage("the folder is missing: give configs/finetune.py:DIR, or DIR,WEIGHTS")
     if not weights and not Path(WEIGHTS).exists():
-        raise Usage(f"which weights? give configs/finetune.py:{folder},WEIGHTS, or run `jaxhar weights {WEIGHTS}`")
+        raise Usage(
+            f"the weights are missing: give configs/finetune.py:{folder},WEIGHTS, or run `jaxhar weights {WEIGHTS}`"
+        )
     return finetune.experiment(Path(folder), Path(weights or WEIGHTS))

@@ -1,14 +1,15 @@
-"""Human3.6M: joints in space from one photo (Luvizon et al., CVPR'18, section 5.2).
+"""Human3.6M: 3-D joints from one photo (Luvizon et al., CVPR'18, section 5.2).
 
     python launch.py --config=configs/h36m.py             the paper's experiment if the data is found, else the demo
-    JAXHAR_DATA=DIR python launch.py --config=configs/h36m.py:paper       DIR holds Human3.6M and MPII
+    JAXHAR_DATA=DIR python launch.py --config=configs/h36m.py:paper       DIR has the folders Human3.6M and MPII
     python launch.py --config=configs/h36m.py:demo
 
-The paper's network: 8 blocks with 16 depth maps a joint, batches of 12 photos of Human3.6M and 12 of MPII, RMSprop at
-1e-3, a fifth of it on every plateau. Where the plateaus were is not known; the steps here are ours. Published: 55.1 mm
-from a single crop, 53.2 mm from five with flips (subjects 9 and 11). It has not been run to its end by us.
+The paper's network: 8 blocks with 16 depth maps per joint, batches of 12 photos of Human3.6M and 12 of MPII, RMSprop
+with learning rate 1e-3, divided by 5 on every plateau. The paper does not give the steps of the plateaus; those here
+are our choice. Published: 55.1 mm from a single crop, 53.2 mm from five crops with flips (subjects 9 and 11). We have
+not run this experiment to its end.
 
-The demo: a narrow network of 2 blocks on generated photos in the forms of both sets, 64 x 64.
+The demo: a narrow network of 2 blocks on generated photos in the layouts of both sets, 64 x 64.
 """
 
 from dataclasses import replace

@@ -1,14 +1,14 @@
-"""MPII: joints in photos (Luvizon et al., CVPR'18, section 5.1), by deephar's train_mpii_singleperson.py.
+"""MPII: 2-D joints in photos (Luvizon et al., CVPR'18, section 5.1), as in deephar's train_mpii_singleperson.py.
 
     python launch.py --config=configs/mpii.py             the paper's experiment if the data is found, else the demo
     python launch.py --config=configs/mpii.py:paper --config.data.root=DIR
     python launch.py --config=configs/mpii.py:demo
 
-The paper's network: 8 prediction blocks, photos of 256 x 256, batches of 24, 120 epochs of RMSprop at 1e-3, a fifth of
-it from epoch 80 on and again from 100 on. Published: 89.1 PCKh@0.5 on the validation split from a single crop; 91.2
-on the test split from several crops with flips. It has not been run to its end by us.
+The paper's network: 8 prediction blocks, photos of 256 x 256, batches of 24, 120 epochs of RMSprop with learning rate
+1e-3, divided by 5 after epochs 80 and 100. Published: 89.1 PCKh@0.5 on the validation split from a single crop; 91.2 on
+the test split from several crops with flips. We have not run this experiment to its end.
 
-The demo: a narrow network of 2 blocks on generated photos in MPII's form, 64 x 64.
+The demo: a narrow network of 2 blocks on generated photos in MPII's layout, 64 x 64.
 """
 
 from dataclasses import replace
@@ -29,7 +29,7 @@ from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
-EPOCH = 22_246 // 24  # steps; persons of the training split in batches of 24
+EPOCH = 22_246 // 24  # steps: persons of the training split, in batches of 24
 METRICS = (PCKh(0.5), PCKh(0.2), AUCh())
 
 

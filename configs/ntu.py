@@ -1,15 +1,16 @@
-"""NTU RGB+D: joints in space and actions (Luvizon et al., CVPR'18, section 5.4).
+"""NTU RGB+D: 3-D joints and actions (Luvizon et al., CVPR'18, section 5.4).
 
     python launch.py --config=configs/ntu.py              the paper's experiment if the data is found, else the demo
-    JAXHAR_DATA=DIR python launch.py --config=configs/ntu.py:paper        DIR holds nturgb+d, MPII and Human3.6M
+    JAXHAR_DATA=DIR python launch.py --config=configs/ntu.py:paper        DIR has the folders nturgb+d, MPII, Human3.6M
     python launch.py --config=configs/ntu.py:demo
 
-The paper's network: 4 blocks, 20 joints, clips of 20 frames of 256 x 256. Three stages: the pose network on batches of
-24 photos, 10 % of NTU, 45 % of MPII and 45 % of Human3.6M; the action heads on clips, two a step, with the pose network
-frozen; everything, at a tenth of the rate, for 5 epochs. The paper lowers the rates on plateaus; the lengths here are
-ours. Published: 85.5 % cross-subject. It has not been run to its end by us.
+The paper's network: 4 blocks, 20 joints, clips of 20 frames of 256 x 256. Three stages: the pose network, on batches of
+24 photos, 10 % of NTU, 45 % of MPII and 45 % of Human3.6M; the action heads, on two clips per step, with the pose
+network frozen; the full network, with a tenth of the learning rate, for 5 epochs. The paper lowers the learning rates
+on plateaus; the numbers of steps here are our choice. Published: 85.5 % cross-subject. We have not run this experiment
+to its end.
 
-The demo: a narrow network of 2 blocks on generated data in the forms of the three sets, 64 x 64, clips of 8 frames.
+The demo: a narrow network of 2 blocks on generated data in the layouts of the three sets, 64 x 64, clips of 8 frames.
 """
 
 from dataclasses import replace
@@ -34,7 +35,7 @@ from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop, nesterov
 
-EPOCH = 40_091 // 2  # steps; clips of the training subjects, two a step
+EPOCH = 40_091 // 2  # steps: clips of the training subjects, two per step
 EVAL = Eval(views=("single", "multi"), scorers=(Pose(), Action(), Deephar(), Samples()))
 PUBLISHED = (Published("accuracy/multi", 0.855, "cross-subject (CVPR'18)"),)
 

@@ -1,17 +1,18 @@
-"""Penn Action: joints and actions (Luvizon et al., CVPR'18, section 5.3).
+"""Penn Action: 2-D joints and actions (Luvizon et al., CVPR'18, section 5.3).
 
     python launch.py --config=configs/penn.py             the paper's experiment if the data is found, else the demo
-    JAXHAR_DATA=DIR python launch.py --config=configs/penn.py:paper       DIR holds Penn_Action and MPII
+    JAXHAR_DATA=DIR python launch.py --config=configs/penn.py:paper       DIR has the folders Penn_Action and MPII
     python launch.py --config=configs/penn.py:alone --config.data.root=DIR
     python launch.py --config=configs/penn.py:demo
 
-The paper's network: 4 prediction blocks, clips of 16 frames, 256 x 256 pixels. Three stages: the pose network on
-batches of 24 stills, three quarters of MPII and one of Penn Action; the action heads on clips, two a step, with the
-pose network frozen; everything, at a tenth of the rate, for 5 epochs. The paper lowers the rates on plateaus; the
-lengths here are ours. Published: 98.6 % of the test sequences recognised, multi-clip with flips. It has not been run
-to its end by us.
+The paper's network: 4 prediction blocks, clips of 16 frames, 256 x 256 pixels. Three stages: the pose network, on
+batches of 24 single frames, three quarters from MPII and one from Penn Action; the action heads, on two clips per step,
+with the pose network frozen; the full network, with a tenth of the learning rate, for 5 epochs. The paper lowers the
+learning rates on plateaus; the numbers of steps here are our choice. Published: 98.6 % accuracy, multi-clip with flips.
+We have not run this experiment to its end.
 
-Alone: the same network without MPII, pose and action in one go, by the loss weights of deephar's joint script.
+`alone`: the same network without MPII; pose and action are trained together, with the loss weights of deephar's script
+for joint training.
 
 The demo: a narrow network of 2 blocks on generated videos in the layout of Penn Action, 64 x 64 pixels, clips of
 8 frames; figures in README.md.
@@ -44,7 +45,7 @@ EVAL = Eval(
     batch=4,
     published=(Published("accuracy/multi", 0.986, "multi-clip with flips, pose trained on MPII as well (CVPR'18)"),),
 )
-EPOCH = 1258 // 2  # steps; training sequences, two clips a step
+EPOCH = 1258 // 2  # steps: training sequences, two clips per step
 
 
 def get_config(which: str = "") -> Experiment:
@@ -115,7 +116,7 @@ def demo() -> Experiment:
         pose_stream_width=112,
         visual_stream_width=112,
     )
-    # Tighter boxes make the most of 64 pixels; ten minutes leave no time to learn from turned crops.
+    # Tighter boxes, because crops have only 64 pixels. No rotation: ten minutes of training are too short for it.
     augment = replace(
         transforms.NONE,
         scales=(0.75, 0.85, 1.0),
@@ -124,7 +125,7 @@ def demo() -> Experiment:
         subsampling=(3,),
         fixed_subsampling=3,
     )
-    # The box of a clip holds its whole motion; in the box of a single frame the person would always fill the middle.
+    # Shifts, because in the box of a single frame the person is always in the middle, but not in the box of a clip.
     shifts = (-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0)
     quick = replace(QUICK, schedule_options={"warmup_steps": 40})
     return Experiment(

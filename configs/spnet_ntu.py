@@ -1,14 +1,15 @@
-"""SPNet on NTU RGB+D (Luvizon et al., TPAMI'20), by deephar's train_ntu_spnet.py.
+"""SPNet on NTU RGB+D (Luvizon et al., TPAMI'20), as in deephar's train_ntu_spnet.py.
 
     python launch.py --config=configs/spnet_ntu.py:paper --config.data.root=DIR
     python launch.py --config=configs/spnet_ntu.py:demo
 
 The network: 2 pyramids, both with action blocks, 17 joints in 3-D, clips of 8 frames of 256 x 256. The settings of the
-script: poses from 32 single frames, actions from 4 clips a step, every second frame of the videos, SGD with Nesterov
-momentum 0.9. First 20 epochs of the action blocks alone at 0.01, then 70 of everything at 1e-3, a tenth of it after 39
-and 51 of them. The paper's figures are not known to us, and it has not been run to its end.
+script: poses from 32 single frames and actions from 4 clips per step, every second frame of the videos, SGD with
+Nesterov momentum 0.9. First 20 epochs of the action blocks only, with learning rate 0.01; then 70 epochs of the full
+network with 1e-3, divided by 10 after 39 and 51 of them. We do not know the paper's figures, and have not run this
+experiment to its end.
 
-The demo: the same network narrow, of 3 levels, on generated videos in NTU's form, 64 x 64.
+The demo: the same network, but narrow and with 3 levels, on generated videos in NTU's layout, 64 x 64.
 """
 
 from dataclasses import replace
@@ -30,7 +31,7 @@ from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, nesterov
 
 ACTION_ONLY = Multitask(pose=0.0, visible=0.0, action=0.1)
-EPOCH = 40_091 // 4  # steps; clips of the training subjects, four a step
+EPOCH = 40_091 // 4  # steps: clips of the training subjects, four per step
 EVAL = Eval(views=("single", "multi"), scorers=(Pose(), Action(), Deephar(), Samples()))
 
 

@@ -1,16 +1,17 @@
-"""SPNet on Penn Action (Luvizon et al., TPAMI'20), by deephar's train_penn_multimodel.py.
+"""SPNet on Penn Action (Luvizon et al., TPAMI'20), as in deephar's train_penn_multimodel.py.
 
-    JAXHAR_DATA=DIR python launch.py --config=configs/spnet_penn.py:paper        DIR holds Penn_Action and MPII
+    JAXHAR_DATA=DIR python launch.py --config=configs/spnet_penn.py:paper        DIR has Penn_Action and MPII
     python launch.py --config=configs/spnet_penn.py:demo
 
 The network is that of the released weights: 6 pyramids, action blocks on the last two, clips of 8 frames of 256 x 256.
-The settings are those of the script: poses from 32 persons of MPII, actions from 4 clips a step, RMSprop at 1e-3. First
-2 epochs of the action blocks alone, then 28 of everything, a tenth of the rate after 14 and 24 of them. An epoch is as
-many steps as MPII has sixths of persons. Weights of a pose network help: --config.init_from=DIR. deephar's script steps
-through the two tasks in turn, with an optimizer for each; here a step adds their gradients. The paper's figures are not
-known to us, and it has not been run to its end.
+The settings are those of the script: poses from 32 persons of MPII and actions from 4 clips per step, RMSprop with
+learning rate 1e-3. First 2 epochs of the action blocks only, then 28 epochs of the full network, with the learning rate
+divided by 10 after 14 and 24 of them. An epoch is a sixth of MPII's number of persons, in steps. To start from the
+weights of a pose network: --config.init_from=DIR. deephar's script alternates between the two tasks, with an optimizer
+for each; here a step adds their gradients. We do not know the paper's figures, and have not run this experiment to its
+end.
 
-The demo: 2 pyramids of 3 levels, narrow, on generated data in the forms of both sets, 64 x 64.
+The demo: 2 pyramids of 3 levels, narrow, on generated data in the layouts of both sets, 64 x 64.
 """
 
 from dataclasses import replace

@@ -1,13 +1,13 @@
-"""SPNet for pose alone, on four sets at once (Luvizon et al., TPAMI'20), by deephar's train_pose_baseline.py.
+"""SPNet without actions, on four data sets at once (Luvizon et al., TPAMI'20), as in deephar's train_pose_baseline.py.
 
     JAXHAR_DATA=DIR python launch.py --config=configs/spnet_pose.py:paper
     python launch.py --config=configs/spnet_pose.py:demo
 
-DIR holds MPII, Human3.6M, Penn_Action and nturgb+d. The network: 8 pyramids, 17 joints in 3-D, photos of 256 x 256.
-Batches of 14 persons of MPII, 14 photos of Human3.6M, 2 frames of Penn Action and 2 of NTU; RMSprop at 1e-3, 60 epochs
-of MPII. The paper's figures for it are not known to us, and it has not been run to its end.
+DIR has the folders MPII, Human3.6M, Penn_Action and nturgb+d. The network: 8 pyramids, 17 joints in 3-D, photos of
+256 x 256. Batches of 14 persons of MPII, 14 photos of Human3.6M, 2 frames of Penn Action and 2 of NTU; RMSprop with
+learning rate 1e-3, 60 epochs of MPII. We do not know the paper's figures, and have not run this experiment to its end.
 
-The demo: 2 pyramids of 3 levels, narrow, on generated data in the forms of the four sets, 64 x 64.
+The demo: 2 pyramids of 3 levels, narrow, on generated data in the layouts of the four sets, 64 x 64.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import QUICK, Optimizer, keras_rmsprop
 
-EPOCH = 22_246 // 14  # steps; persons of MPII's training split, 14 a step
+EPOCH = 22_246 // 14  # steps: persons of MPII's training split, 14 per step
 EVAL = Eval(("single", "flip"), (World((MPJPE(), MPJPE(deephar=True), ProcrustesMPJPE())), Samples()))
 MPII_EVAL = Eval(scorers=(Pose((PCKh(0.5),)), Samples()), part="mpii")
 

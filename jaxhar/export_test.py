@@ -91,7 +91,7 @@ def test_a_norm_with_a_scale_folds_and_one_before_its_convolution_stays():
 def test_jax_runs_without_this_package(folders, tmp_path, capsys):
     out = tmp_path / "new" / "clips.jax"
     assert cli.main(["export", "--format", "jax", "--weights", str(folders / "clips"), "--out", str(out)]) == 0
-    assert "largest difference from the live network: action " in capsys.readouterr().out
+    assert "largest difference between the file and the network in JAX: action " in capsys.readouterr().out
     code = (
         "import sys\n"
         "sys.modules['jaxhar'] = sys.modules['flax'] = None\n"

@@ -1,4 +1,4 @@
-"""What `jaxhar data check` does: read a whole data set once, count what is in it, list what is wrong."""
+"""What `jaxhar data check` does: read a whole data set once, count its contents and list its errors."""
 
 import dataclasses
 from collections import Counter
@@ -24,13 +24,13 @@ _THREADS = 4
 
 @dataclasses.dataclass
 class Findings:
-    """What is in a data set.
+    """The contents and errors of a data set.
 
     Attributes:
-      counts: numbers by name, the sequences of each split among them. published: the known ones of the same names.
-      labelled: joints with a label. outside: those of them outside of their frame. far: sequences with such joints and
-        how many, the most first.
-      bad: what was left out. pictures: middle frames with box and joints drawn, evenly from the set.
+      counts: numbers by name, e.g. sequences of each split. published: the published numbers, by the same names.
+      labelled: number of labelled joints. outside: number of them outside of their frame.
+      far: (sequence, number of joints outside), largest numbers first.
+      bad: files and labels that were left out. pictures: middle frames with joints drawn, spread over the set.
     """
 
     counts: dict[str, int]
@@ -43,10 +43,10 @@ class Findings:
 
 
 def read_all(settings: DataSet, root: Path, pictures: int = 24, progress: bool = True) -> Findings:
-    """Read every file of a data set once; nothing is trained or kept.
+    """Read every file of a data set once, without packing it.
 
     Args:
-      pictures: how many to draw, if it has any.
+      pictures: number of pictures to draw.
 
     Raises:
       Problem: the folder as a whole cannot be read.
@@ -60,7 +60,7 @@ def read_all(settings: DataSet, root: Path, pictures: int = 24, progress: bool =
     names: set[str] = set()
     far = []
     load = partial(records.load, folder.load, folder.root, folder.fields, skip_broken=True)
-    read = packing.loaded(load, items, _THREADS)
+    read = packing.load_in_threads(load, items, _THREADS)
     bar = tqdm(read, total=len(items), desc=f"reading {folder.title}", disable=not progress)
     for i, (record, skipped) in enumerate(bar):
         found.bad += skipped
@@ -97,7 +97,7 @@ def _count_joints(record: Record, found: Findings) -> int:
 
 
 def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.ndarray:
-    """(H, W, 3) the middle frame with its joints, if it has any, and its name."""
+    """(H, W, 3) the middle frame with its name and, if labelled, its joints."""
     middle = record.length // 2
     (image,) = frames_of(as_read(record), [middle])
     scale = side / max(image.shape[:2])

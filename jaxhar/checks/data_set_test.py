@@ -149,7 +149,7 @@ def test_skip_broken_leaves_files_out(roots, here, capsys):
     sorted(root.glob("*/*.mp4"))[0].write_bytes(b"words")
     words = ("data", "prepare", "folder", "--root", root, "--cache", here / "cache")
     assert run(*words) == 1
-    assert "holds no frame that can be read" in capsys.readouterr().err
+    assert "has no frame that can be read" in capsys.readouterr().err
     assert run(*words, "--skip-broken") == 0
     captured = capsys.readouterr()
     assert "5 sequences" in captured.out and "left out 1 unusable files" in captured.err
@@ -181,4 +181,4 @@ def test_the_counts_of_ntu(here, capsys):
     assert tuple(folder.counts.values()) == (len(names), 2, train, views) and 0 < train < len(names)
     assert folder.published["training, cross-view"] == 37_920 == 2 * 56_880 // 3
     assert run("data", "check", "ntu", "--root", here / "ntu") == 0
-    assert "2 are left out, as a list of the data set says" in capsys.readouterr().out
+    assert "2 are left out, because a list in the data set marks them" in capsys.readouterr().out

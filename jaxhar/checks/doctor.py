@@ -1,10 +1,9 @@
-"""`jaxhar doctor`: put the truth of an experiment's data through its whole chain, as if a network had found it.
+"""What `jaxhar doctor` does: check an experiment by treating the labels of its data as predictions.
 
-The labels take the form of a network's output (`Scorer.truth`), go through the losses, back through crop and camera,
-and to the scorers in every view of the experiment. They must score what a scorer expects of the truth (100 %, 0 mm:
-`Section.if_true`), and cost no more than a loss's floor; anything else is a mistake in the data, the settings or the
-code.
-See `jaxhar.checks.examples` for what is asked of the examples themselves. Nothing is trained.
+The labels are converted to a network's output (`Scorer.truth`) and passed to the losses, and through crop and camera
+to the scorers in every view of the experiment. Figures must be within the bounds for perfect predictions (100 %, 0 mm:
+`Section.if_true`), and losses at their smallest value (`floor`). Anything else is a mistake in the data, the settings
+or the code. `jaxhar.checks.examples` checks the examples themselves. Nothing is trained.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxhar import zoo
 from jaxhar.checks import examples
-from jaxhar.checks.examples import Case, Finding, found_again
+from jaxhar.checks.examples import Case, Finding, joints_in_frames
 from jaxhar.core import geometry
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.network import NetworkConfig
@@ -46,11 +45,11 @@ from jaxhar.training.losses import HasFloor
 from jaxhar.training.step import Losses
 from jaxhar.viz import draw as viz
 
-#: Largest relative error of the loss of the truth.
+#: Largest relative error of the losses of the labels.
 FLOOR = 1e-4
 _BATCH = 8
 _TILE = 240
-#: Keys of a batch that are masked by `valid`.
+#: Keys of a batch that `valid` masks.
 _MASKED = ("pose",)
 
 Arrays = dict[str, jax.Array]
@@ -59,12 +58,12 @@ Arrays = dict[str, jax.Array]
 def examine(
     experiment: Experiment, workdir: Path, count: int = 48, seed: int = 0, out: Path | None = None
 ) -> list[tuple[str, Finding]]:
-    """All findings, each with the name of the data set or the part of the experiment that it is about.
+    """Run all checks; returns the findings, each with the name of its data set or part of the experiment.
 
     Args:
-      workdir: where the data prepares itself.
-      count: examples of each kind to look at.
-      out: folder for doctor_NAME.png, crops and their frames with the joints of training and evaluation; None for none.
+      workdir: folder for the packed data.
+      count: number of training and of evaluation examples to check.
+      out: folder for doctor_NAME.png, pictures of crops and frames with their joints; None draws nothing.
 
     Raises:
       Problem: the data cannot be read.
@@ -97,22 +96,22 @@ def examine(
 
 
 def _examples(part: Prepared, count: int, seed: int, trained: bool) -> tuple[list[Finding], list[Case]]:
-    """Findings on the examples of a data set; on one that is not of ours, those that need no record of it."""
+    """Findings on the examples of a data set; only on its splits if it is not a `PreparedSet`."""
     if isinstance(part, dataset.PreparedSet):
-        return examples.look(part, count, seed, trained)
+        return examples.check_examples(part, count, seed, trained)
     return [examples.splits(part)], []
 
 
 def perfect(scorers: Iterable[Scorer], batch: Batch, context: Context) -> Preds:
-    """The truth of a batch in the form of a network's predictions (K, B, ...), as far as the scorers know it."""
+    """The labels of a batch as predictions (K, B, ...) of a network, for all keys that the scorers know."""
     found: dict[str, object] = {}
     for scorer in scorers:
         found |= scorer.truth(batch, context)
     return found  # type: ignore[return-value]
 
 
-class _Some:
-    """A prepared data set whose evaluation streams end after so many batches."""
+class _FirstBatches:
+    """A prepared data set whose evaluation streams end after a number of batches."""
 
     def __init__(self, prepared: Prepared, batches: int):
         self._prepared, self._batches = prepared, batches
@@ -128,7 +127,7 @@ class _Some:
 
 
 def scores(prepared: Prepared, plan: Eval, config: NetworkConfig, count: int) -> tuple[Finding, list[list[Section]]]:
-    """One of the experiment's evaluations, of the truth in place of a network's predictions.
+    """Run one evaluation of the experiment, with the labels as predictions.
 
     Returns: the finding, and the sections of each view.
     """
@@ -137,7 +136,7 @@ def scores(prepared: Prepared, plan: Eval, config: NetworkConfig, count: int) ->
     if config.pose_shape is not None and data.skeleton is not None:
         scorers = (*scorers, Pose((PixelError("error of the truth"),)))
     reads = tuple(dict.fromkeys(key for scorer in scorers for key in scorer.reads))
-    some: Any = _Some(data, max(1, count // _BATCH))
+    limited: Any = _FirstBatches(data, max(1, count // _BATCH))
     wrong: list[str] = []
     good: list[str] = []
     by_view: list[list[Section]] = []
@@ -149,7 +148,7 @@ def scores(prepared: Prepared, plan: Eval, config: NetworkConfig, count: int) ->
             labelled.append("valid" not in batch or bool(np.any(batch["valid"])))
             return perfect(scorers, batch, context)
 
-        pairs = evaluate.predictions(truth, some, split, view, reads, _BATCH, progress=False)
+        pairs = evaluate.predictions(truth, limited, split, view, reads, _BATCH, progress=False)
         _, found = evaluate.score(scorers, context, pairs)
         by_view.append(list(itertools.chain.from_iterable(found)))
         unlabelled = not any(labelled)
@@ -161,7 +160,7 @@ def scores(prepared: Prepared, plan: Eval, config: NetworkConfig, count: int) ->
 
 
 def within(value: float, bound: tuple[float, float], unlabelled: bool = False) -> bool:
-    """Whether a figure is in its bounds; nan, as nothing was counted, is so of unlabelled data alone."""
+    """Whether a figure is within its bounds; NaN (nothing was counted) is accepted only for unlabelled data."""
     return unlabelled if math.isnan(value) else bound[0] <= value <= bound[1]
 
 
@@ -171,14 +170,15 @@ def figure(value: float, unit: str) -> str:
 
 
 def training(losses: Losses, batch: Batch, truth: Preds, pixels: Pixels | None = None) -> list[Finding]:
-    """Of one training batch: is it sound, does the truth cost least, are the gradients finite?
+    """Check one training batch: its values, that the losses are smallest for the labels, that gradients are finite.
 
     Args:
-      truth: predictions (K, B, ...) equal to the labels. pixels: of the network; None for one without frames.
+      truth: predictions (K, B, ...) equal to the labels.
+      pixels: normalisation of the network's frames; None if it reads none.
     """
-    found = [sound(batch, pixels)]
+    found = [values_of(batch, pixels)]
     preds: Arrays = jax.tree.map(lambda value: jnp.asarray(value[-1:]), dict(truth))
-    worse = {name: jax.tree.map(spoiled, value) for name, value in preds.items()}
+    worse = {name: jax.tree.map(uninformative, value) for name, value in preds.items()}
 
     def total(preds: Arrays, batch: Batch) -> jax.Array:
         return jnp.asarray(sum(term.sum() for term in losses(preds, batch).values()))
@@ -193,27 +193,31 @@ def training(losses: Losses, batch: Batch, truth: Preds, pixels: Pixels | None =
     ]
     least = float(total(preds, batch))
     costs = {name: float(total({**preds, name: value}, batch)) for name, value in worse.items()}
-    # What has no label or no weight costs the same, whatever it is.
-    wrong += [f"a wrong {name} costs no more than the truth" for name, cost in costs.items() if not cost >= least]
+    # Predictions without a label or a loss weight do not change the loss, so an equal loss is accepted here.
+    wrong += [
+        f"the loss of a wrong {name} is below that of the labels" for name, cost in costs.items() if not cost >= least
+    ]
     if preds and not any(cost > least for cost in costs.values()) and not wrong:
-        wrong.append("wrong predictions cost no more than the truth")
+        wrong.append("wrong predictions do not increase the loss")
     words = ", ".join(f"{name} {term.mean():.5f}" for name, term in terms.items())
-    found.append(Finding("losses of the truth", "; ".join(wrong) or f"{words}: the entropy of the labels", not wrong))
+    found.append(
+        Finding("losses of the truth", "; ".join(wrong) or f"{words}; wrong predictions increase them", not wrong)
+    )
     found.append(_gradients(total, batch, preds, worse))
     return found
 
 
-def sound(batch: Batch, pixels: Pixels | None) -> Finding:
-    """Whether the numbers of a training batch are finite and where they should be."""
+def values_of(batch: Batch, pixels: Pixels | None) -> Finding:
+    """Whether the values of a training batch are finite and within their ranges."""
     values = {key: np.asarray(value) for key, value in batch.items() if not isinstance(value, tuple)}
     bad = [key for key, value in values.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
     words = [f"{', '.join(bad)} not finite"] if bad else []
-    seen = next((values[key] for key in ("frames", "points", "features") if key in values), None)
-    found = "nothing to see" if seen is None else " x ".join(map(str, seen.shape))
+    shown = next((values[key] for key in ("frames", "points", "features") if key in values), None)
+    found = "no frames, points or features" if shown is None else " x ".join(map(str, shown.shape))
     if "frames" in values and pixels is not None:
         low, high = _range(pixels)
-        shown = np.asarray(pixels(batch))
-        if shown.min() < low - 1e-5 or shown.max() > high + 1e-5:
+        normalised = np.asarray(pixels(batch))
+        if normalised.min() < low - 1e-5 or normalised.max() > high + 1e-5:
             words.append(f"frames outside of [{low:.3g}, {high:.3g}]")
     if "valid" in values:
         pose, valid = values["pose"], values["valid"]
@@ -225,12 +229,12 @@ def sound(batch: Batch, pixels: Pixels | None) -> Finding:
 
 def _range(pixels: Pixels) -> tuple[float, float]:
     """Smallest and largest value of normalised frames."""
-    ends = pixels(Batch(frames=np.array([0, 255], np.uint8)[:, None, None, None, None].repeat(3, -1)))
-    return float(ends.min()), float(ends.max())
+    extremes = pixels(Batch(frames=np.array([0, 255], np.uint8)[:, None, None, None, None].repeat(3, -1)))
+    return float(extremes.min()), float(extremes.max())
 
 
-def spoiled(value: jax.Array) -> jax.Array:
-    """Predictions that say nothing: noise about their mean."""
+def uninformative(value: jax.Array) -> jax.Array:
+    """Predictions replaced by noise around their mean."""
     noise = np.random.default_rng(0).normal(0, 0.1, value.shape)
     return jnp.asarray(value.mean() + noise, value.dtype)
 
@@ -241,7 +245,7 @@ def _gradients(
     preds: Arrays,
     worse: Arrays,
 ) -> Finding:
-    """Whether the gradients are finite, whatever stands in an unlabelled slot."""
+    """Whether the gradients are finite, whatever the values of unlabelled joints are."""
     filled = {"": dict(batch)}
     if "valid" in batch:
         rng, valid = np.random.default_rng(0), np.asarray(batch["valid"])
@@ -253,19 +257,19 @@ def _gradients(
         filled[" with NaN and -1e9 where no joint is labelled"] = broken
     words = [
         f"not finite {title}{where}"
-        for title, some in (("at the truth", preds), ("far from it", {**preds, **worse}))
+        for title, tried in (("at the labels", preds), ("at wrong predictions", {**preds, **worse}))
         for where, one in filled.items()
-        if not all(np.isfinite(g).all() for g in jax.tree.leaves(jax.grad(total)(some, one)))
+        if not all(np.isfinite(g).all() for g in jax.tree.leaves(jax.grad(total)(tried, one)))
     ]
-    found = "finite" + (", whatever stands where no joint is labelled" if len(filled) > 1 else "")
+    found = "finite" + (", whatever the values of unlabelled joints" if len(filled) > 1 else "")
     return Finding("gradients", "; ".join(words) or found, not words)
 
 
 def network(config: NetworkConfig, batch: Batch, truth: Preds) -> Finding:
-    """Whether the shapes of the network's output in training are those of the labels; nothing is computed."""
+    """Whether the network's outputs in training have the shapes of the labels; only shapes are computed."""
     missing = [key for key in config.reads if key not in batch]
     if missing:
-        return Finding("network", f"it reads {', '.join(missing)}, which the data does not give", False)
+        return Finding("network", f"it reads {', '.join(missing)}, which the data lacks", False)
     graphdef, state = _abstract(config)  # type: ignore[arg-type]
     shapes = jax.tree.map(lambda value: jax.ShapeDtypeStruct(np.shape(value), np.asarray(value).dtype), dict(batch))
     shown = {key: shapes[key].shape for key in config.reads}
@@ -273,17 +277,17 @@ def network(config: NetworkConfig, batch: Batch, truth: Preds) -> Finding:
         preds = jax.eval_shape(lambda state, batch: dict(nnx.merge(graphdef, state)(batch)), state, shapes)
     except (ValueError, TypeError) as error:
         words = ", ".join(f"{key} of {shape}" for key, shape in shown.items())
-        return Finding("network", f"it does not take {words}: {str(error).splitlines()[0]}", False)
+        return Finding("network", f"it cannot read {words}: {str(error).splitlines()[0]}", False)
     found = {key: [leaf.shape for leaf in jax.tree.leaves(value)] for key, value in preds.items()}
     wrong = []
     for key, value in truth.items():
         labels = [np.shape(leaf)[1:] for leaf in jax.tree.leaves(value)]
         if key in found and not any(shape[1:] in labels for shape in found[key]):
-            given = " and ".join(map(str, (shape[1:] for shape in found[key])))
-            wrong.append(f"{key} is {given} in each prediction, the labels are {' and '.join(map(str, labels))}")
+            predicted = " and ".join(map(str, (shape[1:] for shape in found[key])))
+            wrong.append(f"{key} is {predicted} in each prediction, the labels are {' and '.join(map(str, labels))}")
     if "action" in batch and "action" not in found:
-        wrong.append("the clips have actions, and it has no head for them")
-    words = ", ".join(f"{key} {' and '.join(map(str, some))}" for key, some in found.items())
+        wrong.append("the clips have action labels, but it predicts no actions")
+    words = ", ".join(f"{key} {' and '.join(map(str, shapes))}" for key, shapes in found.items())
     return Finding("network", "; ".join(wrong) or words, not wrong)
 
 
@@ -296,16 +300,16 @@ def _abstract(config: NetworkConfig) -> tuple[nnx.GraphDef, nnx.State]:
 def names(
     experiment: Experiment, sections: dict[str, list[list[Section]]], actions: Sequence[str] | None = None
 ) -> Finding:
-    """Whether the figures that are to be kept or compared with exist, and the data has as many classes as the network.
+    """Whether `train.best` and the published figures name existing figures, and the numbers of classes agree.
 
     Args:
-      sections: by evaluation and view, with every figure that there is. In training there is the first view alone.
-      actions: names of the data's classes; None to leave them.
+      sections: results by evaluation and view. `train.best` must be in the first view, the only one in training.
+      actions: names of the data's classes; None skips this check.
     """
     wrong = []
     counts = experiment.model.classes
     if counts and actions is not None and len(actions) not in counts:
-        wrong.append(f"the network has {' + '.join(map(str, counts))} actions, and the data {len(actions)}")
+        wrong.append(f"the network has {' + '.join(map(str, counts))} action classes, but the data {len(actions)}")
     wanted: list[tuple[str, str, list[Section]]] = []
     if experiment.train.best:
         first = next(iter(experiment.evals), None)
@@ -313,28 +317,28 @@ def names(
     for name, plan in experiment.evals.items():
         every = list(itertools.chain.from_iterable(sections[name]))
         wanted += [("published", one.key, every) for one in plan.published if isinstance(one, Published)]
-    for where, key, given in wanted:
-        figures = sorted({name for section in given for name in section.scalars})
+    for where, key, searched in wanted:
+        figures = sorted({name for section in searched for name in section.scalars})
         if key not in figures:
             wrong.append(f"{where} is {key!r}, but the figures are {', '.join(figures)}")
-    return Finding("names", "; ".join(wrong) or "classes and figures are there by the names given", not wrong)
+    return Finding("names", "; ".join(wrong) or "all named figures exist, the classes agree", not wrong)
 
 
 def can_be_drawn(case: Case) -> bool:
-    """Whether there is a frame with joints to look at."""
+    """Whether a case has frames and joints to draw."""
     return "frames" in case.example and "pose" in case.example
 
 
-def ends(cases: list, most: int) -> list:
-    """At most so many of them, from the beginning and from the end."""
+def first_and_last(cases: list, most: int) -> list:
+    """At most `most` cases, half from the beginning and half from the end."""
     return cases if len(cases) <= most else [*cases[: most // 2], *cases[-(most // 2) :]]
 
 
 def sheet(path: Path, cases: list[Case], prepared: Prepared, most: int = 12) -> None:
-    """Frames with the joints brought back and the outline of the crop, each beside its crop; training ones first."""
+    """Draw a sheet: frames with the crop's outline and joints, each beside its crop; training examples first."""
 
     tiles = []
-    for case in ends(cases, most):
+    for case in first_and_last(cases, most):
         assert prepared.skeleton is not None  # of cases with a pose
         middle, name = len(case.frames) // 2, case.record["name"].decode()
         (frame,) = pictures.frames(case.record, [case.frames[middle]])
@@ -344,7 +348,7 @@ def sheet(path: Path, cases: list[Case], prepared: Prepared, most: int = 12) -> 
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
         corners = scale * geometry.apply(geometry.invert(case.example["affine"][middle]), corners)
         frame = cv2.polylines(frame, [np.round(corners).astype(int)], True, (255, 200, 0), 1, cv2.LINE_AA)
-        back = np.where(valid, found_again(case)[middle] * scale, np.nan)
+        back = np.where(valid, joints_in_frames(case)[middle] * scale, np.nan)
         sides = prepared.skeleton.flip if case.draw.flip else slice(None)
         frame = viz.draw_skeleton(frame, back[sides], prepared.skeleton)
         crop = cv2.resize(

@@ -272,12 +272,12 @@ def test_splits_and_classes_are_looked_at(prepared):
     same = doctor_data.splits(indexed(part, name=lambda entry: "0001"))
     assert not same.passed and "are in both" in same.found
     shared = doctor_data.splits(indexed(part, subject=lambda entry: 3))
-    assert not shared.passed and "every performer of one is in the other" in shared.found
+    assert not shared.passed and "both splits share some performer" in shared.found
     assert doctor_data.splits(indexed(part, subject=lambda entry: 1 + (entry["split"] == "test"))).passed
     empty = doctor_data.splits(indexed(part, split=lambda entry: "train"))
     assert not empty.passed and "empty" in empty.found
     first = indexed(part, action=lambda entry: 0 if entry["split"] == "train" else 1)
-    assert "1 have no training example (baseball_swing)" in doctor_data.classes(first, True).found
+    assert "1 have no training example (e.g. baseball_swing)" in doctor_data.classes(first, True).found
     real = dataclasses.replace(part, config=dataclasses.replace(part.config, root="x"))
     missing = doctor_data.classes(real, True)  # four test sequences cannot be of 15 classes
     assert not missing.passed and "11 have no evaluation example" in missing.found
@@ -287,7 +287,7 @@ def test_splits_and_classes_are_looked_at(prepared):
 
 def test_a_stream_that_mixes_its_sequences_up_is_found(prepared):
     part = prepared["penn"]
-    assert doctor_data.streamed(part).passed
+    assert doctor_data.stream_order(part).passed
 
     class Reversed(type(part)):
         def eval_stream(self, *args, **settings):
@@ -295,7 +295,7 @@ def test_a_stream_that_mixes_its_sequences_up_is_found(prepared):
                 yield {k: v[::-1] for k, v in batch.items()}
 
     turned = Reversed(part.config, part.folder, part.index)
-    assert not doctor_data.streamed(turned).passed
+    assert not doctor_data.stream_order(turned).passed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,12 +346,12 @@ def test_bad_losses_and_batches_are_found(clips):
     def upside_down(preds, batch):
         return {k: -v for k, v in good(preds, batch).items()}
 
-    assert "a wrong pose costs no more" in verdicts(upside_down)["losses of the truth"].found
+    assert "the loss of a wrong pose is below" in verdicts(upside_down)["losses of the truth"].found
 
     def deaf(preds, batch):
         return {"pose": preds["pose"].sum((0, 2, 3, 4)) * 0}
 
-    assert "wrong predictions cost no more" in verdicts(deaf)["losses of the truth"].found
+    assert "wrong predictions do not increase the loss" in verdicts(deaf)["losses of the truth"].found
 
     def masked_late(preds, batch):
         return {"pose": (batch["valid"] * (preds["pose"] - batch["pose"]) ** 2).sum((0, 2, 3, 4))}
@@ -370,13 +370,13 @@ def test_a_network_of_another_shape_is_found(clips):
     for changes, words in (
         ({"num_joints": 13}, "the labels are (2, 4, 16, 2)"),
         ({"num_actions": 1}, "action is (2, 1) in each prediction, the labels are (2, 15)"),
-        ({"num_actions": None}, "no head"),
+        ({"num_actions": None}, "predicts no actions"),
     ):
         finding = doctor.network(dataclasses.replace(model, **changes), clips, labels)
         assert not finding.passed and words in finding.found
     assert doctor.network(zoo.tiny("spnet-penn"), clips, labels).passed
     blind = {key: value for key, value in clips.items() if key != "frames"}
-    assert "it reads frames, which the data does not give" in doctor.network(model, blind, labels).found
+    assert "it reads frames, which the data lacks" in doctor.network(model, blind, labels).found
 
 
 def figures(experiment) -> dict:
@@ -426,14 +426,14 @@ def test_names_of_figures_are_compared(prepared):
     other = dataclasses.replace(chosen, evals={"penn": plan})
     assert not doctor.names(other, known).passed
     heads = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, num_actions=60))
-    assert "the network has 60 actions, and the data 15" in doctor.names(heads, known, part.actions).found
+    assert "the network has 60 action classes, but the data 15" in doctor.names(heads, known, part.actions).found
 
 
 def test_the_sheet_shows_evaluation_also_where_it_has_few_examples():
     training, evaluation = [f"train {n}" for n in range(48)], [f"test {n}" for n in range(20)]
-    shown = doctor.ends(training + evaluation, 12)
+    shown = doctor.first_and_last(training + evaluation, 12)
     assert shown == training[:6] + evaluation[-6:]
-    assert doctor.ends(evaluation[:12], 12) == evaluation[:12]
+    assert doctor.first_and_last(evaluation[:12], 12) == evaluation[:12]
 
 
 @pytest.mark.parametrize("path", sorted(p.name for p in CONFIGS.glob("*.py") if not p.name.endswith("_test.py")))
@@ -466,4 +466,4 @@ def test_the_command_ends_with_a_verdict(tmp_path, capsys, change, code):
     assert ("all 20 checks passed" in printed) == (code == 0) and ("1 failed" in printed) == (code == 1)
     assert [Path(p).name for p in (tmp_path / "out").iterdir()] == ["doctor_Penn_Action.png"]
     assert cli.main([*words[:3], "1"]) == 2
-    assert "two are the fewest" in capsys.readouterr().err
+    assert "must be at least 2" in capsys.readouterr().err

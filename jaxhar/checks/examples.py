@@ -1,7 +1,7 @@
-"""What `jaxhar doctor` asks of one data set: does every example say what its record says?
+"""Checks of one data set for `jaxhar doctor`: every example must agree with its record.
 
-An example is taken back to its frames by its own crop map, depth and camera, and compared joint by joint, by name,
-with the record that it was made of, and so are its pixels. Nothing here uses the code that made the example.
+The joints of an example are mapped back to its frames by its own affine map, depth and camera, and compared by name
+with the joints of the record. Its pixels are compared, too. These checks do not use the code that makes examples.
 """
 
 import dataclasses
@@ -24,15 +24,16 @@ from jaxhar.data.dataset import PreparedSet
 from jaxhar.data.records import pictures
 from jaxhar.evaluation.world import in_world
 
-#: How far a joint may come back from where it was, in pixels and in mm: the rounding of float32.
+#: Largest difference between a joint mapped back and the record's, in pixels and mm: the rounding of float32.
 PIXELS, MILLIMETRES = 0.02, 0.05
-#: Least correlation of a crop's pixels with those its map points to (the median), least shares of joints in sight.
+#: Smallest median correlation between crops and the frames resampled by their maps; smallest shares of joints inside
+#: of their frames and crops.
 ALIKE, IN_FRAME, IN_CROP = 0.9, 0.9, 0.5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table; nothing is `found` by a check that does not concern the data."""
+    """The result of one check, a line of the table; `found` is "" if the check does not apply to the data."""
 
     check: str
     found: str
@@ -41,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """An example (without batch axis) and what it was made of. `frames` are indices into the record."""
+    """An example (without batch axis), its record, frame indices and augmentation."""
 
     record: dict
     frames: list[int]
@@ -50,7 +51,7 @@ class Case:
 
 
 def training_cases(prepared: PreparedSet, count: int, seed: int) -> Iterator[Case]:
-    """Augmented examples of records drawn at random, single frames and clips in turn where the data has clips."""
+    """Augmented examples of random records; single frames and clips alternate if the data has clips."""
     data, source = prepared.config, prepared.records("train")
     rng = np.random.default_rng(seed)
     for n in range(count):
@@ -66,7 +67,7 @@ def training_cases(prepared: PreparedSet, count: int, seed: int) -> Iterator[Cas
 
 
 def evaluation_cases(prepared: PreparedSet, count: int) -> Iterator[Case]:
-    """Centred clips of records spread over the split, by every crop of every view."""
+    """Middle clips of records spread over the split; the crops of all views alternate."""
     data, split = prepared.config, prepared.eval_split
     source = prepared.records(split)
     draws = [data.augment.fixed(), data.augment.fixed(flip=True)]
@@ -79,12 +80,12 @@ def evaluation_cases(prepared: PreparedSet, count: int) -> Iterator[Case]:
 
 
 def other_side(joint: str) -> str:
-    """The name of a joint's partner; joints of the middle have themselves."""
+    """The name of the same joint on the other side; a joint in the middle is its own."""
     return {"r_": "l_", "l_": "r_"}.get(joint[:2], joint[:2]) + joint[2:]
 
 
 def truth(case: Case, layout: Skeleton, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Where the joints of an example are by its record: points (T, J, D) in its frames, labelled (T, J)."""
+    """The joints of an example by its record: points (T, J, D) in its frames, labelled (T, J)."""
     names = [other_side(name) if case.draw.flip else name for name in skeleton.joints]
     points, labelled = case.record["points"][case.frames].astype(np.float64), case.record["labelled"][case.frames]
     known = np.array([name in layout.joints for name in names])
@@ -92,17 +93,19 @@ def truth(case: Case, layout: Skeleton, skeleton: Skeleton) -> tuple[np.ndarray,
     return points[:, index], labelled[:, index] & known
 
 
-def found_again(case: Case) -> np.ndarray:
-    """(T, J, 2) the joints of an example in its frames, by its crop map."""
+def joints_in_frames(case: Case) -> np.ndarray:
+    """(T, J, 2) the joints of an example, mapped back to its frames."""
     return to_image(case.example["affine"], case.example["pose"])
 
 
-def look(prepared: PreparedSet, count: int, seed: int = 0, trained: bool = True) -> tuple[list[Finding], list[Case]]:
-    """Every check of one data set, and the cases it was made with.
+def check_examples(
+    prepared: PreparedSet, count: int, seed: int = 0, trained: bool = True
+) -> tuple[list[Finding], list[Case]]:
+    """Run all checks of one data set; returns the findings and the cases that were checked.
 
     Args:
-      count: training and evaluation examples, each.
-      trained: whether its actions are learned, so that every class must occur.
+      count: number of training and of evaluation examples.
+      trained: whether the network learns its actions, so that every class must occur.
     """
     training, evaluation = list(training_cases(prepared, count, seed)), list(evaluation_cases(prepared, count))
     cases = training + evaluation
@@ -116,52 +119,57 @@ def look(prepared: PreparedSet, count: int, seed: int = 0, trained: bool = True)
         findings += [pixels(cases), mirror(evaluation[:8], prepared)]
     if layout is not None and skeleton is not None and pictured:
         findings += [in_sight(evaluation), space(cases, layout, skeleton)]
-    findings.append(streamed(prepared))
+    findings.append(stream_order(prepared))
     return [finding for finding in findings if finding.found], cases
 
 
 def splits(prepared: Prepared) -> Finding:
-    """Nobody, or no camera, is on both sides, and no sequence."""
+    """Training and evaluation share no sequence, and no person or no camera."""
     train, test = list(prepared.entries("train")), list(prepared.entries(prepared.eval_split))
     counts = f"{len(train):,} train, {len(test):,} {prepared.eval_split}"
     if not train or not test:
-        return Finding("splits", f"{counts}: one of them is empty", False)
+        return Finding("splits", f"{counts}: one split is empty", False)
     twice = {e["name"] for e in train} & {e["name"] for e in test}
     if twice:
-        return Finding("splits", f"{counts}; {len(twice)} are in both, {min(twice)} among them", False)
+        return Finding("splits", f"{counts}; {len(twice)} sequences are in both, e.g. {min(twice)}", False)
     keys: Mapping[str, Callable[[Any], Any]] = prepared.config.groups() if isinstance(prepared, PreparedSet) else {}
     known = {name: key for name, key in keys.items() if any(key(entry) != -1 for entry in train + test)}
     apart = [n for n, key in known.items() if not ({key(e) for e in train} & {key(e) for e in test}) - {-1}]
     if known and not apart:
-        return Finding("splits", f"{counts}; every {' and '.join(known)} of one is in the other, too", False)
-    return Finding("splits", f"{counts}; disjoint by {', '.join(('sequence', *apart))}", True)
+        return Finding("splits", f"{counts}; both splits share some {' and some '.join(known)}", False)
+    return Finding("splits", f"{counts}; no {' and no '.join(('sequence', *apart))} is in both", True)
 
 
 def classes(prepared: PreparedSet, trained: bool) -> Finding:
-    """Every class occurs in training and in evaluation; of generated data, those that occur at all."""
+    """Every class occurs in training and in evaluation; in generated data, every class that occurs at all."""
     names = prepared.actions
     if not names or not trained:
         return Finding("classes", "", True)
     if len(set(names)) < len(names):
-        return Finding("classes", f"two of the {len(names)} classes have one name", False)
+        return Finding("classes", f"two of the {len(names)} classes have the same name", False)
     train, test = (
         Counter(e["action"] for e in prepared.entries(split) if e["action"] != -1)
         for split in ("train", prepared.eval_split)
     )
     wrong = [action for action in (train | test) if not 0 <= action < len(names)]
     if wrong:
-        return Finding("classes", f"there are labels like {wrong[0]}, but only {len(names)} classes", False)
+        return Finding("classes", f"a sequence has the label {wrong[0]}, but there are {len(names)} classes", False)
     generated = prepared.config.root is None and prepared.config.synth is not None
     expected = set(train) | set(test) if generated else set(range(len(names)))
     missing = {"training": expected - set(train)} | ({} if generated else {"evaluation": expected - set(test)})
-    words = [f"{len(gone)} have no {where} example ({names[min(gone)]})" for where, gone in missing.items() if gone]
+    words = [
+        f"{len(gone)} have no {where} example (e.g. {names[min(gone)]})" for where, gone in missing.items() if gone
+    ]
     few = min(train.values(), default=0)
-    found = f"{len(set(train))} of {len(names)} in training, {len(set(test))} in evaluation, at least {few} examples"
+    found = (
+        f"{len(set(train))} of {len(names)} in training with at least {few} examples each, "
+        f"{len(set(test))} in evaluation"
+    )
     return Finding("classes", "; ".join([found, *words]), not words)
 
 
 def numbers(cases: list[Case], prepared: PreparedSet) -> Finding:
-    """Only finite numbers, frames in [-1, 1] that show something, shapes as configured."""
+    """All values are finite, frames are in [-1, 1] and not blank, shapes are as configured."""
     data, joints = prepared.config, len(prepared.skeleton or ())
     size = (data.image_size,) * 2 if isinstance(data.image_size, int) else data.image_size
     wrong: Counter[str] = Counter()
@@ -170,7 +178,7 @@ def numbers(cases: list[Case], prepared: PreparedSet) -> Finding:
         example, length = case.example, len(case.frames)
         for name, value in example.items():
             if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
-                wrong[f"{name} not finite"] += 1
+                wrong[f"{name} that is not finite"] += 1
         if "frames" in example:
             pictured = True
             frames = Pixels.SIGNED(Batch(frames=example["frames"]))
@@ -187,12 +195,12 @@ def numbers(cases: list[Case], prepared: PreparedSet) -> Finding:
             if name in example:
                 wrong[f"{name} of shape {np.shape(example[name])}, not {shape}"] += np.shape(example[name]) != shape
     bad = [f"{count} with {what}" for what, count in wrong.items() if count]
-    right = f"{len(cases)} examples are finite, {'in [-1, 1], ' * pictured}of the right shapes"
+    right = f"{len(cases)} examples are finite{', in [-1, 1]' * pictured} and have the right shapes"
     return Finding("numbers", "; ".join(bad) or right, not bad)
 
 
 def labels(cases: list[Case], prepared: PreparedSet) -> Finding:
-    """Actions are those of the index, `visible` are the labelled joints inside."""
+    """Actions equal those of the index; `visible` is true for labelled joints inside of the crop, and only these."""
     entries = {s: {e["name"]: e for e in prepared.entries(s)} for s in ("train", prepared.eval_split)}
     for case in cases:
         entry = entries[case.record.get("split", "train")][case.record["name"].decode()]
@@ -204,45 +212,49 @@ def labels(cases: list[Case], prepared: PreparedSet) -> Finding:
         pose, valid = case.example["pose"][..., :2], case.example["valid"][..., :2].all(-1)
         inside = valid & ((pose > 0) & (pose < 1)).all(-1)
         if not np.array_equal(inside, case.example["visible"] > 0.5):
-            return Finding("labels", f"{entry['name']}: visible are not the labelled joints inside", False)
-    what = "actions and visibility" if any("visible" in case.example for case in cases) else "actions"
-    return Finding("labels", f"{what} of {len(cases)} examples are those of their records", True)
+            return Finding(
+                "labels", f"{entry['name']}: `visible` is not true exactly for labelled joints inside", False
+            )
+    checked = "actions and visibility" if any("visible" in case.example for case in cases) else "actions"
+    return Finding("labels", f"{checked} of {len(cases)} examples agree with their records", True)
 
 
 def crops(cases: list[Case], layout: Skeleton, skeleton: Skeleton, check: str, inside_only: bool) -> Finding:
-    """Joints come back to where the record has them, by name."""
+    """Joints mapped back to the frames agree with the record, by name."""
     worst, name, count = 0.0, "", 0
     for case in cases:
         points, labelled = truth(case, layout, skeleton)
         pose, valid = case.example["pose"], case.example["valid"][..., :2].all(-1)
         try:
-            found = found_again(case)
+            found = joints_in_frames(case)
         except np.linalg.LinAlgError:
-            return Finding(check, f"the crop map of {case.record['name'].decode()} has no inverse", False)
+            return Finding(check, f"the affine map of {case.record['name'].decode()} has no inverse", False)
         expected = labelled
         if inside_only:
             place = geometry.apply(case.example["affine"].astype(np.float64), points[..., :2])
-            margin = np.abs(place * (place - 1)).min(-1) < 1e-5  # on the very edge, rounding decides
+            margin = np.abs(place * (place - 1)).min(-1) < 1e-5  # at the edge, either label is right
             expected = np.where(margin, valid, labelled & ((place > 0) & (place < 1)).all(-1))
         if not np.array_equal(valid, expected):
             joint = skeleton.joints[int(np.argwhere(valid != expected)[0, -1])]
-            return Finding(check, f"{case.record['name'].decode()}: {joint} is labelled otherwise than recorded", False)
+            return Finding(
+                check, f"{case.record['name'].decode()}: `valid` of {joint} disagrees with the record", False
+            )
         away = np.where(valid, np.linalg.norm(found - points[..., :2], axis=-1), 0)
         if away.size and (away.max() > worst or np.isnan(away).any()):
             worst, name = float(away.max()), f"{case.record['name'].decode()}, {skeleton.joints[away.max(0).argmax()]}"
         count += int(valid.sum())
         if not np.isfinite(pose).all():
-            return Finding(check, f"{case.record['name'].decode()}: a joint is no number", False)
+            return Finding(check, f"{case.record['name'].decode()}: a joint is not a finite number", False)
     if not count:
         return Finding(check, "", True)
     right = worst <= PIXELS
-    words = f"{count:,} joints come back to {worst:.4f} px" + ("" if right else f" ({name})")
+    words = f"{count:,} joints mapped back to frames, largest error {worst:.4f} px" + ("" if right else f" ({name})")
     return Finding(check, words, right)
 
 
 def pixels(cases: list[Case]) -> Finding:
-    """The crop shows what its map points to: its middle frame against one resampled from the record's."""
-    alike = []
+    """The crop's middle frame correlates with the record's frame, resampled by the crop's map."""
+    correlations = []
     for case in cases:
         example, middle = case.example, len(case.frames) // 2
         height, width = example["frames"].shape[1:3]
@@ -251,26 +263,26 @@ def pixels(cases: list[Case]) -> Finding:
         to_crop = centre @ geometry.scaling(width, height) @ example["affine"][middle] @ np.linalg.inv(centre)
         shrunk = 1 / np.sqrt(abs(np.linalg.det(to_crop[:2, :2])))
         frame = cv2.GaussianBlur(frame, (0, 0), max(0.4 * shrunk, 0.1))
-        seen = cv2.warpAffine(frame, to_crop[:2], (width, height)).astype(np.float64)
-        shown = example["frames"][middle].astype(np.float64)
-        if seen.std() > 2:
-            alike.append(float(np.corrcoef(seen.ravel(), shown.ravel())[0, 1]))
-    if not alike:
+        resampled = cv2.warpAffine(frame, to_crop[:2], (width, height)).astype(np.float64)
+        crop = example["frames"][middle].astype(np.float64)
+        if resampled.std() > 2:
+            correlations.append(float(np.corrcoef(resampled.ravel(), crop.ravel())[0, 1]))
+    if not correlations:
         return Finding("pixels", "", True)
-    middle_of = float(np.median(alike))
-    words = f"crops and their places in the frames correlate by {middle_of:.3f}, at least {min(alike):.3f}"
-    return Finding("pixels", words, middle_of >= ALIKE)
+    median = float(np.median(correlations))
+    words = f"correlation of crops with their frames: median {median:.3f}, least {min(correlations):.3f}"
+    return Finding("pixels", words, median >= ALIKE)
 
 
 def mirror(cases: list[Case], prepared: PreparedSet) -> Finding:
-    """Partners are the other side's joints, twice is nothing, and a mirrored example is the mirror image."""
+    """The skeleton's flip exchanges left and right, and a mirrored example is the mirror image of the example."""
     skeleton = prepared.skeleton
     if skeleton is not None:
         for joint, partner in zip(skeleton.joints, (skeleton.joints[i] for i in skeleton.flip), strict=True):
             if partner != other_side(joint):
-                return Finding("mirror", f"the partner of {joint} is {partner}", False)
+                return Finding("mirror", f"the skeleton's flip exchanges {joint} with {partner}", False)
         if not np.array_equal(skeleton.flip[skeleton.flip], np.arange(len(skeleton))):
-            return Finding("mirror", "mirroring twice is not nothing", False)
+            return Finding("mirror", "flipping the skeleton twice does not restore it", False)
     for case in cases:
         draw = dataclasses.replace(case.draw, flip=not case.draw.flip)
         flipped = prepared.config.example(case.record, case.frames, draw, keep_outside=True)
@@ -282,12 +294,12 @@ def mirror(cases: list[Case], prepared: PreparedSet) -> Finding:
                 return Finding("mirror", f"{name}: the mirrored pose is not the mirror image", False)
         if not np.allclose(flipped["frames"][:, :, ::-1], case.example["frames"], atol=1e-6):
             return Finding("mirror", f"{name}: the mirrored frames are not the mirror image", False)
-    words = f"{'partners fit; ' * (skeleton is not None)}{len(cases)} mirrored examples are mirror images"
+    words = f"{'left and right fit; ' * (skeleton is not None)}{len(cases)} mirrored examples are mirror images"
     return Finding("mirror", words, True)
 
 
 def in_sight(cases: list[Case]) -> Finding:
-    """Most joints lie in their frames, and in their crops."""
+    """Most joints are inside of their frames and of their crops."""
     inside = total = shown = labelled_in_crops = 0
     for case in cases:
         points, labelled = case.record["points"][case.frames][..., :2], case.record["labelled"][case.frames]
@@ -298,13 +310,13 @@ def in_sight(cases: list[Case]) -> Finding:
     if not total:
         return Finding("in sight", "", True)
     in_frames, in_crops = inside / total, shown / max(1, labelled_in_crops)
-    words = f"{in_frames:.1%} of the joints are in their frames, {in_crops:.1%} in their crops"
+    words = f"{in_frames:.1%} of the joints are inside of their frames, {in_crops:.1%} of their crops"
     return Finding("in sight", words, in_frames >= IN_FRAME and in_crops >= IN_CROP)
 
 
 def space(cases: list[Case], layout: Skeleton, skeleton: Skeleton) -> Finding:
-    """Depths, and through the camera the image again, come back to where the record has them."""
-    deep, seen, count = 0.0, 0.0, 0
+    """Depths converted to mm agree with the record, and so do 3-D joints projected into the image by the camera."""
+    depth_error, image_error, count = 0.0, 0.0, 0
     for case in cases:
         example = case.example
         if "depth" not in example:
@@ -312,22 +324,22 @@ def space(cases: list[Case], layout: Skeleton, skeleton: Skeleton) -> Finding:
         points, _ = truth(case, layout, skeleton)
         valid = example["valid"].all(-1)
         depth = example["depth"][:, None] + example["depth_range"] * (example["pose"][..., 2].astype(np.float64) - 0.5)
-        deep = max(deep, float(np.abs(np.where(valid, depth - points[..., 2], 0)).max()))
+        depth_error = max(depth_error, float(np.abs(np.where(valid, depth - points[..., 2], 0)).max()))
         count += int(valid.sum())
         if "camera" in example:
             world = in_world(example, example["pose"])
             camera = Camera.from_vector(case.record["camera"])
             away = np.linalg.norm(camera.project(world)[..., :2] - points[..., :2], axis=-1)
-            seen = max(seen, float(np.where(valid, away, 0).max()))
+            image_error = max(image_error, float(np.where(valid, away, 0).max()))
     if not count:
         return Finding("space", "", True)
-    words = f"{count:,} depths come back to {deep:.4f} mm"
-    words += f", their images by the camera to {seen:.4f} px" if "camera" in cases[0].example else ""
-    return Finding("space", words, deep <= MILLIMETRES and seen <= 5 * PIXELS)
+    words = f"{count:,} depths, largest error {depth_error:.4f} mm"
+    words += f"; projected by the camera {image_error:.4f} px" if "camera" in cases[0].example else ""
+    return Finding("space", words, depth_error <= MILLIMETRES and image_error <= 5 * PIXELS)
 
 
-def streamed(prepared: PreparedSet, batch: int = 4) -> Finding:
-    """The evaluation stream gives the examples of its sequences, in their order."""
+def stream_order(prepared: PreparedSet, batch: int = 4) -> Finding:
+    """The evaluation stream yields the examples of its sequences in order."""
     data, split = prepared.config, prepared.eval_split
     source = prepared.records(split)
     first = next(iter(prepared.eval_stream(split, "single", batch)))
@@ -337,5 +349,5 @@ def streamed(prepared: PreparedSet, batch: int = 4) -> Finding:
         example = data.example(record, frames, data.augment.fixed(), keep_outside=True)
         for name in example.keys() - {"mask"}:
             if not np.array_equal(np.asarray(first[name])[i], example[name]):  # type: ignore[literal-required]
-                return Finding("stream", f"{name} of sequence {i} in the stream are not those of its record", False)
-    return Finding("stream", "the evaluation stream gives the records in order", True)
+                return Finding("stream", f"{name} of sequence {i} in the stream differs from its record", False)
+    return Finding("stream", "the evaluation stream yields the records in order", True)

@@ -1,14 +1,14 @@
-"""`jaxhar overfit`: learn a few samples by heart.
+"""What `jaxhar overfit` does: train on a few samples until the network has learned them by heart.
 
-It is the quickest proof that data, network, losses, gradients and scorers fit together: one fixed batch, no
-augmentation, no shuffling. A chain without a mistake in it learns a handful of samples to the last joint; one with
-swapped joints, a wrong crop map or a broken gradient does not.
+This is a quick test of data, network, losses, gradients and scorers together: one fixed batch, no augmentation, no
+shuffling. A correct experiment learns a few samples perfectly; one with swapped joints, a wrong crop or a broken
+gradient does not.
 
-What counts as learned is said by the experiment: its scorers give bounds of their figures (`Section.if_learned`), and
-its losses a figure and a mark (`HasFit`), which `jaxhar.training.losses.multitask.Multitask.fit` explains for poses.
+The experiment defines when the samples are learned: its scorers have bounds for their figures (`Section.if_learned`),
+and its losses a value with a limit (`HasFit`; see `jaxhar.training.losses.multitask.Multitask.fit` for poses).
 
-Batch normalisation runs with momentum 0: its running statistics are those of the fixed batch at the step before, in
-place of an average that takes hundreds of steps to settle.
+Batch norms run with momentum 0, so their running statistics are those of the batch in the previous step. A running
+average would need hundreds of steps to converge.
 """
 
 import dataclasses
@@ -58,14 +58,14 @@ _PICTURE = 320  # side of the crops in the picture
 
 
 @dataclasses.dataclass(frozen=True)
-class Samples:
-    """What is to be learned, and who says whether it is.
+class FixedSamples:
+    """The samples to learn, and their scorers.
 
     Attributes:
-      batch: every example real; joints outside of the crop are not valid: no network can point there.
+      batch: without padding. Joints outside of the crop are not valid, since networks predict positions inside.
       names: of the examples.
-      context, scorers: how they are scored.
-      pictures: (B, H, W, 3) uint8, the middle frame of each, to draw poses on; None where there is nothing to draw.
+      context, scorers: to score predictions.
+      pictures: (B, H, W, 3) uint8, the middle frame of each example, to draw poses on; None without poses.
     """
 
     batch: Batch
@@ -77,15 +77,15 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How it ended.
+    """The result of `run`.
 
     Attributes:
-      passed: whether the loss met its mark, and all figures their bounds.
-      figures: name -> value of the figures that have a bound. units: name -> "%" for a fraction, else its unit.
-      loss: of the last prediction, as `HasFit.fit` gives it; None for losses that have none. mark: what it must not
-        exceed.
-      steps, seconds: taken, compilation included.
-      picture: the file with truth and prediction, if there is one.
+      passed: whether the loss is within its limit, and all figures within their bounds.
+      figures: name -> value of the figures with bounds. units: name -> "%" for a fraction, else its unit.
+      loss: of the last prediction, from `HasFit.fit`; None for losses without it.
+      mark: limit of the loss.
+      steps, seconds: of training, with compilation.
+      picture: file with true and predicted poses, or None.
     """
 
     passed: bool
@@ -110,20 +110,21 @@ def run(
     workdir: Path | None = None,
     progress: bool = True,
 ) -> Result:
-    """Train the experiment's network, by its losses and optimizer rule, on one batch until it knows it.
+    """Train the experiment's network, with its losses and optimizer rule, on one batch until it has learned it.
 
-    The learning rate starts at the experiment's and falls to zero over `steps` along a cosine. It ends as soon as an
+    The learning rate follows a cosine from the experiment's rate to zero over `steps`. Training stops as soon as an
     evaluation passes.
 
     Args:
-      photos: a folder of MPII in the common JSON form: pose alone, T = 1, scored by PCKh@0.5. None takes one example,
-        e.g. the centred clip, of each of the experiment's first training sequences, scored as its first evaluation.
-      samples: how many; None for all photos, or two of the experiment.
+      photos: a folder of MPII in the common JSON form, to learn only poses in single frames, scored by PCKh@0.5. None
+        takes one example, e.g. the middle clip, of each of the experiment's first training sequences, scored by its
+        first evaluation.
+      samples: number of samples; None for all photos, or two of the experiment.
       every: steps between evaluations.
       seed: of the initial weights.
-      out: folder for overfit.png, where there are poses to draw; None for no picture.
-      workdir: where the experiment's data prepares itself; None for that of its training, runs/NAME.
-      progress: whether to print the figures as they come.
+      out: folder for overfit.png, which shows poses; None for no picture.
+      workdir: folder for the experiment's packed data; None for that of its training, runs/NAME.
+      progress: whether to print the figures of every evaluation.
 
     Raises:
       Usage: `samples` or `steps` below 1, more samples than there are.
@@ -142,14 +143,14 @@ def run(
         chosen = from_experiment(experiment, samples or 2, workdir or Path("runs") / experiment.name)
     if progress:
         more = ", ..." if len(chosen.names) > 8 else ""
-        print(f"learning by heart: {', '.join(chosen.names[:8])}{more}")
+        print(f"samples to learn by heart: {', '.join(chosen.names[:8])}{more}")
     return learn(experiment, chosen, steps=steps, every=every, seed=seed, out=out, progress=progress)
 
 
-def from_photos(root: Path, samples: int | None, config: NetworkConfig) -> Samples:
+def from_photos(root: Path, samples: int | None, config: NetworkConfig) -> FixedSamples:
     """The first `samples` persons of an MPII folder, in crops of the network's size."""
     if config.pose_shape is None:
-        raise Usage("--photos are for networks that find poses, and this one does not; leave the option out")
+        raise Usage("--photos is for networks that predict poses, and this one does not; leave the option out")
     persons = mpii.read(root)
     if samples is not None and samples > len(persons):
         raise Usage(f"{samples} samples are asked for, but {root} annotates {len(persons)} persons")
@@ -159,10 +160,10 @@ def from_photos(root: Path, samples: int | None, config: NetworkConfig) -> Sampl
     names = tuple(person.image.name for person in persons)
     batch["sequence"] = np.arange(len(persons), dtype=np.int32)
     context = Context(View("single", "each"), skeleton=PA16, names=names, network=config)
-    return Samples(batch, names, context, (Pose((PCKh(0.5),)),), np.stack(large))
+    return FixedSamples(batch, names, context, (Pose((PCKh(0.5),)),), np.stack(large))
 
 
-def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> Samples:
+def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> FixedSamples:
     """One example of each of the first `samples` training sequences, scored as the experiment's first evaluation."""
     config: NetworkConfig = experiment.model
     plan = next(iter(experiment.evals.values()), Eval())
@@ -185,11 +186,11 @@ def from_experiment(experiment: Experiment, samples: int, workdir: Path) -> Samp
         if "frames" in batch:
             frames = batch["frames"]
             pictures = Pixels.SIGNED.picture(frames[:, frames.shape[1] // 2])
-    return Samples(batch, tuple(names[:samples]), context, scorers, pictures)
+    return FixedSamples(batch, tuple(names[:samples]), context, scorers, pictures)
 
 
 def _learnable(batch: Batch, skeleton: Skeleton) -> Batch:
-    """The batch without the joints that no network can learn, outside of the crop, and with a reference length."""
+    """The batch with joints outside of the crop marked as not valid, and with a reference length."""
     inside = (batch["pose"] > 0) & (batch["pose"] < 1)
     batch = {**batch, "valid": batch["valid"] & inside & inside[..., :2].all(-1, keepdims=True)}
     if not np.any(batch.get("norm", 0)):
@@ -200,7 +201,7 @@ def _learnable(batch: Batch, skeleton: Skeleton) -> Batch:
 
 
 def _bounds_poses(scorers: tuple[Scorer, ...], batch: Batch, context: Context) -> bool:
-    """Whether some scorer says what share of the joints must be right in the image."""
+    """Whether a scorer has bounds for the share of correct joints in the image."""
     _, found = evaluate.score(scorers, context, _pairs(batch, perfect(scorers, batch, context)))
     return any(
         section.units[key] == "%"
@@ -213,7 +214,7 @@ def _bounds_poses(scorers: tuple[Scorer, ...], batch: Batch, context: Context) -
 
 def learn(
     experiment: Experiment,
-    samples: Samples,
+    samples: FixedSamples,
     *,
     steps: int,
     every: int,
@@ -221,7 +222,7 @@ def learn(
     out: Path | None,
     progress: bool,
 ) -> Result:
-    """The training of `run`, once the batch is there."""
+    """The training of `run` on given samples."""
     config: NetworkConfig = experiment.model
     skeleton, shape = samples.context.skeleton, config.pose_shape
     if shape is not None and skeleton is not None and shape[0] != len(skeleton):
@@ -234,7 +235,7 @@ def learn(
     )
     optimizer = recipe.build(net.params, steps)
     update = make_step(net, experiment.losses, optimizer)
-    # The copy keeps the arrays of `net` out of the donated buffers.
+    # A copy, because a step reuses the memory of its old state, and `net` still needs its arrays.
     state = jax.tree.map(jnp.copy, TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0)))
     batches = {"fixed": jax.device_put(samples.batch)}
 
@@ -269,8 +270,8 @@ def predict(model: Any, batch: Batch) -> Preds:
     return jax.tree.map(np.asarray, inference.forward(*inference.prepare(model), inputs))
 
 
-def score(preds: Preds, samples: Samples, losses: Losses, steps: int = 0, seconds: float = 0.0) -> Result:
-    """Judge predictions (K, B, ...) for the samples, action as logits."""
+def score(preds: Preds, samples: FixedSamples, losses: Losses, steps: int = 0, seconds: float = 0.0) -> Result:
+    """Score predictions (K, B, ...) for the samples, with action as logits, and check all bounds."""
     _, found = evaluate.score(samples.scorers, samples.context, _pairs(samples.batch, preds))
     sections: list[Section] = list(itertools.chain.from_iterable(found))
     bounds = {key: bound for section in sections for key, bound in section.if_learned.items()}
@@ -278,7 +279,7 @@ def score(preds: Preds, samples: Samples, losses: Losses, steps: int = 0, second
     units = {key: section.units.get(key, "") for section in sections for key in section.if_learned}
     loss, mark = losses.fit(preds, samples.batch) if isinstance(losses, HasFit) else (None, math.inf)
     if loss is None and not bounds:
-        raise Problem("neither a scorer nor the loss of the experiment says when the samples are learned")
+        raise Problem("neither a scorer nor the loss of the experiment has a bound for learned samples")
     empty = [key for key, value in figures.items() if math.isnan(value)]
     if empty:
         raise Problem(f"none of the samples has a label that {empty[0]} can score; choose others")
@@ -287,7 +288,7 @@ def score(preds: Preds, samples: Samples, losses: Losses, steps: int = 0, second
 
 
 def _pairs(batch: Batch, preds: Preds) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
-    """Each example with its predictions, without the batch axis."""
+    """Yields each example with its predictions, without the batch axis."""
 
     for b in range(batch_size(batch)):
         example = {key: np.asarray(value)[b] for key, value in batch.items()}
@@ -295,7 +296,7 @@ def _pairs(batch: Batch, preds: Preds) -> Iterator[tuple[dict[str, object], dict
 
 
 def shown(result: Result) -> list[str]:
-    """The loss and the figures as words."""
+    """The loss and the figures as text."""
     loss = [] if result.loss is None else [f"loss {result.loss:.4f}"]
     pairs = [(key, value, result.units[key]) for key, value in result.figures.items()]
     return loss + [f"{key} {value:.1%}" if unit == "%" else f"{key} {value:.4g} {unit}" for key, value, unit in pairs]
@@ -306,8 +307,8 @@ def _row(result: Result, terms: dict[str, float]) -> str:
     return f"step {result.steps:5d}  {'  '.join(shown(result))}  (training: {named})  {result.seconds:.0f} s"
 
 
-def _save_picture(path: Path, samples: Samples, preds: Preds) -> Path:
-    """A sheet with two crops per sample, truth left and prediction right."""
+def _save_picture(path: Path, samples: FixedSamples, preds: Preds) -> Path:
+    """Draw a sheet with two crops per sample, true pose left and predicted pose right."""
     assert samples.pictures is not None and samples.context.skeleton is not None
     crops = []
     batch, skeleton = samples.batch, samples.context.skeleton

@@ -160,7 +160,7 @@ def test_the_command_ends_with_a_verdict(tmp_path, capsys, monkeypatch, change, 
     line = ["overfit", str(config), "--photos", str(photos), "--samples", "1", "--steps", "200", "--out", str(out)]
     assert cli.main([*line, *(word.format(rate) for word in change)]) == code
     printed = capsys.readouterr().out
-    assert f"{verdict}: loss " in printed and "(mark 0.005), pckh@0.5" in printed
+    assert f"{verdict}: loss " in printed and "(limit 0.005), pckh@0.5" in printed
     assert f"picture: {out / 'overfit.png'}" in printed and (out / "overfit.png").exists()
 
 
@@ -169,7 +169,7 @@ def test_a_setting_without_value_is_refused(capsys):
     assert "--set train.seed: give NAME=VALUE" in capsys.readouterr().err
 
 
-def judge(samples: overfit.Samples, **changes) -> overfit.Result:
+def judge(samples: overfit.FixedSamples, **changes) -> overfit.Result:
     """The verdict on the truth with some predictions in place of it."""
     preds = doctor.perfect(samples.scorers, samples.batch, samples.context)
     preds = {"pose": samples.batch["pose"][None], "visible": samples.batch["visible"][None], **preds}

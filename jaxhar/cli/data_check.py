@@ -1,4 +1,4 @@
-"""The command `jaxhar data check`: read a whole data set, say what is in it and what is wrong with it."""
+"""The command `jaxhar data check`: read a whole data set, count its contents and list its errors."""
 
 import argparse
 import io
@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar data check`."""
     parser.add_argument("name", choices=list(sets.SETS), help="which data set")
     parser.add_argument("--root", type=Path, required=True, help="its folder, or its annotation file")
-    parser.add_argument("--sheet", type=Path, help="where to draw pictures (default: NAME_check.png)")
-    parser.add_argument("--pictures", type=int, default=24, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--sheet", type=Path, help="picture file with drawn samples (default: NAME_check.png)")
+    parser.add_argument("--pictures", type=int, default=24, metavar="N", help="samples to draw (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar data check`; the exit code is 1 if anything is wrong."""
-    settings = sets.configured(args.name, args.root, dict(map(setting, args.set)), whole=True)
+    settings = sets.configured(args.name, args.root, dict(map(setting, args.set)), complete=True)
     start = time.monotonic()
     found = read_all(settings, args.root.expanduser(), args.pictures)
     console = Console()
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"{found.counts['sequences']} sequences read in {time.monotonic() - start:.0f} s")
     bad = [entry for entry in found.bad if not entry.expected]
     if len(bad) < len(found.bad):
-        print(f"{len(found.bad) - len(bad)} are left out, as a list of the data set says")
+        print(f"{len(found.bad) - len(bad)} are left out, because a list in the data set marks them as unusable")
     if not bad:
         print("nothing is wrong")
         return 0

@@ -1,4 +1,4 @@
-"""The command `jaxhar data prepare`: pack a data set once, ready to train on."""
+"""The command `jaxhar data prepare`: pack a data set once, before training."""
 
 import argparse
 from collections import Counter
@@ -16,10 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar data prepare`."""
     parser.add_argument("name", choices=list(sets.SETS), help="which data set")
     parser.add_argument("--root", type=Path, required=True, help="its folder, or its annotation file")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the packed records: data.cache")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out broken files, with a list")
     parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that pack (default: threads of this one)"
+        "--cache", type=Path, required=True, help="folder for the packed records, the setting data.cache"
+    )
+    parser.add_argument("--skip-broken", action="store_true", help="leave out broken files and list them")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of packing processes (default: 0, pack in threads of this process)",
     )
     parser.add_argument(
         "--beam", metavar="OPTIONS", help='pack by an Apache Beam pipeline, e.g. --beam="--runner=DirectRunner"'
@@ -28,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar data prepare`; a second call finds the work done, after a killed one it goes on."""
+    """Run `jaxhar data prepare`; nothing is packed twice, and after a crash a second call continues."""
     if args.workers < 0:
         raise Usage("--workers must be 0 or more")
     root = args.root.expanduser()

@@ -12,11 +12,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         choices=list(sets.LAYOUTS),
-        type=lambda name: "penn-deephar" if name == "penn-authors" else name,  # the old name
+        type=lambda name: "penn-deephar" if name == "penn-authors" else name,  # an alias for old scripts
         default="penn",
         help="which data set's layout (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="a new folder, or one left unfinished")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a new folder, or one that an interrupted run left unfinished"
+    )
     parser.add_argument("--sequences", type=int, nargs=2, default=(150, 60), metavar=("TRAIN", "TEST"))
     parser.add_argument("--performers", type=int, nargs=2, default=(20, 8), metavar=("TRAIN", "TEST"))
     parser.add_argument("--frames", type=int, nargs=2, default=(32, 40), metavar=("FEWEST", "MOST"))

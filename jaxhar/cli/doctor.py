@@ -1,4 +1,4 @@
-"""The command `jaxhar doctor`."""
+"""The command `jaxhar doctor`: check an experiment with its own labels as predictions."""
 
 import argparse
 from pathlib import Path
@@ -15,9 +15,13 @@ from jaxhar.training.experiment import load
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar doctor`."""
     parser.add_argument("config", help="the experiment, e.g. configs/penn.py:demo")
-    parser.add_argument("--examples", type=int, default=48, metavar="N", help="to look at (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="for pictures (default: %(default)s)")
-    parser.add_argument("--workdir", type=Path, help="for what the experiment's data prepares (default: runs/NAME)")
+    parser.add_argument(
+        "--examples", type=int, default=48, metavar="N", help="number of examples to check (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/doctor"), help="folder for pictures (default: %(default)s)"
+    )
+    parser.add_argument("--workdir", type=Path, help="folder of the run, for its packed data (default: runs/NAME)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="or --config.NAME=VALUE: change the experiment"
     )
@@ -27,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
     """Run `jaxhar doctor`; the exit code is 1 if anything is wrong."""
 
     if args.examples < 2:
-        raise Usage(f"--examples {args.examples}: two are the fewest")
+        raise Usage(f"--examples is {args.examples}; it must be at least 2")
     experiment = override(load(args.config), dict(setting(text) for text in args.set))
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The command `jaxhar finetune`."""
+"""The command `jaxhar finetune`: train action heads for a folder of your own classes and test them."""
 
 import argparse
 from pathlib import Path
@@ -13,30 +13,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="CLASS/*.mp4, *.jpg or *.png, or a CSV of file, label, person, box")
     add("--weights", type=Path, required=True, help="a model folder, a training run or a .safetensors file")
-    add("--out", type=Path, help="for the report and the model (default: runs/finetune-DIR)")
-    add("--folds", type=int, default=default.folds, metavar="K", help="parts to test on in turn (default: %(default)s)")
-    add("--steps", type=int, default=default.steps, metavar="N", help="of the heads' training (default: %(default)s)")
-    add("--batch", type=int, default=default.batch, metavar="N", help="clips in a step (default: %(default)s)")
+    add("--out", type=Path, help="folder for the report and the model (default: runs/finetune-DIR)")
+    add("--folds", type=int, default=default.folds, metavar="K", help="cross-validation folds (default: %(default)s)")
+    add("--steps", type=int, default=default.steps, metavar="N", help="training steps (default: %(default)s)")
+    add("--batch", type=int, default=default.batch, metavar="N", help="clips per step (default: %(default)s)")
     add(
-        "--copies", type=int, default=default.copies, metavar="N", help="of each clip, augmented (default: %(default)s)"
+        "--copies",
+        type=int,
+        default=default.copies,
+        metavar="N",
+        help="training clips per video: the middle one, its mirror image, random variations (default: %(default)s)",
     )
-    add("--frames", type=int, metavar="T", help="of a clip (default: as the weights were trained)")
+    add("--frames", type=int, metavar="T", help="frames per clip (default: as the weights were trained)")
     add(
         "--unfreeze",
         nargs="*",
         metavar="PATTERN",
-        help="then train more than the heads: leaves whose dotted path a pattern matches, or everything",
+        help="then train more weights than the action heads': those whose name matches a pattern, or all without one",
     )
-    add("--unfreeze-steps", type=int, default=default.unfreeze_steps, metavar="N", help="(default: %(default)s)")
-    add("--multi", action="store_true", help="test by all clips of a video and their mirror images as well: slower")
-    add("--whole-picture", action="store_true", help="do not look for the person where no box is given")
-    add("--seed", type=int, default=default.seed)
+    add(
+        "--unfreeze-steps",
+        type=int,
+        default=default.unfreeze_steps,
+        metavar="N",
+        help="steps with --unfreeze (default: %(default)s)",
+    )
+    add("--multi", action="store_true", help="also test with all clips of a video and their mirror images: slower")
+    add("--whole-picture", action="store_true", help="use the whole picture where no box is given: find no person")
+    add("--seed", type=int, default=default.seed, help="random seed (default: %(default)s)")
     add("--skip-broken", action="store_true", help="leave out files that cannot be read, and list them")
     add("--no-progress", action="store_true", help="no progress bars")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar finetune` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    """Run `jaxhar finetune` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
 
     compiled.enable()
     settings = Settings(

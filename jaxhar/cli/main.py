@@ -1,4 +1,4 @@
-"""The `jaxhar` command: `jaxhar X` is the module `cli.X`, imported when it is called, so that none needs another's."""
+"""The `jaxhar` command. `jaxhar X` runs the module `cli.X`, which is imported only when that command is called."""
 
 import argparse
 import sys
@@ -13,24 +13,24 @@ from jaxhar.host.errors import guard
 _COMMANDS = {
     "predict": "pose and action in a video, an image or a folder of images",
     "zoo": "list the networks",
-    "weights": "fetch the authors' weights of a network and port them",
+    "weights": "download the published weights of a network and port them",
     "port": "convert weights between Keras .h5, our checkpoints and PyTorch",
     "export": "write a network that runs without this package",
-    "finetune": "train action heads on a folder of your own, and say how good they are",
-    "overfit": "learn a few samples by heart: does the whole chain work?",
-    "doctor": "put the truth of an experiment through its whole chain: does it score 100 %%?",
+    "finetune": "train a network on actions of your own, and measure its accuracy",
+    "overfit": "train on a few samples until the network knows them by heart, to test an experiment",
+    "doctor": "check an experiment: its own labels, taken as predictions, must score 100 %%",
 }
 #: `jaxhar data X` -> what it does; the module is `cli.data_X`.
 _DATA = {
     "synth": "generate videos in the layout of a data set",
-    "check": "read a whole data set and say what is in it, and what is wrong with it",
-    "prepare": "pack a data set once, ready to train on",
-    "boxes": "predict the persons' boxes of a data set with a pose network",
+    "check": "read a whole data set, count its contents and list its errors",
+    "prepare": "pack a data set once, before training",
+    "boxes": "predict the person boxes of a data set with a pose network",
 }
 
 
 class _Command(argparse.ArgumentParser):
-    """A parser that learns its options when its command is called, so that `jaxhar --help` imports next to nothing."""
+    """A parser that adds its options when its command is called, so that `jaxhar --help` imports little."""
 
     learn: Callable[["_Command"], None] | None = None
 
@@ -38,14 +38,14 @@ class _Command(argparse.ArgumentParser):
         if self.learn is not None:
             self.learn(self)
         args = list(sys.argv[1:] if args is None else args)
-        if "--beam" in args[:-1]:  # what follows looks like an option of ours
+        if "--beam" in args[:-1]:  # argparse would take its value, e.g. --runner=X, for an option
             at = args.index("--beam")
             args[at : at + 2] = [f"--beam={args[at + 1]}"]
         return super().parse_known_args(args, namespace)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse a command line, run it, return its exit code: 0, 1 for a problem outside, 2 for wrong usage."""
+    """Parse a command line, run it, return its exit code: 0; 1 for a `Problem`; 2 for wrong usage."""
     argv = list(sys.argv[1:] if argv is None else argv)
 
     def run() -> int | None:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _as_set(argv: list[str]) -> list[str]:
-    """`--config.NAME=VALUE` and `--config.NAME VALUE`, as launch.py writes them, as the option `--set NAME=VALUE`."""
+    """Replaces `--config.NAME=VALUE` and `--config.NAME VALUE`, launch.py's form, by `--set=NAME=VALUE`."""
     words = []
     left = iter(argv)
     for word in left:
@@ -72,7 +72,7 @@ def _as_set(argv: list[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Command(prog="jaxhar", description="Human pose estimation and action recognition.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    # `main` has taken it out already, wherever it stands; here it is for the help.
+    # `main` has removed this option already; it is declared here for the help.
     parser.add_argument("--import", action="append", metavar="MODULE", help=user_modules.HELP)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, what in _COMMANDS.items():

@@ -1,4 +1,4 @@
-"""The command `jaxhar overfit`."""
+"""The command `jaxhar overfit`: train on a few samples until the network knows them by heart."""
 
 import argparse
 from pathlib import Path
@@ -14,12 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", default=CONFIG, help="the experiment (default: %(default)s)")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="MPII photos: a folder with a .json and images/")
     parser.add_argument(
-        "--samples", type=int, metavar="N", help="how many (default: all photos, or 2 of the experiment)"
+        "--samples", type=int, metavar="N", help="number of samples (default: all photos, or 2 of the experiment)"
     )
-    parser.add_argument("--steps", type=int, default=1000, metavar="N", help="at most (default: %(default)s)")
-    parser.add_argument("--every", type=int, default=25, metavar="N", help="steps per line (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="for the picture (default: %(default)s)")
-    parser.add_argument("--workdir", type=Path, help="for what the experiment's data prepares (default: runs/NAME)")
+    parser.add_argument(
+        "--steps", type=int, default=1000, metavar="N", help="largest number of steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--every", type=int, default=25, metavar="N", help="steps between two printed lines (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/overfit"), help="folder for the picture (default: %(default)s)"
+    )
+    parser.add_argument("--workdir", type=Path, help="folder of the run, for its packed data (default: runs/NAME)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="or --config.NAME=VALUE: change the experiment"
     )
@@ -42,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     )
     words = shown(result)
     if result.loss is not None:
-        words[0] += f" (mark {result.mark})"
+        words[0] += f" (limit {result.mark})"
     verdict = "PASS" if result.passed else "FAIL"
     print(f"{verdict}: {', '.join(words)} after {result.steps} steps, {result.seconds:.0f} s")
     if result.picture is not None:

@@ -1,4 +1,4 @@
-"""The command `jaxhar port`."""
+"""The command `jaxhar port`: convert weights between Keras, jaxhar and PyTorch files."""
 
 import argparse
 from pathlib import Path
@@ -10,9 +10,11 @@ from jaxhar.weights.forms import count, load, save
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar port`."""
     parser.add_argument(
-        "source", type=Path, help="a Keras .h5 file, a model folder, a training workdir, a .safetensors or .pth file"
+        "source", type=Path, help="a Keras .h5 file, a model folder, a training run, a .safetensors or .pth file"
     )
-    parser.add_argument("--model", help="name of the network in the zoo; not needed for our own files")
+    parser.add_argument(
+        "--model", help="name of the network, as in `jaxhar zoo`; not needed for files that jaxhar wrote"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="a folder, or a file ending in .h5, .safetensors or .pth"
     )
@@ -20,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the network"
     )
     parser.add_argument(
-        "--partial", action="store_true", help="take what fits by name from a file with only part of the network"
+        "--partial", action="store_true", help="load a file with part of the network: only layers whose names match"
     )
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar port` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    """Run `jaxhar port` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
     loaded = load(args.source, args.model, dict(setting(text) for text in args.set), args.partial)
     save(loaded, args.out)
     for note in loaded.notes:

@@ -1,4 +1,4 @@
-"""The command `jaxhar predict`, on videos and pictures or on a whole data set."""
+"""The command `jaxhar predict`: pose and action in videos, pictures or a whole data set."""
 
 import argparse
 from pathlib import Path
@@ -15,10 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar predict`."""
 
     parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
-    parser.add_argument("--weights", type=Path, required=True, help="a model folder, a workdir or a .safetensors file")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="a model folder, a training run or a .safetensors file"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
     parser.add_argument(
-        "--bbox", metavar="X1,Y1,X2,Y2", help="the person's box in pixels, with some margin; else found by the network"
+        "--bbox",
+        metavar="X1,Y1,X2,Y2",
+        help="the person's box in pixels, with some margin (default: the network finds it)",
     )
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
     parser.add_argument(
@@ -26,19 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip-broken", action="store_true", help="go on after a broken image or part of a video")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-    parser.add_argument("--format", choices=("json", "coco"), default="json", help="coco writes coco.json as well")
+    parser.add_argument("--format", choices=("json", "coco"), default="json", help="coco: also write coco.json")
     parser.add_argument(
-        "--data", choices=list(sets.SETS), help="SOURCE is the root of this data set: writes coco.json alone"
+        "--data", choices=list(sets.SETS), help="predict this data set, with SOURCE as its root; writes only coco.json"
     )
-    parser.add_argument("--split", help="of the data set (default: the one that is evaluated)")
+    parser.add_argument("--split", help="with --data: the split to predict (default: the test split)")
     parser.add_argument(
-        "--view", "--protocol", default="single", help="of the data set in evaluation (default: %(default)s)"
+        "--view",
+        "--protocol",
+        default="single",
+        help="with --data: the evaluation view, e.g. flip (default: %(default)s)",
     )
     parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar predict` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    """Run `jaxhar predict` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
 
     compile_cache.enable()
     if args.data is None:
@@ -90,5 +97,5 @@ def parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:
     try:
         x1, y1, x2, y2 = (float(part) for part in text.split(","))
     except ValueError:
-        raise Usage(f"--bbox {text!r} is no box: give four numbers x1,y1,x2,y2 in pixels") from None
+        raise Usage(f"--bbox {text!r} is not a box: give four numbers x1,y1,x2,y2 in pixels") from None
     return x1, y1, x2, y2

@@ -1,4 +1,4 @@
-"""The command `jaxhar weights`."""
+"""The command `jaxhar weights`: download the published weights of a network and port them."""
 
 import argparse
 from pathlib import Path
@@ -11,13 +11,13 @@ from jaxhar.weights.releases import find, load
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar weights`."""
     parser.add_argument("name", help="name of the network, as in `jaxhar zoo`")
-    parser.add_argument("--from", dest="given", type=Path, metavar="FILE", help="the release file, if you have it")
+    parser.add_argument("--from", dest="given", type=Path, metavar="FILE", help="use this copy of the published file")
     parser.add_argument("--out", type=Path, help="the checkpoint folder (default: the name of the network)")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar weights` with the arguments of `add_arguments`; Problem or Usage tell what is wrong."""
+    """Run `jaxhar weights` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
 
     entry = zoo.entry(args.name)
     path = find(args.name, entry, args.given, not args.no_progress)

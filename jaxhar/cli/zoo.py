@@ -1,4 +1,4 @@
-"""`jaxhar zoo`: the networks with what they predict, their size and cost, the authors' files and figures."""
+"""The command `jaxhar zoo`: what each network predicts, its size and cost, its published file and figures."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ from jaxhar.core.network import clip_length, frame_size
 from jaxhar.weights.flat import shapes
 from jaxhar.zoo import multiply_adds
 
-#: network -> weights and multiply-adds (of one image or clip). Counting takes a second each; the test counts again.
+#: Network -> weights and multiply-adds for one image or clip. Stored because counting is slow; zoo_test.py checks them.
 COUNTED = {
     "reception-mpii": (14_746_560, 9_832_611_840),
     "reception-h36m": (16_681_920, 11_814_420_480),
@@ -23,9 +23,9 @@ COUNTED = {
     "spnet-pose": (21_801_472, 7_154_890_752),
 }
 
-#: What the addresses of most weight files begin with; the table leaves it out.
+#: Common start of the addresses of weight files; the table leaves it out.
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
-#: Columns of the screen that the tables need.
+#: Width of the tables in characters.
 WIDTH = 120
 
 
@@ -39,7 +39,7 @@ def counts(name: str) -> tuple[int, int]:
 
 
 def predicts(entry: Entry) -> tuple[str, str, str]:
-    """What a network gives and from what: joints, action classes, frames of a clip; "" where it has none."""
+    """Joints, action classes and frames per clip of a network as text; "" where it has none."""
     config = entry.config
     joints = "{} in {}-D".format(*config.pose_shape) if config.pose_shape else ""
     length = clip_length(config) if "frames" in config.reads else 1
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `jaxhar zoo` with the arguments of `add_arguments`; Usage if there is no such network."""
 
     terminal = Console(highlight=False)
-    # Narrower, names and sums would be cut; a pipe or a file has no width.
+    # On a narrower console rich would cut names and numbers; a pipe or a file has no width.
     console = terminal if terminal.width >= WIDTH else Console(highlight=False, width=WIDTH)
     if args.name:
         console.print(_page(args.name, zoo.entry(args.name)))
@@ -69,7 +69,7 @@ def _tables(entries: dict[str, Entry]):
     """Two tables: the networks, and their files."""
 
     networks = Table("network", "joints", "actions", "frames", "parameters", "multiply-adds", "published")
-    files = Table("network", "authors' file", "md5")
+    files = Table("network", "published file", "md5")
     for name, entry in entries.items():
         weights, cost = counts(name)
         size = f"{weights / 1e6:.1f} M", f"{cost / 1e9:.1f} G"
@@ -92,14 +92,14 @@ def _page(name: str, entry: Entry):
         images = f"{f'clips of {length} images' if length else 'single images'} of {width} x {height}"
         reads = ", ".join(filter(None, (images, reads)))
     rows = {
-        "looks at": reads,
+        "input": reads,
         "predicts": ", ".join(entry.config.predicts),
         "joints": entry.skeleton and f"{joints or len(entry.skeleton)}: {', '.join(entry.skeleton.joints)}",
         "actions": actions and ": ".join(filter(None, (actions, ", ".join(entry.actions)))),
         "parameters": f"{weights:,}, running statistics included",
         "multiply-adds": f"{cost:,} for one {'clip' if length else 'image'}",
         "published": entry.published,
-        "authors' file": entry.release or "not published",
+        "published file": entry.release or "none",
         "md5": entry.md5 or ("none given" if entry.release else ""),
         "settings": ", ".join(f"{name}={value}" for name, value in vars(entry.config).items()),
     }

@@ -1,1 +1,1 @@
-"""Readers, generators and the input pipeline."""
+"""Data sets: readers, generators of test data, and the input pipeline."""

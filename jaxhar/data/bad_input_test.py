@@ -74,7 +74,7 @@ def make(layouts, tmp_path):
 
 def settings(form: str):
     known = sets.get(FORMS[form][0])
-    return known.whole or known.settings
+    return known.complete or known.settings
 
 
 def packed(form: str, root: Path, skip_broken: bool = False):
@@ -130,7 +130,7 @@ def test_the_mat_of_another_form(form, make):
             said = sentence(form, root)
             assert file.name in said and "expected" in said
     savemat(file, {"something": 1})
-    assert "no annotation file that is known here" in sentence(form, root)
+    assert "an unknown kind of annotation file" in sentence(form, root)
     file.write_bytes(file.read_bytes()[:200])
     assert file.name in sentence(form, root)
 

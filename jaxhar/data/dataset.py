@@ -1,7 +1,7 @@
-"""What the data sets have in common between their packed records and the batches: settings and streams.
+"""The base class of all data sets: their settings, and the streams of batches from packed records.
 
-A data set of its own is a folder under `jaxhar/data`: a reader (`folder.py`, giving a
-`jaxhar.data.records.record.Folder`) and a subclass of `DataSet` (`settings.py`) that makes examples of its records.
+Each data set is a folder under `jaxhar/data`, with a reader (`folder.py`, which returns a
+`jaxhar.data.records.record.Folder`) and a subclass of `DataSet` (`settings.py`) that makes examples from records.
 """
 
 import abc
@@ -26,29 +26,30 @@ from jaxhar.host import process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import changed
 
-#: Of fields that change no result: a run goes on when they differ from its checkpoint's.
+#: Metadata of fields that do not change results: a run can be resumed with other values.
 FREE = {"free": True}
 
-#: Settings that decide what is packed.
+#: Settings that decide which records are packed.
 _PACKED = ("root", "cache", "synth", "skip_broken")
 
 
 @dataclass(frozen=True)
 class DataSet(abc.ABC):
-    """The settings that every data set has; an experiment holds one of a subclass.
+    """Settings of every data set; an experiment has an instance of a subclass.
 
     Attributes:
-      root: the published folder; None takes `synth`, else the set's folder in $JAXHAR_DATA.
-      cache: folder for the packed records (and generated videos). None puts generated data into the workdir, and the
-        records of a real folder into "jaxhar_data" beside the workdir, where other runs find them.
-      synth: what to generate when root is None.
-      skeleton, dims: joints and coordinates of the examples, whatever the set labels: what it lacks is not valid. None
-        for examples without joints.
-      augment, augment_stills: of clips and of single frames. `augment.fixed_subsampling` holds in evaluation.
-      clip_frames: T. image_size: side of the crops, or (height, width).
-      clips_per_batch, stills_per_batch: 0 leaves that stream out.
-      skip_broken: leave out unreadable frames and label files, with a list, in place of stopping.
-      workers: loading processes; 0 loads in `threads` threads. prefetch: batches held ready.
+      root: the data set's folder. None uses `synth` if set, else the set's folder in $JAXHAR_DATA.
+      cache: folder for packed records and generated videos. None: generated data is put into the run's folder, and
+        records of a real folder into "jaxhar_data" beside the run's folder, where other runs find them.
+      synth: size of the data to generate if root is None.
+      skeleton, dims: joints and coordinates of the examples. Joints and coordinates that the data set does not label
+        are not valid. `skeleton` is None for examples without joints.
+      augment, augment_stills: augmentation of clips and of single frames. `augment.fixed_subsampling` is used in
+        evaluation.
+      clip_frames: frames per clip, T. image_size: side of the crops, or (height, width).
+      clips_per_batch, stills_per_batch: examples per training batch; 0 turns that stream off.
+      skip_broken: leave out unreadable frames and label files and list them, instead of stopping.
+      workers: loading processes; 0 loads in `threads` threads of this process. prefetch: batches loaded in advance.
     """
 
     root: str | None = field(default=None, metadata=FREE)
@@ -67,19 +68,19 @@ class DataSet(abc.ABC):
     threads: int = field(default=2, metadata=FREE)
     prefetch: int = field(default=4, metadata=FREE)
 
-    #: The name in messages, the folder in $JAXHAR_DATA, the splits that can be asked for, the one that is evaluated.
+    #: Name in messages, folder in $JAXHAR_DATA, names of the splits, split for evaluation.
     title: ClassVar[str]
     home: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     eval_split: ClassVar[str] = "test"
-    #: Joints of the records; None where they have none.
+    #: Joints of the records; None if they have none.
     layout: ClassVar[Skeleton | None] = None
-    #: Records are single pictures: a training clip is made of `clip_frames` different ones.
+    #: Whether records are single pictures, so that a training clip consists of `clip_frames` different pictures.
     stacks: ClassVar[bool] = False
 
     @abc.abstractmethod
     def open(self, root: Path) -> Folder:
-        """The folder under `root`, after a look at its layout; Problem if it is laid out otherwise."""
+        """The folder at `root`; Problem if it does not have the layout of this data set."""
 
     @abc.abstractmethod
     def generate(self, out: Path, synth: Synth) -> None:
@@ -89,31 +90,31 @@ class DataSet(abc.ABC):
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
-        """Some frames of a record of `records.reader.Records` as one example, see `example.to_example`.
+        """One example from some frames of a record of `records.reader.Records`, see `example.cropped_example`.
 
-        In evaluation the record has "split" too, and "index" counts in that split. Joints outside of the crop are
-        valid with `keep_outside` alone: they are scored, not learned.
+        In evaluation the record also has "split", and "index" is its index in that split. Joints outside of the crop
+        are valid only with `keep_outside`: they are scored in evaluation, but not trained on.
         """
 
     def split_of(self, entry: IndexEntry) -> str:
-        """The split that a record belongs to; one that is not in `splits` is never read."""
+        """The split of a record; records of a split that is not in `splits` are never read."""
         return entry["split"]
 
     def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        """Views that look at each centred clip by several crops, whose poses are to be averaged."""
+        """Views with several crops of each middle clip, whose predicted poses are averaged."""
         return {}
 
     def views(self) -> Mapping[str, View]:
-        """How sequences can be evaluated.
+        """The views for evaluation.
 
-        "single": the centred clip of each. "multi": half overlapping clips, each also mirrored; a sequence too short
-        for one gives its centred clip. `crop_views` are added to these, or take their place.
+        "single": the clip from the middle of each sequence. "multi": clips that overlap by half, each also mirrored; a
+        sequence too short for one gives its middle clip. `crop_views` are added, or replace views of the same name.
         """
         crops = {name: View(name, "crops") for name in self.crop_views()}
         return {"single": View("single", "each"), "multi": View("multi", "clips"), **crops}
 
     def windows(self, view: str, length: int) -> list[tuple[list[int], transforms.Draw]]:
-        """The examples of a sequence of `length` frames in a view: the indices of the frames, and the draw, of each."""
+        """Frame indices and augmentation of each example of a sequence of `length` frames in a view."""
         step, crops = self.augment.fixed_subsampling, self.crop_views()
         if view in crops or view == "single":
             frames = transforms.clip_frames(length, step, self.clip_frames)
@@ -123,18 +124,18 @@ class DataSet(abc.ABC):
         return [(frames, draw) for frames in clips for draw in draws]
 
     def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
-        """What may divide training from test, by name; `jaxhar doctor` says which of it does."""
+        """Properties that may separate training from test, such as the person; `jaxhar doctor` checks them."""
         return {"performer": lambda entry: entry["subject"], "camera": lambda entry: entry["view"]}
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the report on settings by which figures are not those of other protocols."""
+        """Sentences for the report on settings that affect how figures compare with those of other protocols."""
         return ()
 
     def prepare(self, workdir: Path) -> "PreparedSet":
-        """Check the folder, generating it first if asked, and pack its records unless that was done before.
+        """Check the folder, after generating it if `synth` asks for that, and pack its records if not yet packed.
 
         Raises:
-          Problem: no such folder, another layout, a damaged file (named); nothing half-written is left.
+          Problem: no such folder, another layout, a damaged file (named). Incomplete files are never used.
         """
         root, generated = self._root(Path(workdir))
         fallback = Path(workdir) / "data" if generated else Path(workdir).absolute().parent / "jaxhar_data"
@@ -177,12 +178,12 @@ class _TrainStill:
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> pipeline.Example:
         draw = self.data.augment_stills.draw(rng)
         example = self.data.example(record, [int(rng.integers(record["length"]))], draw)
-        example.pop("action", None)  # one frame is no clip: the action heads learn from clips
+        example.pop("action", None)  # actions are learned from clips only
         return example
 
 
 def _with_action(example: pipeline.Example, classes: bool) -> pipeline.Example:
-    """Examples of a set with classes all have the key, -1 where there is no label: else they fit in no one batch."""
+    """Adds "action" = -1 to unlabelled examples of a set with classes: a batch needs equal keys."""
     return {"action": np.int32(-1), **example} if classes else example
 
 
@@ -195,10 +196,10 @@ class _Item:
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """Packed records, ready to stream: a `jaxhar.core.prepared.Prepared`. Made by `DataSet.prepare`.
+    """A data set with packed records, made by `DataSet.prepare`; implements `jaxhar.core.prepared.Prepared`.
 
     Attributes:
-      folder: holds the array_record files. index: what is in them.
+      folder: of the array_record files. index: their contents.
     """
 
     config: DataSet
@@ -206,15 +207,15 @@ class PreparedSet:
     index: Index = field(repr=False)
 
     def changed(self, **fields: object) -> "PreparedSet":
-        """The same records with other settings; Usage for an unknown one, or one that decides what is packed."""
+        """The same records with other settings; Usage for an unknown setting, or one that needs other records."""
         fixed = [name for name in fields if name in _PACKED]
         if fixed:
-            raise Usage(f"data.{fixed[0]} decides which records there are; it cannot change within a run")
+            raise Usage(f"data.{fixed[0]} decides which records are packed; it cannot change within a run")
         return replace(self, config=changed(self.config, fields, "data"))
 
     @property
     def eval_split(self) -> str:
-        """The split that is evaluated unless another is asked for."""
+        """The default split for evaluation."""
         return self.config.eval_split
 
     @property
@@ -260,7 +261,7 @@ class PreparedSet:
         return numbers
 
     def entries(self, split: str | None = None) -> list[IndexEntry]:
-        """What is known of the sequences of a split; `Batch.sequence` counts in this list."""
+        """Index entries of the sequences of a split; `Batch.sequence` is an index into this list."""
         return [self.index["sequences"][i] for i in self._numbers(split)]
 
     def sequence_names(self, split: str | None = None) -> list[str]:
@@ -272,7 +273,7 @@ class PreparedSet:
         return Records(self.folder, self._known(split))
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> pipeline.Joined:
-        """Endless dicts {"stills": Batch with T = 1, "clips": Batch}, deterministic, with get_state and set_state."""
+        """An endless, deterministic stream of dicts {"stills": Batch with T = 1, "clips": Batch} with a saved state."""
         config = self.config
         self._known("train")
         stacked = config.clip_frames if config.stacks else 1
@@ -283,7 +284,7 @@ class PreparedSet:
                 _TrainStill(config) if config.stacks else _TrainClip(config, bool(self.actions)),
             ),
         }
-        streams: dict[str, pipeline.Stream] = {
+        streams: dict[str, pipeline.BatchStream] = {
             name: pipeline.train_stream(
                 self.records("train"),
                 load,
@@ -307,7 +308,7 @@ class PreparedSet:
     def _items(self, split: str, view: str) -> list[_Item]:
         views = self.views(split)
         if view not in views:
-            raise Usage(f"{self.config.title} has no view {view!r} of evaluation; there are {' and '.join(views)}")
+            raise Usage(f"{self.config.title} has no view {view!r} for evaluation; there are {' and '.join(views)}")
         self._known(split)
         return [
             _Item(i, tuple(frames), draw)
@@ -323,9 +324,9 @@ class PreparedSet:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[Batch]:
-        """Batches of every example of a view once, in the order of the sequences; the last is padded and masked.
+        """Batches with every example of a view once, in the order of the sequences; the last one is padded and masked.
 
-        All labelled joints are valid, those outside of the crop too.
+        All labelled joints are valid, including those outside of the crop.
         """
         split = split or self.eval_split
         items = self._items(split, view)

@@ -1,4 +1,4 @@
-"""One example out of some frames of a record: pictures cropped to a box, joints in units of the crop, labels."""
+"""Makes an example from frames of a record: pictures cropped to a box, joints in units of the crop, labels."""
 
 from typing import Any
 
@@ -23,15 +23,16 @@ def cropped_example(
     depth: transforms.Depth | None = None,
     keep_outside: bool = False,
 ) -> pipeline.Example:
-    """Some frames of a record as an example, cropped to a box.
+    """Make an example from some frames of a record, cropped to a box.
 
     Args:
-      frames: T indices into the record. draw: augmentation of all of them.
+      frames: T indices into the record. draw: augmentation of all frames.
       box: in pixels of the frames, see `transforms.plan_crop`. size: side of the crop, or (height, width).
       norm: (T,) reference length in pixels, 0 if unknown; None without joints.
-      layout: joints of the record. skeleton, dims: of the example; joints and coordinates that the record lacks are
-        not valid. None for examples without joints.
-      depth: what depths are measured from; needed for a record with depths if dims is 3.
+      layout: joints of the record.
+      skeleton, dims: joints and coordinates of the example; those that the record lacks are not valid. `skeleton` is
+        None for examples without joints.
+      depth: origin and scale of depths; needed for a record with depths if dims is 3.
       keep_outside: see `transforms.crop_pose`.
 
     Returns:
@@ -91,12 +92,12 @@ def _joints(
 
 
 def mirrored_crops(shifts: tuple[tuple[float, float], ...]) -> tuple[transforms.Draw, ...]:
-    """Evaluation crops shifted so (`Draw.trans`), each followed by its mirror image."""
+    """Evaluation crops with these shifts (`Draw.trans`), each followed by its mirror image."""
     return tuple(transforms.Draw(trans=shift, flip=flip) for shift in shifts for flip in (False, True))
 
 
 def torso(points: np.ndarray, labelled: np.ndarray, layout: Skeleton) -> np.ndarray:
-    """(T,) pixels from left shoulder to right hip, 0 where one of them is not labelled. Points are (T, J, 2 or 3)."""
+    """(T,) distance from left shoulder to right hip in pixels, 0 where one is not labelled; points (T, J, 2 or 3)."""
     shoulder, hip = layout.index("l_shoulder"), layout.index("r_hip")
     length = np.linalg.norm(points[:, shoulder, :2] - points[:, hip, :2], axis=-1)
     return np.where(labelled[:, shoulder] & labelled[:, hip], length, 0)

@@ -1,4 +1,4 @@
-"""Several data sets in one run: batches mixed from them by fixed shares, evaluation on one of them."""
+"""Several data sets in one run: training batches with fixed shares of each, evaluation on one of them."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -21,14 +21,14 @@ from jaxhar.host.settings import changed, unknown
 class Mixed:
     """The data of an experiment on several sets.
 
-    What a set does not label is masked: joints and depths that it lacks are not valid, its clips without an action
-    have the label -1.
+    Missing labels are masked: joints and depths that a set does not label are not valid, clips without an action have
+    the label -1.
 
     Attributes:
       sets: name -> data set, all with the same joints, coordinates and image size.
-      evaluated: the name of the one that is evaluated, and whose actions are learned.
-      stills: name -> single frames of that set in each batch of stills. clips: name -> clips of it in each batch of
-        clips. A name left out, or 0, gives none.
+      evaluated: name of the set for evaluation and for action labels.
+      stills: name -> number of single frames of that set in each batch of stills. clips: the same for batches of
+        clips. Sets that are not named have 0.
     """
 
     sets: Mapping[str, DataSet]
@@ -60,9 +60,9 @@ class Mixed:
 
 @dataclass(frozen=True)
 class PreparedMixed:
-    """Packed records of several sets: a `jaxhar.core.prepared.Prepared`.
+    """Packed records of several sets; implements `jaxhar.core.prepared.Prepared`.
 
-    All that concerns evaluation is that of the evaluated set.
+    Evaluation uses the set `evaluated`.
     """
 
     config: Mixed
@@ -84,7 +84,7 @@ class PreparedMixed:
 
     @property
     def eval_split(self) -> str:
-        """The split that is evaluated unless another is asked for."""
+        """The default split for evaluation."""
         return self._evaluated.eval_split
 
     @property
@@ -132,7 +132,7 @@ class PreparedMixed:
     def changed(self, **fields: object) -> "PreparedMixed":
         """The same records with other shares, or another set evaluated; Usage for an unknown setting or set."""
         if "sets" in fields:
-            raise Usage("data.sets decides which records there are; it cannot change within a run")
+            raise Usage("data.sets decides which records are packed; it cannot change within a run")
         return dataclasses.replace(self, config=changed(self.config, fields, "data"))
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> "_MixedStream":
@@ -143,19 +143,19 @@ class PreparedMixed:
             labelled = clips and not part.config.stacks and part.actions
             if labelled and self.actions and part.actions != self.actions:
                 raise Problem(
-                    f"the clips of {name} have other actions than those of {config.evaluated}, which are learned; "
+                    f"the clips of {name} have other actions than those of {config.evaluated}, which are trained; "
                     f"leave {name} out of data.clips"
                 )
             if stills or clips:
                 sized = part.changed(stills_per_batch=stills, clips_per_batch=clips)
                 streams[name] = sized.train_stream(seed + 10 * number, process_index, process_count)
         if not streams:
-            raise Usage("data.stills and data.clips give nothing to train on")
+            raise Usage("data.stills and data.clips are empty or 0: there is nothing to train on")
         return _MixedStream(streams, tuple(self.parts))
 
 
 class _MixedStream:
-    """The streams of the sets drawn together, their batches laid one behind the other."""
+    """Reads the streams of several sets together and concatenates their batches."""
 
     def __init__(self, streams: Mapping[str, TrainStream], sets: tuple[str, ...]):
         self._streams, self._sets = streams, sets
@@ -171,7 +171,7 @@ class _MixedStream:
         }
 
     def _joined(self, batches: dict[str, Batch]) -> Batch:
-        """Their examples say by "source" which set they come from, and so whose "sequence" they are."""
+        """The batches concatenated, with "source", the index of each example's set."""
         marked = [
             {**batch, "source": np.full(len(batch["mask"]), self._sets.index(name), np.int32)}
             for name, batch in batches.items()
@@ -183,7 +183,7 @@ class _MixedStream:
         return {name: stream.get_state() for name, stream in self._streams.items()}
 
     def set_state(self, state: dict) -> None:
-        """Restore every stream; Problem if the saved ones are of other sets."""
+        """Restore every stream; Problem if the state is of other sets."""
         if set(state) != set(self._streams):
             raise Problem(
                 f"the saved data position is of {', '.join(sorted(state))}, but the batches now come from "

@@ -1,7 +1,7 @@
-"""From records to batches: endless shuffled training streams with an exact state, and exact evaluation streams.
+"""Streams of batches by Grain: endless shuffled training streams with a saved state, and evaluation streams.
 
-Grain does the work; nothing here knows a data set. A record is whatever a source's ``__getitem__`` returns, an
-example is a dict of arrays as in `jaxhar.core.batch.Batch` without the leading axis.
+A record is what a source's ``__getitem__`` returns. An example is a dict of arrays as in `jaxhar.core.batch.Batch`,
+without the leading axis.
 """
 
 import math
@@ -28,14 +28,14 @@ class Source(Protocol):
 
 
 def stack(examples: Sequence[Example]) -> Batch:
-    """Examples with the same keys and shapes to one batch."""
+    """Stack examples with the same keys and shapes into one batch."""
     return {key: np.stack([e[key] for e in examples]) for key in examples[0]}  # type: ignore[return-value]
 
 
 def pad(batch: Batch, size: int) -> Batch:
     """Fill a batch up to `size` with copies of its first example; `mask` is False on them."""
-    some = next(iter(batch.values()))
-    have = len(some)  # type: ignore[arg-type]
+    first = next(iter(batch.values()))
+    have = len(first)  # type: ignore[arg-type]
     mask = np.asarray(batch.get("mask", np.ones(have, bool)))
     index = np.concatenate([np.arange(have), np.zeros(size - have, int)])
     out = {key: np.asarray(value)[index] for key, value in batch.items()}
@@ -44,7 +44,7 @@ def pad(batch: Batch, size: int) -> Batch:
 
 
 def _one_thread() -> None:
-    """Grain runs several examples at once: threads inside OpenCV would only compete with them."""
+    """Turn off OpenCV's threads, which would compete with Grain's."""
     cv2.setNumThreads(1)
 
 
@@ -53,7 +53,7 @@ def _init_worker(index: int, count: int) -> None:
     _one_thread()
 
 
-class Stream:
+class BatchStream:
     """An endless iterator of batches whose position can be saved and restored exactly."""
 
     def __init__(self, iterator: Any, identity: dict[str, int]):
@@ -67,7 +67,7 @@ class Stream:
         return next(self._iterator)
 
     def get_state(self) -> dict:
-        """Position and what it depends on, as JSON-able values."""
+        """The position, and the settings it depends on, as values for JSON."""
         return {"identity": dict(self._identity), "position": self._iterator.get_state()}
 
     def set_state(self, state: dict) -> None:
@@ -86,13 +86,14 @@ class Stream:
         self._iterator.close()
 
 
-class Stacked(Stream):
-    """Batches of stills (B * T, 1, ...) as clips (B, T, ...) of T different pictures, see `vocabulary.stack_frames`.
+class Stacked(BatchStream):
+    """Reshapes batches of stills (B * T, 1, ...) into clips (B, T, ...) of T different pictures; see
+    `vocabulary.stack_frames`.
 
-    Luvizon et al. train pose on such clips of photos where the network takes clips only.
+    Luvizon et al. train poses on such clips if the network reads only clips.
     """
 
-    def __init__(self, stream: Stream, frames: int):
+    def __init__(self, stream: BatchStream, frames: int):
         super().__init__(stream._iterator, {**stream._identity, "stacked": frames})
         self._frames = frames
 
@@ -101,9 +102,9 @@ class Stacked(Stream):
 
 
 class Joined:
-    """Several streams drawn together: yields a dict of batches, with one joint state."""
+    """Reads several streams together: yields dicts of batches, and saves all states."""
 
-    def __init__(self, streams: dict[str, Stream]):
+    def __init__(self, streams: dict[str, BatchStream]):
         self._streams = streams
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
@@ -117,7 +118,7 @@ class Joined:
         return {name: stream.get_state() for name, stream in self._streams.items()}
 
     def set_state(self, state: dict) -> None:
-        """Restore every stream; Problem if the saved ones are others."""
+        """Restore every stream; Problem if the state is of other streams."""
         if set(state) != set(self._streams):
             raise Problem(
                 f"the saved data position is of the streams {', '.join(sorted(state))}, "
@@ -143,14 +144,14 @@ def train_stream(
     workers: int = 0,
     threads: int = 2,
     prefetch: int = 4,
-) -> Stream:
+) -> BatchStream:
     """Endless batches, reshuffled every epoch; the same arguments give the same batches.
 
     Args:
-      load: record and generator to example; picklable when `workers` is not 0.
-      process_index, process_count: this process sees every process_count-th record of each epoch.
-      workers: processes that load (spawned); 0 loads in `threads` threads of this process.
-      prefetch: batches held ready.
+      load: makes an example from a record and a random generator; it must be picklable if `workers` is not 0.
+      process_index, process_count: this process reads every process_count-th record of each epoch.
+      workers: number of loading processes (spawned); 0 loads in `threads` threads of this process.
+      prefetch: batches loaded in advance.
     """
     import grain
 
@@ -161,7 +162,7 @@ def train_stream(
     batches = records.random_map(load).batch(batch_size, drop_remainder=True)
     stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
     if workers:
-        if not flags.FLAGS.is_parsed():  # Grain's workers read absl's flags, which only a launcher parses
+        if not flags.FLAGS.is_parsed():  # Grain's workers read absl's flags, which are parsed only under launch.py
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
         stream = stream.mp_prefetch(options, worker_init_fn=_init_worker)
@@ -173,16 +174,16 @@ def train_stream(
         "process_count": process_count,
         "workers": workers,
     }
-    return Stream(iter(stream), identity)
+    return BatchStream(iter(stream), identity)
 
 
 def num_batches(items: int, batch_size: int, process_count: int = 1) -> int:
-    """Batches of `eval_stream`: the same for every process."""
+    """Number of batches of `eval_stream`, equal for all processes."""
     return math.ceil(math.ceil(items / process_count) / batch_size)
 
 
 class _Items:
-    """The items of one process, filled up to whole batches with copies of the first whose mask is False."""
+    """The items of one process, padded to full batches with copies of the first item, whose mask is False."""
 
     def __init__(self, items: Sequence, load: Callable[[Any], Example], padded: int, first: object):
         self._items, self._load, self._padded, self._first = items, load, padded, first
@@ -205,11 +206,11 @@ def eval_stream(
     threads: int = 2,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
-    """Every item once, in order; the last batch is padded and masked. Items are dealt to the processes in turn."""
+    """Batches of every item once, in order; the last is padded and masked. Processes take items alternately."""
     import grain
 
     _one_thread()
     padded = num_batches(len(items), batch_size, process_count) * batch_size
-    own = _Items(items[process_index::process_count], load, padded, items[0])
-    batches = grain.MapDataset.source(own).batch(batch_size)
+    part = _Items(items[process_index::process_count], load, padded, items[0])
+    batches = grain.MapDataset.source(part).batch(batch_size)
     return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)))

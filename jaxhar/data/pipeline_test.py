@@ -11,7 +11,7 @@ def load(record: int, rng: np.random.Generator) -> pipeline.Example:
     return {"sequence": np.int32(record), "frames": rng.normal(size=3).astype(np.float32)}
 
 
-def draw(stream: pipeline.Stream, batches: int) -> list[int]:
+def draw(stream: pipeline.BatchStream, batches: int) -> list[int]:
     return [int(i) for _ in range(batches) for i in next(stream)["sequence"]]
 
 

@@ -1,4 +1,4 @@
-"""Deephar's augmentations; each comment gives the name in their code."""
+"""Deephar's augmentations; the comments give their names in deephar's code."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ def _steps(limit: float, step: float) -> tuple[float, ...]:
     return tuple(np.arange(-limit, limit + step / 2, step).tolist())
 
 
-#: Exponents drawn per colour channel.
+#: Exponents, drawn for each colour channel.
 CHANNEL_POWERS = tuple((np.arange(90, 111, 2) / 100).tolist())
-#: All of them mirror, and draw an exponent per channel.
+#: All augmentations mirror half of the examples and draw an exponent for each channel.
 _training = partial(Augment, hflip=(False, True), channel_power=CHANNEL_POWERS)
 
 #: Deephar's "mpii": photos, for pose.
@@ -99,5 +99,5 @@ HUMAN36M = _training(
     trans_x=_steps(20, 5),
     trans_y=_steps(4, 1),
 )
-#: Sides of the rectangles that deephar draws for Human3.6M and never puts into a picture; for `Augment.occluder`.
+#: Sides for `Augment.occluder`, from deephar's settings of Human3.6M, which deephar's code does not use.
 OCCLUDER_SIDES = tuple(range(20, 90))

@@ -1,4 +1,4 @@
-"""Every data set by its name on the command line."""
+"""All data sets by their names on the command line."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,45 +19,46 @@ from jaxhar.host.settings import override
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A data set that the commands know: its default settings, and those that read all of it where they differ."""
+class KnownSet:
+    """A data set of the commands: its default settings, and settings that read all of its splits if they differ."""
 
     settings: DataSet
-    whole: DataSet | None = None
+    complete: DataSet | None = None
 
 
 SETS = {
-    "penn": Listed(Penn()),
-    "mpii": Listed(MPII(), MPII(parts=("train", "valid", "test"), separate=False)),
-    "h36m": Listed(H36M()),
-    "ntu": Listed(NTU()),
-    "ntu120": Listed(NTU(num_actions=120)),
-    "folder": Listed(Own()),
+    "penn": KnownSet(Penn()),
+    "mpii": KnownSet(MPII(), MPII(parts=("train", "valid", "test"), separate=False)),
+    "h36m": KnownSet(H36M()),
+    "ntu": KnownSet(NTU()),
+    "ntu120": KnownSet(NTU(num_actions=120)),
+    "folder": KnownSet(Own()),
 }
 
 
-#: Layout -> whose it is, and what generates data in it: that of every set, and another form of one.
+#: Name of a layout -> title, and the function that generates data in it.
 LAYOUTS: dict[str, tuple[str, Callable[[Path, Synth], None]]] = {
     **{name: (one.settings.title, one.settings.generate) for name, one in SETS.items()},
     "penn-deephar": ("Penn Action, deephar's form", generate_deephar.write),
 }
 
 
-def get(name: str) -> Listed:
+def get(name: str) -> KnownSet:
     """A set by name; Usage lists the known ones."""
     if name not in SETS:
         raise Usage(f"there is no data set {name!r}; there are {', '.join(SETS)}")
     return SETS[name]
 
 
-def configured(name: str, root: Path, changes: Mapping[str, str], whole: bool = False, **fixed: Any) -> DataSet:
+def configured(name: str, root: Path, changes: Mapping[str, str], complete: bool = False, **fixed: Any) -> DataSet:
     """The settings of a set for a folder.
 
     Args:
-      changes: settings as text, see `jaxhar.host.settings.override`. whole: read all of it. fixed: further settings.
+      changes: settings as text, see `jaxhar.host.settings.override`. complete: read all splits.
+      fixed: further settings.
     """
     known = get(name)
-    changed = override(known.whole if whole and known.whole else known.settings, changes)
+    changed = override(known.complete if complete and known.complete else known.settings, changes)
     return dataclasses.replace(changed, root=str(root.expanduser()), **fixed)
 
 

@@ -96,14 +96,14 @@ def test_evaluation_batches_follow_the_vocabulary(prepared):
 
 
 def test_examples_say_what_their_records_say(prepared):
-    findings, cases = examples.look(prepared, 6, trained=False)  # so few examples are of few classes
+    findings, cases = examples.check_examples(prepared, 6, trained=False)  # so few examples are of few classes
     assert cases and not [finding for finding in findings if not finding.passed]
 
 
 def test_a_slip_is_named(prepared, tmp_path):
     with pytest.raises(Usage, match="did you mean 'clips_per_batch'[?]"):
         prepared.changed(clip_per_batch=1)
-    with pytest.raises(Usage, match="has no view 'singel' of evaluation; there are single"):
+    with pytest.raises(Usage, match="has no view 'singel' for evaluation; there are single"):
         prepared.eval_stream(view="singel")
     with pytest.raises(Usage, match="has no split 'tset'"):
         prepared.entries("tset")

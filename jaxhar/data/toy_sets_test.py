@@ -211,7 +211,7 @@ def test_both_pass_the_checks_that_concern_them(skeletons, films):
         (skeletons, ["splits", "classes", "numbers", "labels", "stream"]),
         (films, ["splits", "classes", "numbers", "labels", "pixels", "mirror", "stream"]),
     ):
-        findings, cases = examples.look(prepared, 6)
+        findings, cases = examples.check_examples(prepared, 6)
         assert [f.check for f in findings] == expected and len(cases) >= 9
         assert all(f.passed for f in findings), findings
     found = data_set.read_all(skeletons.config, Path(skeletons.config.root), progress=False)
@@ -221,7 +221,7 @@ def test_both_pass_the_checks_that_concern_them(skeletons, films):
 
 
 def test_a_mix_keeps_what_can_be_kept(skeletons, films, capsys):
-    vocabulary.say.cache_clear()
+    vocabulary.warn_once.cache_clear()
     unlabelled = dataclasses.replace(films.config, labelled=False, clip_frames=4)
     labelled = dataclasses.replace(films.config, clip_frames=4)
     sets = {"labelled": labelled, "plain": unlabelled}
@@ -239,14 +239,14 @@ def test_a_mix_keeps_what_can_be_kept(skeletons, films, capsys):
     batch = next(stream)["clips"]
     stream.close()
     assert "frames" not in batch and not batch["score"][0].any() and batch["score"][1:].all()
-    assert "'frames' is left out of the batches that are joined, because points has none" in capsys.readouterr().err
+    assert "'frames' is left out of the joined batches, because points has none" in capsys.readouterr().err
 
 
 def test_settings_that_do_not_exist_are_named(skeletons, films):
     assert skeletons.changed(clips_per_batch=5).config.clips_per_batch == 5
     with pytest.raises(Usage, match="data has no 'clip_per_batch'; did you mean 'clips_per_batch'[?]"):
         skeletons.changed(clip_per_batch=4)
-    with pytest.raises(Usage, match="data.root decides which records there are"):
+    with pytest.raises(Usage, match="data.root decides which records are packed"):
         skeletons.changed(root="elsewhere")
     mixed = Mixed({"films": films.config}, "films", clips={"films": 1}).prepare(Path(films.config.cache))
     assert mixed.changed(clips={"films": 3}).config.clips == {"films": 3}

@@ -1,8 +1,8 @@
-"""Boxes, crops, augmentation and clip sampling, as deephar's networks were trained and evaluated.
+"""Boxes, crops, augmentation and clip sampling by the rules of deephar's networks.
 
-One draw of the augmentation serves all frames of a clip. A crop is a window (centre, width, height) of the image,
-turned about its centre, cut, stretched to a square and perhaps mirrored; the same steps on points are one affine map
-from image pixels to crop units (0 is the crop's left or top edge, 1 its right or bottom).
+All frames of a clip have the same random augmentation. A crop is a window (centre, width, height) of the image, rotated
+about its centre, resized to a square and perhaps mirrored. For points, this is one affine map from image pixels to crop
+units (0 is the crop's left or top edge, 1 its right or bottom edge).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ Box = np.ndarray
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw of the augmentation; the defaults are the evaluation values."""
+    """The values of one augmentation; the defaults are those of evaluation."""
 
     angle: float = 0.0  # degrees, counter-clockwise on the screen
     scale: float = 1.0  # of the box
@@ -28,16 +28,18 @@ class Draw:
     flip: bool = False
     power: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of R, G, B in [0, 1]
     subsampling: int = 1  # frames between two frames of a clip
-    occluder: tuple[float, float, int, int] | None = None  # middle x, y in crop units, width, height in its pixels
+    occluder: tuple[float, float, int, int] | None = (
+        None  # centre x, y in crop units; width, height in pixels of the crop
+    )
 
 
 @dataclass(frozen=True)
 class Augment:
-    """The values to draw from, uniformly and independently of each other.
+    """Settings of augmentation: lists of values that are drawn uniformly and independently.
 
     Attributes:
       angles: degrees. scales: factors of the box. trans_x, trans_y: shifts of the box in image pixels.
-      hflip: mirrored or not. channel_power: exponents, one draw per colour channel.
+      hflip: whether mirrored. channel_power: exponents, drawn for each colour channel.
       subsampling: steps between the frames of a training clip.
       fixed_subsampling: the step of evaluation clips. fixed_scale: the factor of their boxes.
       occluder: sides, in pixels of the crop, of a black rectangle anywhere in it; empty for none.
@@ -55,7 +57,7 @@ class Augment:
     occluder: tuple[int, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Draw:
-        """One training draw; the same generator state gives the same draw."""
+        """Draw random values for training."""
 
         def pick(values: tuple) -> float:
             return values[int(rng.integers(len(values)))]
@@ -73,18 +75,18 @@ class Augment:
         )
 
     def fixed(self, flip: bool = False) -> Draw:
-        """The evaluation values."""
+        """The values for evaluation."""
         return Draw(scale=self.fixed_scale, flip=flip, subsampling=self.fixed_subsampling)
 
 
 NONE = Augment()
 
-MIN_SIDE = 32  # of a window, in pixels
-_LARGEST = 10_000  # pixels of a crop that is cut before it is shrunk; a larger one comes of a damaged label
+MIN_SIDE = 32  # smallest side of a window, in pixels
+_LARGEST = 10_000  # largest side in pixels of a crop before resizing; larger ones result from wrong labels
 
 
 def valid_bbox(points: np.ndarray, rel: float = 1.5) -> Box:
-    """(4,) square box around points (N, 2), N > 0: `rel` times their larger extent, centred on their extremes."""
+    """(4,) square box around points (N, 2), N > 0: `rel` times their larger extent, around their middle."""
     low, high = points.min(axis=0), points.max(axis=0)
     centre, half = (low + high) / 2, rel * (high - low).max() / 2
     return np.concatenate([centre - half, centre + half])
@@ -95,9 +97,9 @@ def gt_bbox(points: np.ndarray, labelled: np.ndarray, size: tuple[int, int], sca
 
     Args:
       points: (T, J, 2) image pixels. labelled: (T, J) bool. size: (width, height) of the image.
-      scale: of each frame's box, around that frame's centre.
+      scale: of each frame's box, around that box's centre.
 
-    The union may be oblong. A frame without a labelled joint contributes the whole image.
+    The union need not be square. The box of a frame without labelled joints is the whole image.
     """
     n = len(points)
     boxes = []
@@ -109,14 +111,14 @@ def gt_bbox(points: np.ndarray, labelled: np.ndarray, size: tuple[int, int], sca
 
 
 def root_bbox(root: np.ndarray, size: tuple[int, int], focal: np.ndarray, scale: float = 1.0) -> Box:
-    """(4,) square box around a person whose root is known in space, deephar's rule for Human3.6M.
+    """(4,) square box around a person whose root is known in 3-D, by deephar's rule for Human3.6M.
 
     Args:
       root: (3,) image pixels and depth in mm. size: (width, height) of the image. focal: (2,) in pixels.
       scale: of the side, which is 2.25 * max(width fx, height fy) / depth.
 
-    Deephar adds `scale` to the middle's y as well. Width and height stand for a metre, because the photos are 1000
-    pixels wide: smaller copies are measured as if they were.
+    Deephar also adds `scale` to the centre's y. Width and height in the formula stand for one metre, because the photos
+    are 1000 pixels wide; for smaller copies of the photos the same formula is used.
     """
     metre = np.array(size) * max(1.0, 1000 / min(size))
     side = 2.25 * scale * float(np.max(metre * focal)) / root[2]
@@ -125,13 +127,13 @@ def root_bbox(root: np.ndarray, size: tuple[int, int], focal: np.ndarray, scale:
 
 
 def centred_bbox(size: tuple[int, int], scale: float = 1.0) -> Box:
-    """(4,) square of side scale * max(width, height) around the image's centre, where nothing better is known."""
+    """(4,) square of side scale * max(width, height) around the image's centre, for images without a known box."""
     centre, half = np.array(size) / 2.0, scale * max(size) / 2.0
     return np.concatenate([centre - half, centre + half])
 
 
 def fit_aspect(box: Box, size: tuple[int, int]) -> Box:
-    """A box made wider or higher about its centre, to the shape of a crop (height, width); unchanged for a square."""
+    """A box enlarged about its centre to the aspect ratio of a crop (height, width); unchanged for a square crop."""
     height, width = size
     if height == width:
         return box
@@ -142,7 +144,7 @@ def fit_aspect(box: Box, size: tuple[int, int]) -> Box:
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a crop comes from.
+    """The geometry of a crop.
 
     Attributes:
       cut: (3, 3) image pixels -> pixels of the crop before it is resized.
@@ -162,17 +164,17 @@ class Crop:
 
     @property
     def reduction(self) -> int:
-        """By what factor, 1, 2, 4 or 8, the image may be shrunk before a turned crop and be no coarser than it."""
+        """Factor 1, 2, 4 or 8 by which the image may be shrunk before a rotated crop without loss of resolution."""
         (width, height), (rows, columns) = self.cut_size, self.size
         scale = min(width / columns, height / rows)
         return max(factor for factor in (1, 2, 4, 8) if factor == 1 or self.turned and factor <= scale)
 
 
 def plan_crop(box: Box, image_size: tuple[int, int], size: int | tuple[int, int], draw: Draw | None = None) -> Crop:
-    """Lay a crop over a box of an image of (width, height); `size` is its side, or (height, width).
+    """Compute the crop for a box in an image of `image_size` (width, height); `size` is its side, or (height, width).
 
-    The draw's scale only multiplies its shift: callers scale the box when they make it. A box with a side under 32
-    pixels becomes 32x32. Corners are truncated toward zero to whole pixels, so the cut may be a pixel off the box.
+    The draw's scale only multiplies its shift; the caller has scaled the box already. A box with a side under 32 pixels
+    becomes 32x32. Corners are truncated toward zero to whole pixels, so the crop may differ from the box by a pixel.
     """
     draw = draw or Draw()
     box = np.asarray(box, np.float64)
@@ -185,7 +187,7 @@ def plan_crop(box: Box, image_size: tuple[int, int], size: int | tuple[int, int]
         cut = geometry.translation(*centre) @ geometry.rotation(draw.angle) @ geometry.translation(*-centre)
         w, h = image_size
         corners = geometry.apply(cut, np.array([[0, 0], [w, 0], [0, h], [w, h]], np.float64))
-        # The origin of the turned, expanded image: it decides where the truncation below falls.
+        # The origin of the rotated, expanded image; the truncation below is relative to it.
         cut = geometry.translation(*-corners.min(axis=0)) @ cut
     middle = geometry.apply(cut, centre[None])[0]
     x1, y1 = np.trunc(middle - window / 2).astype(int).tolist()
@@ -199,7 +201,7 @@ def plan_crop(box: Box, image_size: tuple[int, int], size: int | tuple[int, int]
 
 
 def crop_image(image: np.ndarray, crop: Crop, reduction: int = 1) -> np.ndarray:
-    """The crop (height, width, 3) of one image, see `crop_images`."""
+    """Crop one image to (height, width, 3), see `crop_images`."""
     out = np.empty((1, *crop.size, 3), np.uint8)
     crop_images([image], crop, out, reduction=reduction)
     return out[0]
@@ -212,15 +214,15 @@ def crop_images(
     occluder: tuple[float, float, int, int] | None = None,
     reduction: int = 1,
 ) -> None:
-    """Cut a crop out of T RGB images (H, W, 3) into `out` (T, height, width, 3), all uint8.
+    """Crop T RGB images (H, W, 3) into `out` (T, height, width, 3), all uint8.
 
-    Black is what lies outside of an image, and under an `occluder`, see `Draw`. An iterator is asked for an image when
-    the one before is done: what was just decoded is cropped out of the processor's cache.
+    Pixels outside of an image, and under an `occluder` (see `Draw`), are black. Images are read from an iterator one by
+    one, so that a decoded image is still in the processor's cache when it is cropped.
 
-    A straight crop, as in every evaluation, is resized with PIL's antialiased bilinear filter, as deephar does; where
-    it enlarges, OpenCV gives the same to one grey level in a seventh of the time. A turned one is turned, cut and
-    resized by one bilinear map: in a fifth of the time of one step after the other, and on photos in the mean 0.6 to
-    1.5 grey levels away from that. For it the images may be smaller by `reduction`, see `Crop.reduction`.
+    A crop without rotation, as in every evaluation, is resized with PIL's antialiased bilinear filter, as in deephar;
+    for enlarging, OpenCV is used, which differs by at most one grey level and takes a seventh of the time. A rotated
+    crop is rotated and resized by one bilinear map, in a fifth of the time of separate steps; on photos it differs from
+    these by 0.6 to 1.5 grey levels on average. Its images may be smaller by `reduction`, see `Crop.reduction`.
     """
     cut = _turned(crop, reduction) if crop.turned or max(crop.cut_size) > _LARGEST else _straight(crop)
     for image, target in zip(images, out, strict=True):
@@ -239,7 +241,7 @@ def crop_images(
 def _turned(crop: Crop, reduction: int) -> Callable[[np.ndarray], np.ndarray]:
     (w, h), (rows, columns) = crop.cut_size, crop.size
     shrink = geometry.scaling(columns / w, rows / h) @ crop.cut @ geometry.scaling(reduction, reduction)
-    # cv2 puts pixel centres at integers, the affine maps here at half integers.
+    # Pixel centres are at integers in cv2, and at half integers in our affine maps.
     centres = (geometry.translation(-0.5, -0.5) @ shrink @ geometry.translation(0.5, 0.5))[:2]
 
     def cut(image: np.ndarray) -> np.ndarray:
@@ -266,7 +268,7 @@ def _straight(crop: Crop) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _slice(image: np.ndarray, x1: int, y1: int, w: int, h: int) -> np.ndarray:
-    """image[y1:y1+h, x1:x1+w], contiguous, with black where that leaves the image."""
+    """image[y1:y1+h, x1:x1+w], contiguous, with black outside of the image."""
     rows, columns = image.shape[:2]
     top, left = max(y1, 0), max(x1, 0)
     bottom, right = min(y1 + h, rows), min(x1 + w, columns)
@@ -279,13 +281,13 @@ def _slice(image: np.ndarray, x1: int, y1: int, w: int, h: int) -> np.ndarray:
     return out
 
 
-#: Millimetres between depth 0 and 1 of a crop that is not scaled.
+#: Millimetres between depth 0 and 1 for a crop of scale 1.
 DEPTH_RANGE = 2000.0
 
 
 @dataclass(frozen=True)
 class Depth:
-    """What the depths of a crop are measured from: depth 0.5 is the root's, `mm = root + range * (z - 0.5)`.
+    """Origin and unit of the depths in a crop: the root's depth is 0.5, and `mm = root + range * (z - 0.5)`.
 
     Attributes:
       root: (T,) depth of the root joint from the camera in mm. range: mm from depth 0 to 1.
@@ -303,17 +305,17 @@ def crop_pose(
     keep_outside: bool = False,
     depth: Depth | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels in the crop: pose (T, J, D) float32 in crop units, visible (T, J) float32, valid (T, J, D) bool.
+    """Convert labels to the crop: pose (T, J, D) float32 in crop units, visible (T, J) float32, valid (T, J, D) bool.
 
     D is 3 with `depth`, else 2.
 
     Args:
       points: (T, J, 2) image pixels, or (T, J, 3) with the depth from the camera in mm. labelled: (T, J) bool.
       partner: the skeleton's flip permutation.
-      keep_outside: leave labelled joints outside of the crop valid (to score them); by deephar's rule, which
-        is the default, they are not supervised. A joint is inside strictly: 0 < x < 1 and 0 < y < 1. One that is
-        inside but too near or too far is supervised in x and y.
-      depth: takes the third coordinate along.
+      keep_outside: keep labelled joints outside of the crop valid, to score them. The default is deephar's rule: they
+        are not valid. A joint is inside if 0 < x < 1 and 0 < y < 1. If only its depth is outside of 0 to 1, x and y are
+        valid.
+      depth: to convert the third coordinate.
 
     Coordinates that are not valid are 0.
     """
@@ -332,9 +334,9 @@ def crop_pose(
 
 
 def clip_frames(num_frames: int, subsampling: int, clip: int, rng: np.random.Generator | None = None) -> list[int]:
-    """Frame indices of one clip of `clip` frames: centred, or anywhere with a generator.
+    """Frame indices of one clip of `clip` frames: in the middle, or at a random position with a generator.
 
-    A sequence that is too short is walked at a smaller step, and below `clip` frames its frames are repeated.
+    In a sequence that is too short the step is smaller; with fewer than `clip` frames, frames are repeated.
     """
     stretch = 1.0
     while num_frames * stretch < clip:
@@ -347,9 +349,9 @@ def clip_frames(num_frames: int, subsampling: int, clip: int, rng: np.random.Gen
 
 
 def multi_clips(num_frames: int, subsampling: int, clip: int) -> list[list[int]]:
-    """Frame indices of all evaluation clips of a sequence, half overlapping.
+    """Frame indices of all evaluation clips of a sequence, which overlap by half.
 
-    A sequence too short for one gets the centred clip (deephar counted such sequences as recognised).
+    A sequence too short for one gives its middle clip (deephar counts such sequences as recognised).
     """
     clips, start = [], 0
     while start + clip * subsampling <= num_frames:

@@ -1,6 +1,6 @@
-"""What becomes of each key of a batch where batches of several sources, or single pictures, are put together.
+"""Joins batches of several sources, and stills into clips, by a table of rules for each key of a batch.
 
-The keys are those of `jaxhar.core.batch.Batch`; one that is not in the table stays wherever all sources have it.
+The keys are those of `jaxhar.core.batch.Batch`. A key that is not in the table is kept if all sources have it.
 """
 
 import functools
@@ -17,12 +17,12 @@ from jaxhar.host.errors import Problem
 
 @dataclass(frozen=True)
 class Key:
-    """How a key is put together.
+    """The rule of a key.
 
     Attributes:
-      per_frame: its second axis are the frames, T.
-      missing: the value in the examples of a source that lacks the key; None where no value means "unknown", so that
-        the key is left out.
+      per_frame: whether the second axis is that of frames, T.
+      missing: the value for examples of a source without the key; None if no value means "unknown", so that the key is
+        left out.
     """
 
     per_frame: bool = False
@@ -55,49 +55,51 @@ KEYS = {
 
 
 def join(batches: Sequence[Mapping[str, object]], names: Sequence[str] = ()) -> Batch:
-    """Batches of several sources as one, one behind the other.
+    """Concatenate batches of several sources.
 
-    A key that only some have is filled by `Key.missing`, or left out, which is said once on stderr.
+    A key that some sources lack is filled with `Key.missing`, or left out with a message on stderr.
 
     Args:
       names: of the sources, for messages.
 
     Raises:
-      Problem: the shapes of a key do not fit each other.
+      Problem: the shapes of a key differ.
     """
     every: list[dict[str, Any]] = [dict(batch) for batch in batches]
     names = names or [f"source {i}" for i in range(len(every))]
-    whole: dict[str, object] = {}
+    joined: dict[str, object] = {}
     for key in dict.fromkeys(key for batch in every for key in batch):
         lacking = [name for name, batch in zip(names, every, strict=True) if key not in batch]
         missing = KEYS.get(key, Key()).missing
         if lacking and missing is None:
-            say(f"{key!r} is left out of the batches that are joined, because {' and '.join(lacking)} has none")
+            warn_once(f"{key!r} is left out of the joined batches, because {' and '.join(lacking)} has none")
             continue
-        some = next(np.asarray(batch[key]) for batch in every if key in batch)
+        present = next(np.asarray(batch[key]) for batch in every if key in batch)
         parts = [
-            np.asarray(batch[key]) if key in batch else np.full((_size(batch), *some.shape[1:]), missing, some.dtype)
+            np.asarray(batch[key])
+            if key in batch
+            else np.full((_size(batch), *present.shape[1:]), missing, present.dtype)
             for batch in every
         ]
         if len({part.shape[1:] for part in parts}) > 1:
             shapes = ", ".join(f"{part.shape[1:]} in {name}" for name, part in zip(names, parts, strict=True))
             raise Problem(f"the batches cannot be joined: {key!r} of an example has the shape {shapes}")
-        whole[key] = np.concatenate(parts)
-    return whole  # type: ignore[return-value]
+        joined[key] = np.concatenate(parts)
+    return joined  # type: ignore[return-value]
 
 
 def stack_frames(batch: Batch, frames: int) -> Batch:
-    """Stills (B * T, 1, ...) as clips (B, T, ...) of T different pictures.
+    """Reshape stills (B * T, 1, ...) into clips (B, T, ...) of T different pictures.
 
-    What belongs to a single picture but has no frame axis cannot be kept, which is said once on stderr; no clip is
-    padding, so `mask` is True.
+    Keys without a frame axis differ between the pictures of a clip; they are left out with a message on stderr. No clip
+    is padding, so `mask` is True.
     """
     every: dict[str, Any] = dict(batch)
     size = _size(every)
     kept = {key: np.asarray(value) for key, value in every.items() if KEYS.get(key, Key()).per_frame}
     lost = sorted(every.keys() - kept.keys() - {"mask"})
     if lost:
-        say(f"clips of different pictures have no {_words(lost)}: each picture has its own")
+        warn_once(f"clips of different pictures have no {_words(lost)}, because each picture has its own")
     stacked: dict[str, object] = {key: value.reshape(-1, frames, *value.shape[2:]) for key, value in kept.items()}
     stacked["mask"] = np.ones(size // frames, bool)
     return stacked  # type: ignore[return-value]
@@ -112,6 +114,6 @@ def _words(keys: Iterable[str]) -> str:
 
 
 @functools.cache
-def say(sentence: str) -> None:
+def warn_once(sentence: str) -> None:
     """Print a sentence on stderr, once in a process."""
     print(sentence, file=sys.stderr)

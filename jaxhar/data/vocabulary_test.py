@@ -9,7 +9,7 @@ from jaxhar.host.errors import Problem
 
 @pytest.fixture(autouse=True)
 def said_nothing_yet():
-    vocabulary.say.cache_clear()
+    vocabulary.warn_once.cache_clear()
 
 
 def photos(size=4):
@@ -60,4 +60,4 @@ def test_stacked_stills_keep_what_is_of_a_frame(capsys):
     assert clips["frames"].shape == (2, 3, 4, 6, 3) and clips["affine"].shape == (2, 3, 3, 3)
     np.testing.assert_array_equal(clips["affine"][1, 2], batch["affine"][5, 0])
     assert clips["mask"].tolist() == [True, True] and set(clips) == {"frames", "pose", "valid", "affine", "mask"}
-    assert "no 'flipped' and 'sequence': each picture has its own" in capsys.readouterr().err
+    assert "no 'flipped' and 'sequence', because each picture has its own" in capsys.readouterr().err

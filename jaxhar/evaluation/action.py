@@ -1,4 +1,4 @@
-"""Recognition of actions: a scorer, and its figures."""
+"""The scorer of action recognition, and its figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from jaxhar.evaluation.scorer import Context, Example, Predicted
 from jaxhar.evaluation.sections import Matrix, Section, Table, Tile, number, words
 from jaxhar.host.errors import Problem
 
-#: Logit of the true class in `Action.truth`: its probability is 1 to float32's last digit.
+#: Logit of the true class in `Action.truth`, large enough for a probability of 1 in float32.
 _CERTAIN = 40.0
 _MOST_MISTAKES = 20
 
@@ -28,18 +28,18 @@ _REDUCED = {
 
 @dataclass(frozen=True)
 class Action:
-    """Scores the classes of clips, or of sequences where all clips of one belong together, for every head.
+    """Scores the predicted classes for every action head: of each clip, or in "clips" views of each sequence.
 
     Attributes:
-      reduce: how the clips of a sequence vote: the product of their class probabilities (deephar), the sum of them, or
-        the mean of the scores before the softmax.
+      reduce: how the scores of the clips of a sequence are combined: "product" of the class probabilities (deephar),
+        their "sum", or the "mean" of the scores before the softmax.
     """
 
     reduce: Reduce = "product"
     reads = ("action",)
 
     def begin(self, context: Context) -> "ActionSums":
-        """Sums of answers."""
+        """Empty sums."""
         return ActionSums(context, self.reduce)
 
     def truth(self, batch: Batch, context: Context) -> Preds:
@@ -50,11 +50,11 @@ class Action:
         return {"action": np.repeat(logits[None], 3, 0)}
 
 
-def of_the_data(scores: Array | tuple[Array, ...], context: Context) -> tuple[np.ndarray | None, str]:
-    """Of a network's action scores (K', ..., A), or a tuple of these, those of the data's classes.
+def scores_of_data(scores: Array | tuple[Array, ...], context: Context) -> tuple[np.ndarray | None, str]:
+    """Select the scores of the data's classes from a network's action scores (K', ..., A), or a tuple of these.
 
     Returns:
-      The scores and "", or None and a sentence that says why there are none.
+      The scores and "", or None and a sentence with the reason if there are none.
     """
     sets = scores if isinstance(scores, tuple) else (scores,)
     known = context.network_classes
@@ -64,30 +64,33 @@ def of_the_data(scores: Array | tuple[Array, ...], context: Context) -> tuple[np
             return one, ""
     counts = " + ".join(str(one.shape[-1]) for one in sets)
     return None, (
-        f"Action is left out: the network's {counts} classes are not the {len(context.classes)} of this data."
+        f"Actions are not scored: the network's {counts} classes are not the {len(context.classes)} of this data."
     )
 
 
 def head_names(count: int) -> tuple[str, ...]:
-    """Names of the action heads in deephar's order: 9 heads are p1..p4, v1..v4, m; one head is m."""
+    """Names of the action heads in deephar's order: 9 heads are p1..p4, v1..v4, m; a single head is m."""
     blocks, merged = divmod(count, 2)
     if not merged:
         return tuple(f"head{i + 1}" for i in range(count))
     return (*(f"{stream}{i + 1}" for stream in "pv" for i in range(blocks)), "m")
 
 
-def heads_explained(heads: Sequence[str]) -> str:
-    """A sentence on the names of heads; "" for one head, or heads of other names."""
+def describe_heads(heads: Sequence[str]) -> str:
+    """A sentence that explains the names of heads; "" for one head, or heads of other names."""
     blocks = len(heads) // 2
     if len(heads) < 3 or tuple(heads) != head_names(len(heads)) or heads[-1] != "m":
         return ""
     pose, visual = (f"{s}1..{s}{blocks}" if blocks > 1 else f"{s}1" for s in "pv")
-    return f"Heads: {pose}: pose stream, {visual}: visual stream, m: both merged."
+    return (
+        f"A head is one action output of the network: {pose} use only poses, {visual} only appearance features, one "
+        "for each block; m combines both."
+    )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The last head's answer for one sequence or clip; classes are indices."""
+    """The last head's prediction for one sequence or clip; classes are indices."""
 
     sequence: str
     true: int
@@ -97,14 +100,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ActionFigure:
-    """Recognition of actions in one view.
+    """Accuracy of action recognition in one view.
 
     Attributes:
-      view: its name; heads: K' names, the last is the network's answer.
-      state: sums (K',).
+      view: its name. heads: K' names; the last head is the network's prediction.
+      state: hits and counts (K',).
       confusion: (A, A) counts of the last head; the row is the true class.
-      predictions: the last head's answers in the order of the split.
-      missing: sequences of the split that no clip came from, hence are not counted.
+      predictions: of the last head, in the order of the split.
+      missing: number of sequences without a clip, which are not counted.
     """
 
     view: str
@@ -121,12 +124,12 @@ class ActionFigure:
 
     @property
     def best(self) -> int:
-        """Index of the head with the best accuracy, the last of equals. It is chosen on the evaluated set."""
+        """Index of the head with the best accuracy on the evaluated data; the last one of equals."""
         return last_largest(self.state.compute())
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the last head's accuracy, as if every answer stood for itself."""
+        """95 % confidence interval of the last head's accuracy (Wilson score), if predictions are independent."""
         found = binomtest(int(self.state.total[-1]), int(self.state.count[-1]))
         low, high = found.proportion_ci(0.95, method="wilson")
         return float(low), float(high)
@@ -138,16 +141,17 @@ class ActionFigure:
 
     @property
     def occurring(self) -> np.ndarray:
-        """Numbers of the classes that are true or answered anywhere."""
+        """Indices of the classes that are true or predicted at least once."""
         return np.flatnonzero(self.confusion.any(0) | self.confusion.any(1))
 
     @property
     def per_class(self) -> State:
-        """Sums (A,) of the last head; a class that does not occur has count 0."""
+        """Hits and counts (A,) of the last head; a class that does not occur has count 0."""
         return State(np.diag(self.confusion), self.confusion.sum(1))
 
     def scalars(self) -> dict[str, float]:
-        """By `key` the last head's accuracy, by "KEY/balanced" its mean over classes, by "KEY/best" the best head's."""
+        """The last head's accuracy as `key`, the mean of its class accuracies as "KEY/balanced", the best head's
+        accuracy as "KEY/best"."""
         rates = self.state.compute()
         found = {self.key: float(rates[-1]), f"{self.key}/balanced": self.balanced}
         if len(rates) > 1:
@@ -155,15 +159,15 @@ class ActionFigure:
         return found
 
     def section(self, classes: tuple[str, ...], about: str = "") -> Section:
-        """All of it for the report; `about` says how the view is taken."""
+        """The figure for the report; `about` is a sentence that explains the view."""
         absent = len(self.confusion) - len(self.occurring)
         left_out = f"{absent} actions that do not occur are left out." if absent else ""
-        said = [about] if about else []
+        sentences = [about] if about else []
         if self.missing:
-            said.append(f"{self.missing} sequences gave no clip for “{self.view}” and are not counted.")
+            sentences.append(f"{self.missing} sequences have no clip in the view “{self.view}” and are not counted.")
         if len(self.heads) > 1:
-            said.append("The last head is the network's answer; ★ marks the best one, chosen on this very set.")
-            said.append(heads_explained(self.heads))
+            sentences.append(describe_heads(self.heads))
+            sentences.append("The last head is the network's prediction. ★ marks the best head on this data.")
         names = tuple(words(name) for name in classes)
         tables = (self._by_class(names, left_out), self._by_head(), self._mistakes(names))
         return Section(
@@ -173,7 +177,7 @@ class ActionFigure:
             tiles=(self._tile(),),
             tables=tuple(table for table in tables if table.rows),
             matrices=(self._matrix(names),),
-            about=tuple(filter(None, said)),
+            about=tuple(filter(None, sentences)),
             json=self.json(),
             if_true={self.key: (1.0, 1.0)},
             if_learned={self.key: (1.0, 1.0)},
@@ -182,11 +186,11 @@ class ActionFigure:
     def _tile(self) -> Tile:
         rates, (low, high) = self.state.compute(), map(number, self.interval)
         note = (
-            f"{self.state.total[-1]:,} of {self.state.count[-1]:,} right, 95 % interval (Wilson) {low} to {high}; "
-            f"mean of classes {number(self.balanced)}"
+            f"{self.state.total[-1]:,} of {self.state.count[-1]:,} right, 95 % confidence interval {low} to {high}; "
+            f"mean of the classes' accuracies {number(self.balanced)}"
         )
         if len(rates) > 1:
-            note += f"; head {self.heads[-1]}, best head {self.heads[self.best]}: {number(rates[self.best])}"
+            note += f"; last head ({self.heads[-1]}); best head ({self.heads[self.best]}) {number(rates[self.best])}"
         return Tile(f"Action accuracy, {_shown(self.view)}", f"{number(rates[-1])} %", note)
 
     def _by_class(self, names: tuple[str, ...], left_out: str) -> Table:
@@ -199,7 +203,7 @@ class ActionFigure:
 
         return Table(
             "Accuracy by action, %",
-            ("action", "sequences", self.view, "most often taken for"),
+            ("action", "sequences", self.view, "most frequent mistake"),
             tuple(row(n) for n in shown),
             soft=(1, 3),
             bars={2: tuple(np.nan_to_num(rates[shown]).tolist())},
@@ -236,7 +240,7 @@ class ActionFigure:
         )
 
     def json(self) -> dict[str, object]:
-        """All of it as JSON, see `from_json`."""
+        """The figure as JSON values; `from_json` reads them."""
         return vars(self) | {
             "state": dump(self.state),
             "confusion": self.confusion.tolist(),
@@ -245,7 +249,7 @@ class ActionFigure:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "ActionFigure":
-        """What `json` gave."""
+        """A figure from the values of `json`."""
         return cls(
             view=tree["view"],
             heads=tuple(tree["heads"]),
@@ -276,20 +280,21 @@ class ActionSums:
         """See `Sums`."""
         if "action" not in preds or "action" not in example:
             return
-        logits, note = of_the_data(preds["action"], self._context)
+        logits, note = scores_of_data(preds["action"], self._context)
         if logits is None:
             self._notes[note] = None
             return
         label, sequence, name = int(example["action"]), int(example.get("sequence", -1)), self._context.name(example)
         if label == -1:  # not labelled
             return
-        if not 0 <= label < len(self._context.classes):
-            raise Problem(f"sequence {name} has action number {label}, which is no class")
+        last = len(self._context.classes) - 1
+        if not 0 <= label <= last:
+            raise Problem(f"sequence {name} has the action label {label}, but classes go from 0 to {last}")
         if not np.isfinite(logits).all():
             raise Problem(f"the network's action scores for {name} are not finite numbers")
         unit = sequence if self._together else len(self._sums)
         if self._labels.setdefault(unit, label) != label:
-            raise Problem(f"clips of sequence {name} carry different actions")
+            raise Problem(f"clips of sequence {name} have different action labels")
         self._sums[unit] = self._sums.get(unit, 0.0) + self._vote(logits)
         self._clips[unit] = self._clips.get(unit, 0) + 1
         self._sequences[unit] = sequence
@@ -303,13 +308,13 @@ class ActionSums:
         return np.stack(list(self._sums.values()), 1)  # (K', N, A)
 
     def _probabilities(self, summed: np.ndarray) -> np.ndarray:
-        """(N, A) of the mean vote: the bare product of many clips is always 0 or 1."""
+        """(N, A) probabilities from the mean over clips; the product over many clips would always be 0 or 1."""
         mean = summed / np.array(list(self._clips.values()))[:, None]
         return mean if self._reduce == "sum" else np.exp(log_softmax(mean))
 
     @property
     def figure(self) -> ActionFigure | None:
-        """What was found; None if nothing was added."""
+        """The accuracy so far; None if nothing was added."""
         if not self._sums:
             return None
         scores, labels = self._scores(), np.array(list(self._labels.values()))
@@ -329,8 +334,8 @@ class ActionSums:
             missing=len(names) - len(known) if known else 0,
         )
 
-    def among(self, sequences: frozenset[int]) -> State:
-        """Sums (K',) over some sequences alone."""
+    def subset(self, sequences: frozenset[int]) -> State:
+        """Hits and counts (K',) over these sequences only."""
         few = np.array([sequence in sequences for sequence in self._sequences.values()])
         labels = np.array(list(self._labels.values()))
         return State(*accuracy(self._scores()[:, few], labels[few]))
@@ -341,7 +346,7 @@ class ActionSums:
         figure = self.figure
         if figure is None:
             return [Section("Action", notes=notes)] if notes else []
-        about = f"“{view.name}” takes one centred clip per sequence." if view.kind == "each" else ""
+        about = f"“{view.name}” scores one clip from the middle of each sequence." if view.kind == "each" else ""
         if self._together:
             about = _REDUCED[self._reduce].format(view.name)
         found = figure.section(self._context.classes, about)

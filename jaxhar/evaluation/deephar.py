@@ -1,6 +1,6 @@
-"""The counting rules of the deephar authors' scripts (docs/quirks.md), beside which our figures stand.
+"""The scorer that follows the rules of deephar's evaluation scripts (docs/quirks.md), for comparison.
 
-They need no view of their own: the predictions of each view are counted a second time.
+It needs no view of its own: it scores the predictions of each view a second time.
 """
 
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ NAME = "deephar"
 
 @dataclass(frozen=True)
 class Deephar:
-    """Figures by deephar's rules, named "pck@0.2/deephar" and the like.
+    """Figures by deephar's rules, named "pck@0.2/deephar" and so on.
 
-    Joints outside of the crop are not counted. The lens is undone in deephar's closed form. Sequences too short for a
-    clip count as recognised where all clips of a sequence vote.
+    Joints outside of the crop are not counted. Lens distortion is inverted by deephar's approximate formula. In
+    "clips" views, sequences too short for a clip count as recognised.
 
     Attributes:
       pose, world: metrics in the image and in space.
@@ -33,7 +33,7 @@ class Deephar:
     reads = ("pose", "action")
 
     def begin(self, context: Context) -> "DeepharSums":
-        """Sums by these rules."""
+        """Empty sums by these rules."""
         return DeepharSums(self, context)
 
     def truth(self, batch: Batch, context: Context) -> Preds:
@@ -42,7 +42,7 @@ class Deephar:
 
 
 class DeepharSums:
-    """Sums of poses, and of actions where the clips of a sequence belong together."""
+    """Sums of poses, and in "clips" views of actions."""
 
     def __init__(self, rules: Deephar, context: Context):
         self._context = context
@@ -71,7 +71,10 @@ class DeepharSums:
             "By deephar's rules",
             scalars={key: value for figure in figures for key, value in figure.scalars().items()},
             units={key: figure.metric.unit for figure in figures for key in figure.scalars()},
-            notes=("deephar's rules: joints outside of the crop do not count, and the lens is undone in closed form.",),
+            notes=(
+                "deephar's rules: joints outside of the crop are not counted, and lens distortion is inverted by an "
+                "approximate formula.",
+            ),
             variant=NAME,
             json={"sums": {figure.key: figure.json() for figure in figures}},
             if_true={f.key: f.metric.if_true if f.metric.unit == "%" else (0.0, DEEPHAR_LENS) for f in figures},
@@ -81,12 +84,13 @@ class DeepharSums:
         figure = None if self._action is None else self._action.figure
         if figure is None or self._action is None or self._context.too_short is None:
             return None
-        short = self._action.among(self._context.too_short)
+        short = self._action.subset(self._context.too_short)
         total = State(figure.state.total - short.total + short.count, figure.state.count)
         key, rate = f"{figure.key}/{NAME}", float(total.compute()[-1])
         note = (
-            f"{short.count[-1]} sequences are too short for a clip of “{figure.view}” and are judged by their centred "
-            f"one ({short.total[-1]} right); deephar's script counts them as recognised: {number(rate)} %."
+            f"{short.count[-1]} sequences are too short for a clip of “{figure.view}”; one clip from their middle is "
+            f"scored instead ({short.total[-1]} right). deephar's script counts them as recognised, which gives "
+            f"{number(rate)} %."
         )
         return Section(
             "By deephar's rules",

@@ -1,10 +1,10 @@
-"""Exact evaluation: every example of a split once, padding never, the same figures whatever the batch size.
+"""Evaluation of a network on a split: every example is scored exactly once, and padding never.
 
-What is left of the batch size is the rounding of the network's own float32 arithmetic, far below the digits shown.
+The batch size changes figures only by the rounding of the network's float32 arithmetic.
 
-The views come from the data: one centred clip per sequence, several crops of a picture, all clips of a sequence. The
-figures come from scorers, objects of the form `jaxhar.evaluation.scorer.Scorer`. The network runs once for each view,
-and only predictions that a scorer reads leave the device, in their own type.
+The views come from the data: the middle clip of each sequence, several crops of a picture, all clips of a sequence. The
+figures come from scorers (`jaxhar.evaluation.scorer.Scorer`). The network runs once for each view. Only predictions
+that a scorer reads are copied from the device, without a change of type.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,12 +35,12 @@ class Eval:
     """One evaluation of an experiment.
 
     Attributes:
-      views: names of views of the data; the first is also taken during training.
-      scorers: of the kinds of figures.
-      part: name of a set of a `jaxhar.data.mixed.Mixed`; "" for the data as it is.
-      split: a name that the data knows; None for the one that it evaluates.
-      batch: examples at a time, a matter of speed and memory only.
-      published: the figures to compare with, printed in the report; a sentence stands by itself.
+      views: names of views of the data. During training only the first one is evaluated.
+      scorers: compute the figures.
+      part: name of one set of a `jaxhar.data.mixed.Mixed`; "" for the data's default.
+      split: name of a split of the data; None for its default, `Prepared.eval_split`.
+      batch: examples per run of the network; it affects only speed and memory.
+      published: figures of publications, or sentences, to print in the report.
     """
 
     views: tuple[str, ...] = ("single",)
@@ -52,7 +52,7 @@ class Eval:
 
 
 def views_of(plan: Eval, prepared: Prepared) -> tuple[Prepared, str, list[View]]:
-    """The data, split and views that an evaluation is of. Usage if the data has no such part or view."""
+    """The data, split and views of an evaluation. Usage if the data has no such part or view."""
     if plan.part:
         if plan.part not in prepared.parts:
             raise Usage(f"the data has no part {plan.part!r} to evaluate; it has {', '.join(prepared.parts)}")
@@ -78,11 +78,11 @@ def run(
     """Evaluate a network.
 
     Args:
-      model: a network, called in evaluation mode and itself left as it is, or a function of whole batches.
+      model: a network, run in evaluation mode and not modified, or a function from batches to predictions.
       prepared: the data.
-      classes: names of the network's classes, a tuple of such tuples with several sets of labels; () if it knows those
-        of the data. Actions of a network of other classes are not scored, which a note says.
-      progress: whether to show a bar.
+      classes: names of the network's classes, or a tuple of such tuples for several sets of labels; () if they are
+        the data's. If the network has other classes than the data, actions are not scored and a note says so.
+      progress: whether to show a progress bar.
 
     Raises:
       Problem: nothing to evaluate, or the network and the data disagree on joints.
@@ -105,11 +105,11 @@ def run(
 
 
 def check(plan: Eval, prepared: Prepared, best: str = "") -> None:
-    """Scores the labels of one batch as if they were predictions, to find mistakes before hours of training.
+    """Scores the labels of one batch as if they were predictions, to find mistakes before a long training run.
 
     Args:
-      best: name of a figure that the evaluation must give, as `Train.best`; not checked where a scorer knows no perfect
-        predictions.
+      best: name of a figure that the evaluation must compute, `Train.best`; not checked if a scorer cannot make
+        predictions from labels.
 
     Raises:
       Problem: the data lacks what a metric needs; no figure `best`. Usage: no such part or view.
@@ -124,7 +124,7 @@ def check(plan: Eval, prepared: Prepared, best: str = "") -> None:
     _, found = score(plan.scorers, context, _examples(lambda _: perfect, [batch], tuple(perfect)))
     keys = {key for sections in found for section in sections for key in section.scalars}
     if best and all(truths) and best.removeprefix("-") not in keys:
-        raise Problem(f"train.best is {best!r}, but the evaluation gives {', '.join(sorted(keys))}")
+        raise Problem(f"train.best is {best!r}, but the evaluation computes {', '.join(sorted(keys))}")
 
 
 def context_of(
@@ -135,7 +135,7 @@ def context_of(
     model: Predictor | None = None,
     classes: tuple = (),
 ) -> Context:
-    """What scorers are told of one of the views; arguments as `run`."""
+    """The context of one view, for scorers; arguments as in `run`."""
     first = next((one for one in views if one.kind != "clips"), views[0])
     return Context(
         view=view,
@@ -150,7 +150,7 @@ def context_of(
 
 
 def score(scorers: Sequence[Scorer], context: Context, pairs: Pairs) -> tuple[int, list[list[Section]]]:
-    """The number of examples, and the sections of each scorer, of examples and their predictions."""
+    """Scores examples and their predictions; returns the number of examples and the sections of each scorer."""
     begun = [scorer.begin(context) for scorer in scorers]
     count = 0
     for example, preds in pairs:
@@ -170,14 +170,14 @@ def predictions(
     batch: int = 8,
     progress: bool = True,
 ) -> Pairs:
-    """What a network predicts for every example of a split, in order; arguments as `run`.
+    """Runs a network on every example of a split, in order; arguments as in `run`.
 
     Args:
       reads: keys of the predictions to fetch.
 
     Yields:
-      An example and its predictions (K, ...), both without the batch axis and in their own types, action as logits.
-      Crops of one picture are averaged, see `average_crops`.
+      An example and its predictions (K, ...), both without the batch axis and without a change of type; action as
+      logits. Predictions for several crops of one picture are averaged, see `average_crops`.
     """
     stream = prepared.eval_stream(split=split, view=view.name, batch=batch)
     length = prepared.eval_length(split=split, view=view.name, batch=batch)
@@ -187,7 +187,7 @@ def predictions(
 
 
 def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
-    """A network as a function of batches. It is compiled once for a structure: evaluating again compiles nothing."""
+    """A network as a function of batches. It is compiled once per network structure."""
     if not isinstance(model, nnx.Module):
         return model
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
@@ -202,7 +202,7 @@ def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
 def _examples(
     predict: Callable[[Batch], Mapping[str, object]], batches: Iterable[Batch], reads: tuple[str, ...]
 ) -> Pairs:
-    """Pairs of one example and its predictions, without the batch axis; padding is left out."""
+    """Splits batches into pairs of one example and its predictions, without padding."""
 
     def unpack(batch: Batch, preds: Mapping[str, object]) -> Iterator[tuple[Example, Predicted]]:
         size = batch_size(batch)
@@ -215,7 +215,7 @@ def _examples(
 
     waiting = None
     for batch in batches:
-        # The device works on this batch while the host scores the one before.
+        # The device computes this batch while the host scores the previous one.
         preds = predict(batch)
         if waiting:
             yield from unpack(*waiting)

@@ -11,7 +11,7 @@ from jaxhar.core.pixels import Pixels
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import PA16
 from jaxhar.evaluation import evaluate
-from jaxhar.evaluation.action import Action, ActionFigure, head_names, heads_explained
+from jaxhar.evaluation.action import Action, ActionFigure, describe_heads, head_names
 from jaxhar.evaluation.deephar import Deephar
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import AUC, PCK, PCKh, PixelError, State, by_group
@@ -296,7 +296,7 @@ def test_disagreements_are_problems():
     with pytest.raises(Problem, match="predicts 13 joints and the data has 16"):
         evaluated(FakeModel(joints=13), data)
     data.examples["single"]["action"][2] = 7
-    with pytest.raises(Problem, match="0002 has action number 7"):
+    with pytest.raises(Problem, match="0002 has the action label 7"):
         evaluated(FakeModel(), data)
     broken = FakeModel()
     broken.action[...] = broken.action[...] * np.nan
@@ -307,19 +307,19 @@ def test_disagreements_are_problems():
 def test_a_network_of_other_actions_is_scored_by_pose_alone(tmp_path):
     results = evaluated(FakeModel(num_classes=4), FakeData(), views=("single", "multi"))
     assert not actions(results) and sums(results).count.sum() > 0
-    left_out = "Action is left out: the network's 4 classes are not the 3 of this data."
+    left_out = "Actions are not scored: the network's 4 classes are not the 3 of this data."
     assert left_out in results.sentences() and not any(key.startswith("accuracy") for key in results.scalars())
     assert all(sample.answer is None for sample in pictures(results))
     # as many of another name are others, too
     same, others = (evaluated(FakeModel(), FakeData(), classes=names) for names in (CLASSES, ("a", "b", "c")))
-    assert actions(same) and not any("left out" in line for line in same.sentences())
+    assert actions(same) and not any("not scored" in line for line in same.sentences())
     assert not actions(others) and any("3 classes are not the 3" in line for line in others.sentences())
     data = FakeData()
     data.actions = ()
     for whole in data.examples.values():
         del whole["action"]
     quiet = evaluated(FakeModel(), data)
-    assert not any("left out" in line for line in quiet.sentences()) and pictures(quiet)[0].answer is None
+    assert not any("not scored" in line for line in quiet.sentences()) and pictures(quiet)[0].answer is None
     report.write(tmp_path, quiet, "stills", console=Console(quiet=True))
 
 
@@ -403,9 +403,9 @@ def test_head_names(count, names):
 
 
 def test_names_of_heads_are_explained():
-    assert heads_explained(head_names(9)) == "Heads: p1..p4: pose stream, v1..v4: visual stream, m: both merged."
-    assert heads_explained(head_names(3)) == "Heads: p1: pose stream, v1: visual stream, m: both merged."
-    assert not heads_explained(("m",)) and not heads_explained(("head1", "head2"))
+    assert "p1..p4 use only poses, v1..v4 only appearance" in describe_heads(head_names(9))
+    assert "p1 use only poses, v1 only appearance" in describe_heads(head_names(3))
+    assert not describe_heads(("m",)) and not describe_heads(("head1", "head2"))
 
 
 def test_crops_of_one_picture_are_averaged_in_the_image():
@@ -523,7 +523,7 @@ def test_mistakes_are_found_before_training():
     data = FakeData()
     plan = Eval(("single", "multi"), (Pose(METRICS), Action(), Samples()))
     evaluate.check(plan, data, "accuracy/single/balanced")
-    with pytest.raises(Problem, match="train.best is 'pck@0.3', but the evaluation gives accuracy/single"):
+    with pytest.raises(Problem, match="train.best is 'pck@0.3', but the evaluation computes accuracy/single"):
         evaluate.check(plan, data, "pck@0.3")
     for whole in data.examples.values():
         del whole["norm"]

@@ -1,7 +1,7 @@
-"""Pose and action metrics: pure array cores, and the objects that a configuration lists.
+"""Pose and action metrics: functions of arrays, and metric objects for configs.
 
-The cores run on the host in integers and float64. A metric is a pair of sums, `State(total, count)`, that is merged
-over the whole set and divided once at the end, so the result does not depend on how the set was cut into batches.
+The functions run on the host in integers and float64. A metric is a pair of sums, `State(total, count)`. The sums are
+added over the whole data set and divided once at the end, so the result does not depend on the batches.
 """
 
 from collections.abc import Sequence
@@ -28,26 +28,26 @@ class State:
 
     Attributes:
       total: int64 (hits) or float64 (distances).
-      count: int64, how many terms each total has.
+      count: int64, number of terms in each total.
     """
 
     total: np.ndarray
     count: np.ndarray
 
     def merge(self, other: "State") -> "State":
-        """The sums over both sets; neither operand changes."""
+        """The sums over both sets, as a new object."""
         return State(self.total + other.total, self.count + other.count)
 
     def compute(self) -> np.ndarray:
-        """float64 of the same shape, nan where nothing was counted."""
+        """float64 of the same shape; NaN where nothing was counted."""
         return _ratio(self.total, self.count)
 
     def pooled(self) -> np.ndarray:
-        """(...,) from (..., J): the micro mean, every counted joint of every frame weighs the same."""
+        """(...,) from (..., J): the micro mean, in which every counted joint of every frame has the same weight."""
         return _ratio(self.total.sum(-1), self.count.sum(-1))
 
     def macro(self) -> np.ndarray:
-        """(...,) from (..., J): the macro mean, every joint that was counted at all weighs the same."""
+        """(...,) from (..., J): the macro mean, in which every joint with a count above 0 has the same weight."""
         rates = self.compute()
         counted = self.count > 0
         return _ratio(np.where(counted, rates, 0.0).sum(-1), counted.sum(-1))
@@ -64,7 +64,7 @@ def distances(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def _relative(pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances over the reference length and which of them count, both (..., J); nan where `norm` is unusable."""
+    """Distances divided by the reference length, and a mask of those to count, both (..., J)."""
     norm = np.asarray(norm, np.float64)[..., None]
     usable = np.isfinite(norm) & (norm > 0)
     dist = distances(pred, true)
@@ -86,7 +86,7 @@ def pck(
     Args:
       pred: (..., J, 2) image pixels. A prediction that is not a number is a miss.
       true: (..., J, 2) image pixels.
-      valid: (..., J) which joints carry a label; the others are not counted.
+      valid: (..., J) mask of labelled joints; the others are not counted.
       norm: (...) reference length in image pixels; frames where it is not a positive number are not counted.
       threshold: inclusive.
 
@@ -100,12 +100,13 @@ def pck(
 def auc(
     pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray, thresholds: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Area under the PCK curve over its width, by the trapezoidal rule as in MPII's evaluation code.
+    """Area under the PCK curve divided by its width, by the trapezoidal rule as in MPII's evaluation code.
 
-    Arguments and shapes as `pck`; `thresholds` are two or more, evenly spaced from the curve's first to its last.
+    Arguments and shapes as in `pck`; `thresholds` are two or more values, evenly spaced.
 
     Returns:
-      hits (J,) and counts (J,), int64, summed over the leading axes and over the thresholds: an inner one twice.
+      hits (J,) and counts (J,), int64, summed over the leading axes and the thresholds; all thresholds but the first
+      and the last are counted twice.
     """
     relative, counted = _relative(pred, true, valid, norm)
     found = [_per_joint((relative <= threshold) & counted) for threshold in thresholds]
@@ -116,8 +117,8 @@ def auc(
 def by_group(state: State, skeleton: Skeleton) -> dict[str, np.ndarray]:
     """MPII's columns from sums (K, J): name -> (K,), in the order of the papers' tables.
 
-    As in MPII's evaluation code, a group is the mean of its two joints' rates, "UBody" pools the joints of shoulders,
-    elbows and wrists, "Total" those of all scored joints.
+    As in MPII's evaluation code, a group is the mean of its two joints' rates; "UBody" pools the joints of shoulders,
+    elbows and wrists, and "Total" all scored joints.
     """
 
     def part(joints: tuple[str, ...]) -> State:
@@ -137,12 +138,12 @@ def mpjpe(
     Args:
       pred: (..., J, D) points.
       true: (..., J, D) points.
-      valid: (..., J) which joints carry a label; the others are not counted.
-      root: joint subtracted from prediction and truth, each its own; frames without it are not counted.
+      valid: (..., J) mask of labelled joints; the others are not counted.
+      root: index of a joint; each pose is taken relative to its own root. Frames without it are not counted.
 
     Returns:
       totals (J,) float64 and counts (J,) int64, summed over the leading axes. Each distance is rounded to a multiple
-      of 2^-22 (2.4e-7): sums below 2e9 are exact, hence the same in every order.
+      of 2^-22 (2.4e-7), so that sums below 2e9 are exact and do not depend on the order of addition.
     """
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     counted = np.broadcast_to(np.asarray(valid, bool), pred.shape[:-1])
@@ -157,7 +158,7 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     """Top-1 accuracy of each head.
 
     Args:
-      scores: (K', N, A) of any monotone kind (logits, probabilities, their logarithms); the first of equals wins.
+      scores: (K', N, A) logits, probabilities or log-probabilities; of equal scores the first class is taken.
       labels: (N,) class indices.
 
     Returns:
@@ -175,30 +176,30 @@ def confusion(true: np.ndarray, pred: np.ndarray, num_classes: int) -> np.ndarra
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """(..., A) float64 log-probabilities: a product over any number of clips is a sum of these, without underflow."""
+    """(..., A) float64 log-probabilities. Sums of these replace products of probabilities, which could underflow."""
     logits = np.asarray(logits, np.float64)
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 class Metric(Protocol):
-    """What a metric of poses says of itself."""
+    """The properties of a pose metric."""
 
     @property
     def name(self) -> str:
-        """Shown in tables; in lower case the key of the scalar."""
+        """Title in tables; in lower case the key of the scalar."""
 
     @property
     def unit(self) -> str:
-        """ "%" (the metric is a fraction, more is better) or the unit of a distance (less is better)."""
+        """ "%" (the metric is a fraction, higher is better) or the unit of a distance (lower is better)."""
 
     @property
     def grouped(self) -> bool:
-        """Whether MPII's columns are shown."""
+        """Whether tables have MPII's groups of joints."""
 
     @property
     def terms(self) -> int:
-        """How often each joint is counted."""
+        """Number of times that each joint is counted."""
 
     @property
     def if_true(self) -> tuple[float, float]:
@@ -206,7 +207,7 @@ class Metric(Protocol):
 
     @property
     def if_learned(self) -> tuple[float, float] | None:
-        """Lowest and highest value for a network that knows the samples by heart; None to ask for nothing."""
+        """Lowest and highest value for a network that has learned the samples by heart; None without bounds."""
 
 
 class PoseMetric(Metric, Protocol):
@@ -224,7 +225,7 @@ class PCK:
 
     Attributes:
       threshold: fraction of the reference length, inclusive.
-      name: "PCK@0.2" and the like where left empty.
+      name: title; "" gives "PCK@0.2" and so on.
       exclude: names of joints that are not scored.
     """
 
@@ -244,9 +245,9 @@ class PCK:
     def get(
         self, pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray | None, skeleton: Skeleton
     ) -> State:
-        """See `PoseMetric.get`; Problem where the data has no reference length."""
+        """See `PoseMetric.get`; Problem if the data has no reference length."""
         if norm is None:
-            raise Problem(f"{self.name} needs a reference length and the data gives none; use PixelError instead")
+            raise Problem(f"{self.name} needs a reference length, which this data lacks; use PixelError instead")
         scored = valid & _scored(skeleton, self.exclude)
         return stack([self._core(block, true, scored, norm) for block in pred])
 
@@ -265,7 +266,7 @@ class PCKh(PCK):
 
 @dataclass(frozen=True)
 class AUC(PCK):
-    """Area under the PCK curve from 0 to `threshold`, as a fraction, cut into `steps`."""
+    """Area under the PCK curve from 0 to `threshold`, as a fraction, integrated in `steps` steps."""
 
     threshold: float = 0.5
     steps: int = 50
@@ -273,12 +274,12 @@ class AUC(PCK):
 
     @property
     def terms(self) -> int:  # type: ignore[override]
-        """How often each joint is counted."""
+        """Number of times that each joint is counted."""
         return 2 * self.steps
 
     @property
     def if_true(self) -> tuple[float, float]:  # type: ignore[override]
-        """Averaged crops miss the first threshold, 0, by rounding."""
+        """Below 1, because rounding in averaged crops can miss the first threshold, 0."""
         return 1 - 1 / self.terms, 1.0
 
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
-"""Errors of a pose in space, in millimetres: pure array cores, and the objects that a configuration lists.
+"""Errors of 3-D poses in millimetres: functions of arrays, and metric objects for configs.
 
-Evaluation turns predictions into world points (crop, then camera) before it asks these objects.
+Evaluation converts predictions to world coordinates (from the crop to the image, then by the camera) before it calls
+these metrics.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import numpy as np
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.evaluation.metrics import Metric, State, mpjpe, stack
 
-#: Largest error that counts as learned by heart, in mm: a joint is right within it in Mehta et al., 3DV 2017.
+#: Largest error, in mm, that counts as learned by heart: the threshold of 3D PCK in Mehta et al., 3DV 2017.
 LEARNED = 150.0
-#: Largest error of the truth in mm, with the lens undone exactly and as deephar does it.
+#: Largest error of the true pose, in mm, with lens distortion inverted exactly and by deephar's formula.
 EXACT, DEEPHAR_LENS = 0.01, 20.0
 
 
@@ -22,7 +23,7 @@ class WorldMetric(Metric, Protocol):
 
     @property
     def deephar(self) -> bool:
-        """Whether the lens is undone as deephar does it."""
+        """Whether lens distortion is inverted by deephar's approximate formula."""
 
     def get(
         self, pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray | None, skeleton: Skeleton
@@ -31,13 +32,14 @@ class WorldMetric(Metric, Protocol):
 
 
 def procrustes(pred: np.ndarray, true: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Predictions moved, turned (not mirrored) and scaled onto the truth with the least squared error.
+    """Predictions aligned to the truth by the translation, rotation and scale with the least squared error.
 
     Args:
-      pred, true: (..., J, 3) points. valid: (..., J) joints that take part; all are moved.
+      pred, true: (..., J, 3) points.
+      valid: (..., J) joints used to compute the alignment, which is applied to all joints.
 
     Returns:
-      (..., J, 3) float64. Where no joint is valid the prediction is returned as it is.
+      (..., J, 3) float64. Where no joint is valid, the prediction is returned unchanged.
     """
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     weight = np.broadcast_to(np.asarray(valid, bool), pred.shape[:-1])[..., None].astype(np.float64)
@@ -46,7 +48,7 @@ def procrustes(pred: np.ndarray, true: np.ndarray, valid: np.ndarray) -> np.ndar
     middle, target = (from_ * share).sum(-2, keepdims=True), (to * share).sum(-2, keepdims=True)
     spread = (from_ - middle) * weight
     u, size, vt = np.linalg.svd(np.swapaxes(spread, -1, -2) @ (to - target))
-    # a mirror image fits some predictions better: the axis that matters least is turned back
+    # Where a reflection would fit better, flip the axis of the smallest singular value to get a rotation.
     side = np.sign(np.linalg.det(u @ vt))
     size[..., -1] *= side
     u[..., -1] *= side[..., None]
@@ -63,15 +65,15 @@ def pa_mpjpe(pred: np.ndarray, true: np.ndarray, valid: np.ndarray) -> tuple[np.
 
 @dataclass(frozen=True)
 class MPJPE:
-    """Mean per joint position error in the world, Ionescu et al., PAMI 2014: each pose relative to its own root.
+    """Mean per joint position error in world coordinates, each pose relative to its own root (Ionescu et al., PAMI
+    2014).
 
-    The mean is over all joints; the root is among them and adds nothing, as in "2D/3D Pose Estimation and Action
-    Recognition using Multitask Deep Learning" (CVPR 2018).
+    The mean is over all joints, including the root, whose error is 0, as in Luvizon et al., CVPR 2018.
 
     Attributes:
-      root: name of the joint that both poses are put on.
-      deephar: undo the lens as deephar does, in one step that is up to 4 mm off, at the picture's edge.
-      name: "MPJPE" and the like where left empty.
+      root: name of the root joint.
+      deephar: invert lens distortion by deephar's formula, which is up to 4 mm wrong at the edge of the picture.
+      name: title; "" gives "MPJPE" and so on.
     """
 
     root: str = "pelvis"
@@ -109,7 +111,7 @@ class MPJPE:
 
 @dataclass(frozen=True)
 class ProcrustesMPJPE(MPJPE):
-    """The error that is left after the best movement, turn and scale: "PA-MPJPE", also called protocol 2."""
+    """The error after alignment by translation, rotation and scale: PA-MPJPE, also called protocol 2."""
 
     title = "PA-MPJPE"
     learned = False
@@ -120,7 +122,8 @@ class ProcrustesMPJPE(MPJPE):
 
 @dataclass(frozen=True)
 class AbsoluteMPJPE(MPJPE):
-    """The error in the world as it is. The depth of the root is given, not predicted, by the networks here."""
+    """The error in world coordinates without any alignment. The networks here do not predict the depth of the root;
+    the true one is used."""
 
     title = "absolute MPJPE"
     learned = False

@@ -1,4 +1,4 @@
-"""Poses in the image: a scorer, and what it shares with the scorer of poses in space."""
+"""The scorer of 2-D poses in the image, and its parts that the scorer of 3-D poses uses too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from jaxhar.evaluation.sections import Section, Table, Tile, number, words
 from jaxhar.host.errors import Problem
 
 ABOUT = (
-    "Columns are the prediction blocks, the last one is the network's answer.",
-    "★ marks the best block; it is chosen on this very set, so quote the last one.",
-    "“All joints” pools every labelled joint of every frame (micro mean), “mean of joints” weighs each joint the same "
-    "(macro mean).",
+    "Columns are the prediction blocks; the last one is the network's prediction.",
+    "★ marks the best block on this data. Report the last block, since the best one was chosen on the test data.",
+    "“All joints” is the mean over all labelled joints of all frames (micro mean); “mean of joints” is the mean of the "
+    "joints' own rates (macro mean).",
 )
-COUNTED = "Every labelled joint counts, also one outside of the crop."
+COUNTED = "All labelled joints are counted, including those outside of the crop."
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Scores poses in the image, in its pixels: each metric for every prediction block and joint.
+    """Scores poses in image pixels: each metric for every prediction block and joint.
 
     Attributes:
-      metrics: each gives the figures "pck@0.2", "pck@0.2/macro" and so on, see `PoseFigure.scalars`.
+      metrics: each adds figures such as "pck@0.2" and "pck@0.2/macro", see `PoseFigure.scalars`.
     """
 
     metrics: tuple[PoseMetric, ...] = (PCK(0.2),)
     reads = ("pose",)
 
     def begin(self, context: Context) -> "PoseSums | None":
-        """Sums of poses; None where the clips of a sequence belong together, which serves actions alone."""
+        """Empty sums; None in "clips" views, which are for actions only."""
         return None if context.view.kind == "clips" else PoseSums(self.metrics, context)
 
     def truth(self, batch: Batch, context: Context) -> Preds:
@@ -42,18 +42,19 @@ class Pose:
 
 
 def poses(batch: Batch) -> Preds:
-    """The labels of a batch in the form of the predictions of a network of two blocks."""
+    """The labels of a batch as predictions of a network with two blocks."""
     found = {key: np.repeat(np.asarray(batch[key])[None], 2, 0) for key in ("pose", "visible") if key in batch}  # type: ignore[literal-required]
     return found  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
 class PoseFigure:
-    """One metric of poses: sums (K, J) over the split.
+    """One pose metric over a split.
 
     Attributes:
+      state: sums (K, J) for every prediction block and joint.
       suffix: last part of its name, see `Context.suffix`.
-      by_class: sums (A, K, J) by class, where the metric is reported so.
+      by_class: sums (A, K, J) by action class, if the metric is reported by class.
     """
 
     metric: Metric
@@ -75,14 +76,14 @@ class PoseFigure:
 
     @property
     def best(self) -> int:
-        """Index of the block with the best pooled mean, the last of equals. It is chosen on the evaluated set."""
+        """Index of the block with the best micro mean on the evaluated data; the last one of equals."""
         means = self.state.pooled()
         return last_largest(means if self.metric.unit == "%" else -means)
 
     def scalars(self) -> dict[str, float]:
-        """The last block's micro mean (hits over counts of all joints together) by `key`, and by "KEY/macro" its mean
-        over joints. "KEY/best" is the best block's, where there are several; "KEY/head" and so on are MPII's columns,
-        "KEY/walking" and so on the micro means by class."""
+        """Figures of the last block by name: `key` is the micro mean, "KEY/macro" the macro mean, "KEY/head" and so
+        on MPII's groups of joints, "KEY/walking" and so on the micro means by class. "KEY/best" is the micro mean of
+        the best block, if there are several."""
         key, means = self.key, self.state.pooled()
         found = {key: float(means[-1]), f"{key}/macro": float(self.state.macro()[-1])}
         if len(means) > 1:
@@ -98,15 +99,15 @@ class PoseFigure:
     def tile(self) -> Tile:
         unit, means = self.metric.unit, self.state.pooled()
         counts = self.state.count[-1].sum() // self.metric.terms
-        note = f"{counts:,} joints pooled (micro); mean of joints {number(self.state.macro()[-1], unit)}"
+        note = f"mean over {counts:,} labelled joints; mean of joints {number(self.state.macro()[-1], unit)}"
         if len(means) > 1:
-            note += f"; last block of {len(means)}, best block {self.best + 1}: {number(means[self.best], unit)}"
+            note += f"; last block of {len(means)}; best block ({self.best + 1}) {number(means[self.best], unit)}"
         view = self.suffix.removeprefix("/")
         name = f"{self.metric.name}, {view}" if view else self.metric.name
         return Tile(name, f"{number(means[-1], unit)} {unit}", note)
 
     def tables(self) -> tuple[Table, ...]:
-        """Columns by block, rows by joint, and a second table by class where the metric has that."""
+        """A table with a column per block and a row per joint, and one with a row per class if there are classes."""
         return (self._by_joint(), *((self._by_class(self.by_class),) if self.by_class else ()))
 
     def _by_joint(self) -> Table:
@@ -174,12 +175,12 @@ def dump(state: State) -> dict[str, list]:
 
 
 def last_largest(values: np.ndarray) -> int:
-    """Index of the largest value, the last of equals; nan is the smallest."""
+    """Index of the largest value, the last one of equals; NaN counts as the smallest."""
     return len(values) - 1 - int(np.argmax(np.nan_to_num(values[::-1], nan=-np.inf)))
 
 
 def section(title: str, figures: Sequence[PoseFigure], notes: tuple[str, ...] = ()) -> Section:
-    """Figures of poses as a section; that of the first which knows one has a bound for what was learned by heart."""
+    """A section of pose figures. Only the first metric that has `if_learned` bounds sets them."""
     learned = [f for f in figures if f.metric.if_learned is not None][:1]
     skeleton = figures[0].skeleton
     return Section(
@@ -200,18 +201,18 @@ def section(title: str, figures: Sequence[PoseFigure], notes: tuple[str, ...] = 
 
 
 def same_joints(pose: np.ndarray, skeleton: Skeleton) -> None:
-    """Problem if poses (..., J, D) are not of this skeleton."""
+    """Problem if poses (..., J, D) have another number of joints than the skeleton."""
     if pose.shape[-2] != len(skeleton):
         raise Problem(
             f"the network predicts {pose.shape[-2]} joints and the data has {len(skeleton)} ({skeleton.name}); "
-            "evaluate with a network made for this skeleton"
+            "use a network made for this skeleton"
         )
 
 
 def joints_of(context: Context) -> Skeleton:
     """The skeleton of the data; Problem without one."""
     if context.skeleton is None:
-        raise Problem("the data has no skeleton, so that poses cannot be scored; leave the scorer of poses out")
+        raise Problem("the data has no skeleton, so poses cannot be scored; remove the pose scorer")
     return context.skeleton
 
 
@@ -219,11 +220,11 @@ class PoseSums:
     """Sums of metrics of poses in the image.
 
     Attributes:
-      figures: after examples were added, one for each metric; () before.
+      figures: one for each metric; () before the first example.
     """
 
     def __init__(self, metrics: tuple[PoseMetric, ...], context: Context, inside_only: bool = False, suffix: str = ""):
-        """`inside_only` leaves out joints outside of the crop; `suffix` follows that of the view."""
+        """`inside_only`: do not count joints outside of the crop. `suffix`: appended to the view's suffix."""
         self._metrics, self._skeleton, self._inside = metrics, context.skeleton, inside_only
         self._context, self._suffix = context, context.suffix + suffix
         self._states: list[State] = []

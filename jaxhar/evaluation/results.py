@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: sections of figures, to JSON and back. It knows no kind of figure."""
+"""The results of an evaluation: sections of figures, written to JSON and read back, whatever the figures are."""
 
 import json
 import math
@@ -16,12 +16,12 @@ from jaxhar.host.errors import Problem
 
 @dataclass(frozen=True)
 class Published:
-    """A figure to compare with.
+    """A published figure to compare with.
 
     Attributes:
-      key: of ours in `Results.scalars`.
+      key: name of our figure in `Results.scalars`.
       value: a fraction, or a distance in `unit`.
-      protocol: how it was taken, and where it is given.
+      protocol: how it was measured, and the source.
     """
 
     key: str
@@ -32,13 +32,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that one evaluation found.
+    """The results of one evaluation.
 
     Attributes:
-      examples: number of them by view.
-      sections: what the scorers found.
-      notes: sentences on the data, beside those of the sections.
-      published: figures of others, and sentences.
+      examples: number of examples by view.
+      sections: results of the scorers.
+      notes: sentences about the data; sections have notes of their own.
+      published: published figures, or sentences.
     """
 
     split: str
@@ -48,7 +48,7 @@ class Results:
     published: tuple[str | Published, ...] = ()
 
     def scalars(self) -> dict[str, float]:
-        """All figures by name, fractions in [0, 1] and distances in their unit; nan where nothing was counted."""
+        """All figures by name: fractions in [0, 1], distances in their unit, NaN where nothing was counted."""
         return {key: value for section in self.sections for key, value in section.scalars.items()}
 
     def units(self) -> dict[str, str]:
@@ -56,11 +56,11 @@ class Results:
         return {key: unit for section in self.sections for key, unit in section.units.items()}
 
     def sentences(self) -> tuple[str, ...]:
-        """How the figures were taken: all notes, each once."""
+        """All notes on how the figures were measured, without repetition."""
         return tuple(dict.fromkeys((*self.notes, *(note for section in self.sections for note in section.notes))))
 
     def save(self, path: Path) -> None:
-        """Write everything but the pictures as JSON; the file appears whole or not at all."""
+        """Write everything but the pictures as JSON, atomically."""
         tree = {
             "split": self.split,
             "scalars": _numbers(self.scalars()),
@@ -73,7 +73,7 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> "Results":
-        """Read what `save` wrote; Problem if the file is not that."""
+        """Read a file that `save` wrote; Problem if it is something else."""
         try:
             tree = json.loads(Path(path).read_bytes())
             return cls(

@@ -1,4 +1,4 @@
-"""Examples to look at: frames with the true and the predicted pose and class, drawn evenly from a split."""
+"""The scorer that keeps sample pictures: frames with the true and the predicted pose and class."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.pixels import Pixels
-from jaxhar.evaluation.action import Action, of_the_data
+from jaxhar.evaluation.action import Action, scores_of_data
 from jaxhar.evaluation.metrics import log_softmax
 from jaxhar.evaluation.pose import poses
 from jaxhar.evaluation.scorer import Context, Example, Predicted, float64
@@ -16,17 +16,17 @@ from jaxhar.evaluation.sections import Picture, Section, words
 
 @dataclass(frozen=True)
 class Samples:
-    """Keeps the middle frame of some examples of the first view, drawn evenly from the split, always the same ones.
+    """Keeps the middle frame of some examples of the first view, chosen at random with a fixed seed.
 
     Attributes:
-      count: how many.
+      count: number of examples.
     """
 
     count: int = 12
     reads = ("pose", "visible", "action")
 
     def begin(self, context: Context) -> "_Reservoir | None":
-        """Nothing kept yet; None in views after the first."""
+        """Empty sums; None in views after the first."""
         return _Reservoir(self.count, context) if context.first else None
 
     def truth(self, batch: Batch, context: Context) -> Preds:
@@ -35,7 +35,7 @@ class Samples:
 
 
 class _Reservoir:
-    """A uniform choice from a stream of unknown length (algorithm R), kept in the order of the stream."""
+    """A uniform random choice from a stream of unknown length (algorithm R), in the order of the stream."""
 
     def __init__(self, size: int, context: Context):
         self._size, self._context, self._offered = size, context, 0
@@ -52,12 +52,12 @@ class _Reservoir:
     def sections(self) -> list[Section]:
         """See `Sums`."""
         pictures = tuple(picture for _, picture in sorted(self._kept.values(), key=lambda pair: pair[0]))
-        about = ("The crops as the network sees them, drawn evenly from the set.",)
+        about = ("Input crops of the network, chosen at random.",)
         return [Section("Frames", pictures=pictures, about=about)] if pictures else []
 
 
 def sample(example: Example, preds: Predicted, context: Context) -> Picture:
-    """The middle frame of an example with all that is known of it."""
+    """The middle frame of an example with its true and predicted pose and class."""
     frames = example.get("frames")
     found: dict[str, Any] = {}
     if frames is not None:
@@ -78,7 +78,7 @@ def sample(example: Example, preds: Predicted, context: Context) -> Picture:
         found["skeleton"] = context.skeleton
     if "action" in example and 0 <= int(example["action"]) < len(context.classes):
         found["truth"] = words(context.classes[int(example["action"])])
-    scores = of_the_data(preds["action"], context)[0] if "action" in preds else None
+    scores = scores_of_data(preds["action"], context)[0] if "action" in preds else None
     if scores is not None:
         probabilities = np.exp(log_softmax(scores[-1]))
         found["answer"] = words(context.classes[int(probabilities.argmax())])
@@ -87,9 +87,9 @@ def sample(example: Example, preds: Predicted, context: Context) -> Picture:
 
 
 def _first_person(example: Example) -> tuple[np.ndarray, np.ndarray]:
-    """Middle frame of a sequence of skeletons: joints (J, 2) of the first person, which of them are there (J,).
+    """The first person in the middle frame of a skeleton sequence: joints (J, 2), and a mask of known joints (J,).
 
-    The joints of the whole sequence span 0.1 to 0.9.
+    Coordinates are scaled so that the joints of the whole sequence span 0.1 to 0.9.
     """
     points = float64(example["points"])[:, 0]
     there = np.asarray(example["score"] if "score" in example else example["points"].any(-1))[:, 0] > 0

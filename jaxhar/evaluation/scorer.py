@@ -1,7 +1,8 @@
-"""What evaluation asks of a scorer, and what it tells it.
+"""The interface between evaluation and scorers.
 
-A scorer is a frozen dataclass of settings that an experiment lists (`jaxhar.evaluation.evaluate.Eval`). For each view
-of the data it begins sums, which take the examples one by one and at the end give sections for the report.
+A scorer is a frozen dataclass of settings, listed in an experiment (`jaxhar.evaluation.evaluate.Eval`). For each view
+of the data, `begin` returns an object of sums. Examples are added to it one by one; at the end it returns sections for
+the report.
 """
 
 from collections.abc import Mapping
@@ -24,19 +25,19 @@ Predicted = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What is evaluated.
+    """What a scorer knows about the evaluation.
 
     Attributes:
-      view: how the data is looked at.
-      first: whether no view before it shows every sequence by itself. The figures of the first such view have plain
-        names, "pck@0.2"; those of another are called "pck@0.2/flip".
-      skeleton: of the data, None without.
-      classes: of the data, () without.
-      names: of the sequences; `Batch.sequence` counts in them.
-      too_short: indices of the sequences with too few frames for a clip; None if the data does not say.
-      network: settings of the network; None where a function predicts.
-      network_classes: names of the network's classes, a tuple of such tuples with several sets of labels; () where it
-        knows those of the data.
+      view: the view of the data.
+      first: whether it is the first view that is not a "clips" view. Figures of that view have plain names, such as
+        "pck@0.2"; those of other views have a suffix, such as "pck@0.2/flip".
+      skeleton: of the data; None if it has none.
+      classes: names of the data's classes; () if it has none.
+      names: of the sequences; `Batch.sequence` is an index into them.
+      too_short: indices of the sequences with too few frames for a clip; None if unknown.
+      network: config of the network; None if predictions come from a function.
+      network_classes: names of the network's classes, or a tuple of such tuples for several sets of labels; () if they
+        are the data's.
     """
 
     view: View
@@ -49,7 +50,7 @@ class Context:
     network_classes: tuple = ()
 
     def name(self, example: Example) -> str:
-        """Name of the sequence that an example is of; "" if it is not known."""
+        """Name of the sequence of an example; "" if unknown."""
         number = int(example.get("sequence", -1))
         return self.names[number] if 0 <= number < len(self.names) else ""
 
@@ -63,30 +64,30 @@ class Sums(Protocol):
     """The sums of one scorer in one view, which do not depend on the order of the examples or the size of batches."""
 
     def add(self, example: Example, preds: Predicted) -> None:
-        """Adds one example; Problem if it cannot be scored. Where either lacks a key, nothing is added.
+        """Adds one example; Problem if it cannot be scored. If a key is missing, nothing is added.
 
         Args:
           example: values of a `Batch`. preds: (K, ...) values of `Preds`; the scorer converts them to float64 itself.
         """
 
     def sections(self) -> list[Section]:
-        """What was found; [] if nothing was added."""
+        """The results; [] if nothing was added."""
 
 
 class Scorer(Protocol):
-    """A kind of figure."""
+    """Computes one kind of figure."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Keys of the predictions that it needs; only what some scorer reads leaves the device."""
+        """Keys of the predictions that it needs; only these are copied from the device."""
 
     def begin(self, context: Context) -> Sums | None:
-        """Empty sums; None where it has nothing to say of this view or this data."""
+        """Empty sums; None if the scorer does not apply to this view or data."""
 
     def truth(self, batch: Batch, context: Context) -> Preds:
-        """The predictions (K, B, ...) that it would score highest, from the labels of a batch; {} if it has none."""
+        """Perfect predictions (K, B, ...), made from the labels of a batch; {} if that is impossible."""
 
 
 def float64(value: npt.ArrayLike) -> np.ndarray:
-    """An array of any type as float64, in which all figures are computed."""
+    """An array converted to float64, the type in which all figures are computed."""
     return np.asarray(value).astype(np.float64)

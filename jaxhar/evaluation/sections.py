@@ -1,7 +1,7 @@
-"""What a scorer found, as data: figures with their units and bounds, tables, pictures. It knows no kind of figure.
+"""Results of a scorer as plain data: figures with units and bounds, tables, pictures.
 
-`jaxhar.evaluation.results` writes sections to JSON and reads them back, `jaxhar.viz.report` shows them; both loop over
-what is here. All numbers in tables and tiles are text already.
+`jaxhar.evaluation.results` writes sections to JSON and reads them back; `jaxhar.viz.report` shows them. Neither depends
+on the kind of figure. Numbers in tables and tiles are formatted as text.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Bound = tuple[float, float]
 
 @dataclass(frozen=True)
 class Tile:
-    """A headline figure: shown large, with a sentence below it."""
+    """A headline figure, shown in large type with a sentence below."""
 
     name: str
     value: str
@@ -30,13 +30,13 @@ class Table:
 
     Attributes:
       columns: titles; the first column holds the names of the rows.
-      rows, foot: as many cells as there are columns; the foot is shown in bold below.
-      soft: columns in grey: counts and remarks.
+      rows, foot: one cell per column; foot rows are shown in bold below the others.
+      soft: indices of columns in grey, for counts and remarks.
       bars: column -> length of a bar behind each cell of `rows`, in [0, 1].
       best: (row, column) of the cells with a star; row -1 is the column's title.
-      brief: the screen shows the foot alone.
-      folded: the page shows it on request, the screen never.
-      note: a sentence below it.
+      brief: print only the foot on the terminal.
+      folded: collapsed on the HTML page, and not printed on the terminal.
+      note: a sentence below the table.
     """
 
     title: str
@@ -53,12 +53,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts by two of the same kind: row n, column m is how often n was taken for m.
+    """A confusion matrix: row n, column m counts how often n was predicted as m.
 
     Attributes:
-      file: stem of its picture file.
+      file: name of its picture file, without the suffix.
       names: of rows and columns. counts: (N, N).
-      rows, columns: what they are, as titles of the axes.
+      rows, columns: titles of the axes.
     """
 
     title: str
@@ -71,16 +71,16 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to look at, or a skeleton, or a skeleton on an image, with a caption. What it lacks is None.
+    """An image, a skeleton, or both, with a caption. Missing values are None.
 
     Attributes:
-      file: stem of its picture file; pictures of one stem are numbered.
-      image: (H, W, 3) uint8 RGB. Without it the skeleton is drawn on a plain ground.
-      skeleton: names the joints of the poses.
-      pred: (J, 2), 0 to 1 across the image. confidence: (J,) in [0, 1].
-      true: (J, 2) in the same units. valid: (J,) which joints of `true` carry a label.
-      name: where it is from, e.g. of a sequence. caption: a line of text.
-      answer: the predicted class; truth: the true one; probability: of the answer.
+      file: name of its picture file, without the suffix; pictures of the same name are numbered.
+      image: (H, W, 3) uint8 RGB. Without it the skeleton is drawn on a plain background.
+      skeleton: of the poses.
+      pred: (J, 2) predicted joints, 0 to 1 across the image. confidence: (J,) in [0, 1].
+      true: (J, 2) true joints in the same units. valid: (J,) mask of labelled joints.
+      name: of its source, e.g. the sequence. caption: a line of text.
+      answer: the predicted class. truth: the true class. probability: of the predicted class.
     """
 
     file: str
@@ -99,20 +99,20 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """What one scorer found in one view.
+    """Results of one scorer in one view.
 
     Attributes:
-      title: heading; neighbours of the same title are shown as one, their tables of the same title side by side.
-      scalars: figures by name, nan where nothing was counted. Fractions are in [0, 1], distances in their unit.
-      units: name of a figure -> "%" for a fraction, else the unit of its value; "" for one that is missing here.
-      tiles, tables: to show.
-      matrices, pictures: to show; pictures are not saved.
-      about: how to read the tables, in sentences; for the page alone.
-      notes: how the figures were taken, in sentences.
-      variant: "deephar" where these figures are counted by other rules: "KEY/deephar" stands beside "KEY".
-      json: what is needed to merge or to check the figures, e.g. the sums; saved, never shown.
-      if_true: bounds of figures for predictions equal to the truth, which `jaxhar doctor` makes.
-      if_learned: bounds of figures for a network that knows the samples by heart, see `jaxhar overfit`.
+      title: heading. Neighbouring sections of the same title are shown as one, with tables of the same title joined.
+      scalars: figures by name: fractions in [0, 1], distances in their unit, NaN where nothing was counted.
+      units: name of a figure -> "%" for a fraction, else the unit of its value; a missing name means "".
+      tiles, tables, matrices: to show.
+      pictures: to show; they are not written to JSON.
+      about: sentences that explain the tables, shown on the HTML page only.
+      notes: sentences on how the figures were measured.
+      variant: "deephar" if these figures follow deephar's rules: "KEY/deephar" is shown beside "KEY".
+      json: data to merge or check the figures, e.g. the sums; written to JSON, never shown.
+      if_true: bounds of figures for predictions equal to the truth, checked by `jaxhar doctor`.
+      if_learned: bounds of figures for a network that has learned the samples by heart, checked by `jaxhar overfit`.
     """
 
     title: str
@@ -131,12 +131,12 @@ class Section:
 
 
 def number(value: float, unit: str = "%") -> str:
-    """A fraction as a percentage, or another value as it is; a dash where nothing was counted."""
+    """A figure as text: a fraction as a percentage, other values unchanged, a dash for NaN."""
     if np.isnan(value):
         return "–"
     return f"{value * 100:.1f}" if unit == "%" else f"{value:.2f}"
 
 
 def words(name: str) -> str:
-    """A name as it is shown: blanks in place of underscores."""
+    """A name for display, with spaces instead of underscores."""
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""Several crops of one picture, averaged in the image."""
+"""Averages the poses from several crops of one picture, in image coordinates."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ Pairs = Iterator[tuple[Example, Predicted]]
 
 
 def average_crops(pairs: Pairs, skeleton: Skeleton | None) -> Pairs:
-    """Consecutive pairs of one sequence as one: the first example, with the mean of the poses found in the image.
+    """Joins consecutive pairs of one sequence into one: the first example, with the mean of all poses in the image.
 
-    Other predictions than pose and visible are those of the first crop.
+    `pose` and `visible` are averaged; other predictions are taken from the first crop.
 
     Args:
-      pairs: an example and its predictions, with pose (K, T, J, D) and visible (K, T, J) or without.
-      skeleton: of the poses; crops that were mirrored have left and right exchanged.
+      pairs: examples and their predictions; pose (K, T, J, D) and visible (K, T, J) are optional.
+      skeleton: of the poses; for mirrored crops, left and right joints are exchanged.
     """
     for _, group in itertools.groupby(pairs, key=lambda pair: int(pair[0]["sequence"])):
         crops = list(group)
@@ -40,7 +40,7 @@ def _order(example: Example, skeleton: Skeleton) -> np.ndarray | slice:
 
 
 def _in_image(example: Example, pose: np.ndarray, first: Example) -> np.ndarray:
-    """The pose in image pixels, its depth in units of the first crop: a crop of another scale is of another depth."""
+    """The pose in image pixels, with depth in units of the first crop, since the depth unit depends on the scale."""
     pose = float64(pose)
     pose[..., :2] = to_image(example["affine"], pose)
     if "depth_range" in example and pose.shape[-1] == 3:

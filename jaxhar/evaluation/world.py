@@ -1,4 +1,4 @@
-"""Poses in space: a scorer in millimetres."""
+"""The scorer of 3-D poses in world coordinates, in millimetres."""
 
 from dataclasses import dataclass
 
@@ -16,32 +16,32 @@ from jaxhar.host.errors import Problem
 
 @dataclass(frozen=True)
 class World:
-    """Scores poses in space: `world` as predicted, or else `pose` with the camera undone; by block and by class.
+    """Scores 3-D poses by block and by class: `world` if predicted, else `pose` converted by the camera.
 
     Attributes:
-      metrics: each gives the figures "mpjpe", "mpjpe/walking" and so on, see `PoseFigure.scalars`.
+      metrics: each adds figures such as "mpjpe" and "mpjpe/walking", see `PoseFigure.scalars`.
     """
 
     metrics: tuple[WorldMetric, ...] = (MPJPE(),)
     reads = ("pose", "world")
 
     def begin(self, context: Context) -> "WorldSums | None":
-        """Sums of poses; None where the clips of a sequence belong together, which serves actions alone."""
+        """Empty sums; None in "clips" views, which are for actions only."""
         return None if context.view.kind == "clips" else WorldSums(self.metrics, context)
 
     def truth(self, batch: Batch, context: Context) -> Preds:
-        """The labels as predictions of a network of two blocks."""
+        """The labels as predictions of a network with two blocks."""
         if "world" in batch:
             return {"world": np.repeat(np.asarray(batch["world"])[None], 2, 0)}
         return poses(batch)
 
 
 def in_world(example: Example, pose: np.ndarray, deephar: bool = False) -> np.ndarray:
-    """Poses (..., T, J, 3) in units of the crop of `example` to world points of the same shape, in mm.
+    """Convert poses (..., T, J, 3) from units of the crop to world coordinates in mm, of the same shape.
 
     Args:
-      example: of a batch, with affine, depth, depth_range and camera.
-      deephar: undo the lens as deephar does, see `Camera.unproject`.
+      example: with affine, depth, depth_range and camera.
+      deephar: invert lens distortion by deephar's formula, see `Camera.unproject`.
     """
     uvd = np.array(pose, np.float64)
     uvd[..., :2] = to_image(example["affine"], uvd)
@@ -52,14 +52,14 @@ def in_world(example: Example, pose: np.ndarray, deephar: bool = False) -> np.nd
 
 
 class WorldSums:
-    """Sums of metrics of poses in space, in all and by class.
+    """Sums of 3-D pose metrics, in total and by class.
 
     Attributes:
-      figures: after examples were added, one for each metric; () before.
+      figures: one for each metric; () before the first example.
     """
 
     def __init__(self, metrics: tuple[WorldMetric, ...], context: Context, suffix: str = ""):
-        """`suffix` follows that of the view in the names of the figures."""
+        """`suffix`: appended to the view's suffix in the names of the figures."""
         self._metrics, self._context, self._suffix = metrics, context, context.suffix + suffix
         self._states: list[State] = []
         self._by_class: list[list[State | None]] = [[None] * len(context.classes) for _ in metrics]
@@ -84,9 +84,9 @@ class WorldSums:
             valid = example["valid"].all(-1).any(0)[None] if "valid" in example else np.ones(true.shape[:-1], bool)
             return metric.get(pred, true, valid, None, skeleton)
         if "pose" not in preds or "pose" not in example or example["pose"].shape[-1] != 3 or "camera" not in example:
-            raise Problem(f"{metric.name} needs data with cameras and depths, as Human3.6M; leave it out here")
+            raise Problem(f"{metric.name} needs data with cameras and depths, such as Human3.6M; remove this metric")
         if preds["pose"].shape[-1] != 3:
-            raise Problem(f"{metric.name} needs a network that predicts depth, and this one does not")
+            raise Problem(f"{metric.name} needs a network that predicts depth; this network does not")
         same_joints(preds["pose"], skeleton)
         pred, true = in_world(example, float64(preds["pose"]), metric.deephar), in_world(example, example["pose"])
         return metric.get(pred, true, example["valid"].all(-1), None, skeleton)
@@ -108,7 +108,7 @@ class WorldSums:
 
 
 def _stacked(total: State, sums: list[State | None]) -> State | None:
-    """(A, K, J), or None where nothing was summed by class."""
+    """(A, K, J), or None if there are no sums by class."""
     if not any(sums):
         return None
     none = State(np.zeros_like(total.total), np.zeros_like(total.count))

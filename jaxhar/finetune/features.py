@@ -1,8 +1,8 @@
-"""Features of a frozen trunk: computed once for every clip, kept on the disk, drawn as training batches.
+"""Features of a frozen trunk: computed once per clip, stored on disk, read as training batches.
 
-What a frozen trunk gives for a clip is the same in every epoch and in every fold. So it is computed once for each clip
-and each of a few augmented copies; training runs the heads alone. Batch norms in the trunk use their running
-statistics.
+The trunk is the part of a network that sees the frames. While it is frozen, its features of a clip are the same in
+every epoch and fold. They are computed once for each clip and each of a few augmented copies; only the heads are
+trained. Batch norms in the trunk use their running statistics.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ Array = jax.Array
 
 
 class Separable(Protocol):
-    """A network in two parts: a trunk that sees the frames, and action heads that see its features."""
+    """A network in two parts: a trunk that reads the frames, and action heads that read the trunk's features."""
 
     config: NetworkConfig
 
@@ -47,8 +47,8 @@ def trunk_name(config: NetworkConfig) -> str:
     name = zoo.family(config).trunk
     if not name or config.pose_shape is None:
         raise Problem(
-            f"a network of the family {zoo.family(config).name} has no trunk of its own that finds poses, so no heads "
-            "can be trained on its features; finetune takes weights of the reception and spnet networks"
+            f"networks of the family {zoo.family(config).name} have no separate pose network to train action heads "
+            "on; finetune takes weights of the reception and spnet networks"
         )
     return name
 
@@ -58,8 +58,8 @@ class Layout:
     """How a trunk's features are packed into one array (B, T, J, C).
 
     Attributes:
-      tree: structure of the features that `pose_forward` gives.
-      channels: of its arrays in turn; None for one without an axis of channels.
+      tree: structure of the features that `pose_forward` returns.
+      channels: of each of its arrays; None for an array without a channel axis.
     """
 
     tree: jax.tree_util.PyTreeDef
@@ -67,18 +67,18 @@ class Layout:
 
     @classmethod
     def of(cls, features: object) -> "Layout":
-        """That of a tree of arrays (B, T, J) and (B, T, J, C), or of their shapes."""
+        """The layout of a tree of arrays (B, T, J) and (B, T, J, C), or of their shapes."""
         arrays, tree = jax.tree.flatten(features)
         return cls(tree, tuple(None if len(a.shape) == 3 else a.shape[3] for a in arrays))
 
     @staticmethod
     def pack(features: object) -> Array:
-        """The arrays side by side, as float32."""
+        """The arrays concatenated along the channels, as float32."""
         arrays = [a[..., None] if a.ndim == 3 else a for a in jax.tree.leaves(features)]
         return jnp.concatenate([a.astype(jnp.float32) for a in arrays], axis=-1)
 
     def unpack(self, packed: Array) -> object:
-        """The tree again; further channels are left out."""
+        """The tree of features from a packed array; channels behind the features are ignored."""
         arrays, start = [], 0
         for width in self.channels:
             part = packed[..., start : start + (width or 1)]
@@ -97,8 +97,8 @@ class Trunk:
     """The trunk of an action network, in evaluation mode.
 
     Attributes:
-      layout: of the features that the heads get.
-      frames: T of its clips. dims: D of its poses.
+      layout: of the features that the heads read.
+      frames: length T of its clips. dims: D, coordinates of its poses.
     """
 
     def __init__(self, model: Separable, frames: int):
@@ -111,25 +111,25 @@ class Trunk:
         self.layout = Layout.of(jax.eval_shape(lambda batch: structure.merge(state).pose_forward(batch)[1], clip))
 
     def __call__(self, example: Mapping[str, np.ndarray]) -> np.ndarray:
-        """A clip as an example -> (T, J, C + D + 1): features for the heads, then the last pose and `visible`."""
+        """Runs the trunk on an example: (T, J, C + D + 1), features for the heads, the last block's pose, `visible`."""
         batch = {key: example[key][None] for key in ("frames", "power") if key in example}
         features = np.asarray(_extract(*self._parts, batch))[0]
         if not np.isfinite(features).all():
-            raise Problem("the network gives numbers that are not finite; its weights are damaged")
+            raise Problem("the network's features are not finite numbers; its weights are damaged")
         return features
 
     def pose(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The last pose (..., J, D) in units of the crop, and visible (..., J), out of what a call gave."""
+        """Pose (..., J, D) in units of the crop and visible (..., J) from what a call returned."""
         return features[..., -1 - self.dims : -1], features[..., -1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips(sequences.PreparedSet):
-    """All sequences of a prepared set, in both splits but for those that a fold keeps for its test.
+    """All sequences of a prepared set, divided by a fold: "test" has the sequences `test`, "train" the others.
 
     Attributes:
-      test: numbers of the sequences kept for testing; "train" has the others, or all where there is none.
-      boxes: (N, 4) crop of each sequence in pixels, nan to leave it as it is.
+      test: indices of the test sequences.
+      boxes: (N, 4) crop of each sequence in pixels; NaN where the record's own box is to be used.
     """
 
     test: tuple[int, ...] = ()
@@ -161,17 +161,18 @@ class _Boxed:
         return record if np.isnan(box).any() else {**record, "box": box}
 
 
-def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -> np.ndarray:
-    """Where the person is in sequences that come without a box: (N, 4) pixels, nan to take the given or whole picture.
+def find_boxes(trunk: Trunk, clips: Clips, path: Path, progress: bool = True) -> np.ndarray:
+    """Predict the person's box in sequences without one: (N, 4) pixels, NaN where the given box (or the whole image)
+    is to be used.
 
-    The network looks at T whole pictures spread over the sequence, as `jaxhar predict` does, and the box is the union
-    of those about the joints it is sure of. Fewer than half of the pictures with such joints give none.
+    The network runs on T whole pictures spread over the sequence, as in `jaxhar predict`. The box is the union of the
+    boxes around confident joints; there is none if fewer than half of the pictures have enough confident joints.
 
     Args:
-      known: file of the boxes, read if it is there, else written.
+      path: file of the boxes, read if it exists, else written.
     """
-    if known.is_file():
-        return np.load(known)
+    if path.is_file():
+        return np.load(path)
     source = clips.records("train")
     boxes = np.full((len(source), 4), np.nan)
     for n in tqdm(range(len(source)), desc="finding people", unit="clip", disable=not progress):
@@ -181,22 +182,22 @@ def find_boxes(trunk: Trunk, clips: Clips, known: Path, progress: bool = True) -
             continue
         length = record["length"]
         chosen = np.linspace(0, length - 1, trunk.frames).round().astype(int).tolist()
-        pose, sure = trunk.pose(trunk(clips.config.example(record, chosen, transforms.Draw())))
-        whole = transforms.centred_bbox(size)
-        looks = min(length, trunk.frames)  # a still is looked at once
-        found = [tracking.person_box(p, s, whole) for p, s in zip(pose[:looks], sure[:looks], strict=True)]
-        sound = [box for box in found if box is not None]
-        if 2 * len(sound) >= looks:
-            boxes[n] = tracking.union(tracking.smooth(np.stack(sound), 1.0))
-    with files.replacing(known) as temporary, open(temporary, "wb") as file:
+        pose, confidence = trunk.pose(trunk(clips.config.example(record, chosen, transforms.Draw())))
+        crop = transforms.centred_bbox(size)
+        count = min(length, trunk.frames)  # of a still, one frame is enough: the others are equal
+        found = [tracking.person_box(p, c, crop) for p, c in zip(pose[:count], confidence[:count], strict=True)]
+        usable = [box for box in found if box is not None]
+        if 2 * len(usable) >= count:
+            boxes[n] = tracking.union(tracking.smooth(np.stack(usable), 1.0))
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
         np.save(file, boxes)
     return boxes
 
 
 def extract(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, progress: bool = True) -> "Features":
-    """The trunk's features of every sequence: the centred clip first, its mirror image second, then augmented ones.
+    """Compute the trunk's features of every sequence: of the middle clip, its mirror image, then augmented clips.
 
-    Sequences that `folder` has already are not computed again.
+    Sequences whose features are in `folder` already are not computed again.
     """
     names = clips.sequence_names("train")
     missing = [n for n in range(len(names)) if not (folder / f"{n}.npy").is_file()]
@@ -208,8 +209,8 @@ def extract(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, pr
             length, views = record["length"], []
             for copy in range(copies):
                 draw = config.augment.fixed(flip=copy == 1) if copy < 2 else config.augment.draw(rng)
-                some = transforms.clip_frames(length, draw.subsampling, config.clip_frames, rng if copy > 1 else None)
-                views.append(trunk(config.example(record, some, draw)))
+                frames = transforms.clip_frames(length, draw.subsampling, config.clip_frames, rng if copy > 1 else None)
+                views.append(trunk(config.example(record, frames, draw)))
                 bar.update()
             with files.replacing(folder / f"{n}.npy") as temporary, open(temporary, "wb") as file:
                 np.save(file, np.stack(views))
@@ -219,13 +220,13 @@ def extract(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, pr
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """The trunk's features of N sequences, on the disk; in evaluation they take the place of `Clips`.
+    """The trunk's features of N sequences, stored on disk; evaluation reads them instead of `Clips`.
 
     Attributes:
-      folder: of the files, one a sequence.
+      folder: holds one file per sequence.
       labels: (N,) classes.
-      copies: clips of each sequence.
-      clips: where they are from; its `test` is what evaluation reads.
+      copies: clips per sequence.
+      clips: the sequences; evaluation reads those in its `test`.
     """
 
     folder: Path
@@ -260,13 +261,13 @@ class Features:
         return self.clips.sequence_names(split)
 
     def eval_stream(self, split: str = "test", view: str = "single", batch: int = 8) -> Iterator[Batch]:
-        """The centred clips of the fold's test sequences."""
+        """Features of the middle clips of the fold's test sequences, in batches."""
         numbers = self.clips._numbers(split)
         for start in range(0, len(numbers), batch):
-            some = numbers[start : start + batch]
+            chosen = numbers[start : start + batch]
             examples = [
                 {"features": self.get(n), "action": np.int32(self.labels[n]), "sequence": np.int32(start + i)}
-                for i, n in enumerate(some)
+                for i, n in enumerate(chosen)
             ]
             yield pipeline.pad(pipeline.stack(examples), batch)
 
@@ -274,7 +275,7 @@ class Features:
         return -(-len(self.clips._numbers(split)) // batch)
 
     def draw(self, numbers: Sequence[int], batch: int, rng: np.random.Generator) -> Batch:
-        """A training batch out of these sequences; every class of them comes as often as the others."""
+        """A training batch of these sequences, drawn at random with equal probability for every class."""
         labels = self.labels[[*numbers]]
         share = 1 / np.bincount(labels, minlength=len(self.actions))[labels]
         chosen = rng.choice(numbers, batch, p=share / share.sum())

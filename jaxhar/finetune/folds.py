@@ -1,4 +1,4 @@
-"""Cross-validation of actions: folds by person or source video, never by frame, and their answers together."""
+"""Cross-validation of actions: folds by person or source video, and the results of all folds together."""
 
 import csv
 import dataclasses
@@ -15,23 +15,23 @@ from jaxhar.evaluation.metrics import State, confusion
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 
-_LISTED = 20  # clips that are named on the screen
+_LISTED = 20  # largest number of mistakes to print
 
 
 def split(
     labels: np.ndarray, groups: np.ndarray, folds: int, classes: tuple[str, ...], seed: int = 0
 ) -> tuple[list[tuple[int, ...]], str]:
-    """Which clips each fold tests on.
+    """The test clips of each fold.
 
     No group is in two folds, the classes are spread as evenly as the groups allow (scikit-learn's
-    StratifiedGroupKFold), and every class is left in every training part.
+    StratifiedGroupKFold), and the training part of every fold has clips of every class.
 
     Args:
       labels: (N,) classes. groups: (N,) persons or source videos.
-      folds: K; fewer where there are fewer groups.
+      folds: K; fewer if there are fewer groups.
 
     Returns:
-      the numbers of each fold's test clips, and a sentence if there are fewer folds than asked for, else "".
+      The indices of each fold's test clips, and a sentence if there are fewer folds than asked for, else "".
 
     Raises:
       Problem: a class has a single group, or no division keeps every class in training.
@@ -42,12 +42,12 @@ def split(
     if folds < 2:
         raise Usage(f"--folds {folds}: there must be at least 2")
     if len(labels) < 2 * len(classes):
-        raise Problem(f"{len(labels)} clips of {len(classes)} classes are too few to train and to test on; add some")
+        raise Problem(f"{len(labels)} clips of {len(classes)} classes are too few for training and testing; add some")
     for label, name in enumerate(classes):
         if len(set(groups[labels == label].tolist())) < 2:
             raise Problem(
-                f"all clips of the class {name} are of one person or source video: no accuracy on others can be "
-                "measured; add some, or name the person of each file in a CSV file"
+                f"all clips of the class {name} are of one person or source video, so accuracy on other people cannot "
+                "be measured; add some, or name the person of each file in a CSV file"
             )
     count = len(set(groups.tolist()))
     for number in range(min(folds, count), 1, -1):
@@ -61,57 +61,57 @@ def split(
         training = [np.delete(labels, test) for test in parts]
         if all(len(test) for test in parts) and all(len(set(t.tolist())) == len(classes) for t in training):
             fewer = (
-                f"{number} folds in place of {folds}: the {len(labels)} clips are of {count} persons or source videos, "
-                "and every class must be left to train on"
+                f"{number} folds instead of {folds}: the {len(labels)} clips are of {count} persons or source videos, "
+                "and every training part needs clips of every class"
             )
             return [tuple(test.tolist()) for test in parts], "" if number == folds else fewer
     raise Problem(
-        "the clips cannot be divided by person or source video so that every class is left to train on; add clips of "
-        "other people"
+        "the clips cannot be divided by person or source video so that every training part has clips of every class; "
+        "add clips of other people"
     )
 
 
 def result(view: str, heads: tuple[str, ...], predictions: Sequence[Prediction], classes: int) -> ActionFigure:
-    """The outcome of these answers; sums of the last head alone."""
-    true, said = (np.array([getattr(p, name) for p in predictions], int) for name in ("true", "predicted"))
-    state = State(np.array([(true == said).sum()]), np.array([len(true)]))
-    return ActionFigure(view, heads, state, confusion(true, said, classes), tuple(predictions))
+    """The accuracy of some predictions; it counts only the last head."""
+    true, predicted = (np.array([getattr(p, name) for p in predictions], int) for name in ("true", "predicted"))
+    state = State(np.array([(true == predicted).sum()]), np.array([len(true)]))
+    return ActionFigure(view, heads, state, confusion(true, predicted, classes), tuple(predictions))
 
 
 def save(path: Path, figures: Sequence[ActionFigure]) -> None:
-    """Write the outcome of one fold as JSON."""
+    """Write the figures of one fold as JSON."""
     files.write(path, json.dumps([figure.json() for figure in figures], indent=1).encode())
 
 
 def load(path: Path) -> tuple[ActionFigure, ...]:
-    """Read what `save` wrote; Problem if the file is not that."""
+    """Read a file that `save` wrote; Problem if it is something else."""
     try:
         return tuple(ActionFigure.from_json(tree) for tree in json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Problem(
-            f"{path} does not hold the answers of a fold ({error}); delete it to train that fold again"
+            f"{path} does not hold the results of a fold ({error}); delete it to train that fold again"
         ) from error
 
 
 def pooled(found: Sequence[Sequence[ActionFigure]], names: Sequence[str]) -> tuple[ActionFigure, ...]:
-    """Figures of all folds as one for each method, with the answers in the order of `names`."""
+    """One figure for each method over all folds, with the predictions in the order of `names`."""
     place = {name: n for n, name in enumerate(names)}
     actions = []
     for same in zip(*found, strict=True):
         predictions = sorted((p for one in same for p in one.predictions), key=lambda p: place[p.sequence])
-        whole = result(same[0].view, same[0].heads, predictions, len(same[0].confusion))
+        merged = result(same[0].view, same[0].heads, predictions, len(same[0].confusion))
         state = State(np.sum([r.state.total for r in same], 0), np.sum([r.state.count for r in same], 0))
-        actions.append(dataclasses.replace(whole, state=state))
+        actions.append(dataclasses.replace(merged, state=state))
     return tuple(actions)
 
 
 def write_predictions(
     path: Path, figures: Sequence[ActionFigure], classes: tuple[str, ...], parts: Sequence[Sequence[int]]
 ) -> None:
-    """A CSV file with a line for every clip: what it is, in which fold it was tested, what it was taken for.
+    """Write a CSV file with a line for every clip: true class, fold, predicted class and probability.
 
     Args:
-      figures: of the baseline, of the network, and perhaps of the network by all clips of a sequence.
+      figures: of the logistic regression, of the network, and perhaps of the network with all clips of a sequence.
     """
     fold = {n: k for k, test in enumerate(parts, 1) for n in test}
     baseline, network, *multi = (one.predictions for one in figures)
@@ -119,14 +119,15 @@ def write_predictions(
     table = csv.writer(text, lineterminator="\n")
     columns = ("file", "class", "fold", "predicted", "probability", "right", "baseline", "multi")
     table.writerow(columns if multi else columns[:-1])
-    for n, (plain, own, *more) in enumerate(zip(baseline, network, *multi, strict=True)):
-        true, said, *others = (classes[i] for i in (own.true, *(p.predicted for p in (own, plain, *more))))
-        table.writerow([own.sequence, true, fold[n], said, f"{own.probability:.3f}", int(true == said), *others])
+    for n, (regression, p, *more) in enumerate(zip(baseline, network, *multi, strict=True)):
+        true, predicted, *others = (classes[i] for i in (p.true, *(q.predicted for q in (p, regression, *more))))
+        right = int(true == predicted)
+        table.writerow([p.sequence, true, fold[n], predicted, f"{p.probability:.3f}", right, *others])
     files.write(path, text.getvalue().encode())
 
 
-def tell(figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path) -> None:
-    """Print the figures of network and baseline, and the clips that the network got wrong, by path."""
+def print_figures(figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path) -> None:
+    """Print the accuracy of network and logistic regression, and the paths of clips that the network got wrong."""
     titles = {
         "multi": "network, all clips of a sequence",
         "network": "network",
@@ -135,11 +136,11 @@ def tell(figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path) 
     for one in reversed(figures):
         rate, (low, high) = one.state.compute()[-1], one.interval
         print(
-            f"{titles[one.view]}: accuracy {rate:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson), "
-            f"balanced {one.balanced:.1%}"
+            f"{titles[one.view]}: accuracy {rate:.1%} (95 % confidence interval {low:.1%} to {high:.1%}), "
+            f"mean of the classes' accuracies {one.balanced:.1%}"
         )
     wrong = [p for p in figures[-1].predictions if p.true != p.predicted]
     if wrong:
-        print(f"taken for another class by the network ({len(wrong)}; all clips are in predictions.csv):")
+        print(f"mistakes of the network ({len(wrong)}; predictions.csv lists all clips):")
     for p in wrong[:_LISTED]:
-        print(f"  {root / p.sequence}: {classes[p.true]} taken for {classes[p.predicted]}")
+        print(f"  {root / p.sequence}: true {classes[p.true]}, predicted {classes[p.predicted]}")

@@ -26,7 +26,7 @@ def test_nobody_is_in_two_folds_and_every_class_is_in_every_training_part():
 
 def test_too_few_people_make_fewer_folds():
     parts, fewer = folds.split(np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2]), 5, CLASSES)
-    assert len(parts) == 3 and "3 folds in place of 5: the 6 clips are of 3 persons" in fewer
+    assert len(parts) == 3 and "3 folds instead of 5: the 6 clips are of 3 persons" in fewer
     # b has two people: were both tested on at once, nobody of b would be left to train on
     labels, groups = np.array([0] * 8 + [1] * 2), np.arange(10)
     parts, _ = folds.split(labels, groups, 10, CLASSES)
@@ -69,12 +69,15 @@ def test_answers_of_all_folds_together(tmp_path, capsys):
     folds.write_predictions(tmp_path / "p.csv", (plain, network), CLASSES, [(1, 3), (0, 2)])
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[1] == "a/1.mp4,a,2,a,0.900,1,a" and lines[4] == "b/1.mp4,b,1,a,0.900,0,a"
-    folds.tell((plain, network), CLASSES, tmp_path)
+    folds.print_figures((plain, network), CLASSES, tmp_path)
     said = capsys.readouterr().out
-    assert "network: accuracy 75.0 %" in said.replace("75.0%", "75.0 %") and "balanced 50.0%" in said
-    assert f"{tmp_path / 'b' / '1.mp4'}: b taken for a" in said
+    assert (
+        "network: accuracy 75.0 %" in said.replace("75.0%", "75.0 %")
+        and "mean of the classes' accuracies 50.0%" in said
+    )
+    assert f"{tmp_path / 'b' / '1.mp4'}: true b, predicted a" in said
     (tmp_path / "0" / "answers.json").write_text("[{}]")
-    with pytest.raises(Problem, match="answers.json does not hold the answers of a fold"):
+    with pytest.raises(Problem, match="answers.json does not hold the results of a fold"):
         folds.load(tmp_path / "0" / "answers.json")
 
 

@@ -1,4 +1,4 @@
-"""Action heads, trained on the features of a frozen trunk."""
+"""Action heads without their pose network, trained on its stored features."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class HeadsConfig:
-    """What evaluation and training ask of heads without their trunk, see `jaxhar.core.network.NetworkConfig`.
+    """The config of `Heads`; see `jaxhar.core.network.NetworkConfig`.
 
     Attributes:
-      classes: of the heads.
+      classes: number of classes of every set of action labels.
     """
 
     classes: tuple[int, ...]
@@ -60,9 +60,9 @@ class Heads(nnx.Module):
 
 
 class HeadTrainer:
-    """Trains heads on features; compiled once for all folds, each of which begins with the same weights.
+    """Trains heads on features. It is compiled once for all folds, and every fold starts from the same weights.
 
-    Running averages move by a tenth a step: a run of a few hundred steps has no time for Keras' hundredth.
+    Batch norms have momentum 0.9 instead of Keras' 0.99, because a run has only a few hundred steps.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class HeadTrainer:
     def train(
         self, features: Features, numbers: Sequence[int], batch: int, title: str, progress: bool = True
     ) -> nnx.Module:
-        """Heads in evaluation mode, trained on these sequences. Problem if the loss is not finite."""
+        """Train heads on these sequences and return them in evaluation mode. Problem if the loss is not finite."""
         params, stats = self.net.params, self.net.stats
         state = TrainState(params, stats, self.optimizer.init(params), jnp.int32(0))
-        state = jax.tree.map(jnp.copy, state)  # the step gives its buffers up
+        state = jax.tree.map(jnp.copy, state)  # a step reuses the memory of its old state
         rng = np.random.default_rng(self.seed)
         bar = tqdm(range(self.steps), desc=title, unit="step", disable=not progress)
         for n in bar:
@@ -106,6 +106,6 @@ class HeadTrainer:
 
     @staticmethod
     def weights(heads: nnx.Module) -> dict[str, np.ndarray]:
-        """The leaves of heads by the names that they have in the whole network."""
+        """The arrays of heads, by the names that they have in the full network."""
         net = Net(heads)
         return {name.removeprefix("net."): np.asarray(array) for name, array in (net.params | net.stats).items()}

@@ -1,4 +1,4 @@
-"""A plain way to tell actions from joints, to hold a network against: logistic regression on normalised joints."""
+"""A simple baseline for action recognition: logistic regression on normalised joints."""
 
 from typing import Protocol
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from jaxhar.core.skeleton import Skeleton
 
-#: Shortest torso, in units of the crop, that joints are scaled by.
+#: Smallest torso length, in units of the crop, used to scale joints.
 _SHORTEST = 0.05
 
 
 def features(pose: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """One vector (F,) from the joints (T, J, D) of a clip.
 
-    The joints are seen from the middle of the hips and measured in torsos (the median over the clip of the distance
-    between the middles of shoulders and hips, in the image). Of each coordinate: mean, standard deviation and mean
-    absolute step over time; the path of the hips gives its deviation and step as well.
+    The joints are relative to the middle of the hips and divided by the torso length (the median over the clip of the
+    distance between the middles of shoulders and hips, in the image). The vector holds, for each coordinate, the mean,
+    the standard deviation and the mean absolute change between frames, and the last two for the path of the hips.
     """
     root = pose[:, [skeleton.index("l_hip"), skeleton.index("r_hip")]].mean(1, keepdims=True)
     neck = pose[:, [skeleton.index("l_shoulder"), skeleton.index("r_shoulder")]].mean(1, keepdims=True)
@@ -34,7 +34,7 @@ class Classifier(Protocol):
 
 
 def fit(vectors: np.ndarray, labels: np.ndarray) -> Classifier:
-    """A logistic regression with ridge penalty on standardised features (N, F), classes weighed alike.
+    """A logistic regression with ridge penalty on standardised features (N, F), all classes with equal weight.
 
     Returns: a scikit-learn estimator with `predict_proba`; its `classes_` are the labels that occur.
     """
@@ -47,7 +47,7 @@ def fit(vectors: np.ndarray, labels: np.ndarray) -> Classifier:
 
 
 def probabilities(model: Classifier, vectors: np.ndarray, num_classes: int) -> np.ndarray:
-    """(N, A) for features (N, F); 0 for a class that `fit` never saw."""
+    """(N, A) for features (N, F); 0 for a class without training samples."""
     found = np.zeros((len(vectors), num_classes))
     found[:, model.classes_] = model.predict_proba(vectors)
     return found

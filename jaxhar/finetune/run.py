@@ -1,10 +1,11 @@
-"""`jaxhar finetune`: action heads for classes of one's own on the trunk of a trained network, and how good they are.
+"""What `jaxhar finetune` does: train action heads for a user's own classes and test them by cross-validation.
 
-The folder is divided into folds by person or source video. In each, heads start from the same weights and learn from
-the features of the frozen trunk (`features`); with `unfreeze`, training then goes on with more of the network at a
-tenth of the learning rate, as in CVPR'18, section 4. For comparison a logistic regression is fitted on the joints that
-the same trunk finds. Last, a network is trained on everything and saved. A run that was cut off goes on after its last
-complete fold.
+The trunk is the pose part of a trained network, the heads are its action part. The folder is divided into folds by
+person or source video. In each fold, heads start from the same weights and are trained on the features of the frozen
+trunk (`features`); with `unfreeze`, training then continues with more of the network at a tenth of the learning rate
+(Luvizon et al., CVPR'18, section 4). For comparison, a logistic regression is fitted on the joints that the same trunk
+predicts. At the end a network is trained on all clips and saved. An interrupted run continues after its last complete
+fold.
 """
 
 import dataclasses
@@ -47,26 +48,26 @@ from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import fill, from_flat, to_flat
 from jaxhar.weights.net import Net
 
-#: Frames of a clip where the weights do not say.
+#: Frames of a clip if the weights are of a network of single images.
 _FRAMES = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to train and to test.
+    """Settings of training and testing.
 
     Attributes:
-      folds: parts that are tested on in turn; fewer where there are fewer people.
-      steps, batch: of the heads. copies: clips of each sequence that they learn from, the centred one, its mirror image
-        and augmented ones.
-      unfreeze: None trains the heads alone; patterns of dotted paths let those leaves follow, () all of them.
-      unfreeze_steps: of that second part.
-      multi: test by all clips of a sequence and their mirror images as well, the product of their probabilities; the
-        trunk then looks at each of them.
-      frames: T; None for that of the weights.
-      boxes: look for the person in sequences that come without a box, in place of taking the whole picture.
+      folds: number of folds; fewer if there are fewer people.
+      steps, batch: training steps of the heads, and clips per step.
+      copies: training clips per video: the middle one, its mirror image, then random variations.
+      unfreeze: None trains only the heads. Patterns of dotted paths: then also train the matching leaves; () all.
+      unfreeze_steps: steps of that second training.
+      multi: also test with all clips of a sequence and their mirror images, by the product of their probabilities.
+        Slower: features of these clips are not stored.
+      frames: frames per clip, T; None for the length that the network was trained with.
+      boxes: predict the person's box in sequences without one; False takes the whole picture.
       seed: of the folds, the copies and the batches.
-      skip_broken: leave out files that cannot be read, with a list.
+      skip_broken: leave out files that cannot be read, and list them.
     """
 
     folds: int = 5
@@ -90,10 +91,10 @@ class Settings:
 
 
 def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> "Experiment":
-    """Action heads for the classes of a folder on the frozen trunk of `weights`, as an experiment.
+    """An experiment that trains action heads for the classes of a folder, with the trunk of `weights` frozen.
 
     Raises:
-      Problem: the folder has no classes, or `weights` is no model of ours.
+      Problem: the folder has no classes, or `weights` is not a model that jaxhar saved.
     """
 
     _, meta = checkpoint.load_model(weights)
@@ -102,7 +103,8 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
     length = clip_length(meta.config)
     frames = settings.frames or (length if length > 1 else _FRAMES)
     model = meta.config.for_classes(len(classes), frames)  # type: ignore[attr-defined]
-    # deephar's for clips of Penn Action, milder; shifts are in pixels, and boxes of one's own are of any size.
+    # deephar's augmentation of Penn Action clips, with smaller angles and scales; no shifts, because these are in
+    # pixels of the image and users' images have any size.
     turns, sizes = (-10.0, -5.0, 0.0, 5.0, 10.0), (0.85, 1.0, 1.2)
     augment = dataclasses.replace(presets.PENN_CLIPS, angles=turns, scales=sizes, trans_x=(0.0,), trans_y=(0.0,))
     return Experiment(
@@ -118,7 +120,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
             clips_per_batch=4,
             skip_broken=settings.skip_broken,
         ),
-        # The folder has no joints: they are no part of the loss, and a joint without a label is not an invisible one.
+        # The folder has no labelled joints, so joints and their visibility are no part of the loss.
         losses=Multitask(pose=0.0, visible=0.0, action=1.0),
         optimizer=optim.Optimizer(
             rule=optax.adamw,
@@ -138,9 +140,10 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
 def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(), progress: bool = True) -> "Results":
     """Train and test; write the report, predictions.csv, results.json and the model, weights.safetensors, into `out`.
 
-    `out` keeps the features of the trunk in features/, which a finished run needs only to write its report again.
+    The features of the trunk stay in `out`/features. After a finished run they may be deleted; writing the report
+    again computes them again.
 
-    Returns: the answers of all folds together; the baseline's come first.
+    Returns: the results of all folds together; those of the logistic regression come first.
 
     Raises:
       Problem: the folder, the weights or `out` cannot be used; a class comes from one person or source video alone.
@@ -153,29 +156,29 @@ def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(),
         raise Problem(f"cannot make the folder {out} ({error.strerror}); give another --out") from error
     process.keep_freed_memory()
     with process.lock(out):
-        return _Run(base, weights, out, settings, progress).whole()
+        return _Run(base, weights, out, settings, progress).execute()
 
 
 class _Run:
-    """A run of `run`, with all that its folds share.
+    """One call of `run`, with what its folds share.
 
     Attributes:
-      start: the network that every fold begins with, in evaluation mode.
-      clips: all sequences. names, labels, people: of each.
+      start: the network that every fold starts from, in evaluation mode.
+      clips: all sequences. names, labels, people: name, class and person (or source video) of each.
     """
 
     def __init__(self, base: "Experiment", weights: Path, out: Path, settings: Settings, progress: bool):
 
         self.base, self.out, self.settings, self.progress = base, out, settings, progress
-        given = to_flat(checkpoint.load_model(weights)[0])
+        loaded = to_flat(checkpoint.load_model(weights)[0])
         self.start: Any
-        self.start, _, _ = fill(given, base.model, f"the weights in {weights}")
-        if settings.unfreeze is not None:
-            self._further().optimizer.build(Net(self.start).params, settings.unfreeze_steps)  # are the patterns right?
+        self.start, _, _ = fill(loaded, base.model, f"the weights in {weights}")
+        if settings.unfreeze is not None:  # fail early on wrong patterns
+            self._unfrozen_experiment().optimizer.build(Net(self.start).params, settings.unfreeze_steps)
         assert isinstance(base.data, own.Own) and base.data.root is not None
         self.root = Path(base.data.root)
         clips = Clips.all(base.data.prepare(out))
-        self._check_settings(given, clips)
+        self._check_settings(loaded, clips)
         entries = clips.entries("train")
         self.clips, self.names = clips, clips.sequence_names("train")
         self.labels = np.array([entry["action"] for entry in entries])
@@ -185,17 +188,17 @@ class _Run:
         stills, frames = sum(entry["length"] == 1 for entry in entries), clips.config.clip_frames
         if stills and frames > 1:
             print(
-                f"{stills} of them are single pictures: each is shown {frames} times, without motion", file=sys.stderr
+                f"{stills} of them are single pictures: each becomes a clip of {frames} equal frames", file=sys.stderr
             )
         self.parts, fewer = folds.split(self.labels, self.people, settings.folds, clips.actions, settings.seed)
         if fewer:
             print(fewer, file=sys.stderr)
 
-    def _check_settings(self, given: dict[str, np.ndarray], clips: Clips) -> None:
-
+    def _check_settings(self, weights: dict[str, np.ndarray], clips: Clips) -> None:
+        """Writes settings.json; Problem if the folder has the settings of another run."""
         crc = 0
-        for name in sorted(given):
-            crc = zlib.crc32(np.ascontiguousarray(given[name]).tobytes(), crc)
+        for name in sorted(weights):
+            crc = zlib.crc32(np.ascontiguousarray(weights[name]).tobytes(), crc)
         now = {**flatten(self.settings), "weights": f"crc32 {crc:08x}", "data": clips.folder.name}
         path = self.out / "settings.json"
         if path.is_file():
@@ -203,15 +206,15 @@ class _Run:
         else:
             files.write(path, json.dumps(now, indent=1).encode())
 
-    def whole(self) -> "Results":
-        """All folds, the report, the final model."""
+    def execute(self) -> "Results":
+        """Trains and tests all folds, trains the final model, writes the report."""
 
         settings, base, out = self.settings, self.base, self.out
         trunk = Trunk(self.start, self.clips.config.clip_frames)
         if settings.boxes:
             boxes = find_boxes(trunk, self.clips, out / "boxes.npy", self.progress)
             self.clips = dataclasses.replace(self.clips, boxes=boxes)
-            print(f"the person was looked for in clips without a box, and found in {np.isfinite(boxes[:, 0]).sum()}")
+            print(f"boxes of the person predicted for clips without a box: {np.isfinite(boxes[:, 0]).sum()}")
         features = extract(trunk, self.clips, self._features(), settings.copies, settings.seed, self.progress)
         vectors = self._vectors(trunk, features)
         start, losses, optimizer = to_flat(self.start), base.losses, base.optimizer
@@ -224,21 +227,21 @@ class _Run:
             checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions)
             shutil.rmtree(out / "final", ignore_errors=True)
         figures, classes = folds.pooled(found, self.names), self.clips.actions
-        results = self._together(figures, features, trunk)
+        results = self._combine(figures, features, trunk)
         results.save(out / "results.json")
         folds.write_predictions(out / "predictions.csv", figures, classes, self.parts)
         page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
-        folds.tell(figures, classes, self.root)
+        folds.print_figures(figures, classes, self.root)
         print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
         return results
 
     def _features(self) -> Path:
-        """Where the features are kept; runs of before have them under another name."""
+        """Folder of the features; runs of an older version have them in "seen"."""
         before = self.out / "seen"
         return before if before.is_dir() else self.out / "features"
 
-    def _further(self) -> "Experiment":
-        """The second part of training, with more than the heads."""
+    def _unfrozen_experiment(self) -> "Experiment":
+        """The second training, of more than the heads."""
 
         patterns, steps, first = self.settings.unfreeze, self.settings.unfreeze_steps, self.base.optimizer
         optimizer = dataclasses.replace(
@@ -251,20 +254,20 @@ class _Run:
         return dataclasses.replace(self.base, optimizer=optimizer, train=schedule)
 
     def _trained(self, heads: nnx.Module, clips: Clips, workdir: Path) -> nnx.Module:
-        """The whole network with these heads; with `unfreeze`, trained further on the training split of `clips`."""
+        """The network with these heads; with `unfreeze`, trained further on the training split of `clips`."""
 
         model = from_flat(to_flat(self.start) | HeadTrainer.weights(heads), self.base.model)
         if self.settings.unfreeze is None:
             return model
         begin = workdir / "heads.safetensors"
         checkpoint.save_model(begin, model, clips.skeleton, clips.actions)
-        stage = dataclasses.replace(self._further(), name=workdir.name, init_from=str(begin))
+        stage = dataclasses.replace(self._unfrozen_experiment(), name=workdir.name, init_from=str(begin))
         return train.run(stage, workdir, zoo.create(self.base.model), clips, progress=self.progress)
 
     def _fold(
         self, k: int, test: tuple[int, ...], features: Features, trainer: HeadTrainer, vectors: np.ndarray
     ) -> tuple[ActionFigure, ...]:
-        """The answers for one fold's test clips; read from the disk if the fold is finished."""
+        """Figures on one fold's test clips; read from the disk if the fold is finished."""
 
         folder = self.out / "folds" / str(k)
         if (folder / "answers.json").is_file():
@@ -273,29 +276,29 @@ class _Run:
         features = dataclasses.replace(features, clips=clips)
         numbers = [n for n in range(len(self.labels)) if n not in test]
         heads = trainer.train(features, numbers, self.settings.batch, f"fold {k}", self.progress)
-        further, multi = self.settings.unfreeze is not None, self.settings.multi
-        model: Any = self._trained(heads, clips, folder) if further or multi else None
-        answering, of = (model, clips) if further else (heads, features)
-        network = _answers(answering, of, "single", progress=False)
+        unfreeze, multi = self.settings.unfreeze is not None, self.settings.multi
+        model: Any = self._trained(heads, clips, folder) if unfreeze or multi else None
+        tested, data = (model, clips) if unfreeze else (heads, features)
+        network = _evaluate(tested, data, "single", progress=False)
         actions = [self._baseline(numbers, test, vectors), dataclasses.replace(network, view="network")]
         if multi:
             assert model is not None
-            actions.append(_answers(model, clips, "multi", self.progress))
+            actions.append(_evaluate(model, clips, "multi", self.progress))
         folds.save(folder / "answers.json", actions)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "heads.safetensors").unlink(missing_ok=True)
         return tuple(actions)
 
     def _vectors(self, trunk: Trunk, features: Features) -> np.ndarray:
-        """(N, copies, F) features of the baseline, from the joints of the same clips."""
+        """(N, copies, F) input vectors of the logistic regression, from the joints of the same clips."""
 
-        def of(number: int, copy: int) -> np.ndarray:
+        def vector(number: int, copy: int) -> np.ndarray:
             return joint_regression.features(trunk.pose(features.get(number, copy))[0], features.skeleton)
 
-        return np.array([[of(n, c) for c in range(features.copies)] for n in range(len(self.labels))])
+        return np.array([[vector(n, c) for c in range(features.copies)] for n in range(len(self.labels))])
 
     def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> ActionFigure:
-
+        """The logistic regression, fitted on the sequences `numbers` and tested on `test`."""
         copies, classes = vectors.shape[1], len(self.clips.actions)
         fitted = joint_regression.fit(np.concatenate(vectors[[*numbers]]), np.repeat(self.labels[[*numbers]], copies))
         found = joint_regression.probabilities(fitted, vectors[[*test], 0], classes)
@@ -305,28 +308,28 @@ class _Run:
         ]
         return folds.result("baseline", ("m",), predictions, classes)
 
-    def _together(self, figures: Sequence[ActionFigure], features: Features, trunk: Trunk) -> "Results":
-        """The folds as one result, with some clips to look at, mistakes first."""
+    def _combine(self, figures: Sequence[ActionFigure], features: Features, trunk: Trunk) -> "Results":
+        """One result from all folds, with pictures of some clips, mistakes first."""
 
         classes = self.clips.actions
         shown = sorted(figures[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
         pictures = tuple(self._picture(self.names.index(p.sequence), p, features, trunk) for p in shown)
         sections = [figure.section(classes, _METHODS[figure.view]) for figure in figures]
         frames = Section("Frames", pictures=pictures, about=("The crops as the network sees them, mistakes first.",))
-        return Results("cross-validation", {"centred": len(self.labels)}, (*sections, frames))
+        return Results("cross-validation", {"single": len(self.labels)}, (*sections, frames))
 
     def _picture(self, number: int, prediction: Prediction, features: Features, trunk: Trunk) -> Picture:
 
         clips = dataclasses.replace(self.clips, test=(number,))
         frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
         middle, classes = len(frames) // 2, clips.actions
-        pose, sure = trunk.pose(features.get(number)[middle])
+        pose, confidence = trunk.pose(features.get(number)[middle])
         return Picture(
             "sample",
             Pixels.SIGNED.picture(frames[middle]),
             clips.skeleton,
             pred=pose[:, :2],
-            confidence=sure,
+            confidence=confidence,
             name=prediction.sequence,
             answer=words(classes[prediction.predicted]),
             truth=words(classes[prediction.true]),
@@ -335,13 +338,14 @@ class _Run:
 
 
 _METHODS = {
-    "network": "“network” takes one centred clip per sequence, of people or videos that it was not trained on.",
-    "baseline": "“baseline” is a logistic regression on the normalised joints that the same pose network finds.",
-    "multi": "“multi” multiplies the probabilities of all clips of a sequence and of their mirror images.",
+    "network": "“network” is tested with one clip from the middle of each video, of people or videos that it was not "
+    "trained on.",
+    "baseline": "“baseline” is a logistic regression on the normalised joints that the same pose network predicts.",
+    "multi": "“multi” multiplies the probabilities of all clips of a video and of their mirror images.",
 }
 
 
-def _answers(model: Predictor, clips: Any, view: str, progress: bool) -> ActionFigure:
-    """What a network, or a function of batches, answers for the test clips."""
+def _evaluate(model: Predictor, clips: Any, view: str, progress: bool) -> ActionFigure:
+    """Accuracy of a network, or of a function of batches, on the test clips."""
     results = evaluate.run(model, clips, Eval(views=(view,), scorers=(Action(),)), progress=progress)
     return ActionFigure.from_json(results.sections[0].json)

@@ -141,9 +141,9 @@ def test_experiment_of_the_config(world, monkeypatch):
     frozen_ones = {path for path in paths if made.optimizer.frozen(path)}
     assert frozen_ones == {path for path in paths if path.startswith("pose.")}
     monkeypatch.chdir(world)
-    with pytest.raises(Usage, match="which folder"):
+    with pytest.raises(Usage, match="folder is missing"):
         config.load(str(ROOT / "configs" / "finetune.py"))
-    with pytest.raises(Usage, match="which weights"):
+    with pytest.raises(Usage, match="weights are missing"):
         config.load(f"{ROOT / 'configs' / 'finetune.py'}:mine")
 
 
@@ -214,7 +214,7 @@ def test_stills_and_broken_files_are_told(world, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "4 clips of 2 classes, of 2 persons or source videos" in said.out
     assert "4 of them are single pictures: each is shown 4 times" in said.err and "torn.jpg" in said.err
-    assert "2 folds in place of 5" in said.err and len(begun.parts) == 2
+    assert "2 folds instead of 5" in said.err and len(begun.parts) == 2
     assert begun.clips.eval_length("single", "train", 8) == 1
     (batch,) = begun.clips.eval_stream("train", "single", 4)
     assert (batch["frames"] == batch["frames"][:, :1]).all()

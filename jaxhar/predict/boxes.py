@@ -1,4 +1,4 @@
-"""The person's box over time, and the clips that a video is cut into. Arrays in, arrays out."""
+"""Functions of arrays: the person's box over time, and the division of a video into clips."""
 
 import math
 
@@ -7,43 +7,43 @@ from scipy import ndimage
 
 from jaxhar.data import transforms
 
-#: Joints below this confidence have no say in the person's box (deephar's threshold).
+#: The box is computed from joints with at least this confidence (deephar's threshold).
 BOX_CONFIDENCE = 0.25
-#: With fewer confident joints a frame has no box of its own: an arm alone would give far too small a one.
+#: With fewer confident joints a frame has no box, because e.g. an arm alone would give a box that is far too small.
 BOX_JOINTS = 4
-#: A smaller figure (as a part of the picture's longer side) is too small to be a person: about 12 pixels in the crop.
+#: Smallest size of a person, as a fraction of the picture's longer side: about 12 pixels in the crop.
 BOX_EXTENT = 0.05
 
 
-def person_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
-    """The square about the confident joints, 1.5 times their extent.
+def person_box(pose: np.ndarray, confidence: np.ndarray, crop_box: np.ndarray) -> np.ndarray | None:
+    """The square around the confident joints, 1.5 times their extent.
 
     Args:
-      pose: (J, >=2) in units of the crop. confidence: (J,), NaN where the network gives none: then every joint counts.
-      whole: (4,) the crop's box in image pixels.
+      pose: (J, >=2) in units of the crop. confidence: (J,); a joint with NaN counts as confident.
+      crop_box: (4,) the crop's box in image pixels.
 
     Returns:
-      (4,) image pixels, or None where too few joints are confident or they lie in one spot.
+      (4,) image pixels, or None if too few joints are confident or their extent is too small.
     """
-    sure = ~(confidence < BOX_CONFIDENCE)
-    points = pose[sure, :2]
-    if sure.sum() < min(BOX_JOINTS, len(pose)) or np.ptp(points, axis=0).max() < BOX_EXTENT:
+    confident = ~(confidence < BOX_CONFIDENCE)
+    points = pose[confident, :2]
+    if confident.sum() < min(BOX_JOINTS, len(pose)) or np.ptp(points, axis=0).max() < BOX_EXTENT:
         return None
-    return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2]))
+    return transforms.valid_bbox(crop_box[:2] + points * (crop_box[2:] - crop_box[:2]))
 
 
-def deephar_box(pose: np.ndarray, confidence: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
-    """As `person_box` by deephar's script, which chooses joints by their last coordinate, not their confidence."""
+def deephar_box(pose: np.ndarray, confidence: np.ndarray, crop_box: np.ndarray) -> np.ndarray | None:
+    """As `person_box`, by the rule of deephar's script, which selects joints by their last coordinate."""
     del confidence
     points = pose[pose[:, -1] > BOX_CONFIDENCE, :2]
-    return transforms.valid_bbox(whole[:2] + points * (whole[2:] - whole[:2])) if len(points) else None
+    return transforms.valid_bbox(crop_box[:2] + points * (crop_box[2:] - crop_box[:2])) if len(points) else None
 
 
 def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:
-    """Boxes (N, 4) of one video, steadied: a median against single slips, then a Gaussian of `sigma` frames."""
+    """Smooth the boxes (N, 4) of one video: a median filter against outliers, then a Gaussian of `sigma` frames."""
     centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     window = 2 * math.ceil(sigma) + 1
-    # the logarithm: a box twice and one half as large cancel out
+    # Sizes are smoothed as logarithms, so that errors by a factor of 2 and of 1/2 cancel out.
     track = np.concatenate([centre, np.log(np.maximum(side, 1))], axis=1)
     track = ndimage.median_filter(track, size=(window, 1), mode="nearest")
     track = ndimage.gaussian_filter1d(track, sigma, axis=0, mode="nearest")
@@ -52,16 +52,16 @@ def smooth(boxes: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def union(boxes: np.ndarray) -> np.ndarray:
-    """The box (4,) that holds boxes (N, 4): one crop serves all frames of a clip, as in deephar's evaluation."""
+    """The smallest box (4,) around boxes (N, 4). One crop serves all frames of a clip, as in deephar's evaluation."""
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
 def clips(num_frames: int, length: int, stride: int = 1) -> list[np.ndarray]:
-    """Windows of `length` frames that overlap by half and hold every frame, as (length,) indices, by first frame.
+    """Windows of `length` frames that overlap by half and cover every frame, as (length,) indices, by first frame.
 
-    The frames of a window are `stride` apart, less where the video is too short for one such window; in between lie
-    the windows that begin one frame later, so that every frame gets its pose. A video below `length` frames is
-    slowed down as in deephar's clip sampling: frames are repeated.
+    The frames of a window are `stride` apart, or less if the video is too short. With a stride of 2, each window is
+    repeated one frame later, so that skipped frames get a pose (with 3, one and two frames later, and so on). If the
+    video has fewer than `length` frames, frames are repeated, as in deephar's clip sampling.
     """
     stretch = 1.0
     while num_frames * stretch < length:

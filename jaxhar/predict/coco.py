@@ -1,4 +1,4 @@
-"""Poses in the form of COCO's keypoint files (Lin et al., ECCV 2014), for tools that read nothing else."""
+"""Poses in the format of COCO's keypoint files (Lin et al., ECCV 2014)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jaxhar.core.skeleton import Skeleton
 
 FILE = "coco.json"
 
-#: COCO's 17 keypoints by its own names, and where ours are called otherwise.
+#: COCO's 17 keypoints, and COCO's names for joints that have other names here.
 KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear") + tuple(
     f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 )
@@ -25,9 +25,9 @@ class Detection:
     """One person in one picture.
 
     Attributes:
-      file: name of the picture, the same for all persons in it. size: its (width, height), if known.
-      joints: (J, 2 or 3) image pixels. confidence: (J,) in [0, 1], NaN where it is not known.
-      box: (4,) x1, y1, x2, y2; None takes that of the joints.
+      file: name of the picture, the same for all persons in it. size: (width, height) of the picture, if known.
+      joints: (J, 2 or 3) image pixels. confidence: (J,) in [0, 1], NaN if unknown.
+      box: (4,) x1, y1, x2, y2; None takes the box of the joints.
     """
 
     file: str
@@ -38,10 +38,10 @@ class Detection:
 
 
 def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, object]:
-    """COCO's dict of images, annotations and categories; "annotations" alone is what its evaluation takes as results.
+    """COCO's dict of images, annotations and categories. COCO's evaluation reads its "annotations" as results.
 
-    Keypoints are x, y and 2, or three zeros where the layout has no such joint (nose, eyes, ears) or it was not found;
-    `score` is the mean confidence of those given, and absent where that is not known. Depths are left out.
+    Keypoints are x, y and 2, or three zeros where the skeleton has no such joint (nose, eyes, ears) or it is not
+    finite. `score` is the mean confidence of the keypoints, and absent if unknown. Depths are left out.
     """
     ours = [name.replace("left_", "l_").replace("right_", "r_") for name in KEYPOINTS]
     index = [skeleton.joints.index(name) if name in skeleton.joints else -1 for name in ours]
@@ -79,7 +79,7 @@ def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, obje
 
 
 def person(entry: dict[str, Any], size: tuple[int, int], skeleton: Skeleton) -> Detection:
-    """A frame's entry of poses.json as a person; frames of a video are called frame_000000 and so on.
+    """Convert a frame's entry of poses.json; frames of a video get the file names frame_000000 and so on.
 
     Args:
       size: (width, height) of the frame.

@@ -1,4 +1,4 @@
-"""`jaxhar predict` on a data set: the poses of a whole split for COCO's tools, and for MPII's benchmark."""
+"""What `jaxhar predict --data` does: write the poses of a whole split for COCO's tools and MPII's benchmark."""
 
 import dataclasses
 import json
@@ -40,13 +40,13 @@ def run(
     """Predict every example of a split with a model checkpoint.
 
     Args:
-      name: of the data set in `jaxhar.data.sets`. root: its folder. weights: what `checkpoint.load_model` takes.
-      split, view: of the data set; a view looks at each sequence once, or averages crops of it.
+      name: of the data set in `jaxhar.data.sets`. root: its folder. weights: see `checkpoint.load_model`.
+      split, view: of the data set; views of kind "clips" are not possible.
       cache: for packed records; None for "jaxhar_data" beside `out`.
 
     Returns:
-      The files written: coco.json, whose images are named as the photos or "SEQUENCE/FRAME" (from 0), and for MPII's
-      "test" split pred_keypoints_mpii.mat.
+      The files written: coco.json, whose images are named like the photos or "SEQUENCE/FRAME" (frames from 0), and for
+      MPII's "test" split pred_keypoints_mpii.mat.
 
     Raises:
       Problem: the data cannot be read, has no such split, or does not fit the network. Usage: an unknown view.
@@ -68,14 +68,14 @@ def run(
     assert meta.config.pose_shape is not None  # so says needs_pose
     joints = meta.config.pose_shape[0]
     if joints != len(skeleton):
-        raise Problem(f"the network predicts {joints} joints, not those of {skeleton.name}")
+        raise Problem(f"the network predicts {joints} joints, but {skeleton.name} has {len(skeleton)}")
     persons = None
     if isinstance(settings, MPII):
         settings = dataclasses.replace(settings, parts=(split,))
         persons = _Persons(root, split, skip_broken)
     views = {name: one for name, one in settings.views().items() if one.kind != "clips"}
     if view not in views:
-        raise Usage(f"--view {view}: poses of {settings.title} are predicted by {', '.join(views)}")
+        raise Usage(f"--view {view}: to predict poses of {settings.title} the view must be {' or '.join(views)}")
     out.mkdir(parents=True, exist_ok=True)
     prepared = settings.prepare(out)
     pairs = evaluate.predictions(model, prepared, split, views[view], ("pose", "visible"), batch, progress)
@@ -89,7 +89,7 @@ def run(
 
 
 def _found(pairs: Iterator, prepared: PreparedSet, split: str, persons: "_Persons | None") -> Iterator[coco.Detection]:
-    """The last block's poses in image pixels, every frame of a clip once."""
+    """The last block's poses in image pixels, one for every frame of a clip."""
     entries, config = prepared.entries(split), prepared.config
     for example, preds in pairs:
         entry = entries[int(example["sequence"])]

@@ -1,11 +1,11 @@
-"""`jaxhar data boxes`: the person boxes of a whole data set as a pose network sees them, in deephar's JSON form.
+"""What `jaxhar data boxes` does: predict the person boxes of a whole data set, in deephar's JSON format.
 
-Luvizon et al., TPAMI 2020: a network of single frames looks at the square around the whole frame, and the box is the
-square about its confident joints, 1.5 times their extent; where there are too few of these, the box is interpolated
-between those of other frames. A data set evaluates with the file by its setting `boxes`.
+As in Luvizon et al., TPAMI 2020, a network of single frames runs on the square around the whole frame; the box is the
+square around its confident joints, 1.5 times their extent. If there are too few confident joints, the box is
+interpolated from other frames. A data set reads the file by its setting `boxes`.
 
-Deephar's script exp/pennaction/predict_bboxes.py takes each frame for itself, and, by a slip, chooses the joints by
-their last coordinate; `--deephar` does as it does.
+Deephar's script exp/pennaction/predict_bboxes.py does not interpolate and, by mistake, selects the joints by their last
+coordinate; `--deephar` reproduces this.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import infer
 from jaxhar.predict.boxes import deephar_box, person_box
-from jaxhar.predict.predictor import Infer, Whole, needs_pose, survey
+from jaxhar.predict.predictor import Infer, SearchFrame, find_boxes, needs_pose
 from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import to_flat
 
@@ -36,7 +36,7 @@ _SPLITS = ("test", "train")
 
 
 def digest(model: nnx.Module) -> str:
-    """Tells networks apart by their numbers, wherever the weights lie."""
+    """A checksum of a network's weights."""
     digest = hashlib.sha256()
     for name, array in sorted(to_flat(model).items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
@@ -57,12 +57,12 @@ def run(
     """Predict the boxes of a data set with a model checkpoint and write them; returns how many.
 
     Args:
-      name: of the data set in `jaxhar.data.sets`. root: its folder. weights: what `checkpoint.load_model` takes.
+      name: of the data set in `jaxhar.data.sets`. root: its folder. weights: see `checkpoint.load_model`.
       changes: settings of the data as text. cache: for packed records; None for "jaxhar_data" beside `out`.
-      batch: frames in one run of the network. deephar: by the rule of deephar's script, its slip included.
+      batch: frames in one run of the network. deephar: use the rule of deephar's script, including its mistake.
 
     Raises:
-      Problem: the data cannot be read, the network predicts no joints. Usage: a number or a setting makes no sense.
+      Problem: the data cannot be read, the network predicts no joints. Usage: a wrong number or setting.
     """
     if batch < 1:
         raise Usage("--batch must be 1 or more")
@@ -88,10 +88,10 @@ def predict(
     """Predict the boxes of all frames of a prepared set and write them; returns how many.
 
     Args:
-      size: (height, width) of the network's crops. shape: B and T of its runs.
-      out: the file; what is finished of it is kept in OUT.unfinished until all is.
-      network: names the network, to tell whether an unfinished file is of this one.
-      deephar: by the rule of deephar's script.
+      size: (height, width) of the network's crops. shape: (B, T) of one run.
+      out: the file to write. Until all boxes are predicted, finished ones are kept in OUT.unfinished.
+      network: identifies the network, so that the unfinished file of another network is not continued.
+      deephar: use the rule of deephar's script.
 
     Raises:
       Problem: nothing to predict, or `out` cannot be written.
@@ -106,7 +106,7 @@ def predict(
         key = f"{split} {i}"
         if key not in journal.known:
             rule = deephar_box if deephar else person_box
-            _, found = survey(_frames(sources[split][i], size), infer, shape, stills=deephar, box_of=rule)
+            _, found = find_boxes(_frames(sources[split][i], size), infer, shape, stills=deephar, box_of=rule)
             journal.add(key, (np.trunc(found) if deephar else np.round(found)).astype(int).tolist())
         boxes[split] |= {(i, t): np.array(box) for t, box in enumerate(journal.known[key])}
     box_json.write(out, boxes)
@@ -114,13 +114,13 @@ def predict(
     return sum(len(table) for table in boxes.values())
 
 
-def _frames(record: dict[str, Any], size: tuple[int, int]) -> Iterator[Whole]:
+def _frames(record: dict[str, Any], size: tuple[int, int]) -> Iterator[SearchFrame]:
     for t, image in enumerate(pictures.frames(record, range(record["length"]))):
-        yield Whole.of(float(t), image, size)
+        yield SearchFrame.of(float(t), image, size)
 
 
 class _Journal:
-    """Lines of JSON that are added one by one, and read back if the first says that they belong to the same work."""
+    """A file of JSON lines, one per result. An existing file is read if its first line equals `identity`."""
 
     def __init__(self, path: Path, identity: str):
         self.path = path
@@ -130,7 +130,7 @@ class _Journal:
             for line in lines[1:]:
                 try:
                     key, value = json.loads(line)
-                except ValueError:  # cut off by a kill
+                except ValueError:  # an incomplete line, the process was killed
                     break
                 self.known[key] = value
         whole = [json.dumps(identity), *(json.dumps(pair) for pair in self.known.items())]

@@ -1,4 +1,4 @@
-"""What `jaxhar predict` writes: overlay, poses.json, actions.csv. Written as the frames come, renamed at the end."""
+"""Writer of the files of `jaxhar predict`: overlay, poses.json, actions.csv. Files get their names when complete."""
 
 import contextlib
 import csv
@@ -22,13 +22,13 @@ from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
 from jaxhar.viz import draw as viz
 
-#: Seconds of video that the curves of the overlay show.
+#: Length of the curves in the overlay, in seconds.
 HISTORY = 4.0
 
 
 @dataclass(frozen=True)
 class Clip:
-    """The action in one run of the network. frames: (T,) indices, growing, perhaps with repeats; action: (A,)."""
+    """The action of one clip: frames (T,), rising indices, perhaps repeated; action (A,) probabilities."""
 
     frames: np.ndarray
     action: np.ndarray
@@ -36,15 +36,15 @@ class Clip:
 
 @dataclass
 class FrameResult:
-    """The outcome for one frame.
+    """The predictions for one frame.
 
     Attributes:
       index: of the frame in its source.
-      box: (4,) x1, y1, x2, y2 of the crop that the pose comes from, image pixels.
-      pose: (J, D) image pixels (a third coordinate stays as the network gives it).
-      confidence: (J,), NaN where the network gives none; null in the files.
-      action: (A,) probabilities, over all clips that go on at this frame; None for pose networks.
-      clips: those that begin with this frame.
+      box: (4,) x1, y1, x2, y2 of the crop of the pose, image pixels.
+      pose: (J, D) image pixels; a third coordinate is in the network's units.
+      confidence: (J,), NaN if the network predicts none; null in the files.
+      action: (A,) probabilities over all clips that contain this moment; None for pose networks.
+      clips: the clips that begin with this frame.
     """
 
     index: int
@@ -64,12 +64,13 @@ def normalised(logs: np.ndarray) -> np.ndarray:
 class Outputs:
     """The files of one run, as a context manager.
 
-    Use: `add` every frame in order, then `finish`. Left without `finish`, or by an error, it removes what it began;
-    finished images of a folder stay.
+    Use: `begin`, `add` for every frame in order, then `finish`. After an error, or without `finish`, incomplete files
+    are removed; complete images of a folder stay.
 
     Attributes:
-      files: what is there after `finish`: overlays, poses.json, actions.csv if there were actions, coco.json if asked.
-      action: (A,) probabilities of the whole video after `finish`: the geometric mean over its clips, normalised.
+      files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json if
+        asked for.
+      action: (A,) probabilities of the whole video, after `finish`: the normalised geometric mean over its clips.
         None for pose networks and for several images.
 
     Raises:
@@ -99,9 +100,9 @@ class Outputs:
         self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * fps)))
 
     def __enter__(self) -> "Outputs":
-        with self._telling(), contextlib.ExitStack() as stack:
+        with self._readable_errors(), contextlib.ExitStack() as stack:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # the files get their names when the stack unwinds without an error: only after the last frame
+            # Files get their names when the stack unwinds without an error, which is after the last frame.
             self._poses = _open(stack, self._folder / "poses.json")
             self._csv = csv.writer(_open(stack, self._folder / "actions.csv")) if self._meta.actions else None
             self._stack = stack.pop_all()
@@ -116,13 +117,13 @@ class Outputs:
                 self._stack.__exit__(kind, error, trace)
 
     def begin(self, times: Sequence[float]) -> None:
-        """Told before the first frame: the time of each, in seconds."""
+        """Start, with the times of all frames in seconds."""
         self._times = times
 
     def add(self, frame: Frame, result: FrameResult) -> None:
         """Draw and write one frame."""
         assert frame.image is not None
-        with self._telling():
+        with self._readable_errors():
             if result.index == 0:
                 self._write_headers(frame.image)
             self._write_overlay(frame, self._draw(frame.image, result))
@@ -140,7 +141,7 @@ class Outputs:
         if self._logs and not (isinstance(self._source, Images) and len(self._times) > 1):
             self.action = normalised(np.mean(self._logs, axis=0))
             tail["action"] = dict(zip(self._meta.actions, np.round(self.action, 6).tolist(), strict=True))
-        with self._telling():
+        with self._readable_errors():
             self._poses.write("\n]" + "".join(f", {json.dumps(k)}: {json.dumps(v)}" for k, v in tail.items()) + "}\n")
             if self._persons is not None:
                 found = coco_file.document(self._persons, self._skeleton)
@@ -152,7 +153,7 @@ class Outputs:
         self.files = (*self._written, self._folder / "poses.json", *extra)
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _readable_errors(self) -> Iterator[None]:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
@@ -209,7 +210,7 @@ class Outputs:
         axes = ("x", "y", "z")[: result.pose.shape[-1]]
         entry["joints"] = {
             joint: {
-                # pixels, but depth in units of the network's range
+                # x and y are in pixels, depth is in the network's units
                 **{axis: _number(v, 4 if axis == "z" else 2) for axis, v in zip(axes, point, strict=True)},
                 "confidence": _number(score, 4),
             }
@@ -231,7 +232,7 @@ class Outputs:
 
 
 class Unfinished(Exception):
-    """Tells the open files that they are to be thrown away."""
+    """Raised inside of the context of open files to delete them."""
 
 
 def _open(stack: contextlib.ExitStack, path: Path) -> TextIO:
@@ -240,7 +241,7 @@ def _open(stack: contextlib.ExitStack, path: Path) -> TextIO:
 
 
 def _number(value: float, digits: int = 2) -> float | None:
-    """For JSON, which has no NaN."""
+    """A rounded number for JSON; None for NaN, which JSON lacks."""
     return round(float(value), digits) if math.isfinite(value) else None
 
 

@@ -1,8 +1,7 @@
-"""Pose and action of the person in any video, image or folder of images; overlay, JSON and CSV out.
+"""Predicts pose and action of the person in a video, an image or a folder of images; writes overlay, JSON and CSV.
 
-A source is read three times, always as a stream. The first reading finds the person's box in the whole picture, the
-second one cuts the crops and runs the network, the third one draws. So no more than a few frames are in memory, for
-a video of any length; what grows with it is four numbers for the box and one for the time of each frame.
+A source is read three times as a stream: to find the person's box, to crop and run the network, and to draw. So only a
+few frames are in memory; for each frame of the video only its box and time are kept.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from jaxhar.core.batch import to_image
 from jaxhar.core.network import NetworkConfig, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
-from jaxhar.data.formats.video import Images, Video, ahead, open_source
+from jaxhar.data.formats.video import Images, Video, open_source, read_ahead
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import infer
 from jaxhar.predict.boxes import clips, person_box, smooth, union
@@ -31,14 +30,14 @@ Box = tuple[float, float, float, float]
 #: Frames (B, T, H, W, 3) uint8 -> pose (K, B, T, J, D), perhaps visible (K, B, T, J) and action (K', B, A).
 Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
 
-#: Boxes looked for in a second of video; those between are interpolated.
+#: Boxes predicted per second of video; those of other frames are interpolated.
 BOXES_PER_SECOND = 8
 #: Standard deviation in seconds of the Gaussian that smooths the box over time.
 BOX_SMOOTHING = 0.25
 
 
-class Described(Protocol):
-    """What is known of a network beside its weights: joints, names of its classes (() without any), settings."""
+class NetworkInfo(Protocol):
+    """Information about a network: skeleton, names of its action classes (() if it has none), config."""
 
     @property
     def skeleton(self) -> Skeleton | None: ...
@@ -59,15 +58,15 @@ class _Meta:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-      frames: pictures handled.
-      files: what was written.
-      action, probability: of a whole video, by the geometric mean over its clips (the class of the largest product);
-        None where the network knows no actions, or knows those of clips and the source is images, or several images.
+      frames: number of frames.
+      files: written files.
+      action, probability: of a whole video, by the geometric mean over its clips. None if the network predicts no
+        actions, if the source is several images, or if the network reads clips and the source is an image.
       broken: one sentence for each image that was skipped.
-      seconds: wall time, compilation included.
+      seconds: wall time, with compilation.
     """
 
     frames: int
@@ -94,19 +93,19 @@ def run(
 
     Args:
       source: a video, an image, or a folder of images.
-      weights: what `jaxhar.weights.checkpoint.load_model` takes.
+      weights: see `jaxhar.weights.checkpoint.load_model`.
       out: folder for the results, made if absent.
-      bbox: the person's box x1, y1, x2, y2 in pixels; the square about it is what the network sees. Found by the
-        network itself if None.
-      batch: frames in one run of the network (rounded to whole clips, at least one).
-      stride: step between the frames of a clip; 2 is that of the published Penn Action figures. Less where the
-        video is too short.
-      skip_broken: go on after a broken image of a folder or a damaged part of a video.
-      coco: write coco.json too.
+      bbox: the person's box x1, y1, x2, y2 in pixels; the network reads the square around it. If None, the network
+        finds the box.
+      batch: frames in one run of the network (rounded down to full clips, at least one).
+      stride: step between the frames of a clip, smaller if the video is too short; 2 is the step of the published
+        Penn Action figures.
+      skip_broken: continue after a broken image of a folder or a damaged part of a video.
+      coco: also write coco.json.
 
     Raises:
-      Problem: the source or the weights cannot be read, or the results not be written.
-      Usage: a box or a number makes no sense.
+      Problem: the source or the weights cannot be read, or the results cannot be written.
+      Usage: a wrong box or number.
     """
     _check(bbox, batch, stride)
     opened = open_source(source, skip_broken)
@@ -130,7 +129,7 @@ def run(
 def predict_source(
     source: Video | Images,
     infer: Infer,
-    meta: Described,
+    meta: NetworkInfo,
     out: Path,
     *,
     name: Path,
@@ -140,10 +139,10 @@ def predict_source(
     coco: bool = False,
     progress: bool = True,
 ) -> Summary:
-    """`run` with an opened source and a network given as a function.
+    """`run` with an open source and a network as a function.
 
     Args:
-      meta: of the network. One of clips names no action in images; of several sets of labels, the first is shown.
+      meta: information about the network. If it has several sets of action labels, the first one is shown.
       name: of the source, for the header of the results.
     """
     begun = clock.perf_counter()
@@ -151,36 +150,36 @@ def predict_source(
     clip, size = clip_length(meta.config), frame_size(meta.config)
     actions = meta.actions[0] if meta.actions and isinstance(meta.actions[0], tuple) else meta.actions
     length = clip if fps else 1
-    if not fps and clip > 1:  # a still is no clip: nothing is said of its action
+    if not fps and clip > 1:  # no actions of single images from a network of clips
         infer, actions = partial(_without_action, infer), ()
     meta = _Meta(meta.skeleton, actions, meta.config)
     batch = max(1, min(batch, source.total or batch) // length)
     every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
     with Outputs(out, source, name, meta, coco) as outputs:
-        with contextlib.closing(ahead(_whole_crops(source, every, bbox, size), 2 * batch * length)) as crops:
-            times, boxes = survey(
+        with contextlib.closing(read_ahead(_search_frames(source, every, bbox, size), 2 * batch * length)) as crops:
+            times, boxes = find_boxes(
                 bar(crops, desc="finding the person", total=source.total), infer, (batch, length), stills=fps is None
             )
         if not times:
-            raise Problem(f"{name}: there is no picture in it that can be read")
+            raise Problem(f"{name}: it has no picture that can be read")
         if bbox:
             boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
         elif fps:
             boxes = smooth(boxes, BOX_SMOOTHING * fps)
         windows = clips(len(times), length, stride)
         outputs.begin(times)
-        batches = ahead(_batches(source, windows, boxes, batch, size), 2)
+        batches = read_ahead(_batches(source, windows, boxes, batch, size), 2)
         done = 0
         with (
-            contextlib.closing(ahead(_results(batches, infer, windows, boxes), 4 * batch * length)) as results,
-            contextlib.closing(ahead(source.frames(), 4)) as frames,
+            contextlib.closing(read_ahead(_results(batches, infer, windows, boxes), 4 * batch * length)) as results,
+            contextlib.closing(read_ahead(source.frames(), 4)) as frames,
         ):
             for frame, result in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
                 outputs.add(frame, result)
                 done += 1
         if done < len(times):
-            raise Problem(f"{name}: it changed while it was read; start again when it is complete")
+            raise Problem(f"{name}: the file changed while it was read; start again when it is complete")
         outputs.finish()
     return Summary(
         frames=len(times),
@@ -198,18 +197,18 @@ def _without_action(infer: Infer, frames: np.ndarray) -> dict[str, np.ndarray]:
 
 def needs_pose(config: NetworkConfig, weights: Path) -> None:
     """Problem if a network predicts no joints, or reads more than pictures."""
-    what = "`jaxhar predict` needs a network of poses, see jaxhar zoo"
+    advice = "`jaxhar predict` needs a pose network that reads frames, see jaxhar zoo"
     if config.pose_shape is None:
-        raise Problem(f"the network of {weights} predicts no joints: {what}")
+        raise Problem(f"the network of {weights} predicts no joints: {advice}")
     if config.reads != ("frames",):
-        raise Problem(f"the network of {weights} reads {', '.join(config.reads)}, not frames alone: {what}")
+        raise Problem(f"the network of {weights} reads {', '.join(config.reads)}, not only frames: {advice}")
 
 
 def _check(bbox: Box | None, batch: int, stride: int) -> None:
     if batch < 1 or stride < 1:
         raise Usage("--batch and --stride must be 1 or more")
     if bbox is not None and not (np.isfinite(bbox).all() and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
-        raise Usage(f"--bbox {_words(bbox)} is no box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
+        raise Usage(f"--bbox {_words(bbox)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
 
 
 def _words(bbox: Box) -> str:
@@ -217,57 +216,65 @@ def _words(bbox: Box) -> str:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """One frame as the box search sees it; no crop where it is not asked about this frame."""
+class SearchFrame:
+    """One frame of the search for boxes; box and crop are None in frames whose box is interpolated.
+
+    Attributes:
+      time: in seconds. whole: (4,) box of the whole image, in the shape of the crop. crop: (height, width, 3) uint8.
+    """
 
     time: float
     whole: np.ndarray | None
     crop: np.ndarray | None
 
     @classmethod
-    def of(cls, time: float, image: np.ndarray, size: tuple[int, int]) -> "Whole":
-        """A frame (H, W, 3) that is asked about, by a crop of (height, width)."""
+    def of(cls, time: float, image: np.ndarray, size: tuple[int, int]) -> "SearchFrame":
+        """From an image (H, W, 3), with a crop of `size` (height, width)."""
         shape = image.shape[1::-1]
         whole = transforms.fit_aspect(transforms.centred_bbox(shape), size)
         return cls(time, whole, transforms.crop_image(image, transforms.plan_crop(whole, shape, size)))
 
 
-def _whole_crops(source: Video | Images, every: int, bbox: Box | None, size: tuple[int, int]) -> Iterator[Whole]:
-    # With a box given, one picture is still looked at: the box must lie in it.
+def _search_frames(
+    source: Video | Images, every: int, bbox: Box | None, size: tuple[int, int]
+) -> Iterator[SearchFrame]:
+    # If a box is given, the first picture is still decoded, to check that the box lies in it.
     for frame in source.frames(every or 10**9):
         if frame.image is None:
-            yield Whole(frame.time, None, None)
+            yield SearchFrame(frame.time, None, None)
             continue
         height, width = frame.image.shape[:2]
         if bbox:
             if bbox[0] >= width or bbox[1] >= height or bbox[2] <= 0 or bbox[3] <= 0:
                 raise Usage(f"--bbox {_words(bbox)} lies outside of {frame.path}, which has {width}x{height} pixels")
-            yield Whole(frame.time, None, None)
+            yield SearchFrame(frame.time, None, None)
             continue
-        yield Whole.of(frame.time, frame.image, size)
+        yield SearchFrame.of(frame.time, frame.image, size)
 
 
-def survey(
-    frames: Iterable[Whole],
+def find_boxes(
+    frames: Iterable[SearchFrame],
     infer: Infer,
     shape: tuple[int, int],
     stills: bool = False,
     box_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None] = person_box,
 ) -> tuple[list[float], np.ndarray]:
-    """The times of all frames, and their boxes (N, 4): found, interpolated between found ones, or the whole image.
+    """The times of all frames, and their boxes (N, 4): predicted, interpolated, or of the whole image.
 
-    `shape` is (B, T) of one run of the network; `stills` have nothing to do with each other. `box_of` finds a box, see
-    `boxes.person_box`.
+    Args:
+      shape: (B, T) of one run of the network.
+      stills: frames are independent images, so boxes are not interpolated.
+      box_of: computes a box from joints, see `boxes.person_box`.
     """
     times: list[float] = []
     wholes: list[np.ndarray] = []
-    asked: list[int] = []
+    searched: list[int] = []
     found: dict[int, np.ndarray] = {}
     waiting: list[np.ndarray] = []
 
     def find() -> None:
         pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
-        for index, points, scores in zip(asked[-len(waiting) :], pose, confidence, strict=True):
+        for index, points, scores in zip(searched[-len(waiting) :], pose, confidence, strict=True):
             box = box_of(points, scores, wholes[index])
             if box is not None:
                 found[index] = box
@@ -277,7 +284,7 @@ def survey(
         times.append(frame.time)
         wholes.append(frame.whole if frame.whole is not None else wholes[-1] if wholes else np.zeros(4))
         if frame.crop is not None:
-            asked.append(len(times) - 1)
+            searched.append(len(times) - 1)
             waiting.append(frame.crop)
             if len(waiting) == shape[0] * shape[1]:
                 find()
@@ -295,14 +302,14 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Run the network on at most B*T crops (N, H, W, 3), or at most B clips (N, T, H, W, 3), uint8.
 
-    Always in the one shape (B, T), so that it is compiled once; what fills it up is dropped from the result.
+    The input is padded to the shape (B, T), so that the network is compiled once.
 
     Returns:
-      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), NaN where the network gives none, action (N, A) or
+      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), NaN if the network predicts none, action (N, A) or
       None.
 
     Raises:
-      Problem: they are not finite.
+      Problem: the predictions are not finite.
     """
     full = np.zeros((shape[0] * (1 if as_clips else shape[1]), *crops.shape[1:]), np.uint8)
     full[: len(crops)] = crops
@@ -315,9 +322,7 @@ def _run(
         heads = heads[0]
     action = None if heads is None else heads[-1]
     if not all(np.isfinite(array).all() for array in (pose, visible, action) if array is not None):
-        raise Problem(
-            "the network gives numbers that are not finite; its weights are damaged, or its training diverged"
-        )
+        raise Problem("the network's predictions are not finite; its weights are damaged, or its training diverged")
     confidence = np.full(pose.shape[:-1], np.nan, np.float32) if visible is None else visible
     if not as_clips:
         pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
@@ -327,7 +332,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _Job:
-    """Clips for one run: crops (N, T, H, W, 3) uint8, and for each the affine map (3, 3) of its crop."""
+    """Clips for one run of the network: crops (N, T, H, W, 3) uint8, and the affine map (3, 3) of each clip."""
 
     crops: np.ndarray
     affines: list[np.ndarray]
@@ -337,7 +342,7 @@ class _Job:
 def _batches(
     source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: tuple[int, int]
 ) -> Iterator[_Job]:
-    """Cut every clip by the union of its boxes. A frame is cut at once for all clips that hold it, and not kept."""
+    """Crop every clip by the union of its boxes. A frame is cropped for all its clips when it is read, and not kept."""
     shape = (batch, len(windows[0]))
     waiting: list[tuple[np.ndarray, transforms.Crop, np.ndarray]] = []
     coming = 0
@@ -363,7 +368,8 @@ def _batches(
 def _results(
     jobs: Generator[_Job, None, None], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray
 ) -> Iterator[FrameResult]:
-    """Join the clips: a frame's pose from the clip in which it is most central, its action from all that go on then."""
+    """Results by frame: the pose from the clip in which the frame is most central, the action from all clips that
+    contain that moment."""
     open_frames: dict[int, FrameResult] = {}
     votes: dict[int, list[np.ndarray]] = {}
     best: dict[int, float] = {}
@@ -386,7 +392,7 @@ def _results(
                         best[i] = central
                 if action is not None:
                     open_frames[int(window[0])].clips.append(Clip(window, action))
-                    # also for the frames it steps over: else odd and even ones would differ at a stride of 2
+                    # Frames between those of the clip too; otherwise odd and even frames would differ at a stride of 2.
                     for i in range(int(window[0]), int(window[-1]) + 1):
                         votes.setdefault(i, []).append(np.log(np.maximum(action, 1e-12)))
             settled = int(windows[done][0]) if done < len(windows) else len(boxes)

@@ -252,8 +252,11 @@ def test_a_network_of_wide_frames_without_confidences(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (Wide(joints=0), "the network of w predicts no joints: `jaxhar predict` needs a network of poses"),
-        (Wide(reads=("points",)), "the network of w reads points, not frames alone"),
+        (
+            Wide(joints=0),
+            "the network of w predicts no joints: `jaxhar predict` needs a pose network that reads frames",
+        ),
+        (Wide(reads=("points",)), "the network of w reads points, not only frames"),
     ],
 )
 def test_a_network_that_predicts_no_pose_is_refused(tmp_path: Path, monkeypatch, config, sentence):
@@ -419,7 +422,7 @@ def test_bbox_that_is_not_four_numbers(text: str):
 
 @pytest.mark.parametrize("bbox", [(5.0, 5, 5, 9), (9.0, 5, 2, 9), (0.0, 0, float("nan"), 9), (0.0, 0, float("inf"), 9)])
 def test_bbox_that_is_no_box(tmp_path: Path, bbox):
-    with pytest.raises(Usage, match="is no box"):
+    with pytest.raises(Usage, match="is not a box"):
         predict.run(tmp_path / "a.mp4", tmp_path, tmp_path / "out", bbox=bbox)
 
 

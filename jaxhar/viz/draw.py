@@ -1,4 +1,4 @@
-"""Drawing only: skeletons, boxes and action panels on uint8 RGB images. Each function returns a new image."""
+"""Draws skeletons, boxes and action panels on uint8 RGB images. Each function returns a new image."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ OUTLINE: Colour = (16, 16, 16)
 #: Curves of the action panel, the most probable class first.
 CURVES: tuple[Colour, ...] = ((255, 214, 64), (105, 210, 255), (255, 140, 180))
 
-_SHIFT = 4  # cv2 takes sub-pixel coordinates as integers of 1/2^shift pixels
+_SHIFT = 4  # cv2's coordinates are integers in units of 1/2^shift pixels
 
 
 def draw_skeleton(
@@ -28,14 +28,14 @@ def draw_skeleton(
     confidence: np.ndarray | None = None,
     min_confidence: float = 0.1,
 ) -> np.ndarray:
-    """Limbs coloured by the person's side, each as opaque as its less certain end.
+    """Draw limbs coloured by the person's side; their opacity is the lower confidence of their two joints.
 
     Args:
       image: (H, W, 3) uint8 RGB.
-      pose: (J, 2) joints in image pixels (x, y); one with a NaN is left out.
+      pose: (J, 2) joints in image pixels (x, y); joints with NaN are not drawn.
       skeleton: the layout of `pose`.
       confidence: (J,) in [0, 1]; 1 everywhere if None.
-      min_confidence: joints below it are left out.
+      min_confidence: joints below it are not drawn.
     """
     pose = np.asarray(pose, float)[:, :2]
     sure = np.ones(len(pose)) if confidence is None else np.nan_to_num(np.asarray(confidence, float))
@@ -57,7 +57,7 @@ def draw_skeleton(
 
 
 def draw_box(image: np.ndarray, box: Sequence[float], colour: Colour = (235, 235, 235)) -> np.ndarray:
-    """The outline of a box (x1, y1, x2, y2) in pixels, light on a dark edge so that it shows on any background."""
+    """Draw the outline of a box (x1, y1, x2, y2) in pixels, light with a dark edge, visible on any background."""
     out = np.ascontiguousarray(image).copy()
     width = max(1, round(max(image.shape[:2]) / 640))
     limit = 8 * max(image.shape[:2])  # cv2 overflows on boxes far outside
@@ -73,14 +73,14 @@ def draw_action(
     probability: float,
     history: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A panel in the upper left corner: the action, a bar with its probability, and curves over the last frames.
+    """Draw a panel in the upper left corner: action, a bar with its probability, curves over the last frames.
 
     Args:
       image: (H, W, 3) uint8 RGB.
-      label: the action's name; underscores are shown as blanks.
+      label: the action's name; underscores are shown as spaces.
       probability: in [0, 1].
-      history: (N, A) probabilities of all classes, oldest frame first; the three classes that are most probable at
-        its end are drawn. No room for curves if None.
+      history: (N, A) probabilities of all classes, oldest frame first; the three classes that are most probable in the
+        last frame are drawn. None: no curves.
     """
     height, width = image.shape[:2]
     text = max(11, round(min(height, width) / 22))
@@ -90,7 +90,7 @@ def draw_action(
     if wide + 2 * pad > width or high + 2 * pad > height:
         curves, wide, high = False, min(wide, width), min(round(2.9 * text), height)
         pad = 0
-    # dark and half transparent: white text on it is legible on any background
+    # dark and half transparent, so that white text is legible on any background
     out = np.ascontiguousarray(image).copy()
     corner = out[pad : pad + high, pad : pad + wide]
     panel = Image.fromarray((corner * 0.3).astype(np.uint8))
@@ -137,7 +137,7 @@ def _side(*joints: str) -> Colour:
 
 
 def _blend(out: np.ndarray, low: np.ndarray, high: np.ndarray, alpha: float, paint) -> None:
-    """Paint on the part of `out` between two corners and mix it in by alpha; only that part is copied."""
+    """Paint on a copy of the part of `out` between two corners and blend it by alpha."""
     x0, y0 = np.maximum(np.floor(low), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high) + 1, (out.shape[1], out.shape[0])).astype(int)
     if x0 >= x1 or y0 >= y1:
@@ -178,7 +178,7 @@ def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], words: str, size: int, room: float) -> None:
-    """Text no wider than `room` pixels, in a smaller size if it must."""
+    """Write text no wider than `room` pixels, in a smaller font if necessary."""
     while size > 7 and pen.textlength(words, font=_font(size)) > room:
         size -= 1
     pen.text(at, words, fill=(255, 255, 255), font=_font(size))

@@ -1,6 +1,6 @@
-"""The figures of the report: learning curves from metrics.jsonl, matrices.
+"""Plots of the report: learning curves from metrics.jsonl, and matrices.
 
-matplotlib is used through its objects, without pyplot and its global state, and imported where it is used.
+pyplot is not used because of its global state.
 """
 
 import math
@@ -25,7 +25,7 @@ _NOT_CURVES = {"step", "time", "epoch"}
 def read_history(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> (steps, values) from a metrics.jsonl; empty if there is no such file.
 
-    A step written twice, by a run that was resumed, counts as it was written last. Damage is as in `history.read`.
+    If a resumed run wrote a step twice, the last values count. Damaged lines are treated as in `history.read`.
     """
     series: dict[str, dict[int, float]] = {}
     for row in history.read(Path(path)):
@@ -36,8 +36,8 @@ def read_history(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _panels(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Title -> (label, key) of its lines: "eval/pck@0.2/best" is line "best" of "pck@0.2", "clips/pose" is line
-    "clips" of "pose". Evaluation comes first."""
+    """Title of a plot -> (label, key) of its curves: "eval/pck@0.2/best" is the curve "best" of "pck@0.2",
+    "clips/pose" is the curve "clips" of "pose". Evaluation comes first."""
     panels: dict[str, list[tuple[str, str]]] = {}
     for key in sorted(names, key=lambda k: not k.startswith("eval/")):
         if key.startswith("eval/"):
@@ -85,12 +85,12 @@ def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
 
 
 def _is_noisy(values: np.ndarray) -> bool:
-    """Whether neighbours differ by more than a smooth or stepwise curve (a learning rate) of this length has."""
+    """Whether neighbouring values differ more than those of a smooth or stepwise curve (e.g. a learning rate)."""
     return bool(np.abs(np.diff(values, 2)).mean() > 0.005 * np.ptp(values))
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Exponential mean over about a fiftieth of the run, unbiased at its start."""
+    """Exponential moving average over about a fiftieth of the run, with bias correction at the start."""
     decay = 1 - 1 / max(2.0, len(values) / 50)
     total = weight = 0.0
     out = np.empty(len(values))
@@ -101,7 +101,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def matrix_figure(matrix: Matrix) -> "Figure":
-    """Counts on a tint that says their share of the row."""
+    """A matrix of counts; the colour of a cell shows its share of the row."""
     from matplotlib.figure import Figure
 
     counts, names = matrix.counts, matrix.names

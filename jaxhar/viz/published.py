@@ -1,4 +1,4 @@
-"""Table of our figures beside those by other counting rules and the published ones."""
+"""Table of our figures, the published ones, and ours by deephar's rules."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from jaxhar.evaluation.sections import Table, number
 
 
 def table(results: Results) -> Table | None:
-    """Rows of the figures that a publication gives, or other rules of counting ("KEY/deephar"); None without any."""
+    """A row for each figure with a published value, or with a value by other rules ("KEY/deephar"); None if empty."""
     figures, units = results.scalars(), results.units()
     variants = tuple(dict.fromkeys(section.variant for section in results.sections if section.variant))
     known = [p for p in results.published if isinstance(p, Published)]
@@ -24,8 +24,8 @@ def table(results: Results) -> Table | None:
         names = (key, *(f"{key}/{variant}" for variant in variants))
         ours = [number(figures.get(name, np.nan), unit) for name in names]
         for figure in theirs or [None]:
-            said = (number(figure.value, unit), figure.protocol) if figure else ("", "")
-            rows.append((f"{key}, {unit}", *ours, *said))
+            published = (number(figure.value, unit), figure.protocol) if figure else ("", "")
+            rows.append((f"{key}, {unit}", *ours, *published))
     if not rows:
         return None
     rules = tuple(f"by {variant}'s rules" for variant in variants)

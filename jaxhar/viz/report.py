@@ -1,6 +1,6 @@
-"""What an evaluation found, to look at: tables on the screen, `report.html` and picture files.
+"""The report of an evaluation: tables on the terminal, `report.html` and picture files.
 
-It loops over the sections of the results and knows no kind of figure.
+It shows the sections of the results, whatever their figures are.
 """
 
 import base64
@@ -35,14 +35,15 @@ _SIDE = 420  # of a picture, about
 def write(
     workdir: Path, results: Results, title: str, history: Path | None = None, console: Console | None = None
 ) -> Path:
-    """Show the results on screen and write `report.html` (one file, nothing linked) and `pictures/*.png`.
+    """Print the results and write `report.html` (a single file without links) and `pictures/*.png`.
 
     Args:
       workdir: made if it does not exist.
       results: of `evaluate.run`.
       title: heading of the page.
-      history: metrics.jsonl, a JSON object with "step" per line; `workdir`'s own if None. Absent: no curves.
-      console: where the tables go, the terminal if None.
+      history: metrics.jsonl, one JSON object with "step" per line; None takes that of `workdir`. Without the file there
+        are no curves.
+      console: prints the tables; None for the terminal.
 
     Returns:
       Path of the page.
@@ -69,13 +70,15 @@ def write(
 
 
 def show(results: Results, console: Console | None = None) -> None:
-    """The tables of the report on the terminal, then our figures beside published ones, then how they were taken."""
+    """Print the tables of the report, then our figures beside published ones, then the notes."""
     console = console or Console()
     shown = [table for group in _groups(results) for table in group.tables if not table.folded]
     for table in shown:
         tables.show(table, console)
     if any(table.best for table in shown):
-        console.print("* best block or head, chosen on this set; the last one is the network's answer", style="dim")
+        console.print(
+            "* best prediction block or head on this data; the last one is the network's prediction", style="dim"
+        )
     compared = published.table(results)
     if compared is not None:
         tables.show(compared, console)
@@ -89,7 +92,7 @@ def _sentences(results: Results) -> list[str]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring sections of one title, and what is shown of them."""
+    """Neighbouring sections of the same title, with their drawn pictures."""
 
     title: str
     sections: tuple[Section, ...]
@@ -186,7 +189,7 @@ def _matrix(matrix: Matrix) -> dict[str, object]:
     shares = np.nan_to_num(matrix.counts / np.maximum(matrix.counts.sum(1, keepdims=True), 1))
     return {
         "title": matrix.title,
-        "note": f"Rows are {matrix.rows}, columns {matrix.columns}; the tint is the share of the row.",
+        "note": f"Rows: {matrix.rows}; columns: {matrix.columns}. The colour of a cell is its share of the row.",
         "names": matrix.names,
         "rows": [
             {
@@ -221,7 +224,7 @@ def _card(picture: Picture, image: np.ndarray | None) -> dict[str, object]:
 
 
 def _write_pictures(folder: Path, results: Results, drawn: Sequence[Sequence[np.ndarray | None]]) -> None:
-    """Numbered by the stem of their names; those of an earlier report are removed."""
+    """Write picture files, numbered by their names; files of an earlier report are removed."""
     written: set[Path] = set()
     numbers: dict[str, int] = {}
     for section, images in zip(results.sections, drawn, strict=True):
@@ -237,14 +240,14 @@ def _write_pictures(folder: Path, results: Results, drawn: Sequence[Sequence[np.
 
 
 def _drawn(pictures: Sequence[Picture]) -> list[np.ndarray | None]:
-    """The pictures of one section as images; None of one that has neither an image nor a skeleton."""
+    """The pictures of one section as images; None for a picture without image and skeleton."""
     return [_draw(picture, _labelled_joints(pictures, picture.skeleton)) for picture in pictures]
 
 
 def _labelled_joints(pictures: Sequence[Picture], skeleton: Skeleton | None) -> np.ndarray:
-    """Indices of the joints to draw: those labelled in some picture, all where no picture has labels.
+    """Indices of the joints to draw: those labelled in at least one picture; all if no picture has labels.
 
-    A network trained on data without, say, a pelvis predicts one all the same, anywhere.
+    A network also predicts joints that its training data never labels, at random places; these are not drawn.
     """
     count = 0 if skeleton is None else len(skeleton)
     labels = [p.valid for p in pictures if p.valid is not None and len(p.valid) == count]
@@ -253,7 +256,7 @@ def _labelled_joints(pictures: Sequence[Picture], skeleton: Skeleton | None) -> 
 
 
 def _draw(picture: Picture, joints: np.ndarray) -> np.ndarray | None:
-    """The image enlarged to about `_SIDE` pixels, or a dark ground; the truth in white, the prediction in colours."""
+    """The image enlarged to about `_SIDE` pixels, or a dark background, true pose white, prediction coloured."""
     if picture.image is None and (picture.skeleton is None or (picture.true is None and picture.pred is None)):
         return None
     frame = np.full((_SIDE, _SIDE, 3), 24, np.uint8) if picture.image is None else picture.image
@@ -274,7 +277,7 @@ def _draw(picture: Picture, joints: np.ndarray) -> np.ndarray | None:
 
 
 def _draw_truth(image: np.ndarray, pose: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Thin lines of one colour on a dark edge, and rings, so that truth and prediction are told apart."""
+    """Draw the true pose as thin lines of one colour with a dark edge, and rings."""
     image = image.copy()
     at = {j: np.clip(p, -1e4, 1e4).astype(int).tolist() for j, p in enumerate(pose) if np.isfinite(p).all()}
     thick = max(1, round(max(image.shape[:2]) / 220))

@@ -94,7 +94,7 @@ def test_page_holds_the_numbers_and_the_pictures_decode(tmp_path, quiet):
         assert not count or f">{rate * 100:.1f}</td>" in html
     for name in actions.PENN:
         assert html.count(name.replace("_", " ")) >= 4
-    assert "p1..p4: pose stream, v1..v4: visual stream, m: both merged" in html
+    assert "p1..p4 use only poses, v1..v4 only appearance features" in html
     assert html.count("<h2>Action</h2>") == 1 and html.count("Accuracy by head, %") == 1
     assert "pck@0.2 (evaluation)" in html and html.count("<svg") == 1
     assert html.index("<h2>Pose") < html.index("<h2>Action") < html.index("<h2>Learning") < html.index("<h2>Frames")
@@ -176,7 +176,7 @@ def test_a_section_of_an_unknown_kind_is_shown_and_saved(tmp_path, capsys):
     screen = capsys.readouterr().out
     for text in ("Error by frame", "Three quarters are hidden.", "psnr, dB", "33.00", "31.50"):
         assert text in html and text in screen, text
-    for text in ("<h2>Reconstruction</h2>", "31.50 dB", "did not see", "clip 1", "a taken for b: 1"):
+    for text in ("<h2>Reconstruction</h2>", "31.50 dB", "did not see", "clip 1", "a predicted as b: 1"):
         assert text in html, text
     assert {p.name for p in (tmp_path / "pictures").iterdir()} == {"patches.png", "reconstruction_01.png"}
     results.save(tmp_path / "results.json")

@@ -1,4 +1,4 @@
-"""Tables of the report set side by side, and on the screen."""
+"""Joins and prints the tables of the report."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from jaxhar.evaluation.sections import Table
 
 
 def side_by_side(tables: Iterable[Table]) -> list[Table]:
-    """Tables of the same title as one, in the order of the titles: rows are joined by name, columns by their titles."""
+    """Joins tables of the same title: rows by name, columns by title. The order of titles is kept."""
     found: dict[str, Table] = {}
     for table in tables:
         found[table.title] = _joined(found[table.title], table) if table.title in found else table
@@ -17,7 +17,7 @@ def side_by_side(tables: Iterable[Table]) -> list[Table]:
 
 
 def _joined(a: Table, b: Table) -> Table:
-    """Where both have a cell, it is that of `b`. New columns come before the last ones in grey, which are remarks."""
+    """Joins two tables. A cell that both have is taken from `b`. New columns are put before grey columns at the end."""
     columns = list(a.columns)
     end = len(columns)
     while end - 1 in a.soft:
@@ -53,7 +53,7 @@ def _joined(a: Table, b: Table) -> Table:
 
 
 def _rows(a: tuple[tuple[str, ...], ...], b: tuple[tuple[str, ...], ...]) -> list[str]:
-    """Names of the rows of both, in the order of the longer one."""
+    """Names of the rows of both tables, in the order of the longer one."""
     longer, other = (b, a) if len(b) > len(a) else (a, b)
     return list(dict.fromkeys(row[0] for row in (*longer, *other)))
 

@@ -1,4 +1,4 @@
-"""Predicted boxes of Penn Action, and of NTU RGB+D, in deephar's two JSON forms.
+"""Reads and writes predicted boxes of Penn Action and NTU RGB+D in deephar's two JSON formats.
 
 Frame boxes: a list of three dicts, for test, train and validation, "sequence.frame" -> [x1, y1, x2, y2]; the box of a
 clip is the union over its frames. Clip boxes (penn_pred_bboxes_16f.json, CVPR'18): one dict of the test split,
@@ -25,7 +25,7 @@ _SPLITS = ("test", "train", "valid")
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes by split and key. `clips`: the keys name clips, not frames."""
+    """Boxes by split and key. `clips`: keys are those of clips, not of frames."""
 
     table: Mapping[str, Mapping[str, list[float]]]
     clips: bool
@@ -33,11 +33,11 @@ class Boxes:
     def clip(
         self, split: str, sequence: int, frames: Sequence[int], step: int = 1, number: int = 0, flip: bool = False
     ) -> Box | None:
-        """(4,) box of a clip, in image pixels; None where the file has none, then the whole image is the rule.
+        """(4,) box of a clip, in image pixels; None if the file has none.
 
         Args:
-          sequence: counted in its split. frames: indices of the clip. step: between its frames.
-          number: of the clip in its sequence. flip: the mirrored clip's box; only clip boxes tell them apart.
+          sequence: index in its split. frames: frame indices of the clip. step: between these frames.
+          number: of the clip in its sequence. flip: whether the clip is mirrored; used with clip boxes only.
         """
         table = self.table.get(split, {})
         if self.clips:
@@ -51,11 +51,10 @@ class Boxes:
 
 
 def read(path: str | Path) -> Boxes:
-    """Either form, told apart by content.
+    """Read a file of either format, which is recognised by the content.
 
     Raises:
-      Problem: the file cannot be read, is of neither form, or holds a box that is no x1 < x2, y1 < y2 (the key is
-        named).
+      Problem: the file cannot be read, has neither format, or has a box without x1 < x2 and y1 < y2 (the key is named).
     """
     path = Path(path).expanduser()
     content = files.read_json(path, "box file")
@@ -79,18 +78,18 @@ _kept = functools.lru_cache(maxsize=4)(read)
 
 
 def check(path: str, skip_broken: bool, index: Index) -> None:
-    """Read a box file anew; Problem as of `read`, and if sequences were left out, for it counts them by their order."""
-    _kept.cache_clear()  # the file may be another one now
+    """Read a box file again; Problem as in `read`, or if sequences were left out, which changes their numbers."""
+    _kept.cache_clear()  # the file may have changed
     _kept(path)
     if skip_broken and index["skipped"]:
-        raise Problem(f"{path} counts the sequences of the whole set, but some were left out as broken; restore them")
+        raise Problem(f"{path} numbers the sequences of the whole set, but broken ones were left out; restore them")
 
 
 def of_record(path: str, record: dict, frames: list[int], step: int, scale: float, flip: bool) -> Box:
-    """(4,) box of a clip of a record in evaluation: the predicted one, else the square around the whole image.
+    """(4,) box of a clip in evaluation: the predicted box, or the square around the whole image if there is none.
 
     Args:
-      step: between the frames. scale: of that square. flip: whether the clip is mirrored.
+      step: between the frames. scale: of the square. flip: whether the clip is mirrored.
     """
     clips = transforms.multi_clips(record["length"], step, len(frames))
     number = clips.index(frames) if frames in clips else 0
@@ -99,7 +98,7 @@ def of_record(path: str, record: dict, frames: list[int], step: int, scale: floa
 
 
 def write(path: Path, boxes: Mapping[str, Mapping[tuple[int, int], Box]]) -> None:
-    """Write frame boxes, {split: {(sequence, frame): (4,) box}}, in deephar's form with whole pixels."""
+    """Write frame boxes, {split: {(sequence, frame): (4,) box}}, in deephar's format, rounded to whole pixels."""
     tables = [
         {f"{s}.{f}": np.round(box).astype(int).tolist() for (s, f), box in boxes.get(split, {}).items()}
         for split in _SPLITS

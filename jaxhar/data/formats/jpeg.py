@@ -1,4 +1,4 @@
-"""JPEG frames: checked when they are read from a data set, decoded when a batch is made."""
+"""JPEG frames: checked when a data set is packed, decoded when an example is made."""
 
 import io
 from pathlib import Path
@@ -11,15 +11,15 @@ from jaxhar.data.records.record import Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
-#: Of a size alone: the flag for RGB decides the channels.
+#: OpenCV's flags for reduced sizes; the flag for RGB sets the channels.
 _REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 
 
 def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
-    """JPEG bytes to RGB uint8 (H, W, 3) as stored, for labels are in stored pixels, whatever an EXIF tag says.
+    """Decode JPEG bytes to RGB uint8 (H, W, 3). EXIF rotation is ignored, because labels are in stored pixels.
 
-    Problem with `name` if they cannot be decoded. A `reduction` of 2, 4 or 8 gives an image smaller by that factor, its
-    sides rounded up, in less time than the whole one.
+    A `reduction` of 2, 4 or 8 decodes an image smaller by that factor (sides rounded up), which is faster. Problem,
+    with `name`, if the bytes cannot be decoded.
     """
     flags = _REDUCED.get(reduction, 0) | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -34,7 +34,7 @@ def encode(image: np.ndarray, quality: int = 92) -> bytes:
 
 
 def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of a JPEG file and its (width, height), after decoding it once; Problem if it is none or cut off."""
+    """The bytes of a JPEG file and its (width, height); decodes it once. Problem if it is not JPEG or is truncated."""
     data = files.read(path, "frame")
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -43,7 +43,7 @@ def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:
         kind, size = None, (0, 0)
     if kind != "JPEG":
         raise Problem(f"the frame {path} is not a JPEG image; restore it or set skip_broken")
-    # OpenCV fills a cut-off image with grey and says nothing, but a whole one ends with this marker.
+    # OpenCV fills a truncated image with grey without an error, but a complete one ends with this marker.
     if b"\xff\xd9" not in data[-1024:]:
         raise Problem(f"the frame {path} is cut off; restore it or set skip_broken")
     if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
@@ -57,10 +57,10 @@ def read_frames(
     """Check and read the JPEG files of one sequence.
 
     Returns:
-      the bytes of the good ones, their indices in `paths`, (width, height), and those left out.
+      The bytes of the readable files, their indices in `paths`, (width, height), and the files left out.
 
     Raises:
-      Problem: one is broken or differs in size from those before it, without `skip_broken`.
+      Problem: a file is broken or differs in size from those before it, without `skip_broken`.
     """
     frames, keep, skipped = [], [], []
     size: tuple[int, int] | None = None
@@ -69,7 +69,7 @@ def read_frames(
             data, found = read_jpeg(path)
             size = size or found
             if found != size:
-                raise Problem(f"the frame {path} is {found} pixels large, the ones before it are {size}")
+                raise Problem(f"the frame {path} has {found} pixels, the frames before it have {size}")
         except Problem as problem:
             if not skip_broken:
                 raise

@@ -1,4 +1,4 @@
-"""MATLAB files of data sets: read to plain Python values, told apart by what is in them, and written."""
+"""Reads MATLAB files of data sets into plain Python values, recognises their kind, and writes them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import scipy.io
 
 from jaxhar.host.errors import Problem
 
-#: Variables that give a file away, and what it is.
+#: Kind of file -> variables by which it is recognised, and a description.
 KINDS = {
     "mpii": ({"RELEASE"}, "MPII's official annotation file (RELEASE)"),
     "mpii-deephar": ({"annot_tr", "annot_val"}, "deephar's MPII annotations (annot_tr, annot_val)"),
@@ -31,20 +31,20 @@ def kind(path: Path) -> str:
     """Key in `KINDS` of a file by the names of its variables, "" for any other; Problem if it cannot be read."""
     try:
         names = {name for name, *_ in scipy.io.whosmat(path)}
-    except Exception as error:  # a damaged file makes scipy raise nearly anything
+    except Exception as error:  # scipy raises many types for damaged files
         raise _unreadable(path, error) from error
     return next((key for key, (needed, _) in KINDS.items() if needed <= names), "")
 
 
 def load(path: Path, expected: str) -> dict[str, Any]:
-    """The variables of a file of the kind `expected`, structs as objects with attributes, single values squeezed.
+    """The variables of a file of the kind `expected`; structs are objects with attributes, single values are squeezed.
 
     Raises:
-      Problem: the file is missing, damaged, of MATLAB's HDF5 form, or of another kind, which is named.
+      Problem: the file is missing, damaged, in MATLAB's HDF5 format, or of another kind, which is named.
     """
     found = kind(path)
     if found != expected:
-        what = KINDS[found][1] if found else "no annotation file that is known here"
+        what = KINDS[found][1] if found else "an unknown kind of annotation file"
         raise Problem(f"{path} is {what}; expected {KINDS[expected][1]}")
     try:
         return scipy.io.loadmat(path, struct_as_record=False, squeeze_me=True)
@@ -53,27 +53,27 @@ def load(path: Path, expected: str) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> Problem:
-    if isinstance(error, NotImplementedError):  # what SciPy raises for this form
+    if isinstance(error, NotImplementedError):  # SciPy's error for this format
         return Problem(f"{path} is a MATLAB 7.3 file, which is HDF5 inside; save it in MATLAB with the option -v7")
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return Problem(f"{path} cannot be read as a MATLAB file ({reason}); restore it")
 
 
 def items(value: object) -> list:
-    """The elements of a cell or struct array that squeezing may have made a single value or an empty array."""
+    """The elements of a cell or struct array, which squeezing may have turned into a single value or empty array."""
     if isinstance(value, np.ndarray):
         return list(value.ravel())
     return [value]
 
 
 def attribute(struct: object, name: str) -> Any:
-    """A field of a struct; None where the field is missing or empty."""
+    """A field of a struct; None if it is missing or empty."""
     value = getattr(struct, name, None)
     return None if isinstance(value, np.ndarray) and value.size == 0 else value
 
 
 def number(struct: object, name: str) -> float | None:
-    """A field that is one finite number; None where it is missing, empty or anything else."""
+    """A field that is a finite number; None if it is missing, empty or anything else."""
     value = attribute(struct, name)
     try:
         found = float(value)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def number(struct: object, name: str) -> float | None:
 
 
 def numbers(struct: object, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """A field of that shape in float64, NaN included; None where it is missing or anything else."""
+    """A numeric field of that shape as float64, which may have NaN; None if it is missing or anything else."""
     try:
         found = np.asarray(attribute(struct, name), np.float64)
     except (TypeError, ValueError):
@@ -109,7 +109,7 @@ def cells(values: Sequence[object]) -> np.ndarray:
 
 
 def mat_bytes(variables: Mapping[str, object]) -> bytes:
-    """A MATLAB file without the time of day in it."""
+    """The bytes of a MATLAB file, without the time of writing in its header."""
     file = io.BytesIO()
     scipy.io.savemat(file, variables, do_compression=True)
     return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]

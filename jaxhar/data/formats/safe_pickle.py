@@ -1,7 +1,7 @@
-"""Read pickles of plain data: numpy arrays, lists, tuples, dicts, texts and numbers. Anything else is refused.
+"""Reads pickles of plain data only: numpy arrays, lists, tuples, dicts, text and numbers. Anything else is refused.
 
-A pickle is a program: reading one from the internet the usual way lets it run what it likes. Here the only things it
-may name are the few that numpy's own arrays need, each replaced by a function that checks what it is given.
+A pickle can run any code when it is read by the pickle module. This reader allows only the few names that numpy arrays
+need, and replaces each by a function that checks its arguments.
 """
 
 import math
@@ -18,11 +18,11 @@ _KINDS = "biufcSU"  # of arrays: no Python objects, no records
 
 
 class _Refused(Exception):
-    """What a pickle asked for, in words."""
+    """A pickle contains something that is not allowed; the message describes it."""
 
 
 class _Dtype:
-    """A description of array elements, as a pickle spells it."""
+    """Stands for numpy.dtype in a pickle."""
 
     def __init__(self, name: object, *_: object):
         self.name, self.order = _text(name), ""
@@ -38,7 +38,7 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """An array that is filled from the bytes of a pickle after a look at their number."""
+    """An array filled from the bytes of a pickle, after a check of their number."""
 
     def __setstate__(self, state: tuple) -> None:
         shape, dtype, fortran, data = state[-4:]
@@ -60,22 +60,22 @@ def _text(value: object) -> str:
 
 
 def _bytes(value: object) -> bytes:
-    """Python 2 wrote the bytes of arrays as text, which is read as latin1."""
+    """The bytes of an array; Python 2 wrote them as text, which is read as latin1."""
     if isinstance(value, str):
         value = value.encode("latin1")
     if not isinstance(value, bytes):
-        raise _Refused("an array whose numbers are no bytes")
+        raise _Refused("an array whose numbers are not bytes")
     return value
 
 
 def _new_array(kind: object, *_: object) -> _Array:
     if kind is not _NDARRAY:
-        raise _Refused("a strange kind of array")
+        raise _Refused("a kind of array that is not supported")
     return np.ndarray.__new__(_Array, (0,), "u1")
 
 
 def _array_of(buffer: bytes | bytearray, dtype: object, shape: object, order: object) -> _Array:
-    """How protocol 5 spells an array."""
+    """Stands for the function that makes arrays in pickle protocol 5."""
     array = _new_array(_NDARRAY)
     array.__setstate__((1, shape, dtype, order == "F", bytes(buffer)))
     return array
@@ -91,21 +91,21 @@ def _scalar(dtype: object, data: object = b"") -> object:
 
 
 def _encode(text: object, encoding: object = "latin1") -> bytes:
-    """Python 3 spells bytes so for Python 2."""
+    """Stands for `_codecs.encode`, by which Python 3 writes bytes for Python 2."""
     if not isinstance(text, str) or encoding != "latin1":
         raise _Refused("_codecs.encode")
     return text.encode("latin1")
 
 
 def _no_bytes(*arguments: object) -> bytes:
-    """And no bytes at all so."""
+    """Stands for `bytes()`, by which Python 3 writes empty bytes for Python 2."""
     if arguments:
         raise _Refused("bytes(...)")
     return b""
 
 
 class _Named:
-    """What a pickle gets for a name: it can call it, and change nothing about it."""
+    """Wraps an allowed function for a pickle, which can call it but not modify it."""
 
     __slots__ = ("_make",)
 
@@ -116,7 +116,7 @@ class _Named:
         return self._make(*arguments)
 
     def __setstate__(self, state: tuple) -> None:
-        raise _Refused("a change of what it names")
+        raise _Refused("a modification of an allowed name")
 
 
 def _no_call(*_: object) -> object:
@@ -145,21 +145,21 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(path: Path) -> object:
-    """The data of a pickle file, of Python 2 or 3.
+    """The data of a pickle file, written by Python 2 or 3.
 
     Raises:
-      Problem: it cannot be read, is damaged, or asks for anything but plain data (it is not run).
+      Problem: it cannot be read, is damaged, or has anything but plain data.
     """
     try:
         with open(path, "rb") as file:
             return _Unpickler(file, encoding="latin1").load()
     except _Refused as refused:
         raise Problem(
-            f"the pickle {path} is not read: it asks for {refused}, and only numpy arrays, lists, dicts, texts and "
-            "numbers are taken from pickles"
+            f"the pickle {path} is not read: it contains {refused}, but only numpy arrays, lists, dicts, text and "
+            "numbers are allowed in pickles"
         ) from refused
     except OSError as error:
         raise Problem(f"the pickle {path} cannot be read ({error.strerror})") from error
-    except Exception as error:  # a damaged pickle makes the reader raise nearly anything
+    except Exception as error:  # damaged pickles raise many types
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Problem(f"the file {path} is no whole pickle ({reason}); restore it") from error
+        raise Problem(f"the file {path} is not a complete pickle ({reason}); restore it") from error

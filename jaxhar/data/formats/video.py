@@ -1,4 +1,4 @@
-"""Pictures and videos in and out. Everything is a stream of RGB frames: a whole video is never held in memory."""
+"""Reads and writes pictures and videos as streams of RGB frames; a video is never held in memory as a whole."""
 
 import contextlib
 import queue
@@ -18,7 +18,7 @@ from jaxhar.host.errors import Problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 
-#: Seconds by which a time may lie off a frame's own.
+#: Tolerance in seconds when frames are selected by time.
 _ROUNDING = 1e-4
 
 Item = TypeVar("Item")
@@ -31,8 +31,8 @@ class Frame:
     Attributes:
       index: position in the source, from 0.
       time: seconds from the first frame; for still images 0.
-      path: the file that it comes from.
-      image: (H, W, 3) uint8 RGB, or None where the reader was told not to convert it.
+      path: its file.
+      image: (H, W, 3) uint8 RGB, or None if the caller asked not to convert it.
     """
 
     index: int
@@ -42,15 +42,15 @@ class Frame:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB from any file that Pillow reads: upright by its EXIF tag, alpha dropped, 16 bits scaled.
+    """(H, W, 3) uint8 RGB from any file that Pillow reads: rotated by its EXIF tag, without alpha, 16 bits scaled.
 
     Raises:
-      Problem: the file is missing, is no image, or is damaged.
+      Problem: the file is missing, is not an image, or is damaged.
     """
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip it at 255
+            if upright.mode.startswith("I"):  # 16 bits per pixel; Pillow's conversion would clip values at 255
                 wide = np.asarray(upright)
                 upright = Image.fromarray((np.clip(wide, 0, 65535) // 257).astype(np.uint8))
             return np.asarray(upright.convert("RGB"))
@@ -58,7 +58,7 @@ def read_image(path: Path) -> np.ndarray:
         raise Problem(f"{path}: there is no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow repeats the path in "cannot identify image file '...'"
-        why = "it is no image or of an unknown kind" if "identify" in str(error) else str(error)
+        why = "it is not an image or of an unknown kind" if "identify" in str(error) else str(error)
         raise Problem(f"{path}: this image cannot be read: {why}") from error
 
 
@@ -66,8 +66,8 @@ class Images:
     """A source of independent still images.
 
     Attributes:
-      paths: the image files; with `skip_broken` the ones met as broken leave the list.
-      broken: one sentence for each of those.
+      paths: the image files; with `skip_broken`, broken ones are removed when they are read.
+      broken: one sentence for each removed image.
     """
 
     def __init__(self, paths: Iterable[Path], skip_broken: bool = False):
@@ -80,10 +80,10 @@ class Images:
         return len(self.paths)
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
-        """Every image, read when its turn comes. `every` is for videos.
+        """All images, read one at a time. `every` is ignored; videos use it.
 
         Raises:
-          Problem: an image is broken, and broken ones are not to be skipped.
+          Problem: an image is broken, without `skip_broken`.
         """
         del every
         index = 0
@@ -101,12 +101,12 @@ class Images:
 
 
 class Video:
-    """A video file as a source of frames; each call of `frames` reads the file anew.
+    """A video file as a source of frames; each call of `frames` reads the file from the start.
 
     Attributes:
       path: the file.
       fps: average frames per second, a Fraction.
-      total: the number of frames by the file's own header; None where it does not say.
+      total: number of frames in the file's header; None if the header has none.
     """
 
     def __init__(self, path: Path, skip_broken: bool = False):
@@ -126,33 +126,33 @@ class Video:
             raise Problem(f"{self.path}: there is no such file") from None
         except (av.FFmpegError, OSError) as error:
             raise Problem(f"{self.path}: this video cannot be read: {error.strerror or error}") from error
-        # FFmpeg takes any text file for terminal art
+        # FFmpeg reads any text file as a video of terminal art
         if not container.streams.video or container.format.name == "tty":
             container.close()
-            raise Problem(f"{self.path}: this file holds no video")
+            raise Problem(f"{self.path}: this file contains no video")
         return container
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
-        """All frames, upright by the rotation in the file; `image` is None but for each `every`-th (none if 0).
+        """All frames, rotated as the file says. Only every `every`-th one has an `image`; with 0 none has.
 
-        Frames of a size that changes midway are scaled to the first one's.
+        If the size of frames changes within the video, they are scaled to the size of the first one.
 
         Raises:
-          Problem: the file is damaged midway, and broken packets are not to be skipped.
+          Problem: the file is damaged, without `skip_broken`.
         """
         return self.between(None, None, lambda index: bool(every) and index % every == 0)
 
     def between(self, start: float | None, end: float | None, wanted: Callable[[int], bool]) -> Iterator[Frame]:
-        """As `frames`, from `start` until before `end` in seconds; `wanted` says of which indices there is an image.
+        """As `frames`, for times start <= t < end in seconds; only frames whose index is `wanted` have an image.
 
-        Indices and times count from the first frame given. Decoding begins at the key frame before `start`.
+        Indices and times count from the first yielded frame. Decoding begins at the key frame before `start`.
         """
         with self._open() as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             assert stream.time_base is not None
             origin = float((stream.start_time or 0) * stream.time_base)
-            if start:  # a second early: a container may seek by the order of decoding
+            if start:  # a second early, because a container may seek by the order of decoding
                 container.seek(int((origin + max(start - 1, 0)) / stream.time_base), stream=stream)
             index, first, last, size = 0, None, -1.0, None
             for frame in self._decode(container, stream):
@@ -163,7 +163,7 @@ class Video:
                     return
                 size = size or (frame.width, frame.height)
                 first = moment if first is None else first
-                # a broken time stamp must not turn time back: the encoder and the reader of the JSON rely on order
+                # times must rise even with a broken time stamp: the encoder and readers of the JSON rely on it
                 last = moment - first if moment - first > last else last + 1 / float(self.fps)
                 image = None
                 if wanted(index):
@@ -184,7 +184,7 @@ class Video:
                     continue
                 why = error.strerror or error
                 raise Problem(
-                    f"{self.path}: the video is damaged after frame {count}: {why}; --skip-broken goes on behind it"
+                    f"{self.path}: the video is damaged after frame {count}: {why}; --skip-broken skips that part"
                 ) from error
             if packet is None:
                 return
@@ -194,10 +194,10 @@ class Video:
 
 
 def open_source(path: Path, skip_broken: bool = False) -> Video | Images:
-    """A video, one image, or all images of a folder (sorted by name, subfolders left out).
+    """Open a video, an image, or all images of a folder (sorted by name, without subfolders).
 
     Raises:
-      Problem: there is nothing at `path`, or nothing that can be read.
+      Problem: there is no file or folder `path`, or nothing in it that can be read.
     """
     if not path.exists():
         raise Problem(f"{path}: there is no such file or folder")
@@ -212,9 +212,9 @@ def open_source(path: Path, skip_broken: bool = False) -> Video | Images:
 
 
 class VideoWriter:
-    """H.264 in an .mp4 container, frames shown at the times given; a context manager.
+    """Writer of H.264 videos in .mp4 files, with a time for every frame; a context manager.
 
-    An odd width or height grows by one repeated column or row, as the colour sampling of H.264 demands.
+    The last column or row is repeated if the width or height is odd, because H.264 needs even sizes.
     """
 
     def __init__(self, path: Path, fps: Fraction, width: int, height: int):
@@ -227,7 +227,7 @@ class VideoWriter:
         self._last = -1
 
     def write(self, image: np.ndarray, time: float) -> None:
-        """Add a frame, (H, W, 3) uint8, at `time` seconds from the start; times must grow."""
+        """Add a frame, (H, W, 3) uint8, at `time` seconds from the start; times must rise."""
         height, width = image.shape[:2]
         even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
@@ -246,8 +246,8 @@ class VideoWriter:
             self._container.close()
 
 
-def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """The same items, made by a thread that runs at most `depth` items ahead of the one who takes them.
+def read_ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+    """Yield the same items, read by a thread that runs at most `depth` items ahead of the consumer.
 
     An error in `items` is raised here; closing this generator stops the thread and closes `items`.
     """

@@ -145,11 +145,11 @@ def bad_sources(folder: Path) -> dict[str, tuple[Path, str]]:
         "missing": (folder / "none.mp4", "no such file"),
         "text image": (text, "cannot be read"),
         "text video": (clip, "cannot be read"),
-        "text": (notes, "holds no video"),
+        "text": (notes, "contains no video"),
         "no bytes": (nothing, "cannot be read"),
         "empty folder": (empty, "holds no images"),
         "cut image": (cut, "cannot be read"),
-        "sound": (sound, "holds no video"),
+        "sound": (sound, "contains no video"),
     }
 
 
@@ -201,7 +201,7 @@ def test_ahead_keeps_order_and_never_runs_further_than_its_depth():
             yield n
 
     out = []
-    for n in video.ahead(numbers(), 3):
+    for n in video.read_ahead(numbers(), 3):
         time.sleep(0.001)
         out.append(n)
         taken += 1
@@ -221,7 +221,7 @@ def test_ahead_hands_errors_on_and_stops_when_closed():
             closed.set()
 
     before = threading.active_count()
-    stream = video.ahead(video.ahead(endless(), 2), 2)
+    stream = video.read_ahead(video.read_ahead(endless(), 2), 2)
     assert next(stream) == 1
     stream.close()
     assert closed.is_set() and threading.active_count() == before
@@ -230,7 +230,7 @@ def test_ahead_hands_errors_on_and_stops_when_closed():
         yield 1
         raise Problem("broken")
 
-    stream = video.ahead(failing(), 2)
+    stream = video.read_ahead(failing(), 2)
     assert next(stream) == 1
     with pytest.raises(Problem, match="broken"):
         next(stream)

@@ -1,7 +1,7 @@
-"""An articulated body in three dimensions: bones, two-bone inverse kinematics, and the performance of a motion.
+"""An articulated 3-D body: bones, two-bone inverse kinematics, and performances of motions.
 
-Axes: x to the right, y forward, z up, in metres; a body with yaw 0 looks along +y. Nothing here knows of cameras,
-pixels or file layouts.
+Axes: x to the right, y forward, z up, in metres; a body with yaw 0 looks along +y. Cameras, pixels and files are
+handled elsewhere.
 """
 
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
 from jaxhar.core.skeleton import PA21
-from jaxhar.data.generate.motions import Key, Motion
+from jaxhar.data.generate.motions import KeyPose, Motion
 
 #: The joints of a performance, in this order (`Performance.joints`).
 SKELETON = PA21
@@ -20,7 +20,7 @@ _J = {name: i for i, name in enumerate(SKELETON.joints)}
 
 @dataclass(frozen=True)
 class Body:
-    """Bone lengths and half widths of one performer, metres; `girth` scales the thickness of everything."""
+    """Bone lengths and half widths of one performer in metres; `girth` scales the thickness of all parts."""
 
     trunk: float
     neck: float
@@ -35,7 +35,7 @@ class Body:
 
     @staticmethod
     def random(rng: np.random.Generator) -> "Body":
-        """A person between 1.5 and 1.95 m, with limbs that vary by some percent each."""
+        """A random person of 1.5 to 1.95 m; each limb varies by some percent."""
         height = rng.uniform(1.5, 1.95)
         share = {
             "trunk": 0.285,
@@ -64,14 +64,14 @@ class Body:
 
 @dataclass(frozen=True)
 class Performance:
-    """What a body did: joints (T, 21, 3) in metres (`SKELETON`), face (T, 3) the direction the face looks in."""
+    """The movement of a body: joints (T, 21, 3) in metres (`SKELETON`), face (T, 3) the direction of the face."""
 
     joints: np.ndarray
     face: np.ndarray
 
 
 def perform(motion: Motion, body: Body, frames: int, rng: np.random.Generator) -> Performance:
-    """One performance of `frames` frames, with its own timing, amplitude and tremor; yaw about 0."""
+    """A performance of `frames` frames, with random timing, amplitude and tremor; yaw is about 0."""
     pose = _sample(_vary(motion, rng), _phases(motion, frames, rng))
     return pose_body(motion, body, {name: value + _tremor(name, value, rng) for name, value in pose.items()})
 
@@ -89,7 +89,7 @@ def turn(performance: Performance, degrees: float) -> Performance:
 
 
 def _phases(motion: Motion, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(T,) phases: whole cycles from a random start, or the single course of a motion within the sequence."""
+    """(T,) phases: full cycles from a random start, or one pass through a motion that is not cyclic."""
     time = np.linspace(0.0, 1.0, frames)
     if motion.cycles is not None:
         return (rng.uniform() + rng.uniform(*motion.cycles) * time) % 1.0
@@ -103,13 +103,13 @@ def _vary(motion: Motion, rng: np.random.Generator) -> dict[str, tuple[np.ndarra
     at = np.array([key.at for key in motion.keys])
     amplitude = rng.uniform(0.85, 1.1)
     table = {}
-    for field in fields(Key)[1:]:
+    for field in fields(KeyPose)[1:]:
         values = np.array([getattr(key, field.name) for key in motion.keys], float)
         middle = values.mean(0)
         scale, error = (1.0, 3.0) if field.name in ("root", "trunk", "look") else (amplitude, 0.025)
         values = middle + (values - middle) * scale
         if field.name != "shift":
-            # half of the error is a habit of the whole performance, half belongs to the single key
+            # half of the error is common to the performance, half is separate for each key pose
             values = values + rng.normal(0, error, values.shape[1:]) + rng.normal(0, error / 2, values.shape)
         phases = at
         if motion.cycles is not None:
@@ -125,7 +125,7 @@ def _sample(table: dict[str, tuple[np.ndarray, np.ndarray]], phases: np.ndarray)
 
 
 def _tremor(name: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Slow irregularity of the shape of `value` (T, n): degrees for angles, limb lengths for positions."""
+    """Slow random changes of the shape of `value` (T, n): degrees for angles, limb lengths for positions."""
     if name == "shift":
         return np.zeros_like(value)
     size = 1.5 if name in ("root", "trunk", "look") else 0.012
@@ -148,7 +148,7 @@ def bend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two-bone inverse kinematics: middle and end joints (T, 3) of a limb from `base` that reaches for `target`.
 
-    The middle joint points towards `pole`; an end that is out of reach is drawn in along its direction.
+    The middle joint points towards `pole`; a target that is out of reach is moved closer along its direction.
     """
     way = target - base
     direction = _unit(way)
@@ -162,7 +162,7 @@ def bend(
 
 
 def pose_body(motion: Motion, body: Body, pose: dict[str, np.ndarray]) -> Performance:
-    """Put `body` into poses given as the fields of `Key`, name -> (T, n), and stand or hang it in the world."""
+    """Put `body` into poses given as the fields of `KeyPose`, name -> (T, n), and stand or hang it in the world."""
     pelvis_axes = _rotation(pose["root"])
     chest_axes = pelvis_axes @ _rotation(pose["trunk"])
     head_angles = np.stack([pose["look"][:, 0], np.zeros(len(chest_axes)), pose["look"][:, 1]], -1)
@@ -207,7 +207,7 @@ def pose_body(motion: Motion, body: Body, pose: dict[str, np.ndarray]) -> Perfor
 
 
 def _anchor(anchor: str, joints: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """(T, 1, 3) displacement that puts what is to stay in place over the origin, and the lowest joint on the ground."""
+    """(T, 1, 3) displacement that puts the anchor over the origin and the lowest joint on the ground."""
     if anchor == "hands":
         place = -joints[:, [_J["l_wrist"], _J["r_wrist"]]].mean(1)
         return (place + [0, 0, 2.3])[:, None] + shift[:, None]
@@ -219,5 +219,5 @@ def _anchor(anchor: str, joints: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def viewpoint_yaw(view: str) -> float:
-    """Degrees to turn a body so that it looks in `view` of a camera that films along +y."""
+    """Degrees to turn a body so that a camera that looks along +y sees it from the viewpoint `view`."""
     return {"back": 0.0, "left": 90.0, "front": 180.0, "right": -90.0}[view]

@@ -1,7 +1,7 @@
-"""Draw a performance: clothes, props, scenery and light, with OpenCV. Colours are BGR, coordinates pixels.
+"""Draws a person with clothes and props by OpenCV. Colours are BGR, coordinates are pixels.
 
-Everything is drawn far to near as thick, antialiased shapes. Left and right limbs look alike, as in reality; what tells
-them apart is the face, the print on the chest and the direction of the feet.
+Shapes are drawn thick and antialiased, from far to near. Left and right limbs look alike, as in reality; only the face,
+the print on the chest and the direction of the feet show which side is which.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _LIMBS = (
 
 @dataclass(frozen=True)
 class Clothes:
-    """What a performer wears and looks like, by part; `print_kind` is the pattern on the chest."""
+    """Colours of a performer's clothes, skin and hair, by part; `print_kind` is the pattern on the chest."""
 
     colours: dict[str, Colour]
     print_kind: str
@@ -41,7 +41,7 @@ class Clothes:
 
     @staticmethod
     def random(rng: np.random.Generator) -> "Clothes":
-        """Skin, hair, shirt with long or short sleeves, trousers or shorts, shoes."""
+        """Random skin, hair, shirt with long or short sleeves, trousers or shorts, shoes."""
         skin, hair = _SKINS[rng.integers(len(_SKINS))], _HAIRS[rng.integers(len(_HAIRS))]
         shirt, trousers, shoe, accent = (random_colour(rng) for _ in range(4))
         return Clothes(
@@ -92,7 +92,7 @@ _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 12, False)), np.sin(np.lins
 
 
 def paint_capsule(image: np.ndarray, a: np.ndarray, b: np.ndarray, ra: float, rb: float, colour: Colour) -> None:
-    """A tapered limb with round ends and a darker rim, which keeps limbs apart that cross."""
+    """A tapered limb with round ends and a darker rim, which separates crossing limbs."""
     rim = 0.8
     outline = np.concatenate([a + (ra + rim) * _CIRCLE, b + (rb + rim) * _CIRCLE])
     paint_polygon(image, outline, tone(colour, 0.55))
@@ -100,8 +100,8 @@ def paint_capsule(image: np.ndarray, a: np.ndarray, b: np.ndarray, ra: float, rb
 
 
 @dataclass(frozen=True)
-class View:
-    """One frame as the camera sees it.
+class FigureView:
+    """A body in one frame, and the projection into the image.
 
     Attributes:
       joints: (21, 3) in metres (`body.SKELETON`).
@@ -118,19 +118,21 @@ class View:
     eye: np.ndarray
 
     @staticmethod
-    def of(joints: np.ndarray, face: np.ndarray, project: Callable, focal: float, eye: np.ndarray) -> "View":
-        """What a camera of focal length `focal` pixels sees."""
-        return View(joints, face, project, float(focal / np.linalg.norm(joints.mean(0) - eye)), eye)
+    def of(joints: np.ndarray, face: np.ndarray, project: Callable, focal: float, eye: np.ndarray) -> "FigureView":
+        """From a camera with focal length `focal` in pixels."""
+        return FigureView(joints, face, project, float(focal / np.linalg.norm(joints.mean(0) - eye)), eye)
 
     def __getitem__(self, joint: str) -> np.ndarray:
         """(3,) a joint by name."""
         return self.joints[_J[joint]]
 
 
-Item = tuple[float, Callable[[np.ndarray], None]]  # depth, and what paints it
+Item = tuple[float, Callable[[np.ndarray], None]]  # depth, and a function that paints into an image
 
 
-def draw_figure(image: np.ndarray, view: View, body: Body, clothes: Clothes, props: list[Item], light: float) -> None:
+def draw_figure(
+    image: np.ndarray, view: FigureView, body: Body, clothes: Clothes, props: list[Item], light: float
+) -> None:
     """Paint the figure and its props into `image` (h, w, 3) uint8, far to near; `light` scales its colours."""
     dress = {part: tone(colour, light) for part, colour in clothes.colours.items()}
     pixels, depth = view.project(view.joints)
@@ -140,7 +142,7 @@ def draw_figure(image: np.ndarray, view: View, body: Body, clothes: Clothes, pro
         for a, b, ra, rb, part in _LIMBS:
             i, j = _J[f"{side}_{a}"], _J[f"{side}_{b}"]
             middle = 0.5 * (depth[i] + depth[j])
-            # a far limb is a little darker: the only shading there is
+            # the farther limb is a little darker; there is no other shading
             colour = tone(dress[part], 1.0 - 0.25 * min(1.0, middle - nearest))
             thick = body.girth * view.scale
             items.append((middle, partial(_limb, pixels[i], pixels[j], ra * thick, rb * thick, colour)))
@@ -154,7 +156,7 @@ def _limb(a: np.ndarray, b: np.ndarray, ra: float, rb: float, colour: Colour, im
     paint_capsule(image, a, b, ra, rb, colour)
 
 
-def _axes(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _axes(view: FigureView) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Right, forward and up of the chest, from the joints."""
     right = view["r_shoulder"] - view["l_shoulder"]
     right = right / np.linalg.norm(right)
@@ -164,7 +166,7 @@ def _axes(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return right, forward, np.cross(right, forward)
 
 
-def _torso(view: View, body: Body, clothes: Clothes, dress: dict[str, Colour], light: float) -> Item:
+def _torso(view: FigureView, body: Body, clothes: Clothes, dress: dict[str, Colour], light: float) -> Item:
     right, forward, up = _axes(view)
     thick = 0.1 * body.girth
     hips = view["r_hip"] - view["l_hip"]
@@ -176,7 +178,7 @@ def _torso(view: View, body: Body, clothes: Clothes, dress: dict[str, Colour], l
     wide = body.hip + 0.05 * body.girth
     waist = [view["spine"] + s * wide * hips + k * 0.9 * thick * belly for s in (-1, 1) for k in (-1, 1)]
     seat = [view["pelvis"] + s * wide * hips + k * thick * belly for s in (-1, 1) for k in (-1, 1)]
-    # the print lies on the front of the chest only
+    # the print is on the front of the chest only
     half = 0.55 * body.shoulder
     front = view["thorax"] + thick * forward - 0.28 * body.trunk * up
     patch = [front + x * half * right + y * 0.16 * body.trunk * up for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
@@ -209,14 +211,14 @@ def _torso(view: View, body: Body, clothes: Clothes, dress: dict[str, Colour], l
     return float(depth[: counts[1]].mean()), paint
 
 
-def _head(view: View, body: Body, dress: dict[str, Colour]) -> Item:
+def _head(view: FigureView, body: Body, dress: dict[str, Colour]) -> Item:
     forward = view.face
     up = view["head"] - view["neck"]
     up = up - (up @ forward) * forward
     up = up / np.linalg.norm(up)
     right = np.cross(forward, up)
     centre, radius = view["head"], 1.25 * body.head
-    # the face: a cap of the sphere around its front, a little below the middle
+    # the face is a cap of the sphere in front, a little below the middle
     axis = forward - 0.25 * up
     axis = axis / np.linalg.norm(axis)
     side = np.cross(axis, right)

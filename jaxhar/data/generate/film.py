@@ -1,8 +1,7 @@
-"""Generated videos in Penn Action's own on-disk layout: something to train on where there is no data set.
+"""Generates videos of people, to train and test without a published data set.
 
-A figure of varied build and clothing (`body`, `figure`) performs one of the 15 actions (`motions`) before a moving
-camera (`film`) over varied backgrounds (`scenery`). Only `write_penn` knows Penn Action's files; another layout needs
-another writer over the same `stage` and `film`.
+A person of random build and clothing (`body`, `figure`) performs one of the 15 actions (`motions`) in front of a moving
+camera (`film`) and random backgrounds (`scenery`). The `generate.py` of each data set writes such videos in its layout.
 """
 
 import contextlib
@@ -22,11 +21,11 @@ from scipy.spatial.transform import Rotation
 from jaxhar.core import classes as actions
 from jaxhar.data.generate import scenery
 from jaxhar.data.generate.body import Body, Performance, mirror, perform, turn, viewpoint_yaw
-from jaxhar.data.generate.figure import Clothes, View, draw_figure
+from jaxhar.data.generate.figure import Clothes, FigureView, draw_figure
 from jaxhar.data.generate.motions import MOTIONS
 from jaxhar.host.errors import Problem
 
-#: Raised whenever the pictures of the same `Synth` change.
+#: Increased whenever the pictures of the same `Synth` change.
 VERSION = 2
 QUALITY = 90  # of JPEG files
 _MARKER, _UNFINISHED, PARTIAL = "synthetic.json", "synthetic.unfinished.json", ".partial"
@@ -34,15 +33,15 @@ _MARKER, _UNFINISHED, PARTIAL = "synthetic.json", "synthetic.unfinished.json", "
 
 @dataclass(frozen=True)
 class Synth:
-    """How many videos to generate, of whom, and how large.
+    """Number and size of generated videos.
 
     Attributes:
-      train_sequences, test_sequences: videos in each split; the 15 actions take turns.
+      train_sequences, test_sequences: videos in each split; the 15 actions alternate.
       train_performers, test_performers: people in each split; nobody is in both.
-      frames: fewest and most frames of a video.
-      size: width and height in pixels.
-      clutter: 0 to 1, how busy the pictures are: shapes behind the person, things in front of them, noise.
-      seed: everything follows from it.
+      frames: smallest and largest number of frames of a video.
+      size: (width, height) in pixels.
+      clutter: 0 to 1, the amount of shapes behind the person, things in front, and noise.
+      seed: of all random numbers.
     """
 
     train_sequences: int
@@ -55,7 +54,7 @@ class Synth:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise `Problem` on numbers that make no videos."""
+        """Raise `Problem` for wrong numbers."""
         for split in ("train", "test"):
             sequences, performers = getattr(self, f"{split}_sequences"), getattr(self, f"{split}_performers")
             if sequences < 0 or (sequences and performers < 1):
@@ -76,8 +75,8 @@ class Synth:
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """One planned video: `number` from 1 over both splits, `train`, the action's name and who performs it."""
+class PlannedVideo:
+    """One planned video: its number from 1 over both splits, whether it is for training, action and performer."""
 
     number: int
     train: bool
@@ -85,9 +84,9 @@ class Sequence:
     performer: int
 
 
-def plan(synth: Synth) -> list[Sequence]:
-    """All videos of a data set, training ones first; actions balanced, test performers numbered after the others."""
-    sequences: list[Sequence] = []
+def plan(synth: Synth) -> list[PlannedVideo]:
+    """All videos of a data set, training first, with balanced actions; test performers have the higher numbers."""
+    sequences: list[PlannedVideo] = []
     for train, count, performers, first in (
         (True, synth.train_sequences, synth.train_performers, 0),
         (False, synth.test_sequences, synth.test_performers, synth.train_performers),
@@ -95,7 +94,7 @@ def plan(synth: Synth) -> list[Sequence]:
         for i in range(count):
             turn_, action = divmod(i, len(actions.PENN))
             performer = first + (turn_ + action) % performers
-            sequences.append(Sequence(len(sequences) + 1, train, actions.PENN[action], performer))
+            sequences.append(PlannedVideo(len(sequences) + 1, train, actions.PENN[action], performer))
     return sequences
 
 
@@ -109,13 +108,13 @@ class Performer:
 
 
 def performer(seed: int, identity: int) -> Performer:
-    """The person of that number; the same in every video of the seed."""
+    """The person with this number, the same in all videos of a seed."""
     rng = np.random.default_rng([seed, identity, 1])
     return Performer(Body.random(rng), Clothes.random(rng), bool(rng.uniform() < 0.12))
 
 
 def stage(action: str, person: Performer, frames: int, rng: np.random.Generator) -> tuple[Performance, str]:
-    """A performance in the world, turned to the camera (which films along +y), and its viewpoint by name."""
+    """A performance, turned to a random viewpoint of a camera that looks along +y, and the viewpoint's name."""
     motion = MOTIONS[action]
     view = str(rng.choice(motion.views))
     performance = perform(motion, person.body, frames, rng)
@@ -124,7 +123,7 @@ def stage(action: str, person: Performer, frames: int, rng: np.random.Generator)
     return turn(performance, viewpoint_yaw(view) + rng.uniform(-25, 25)), view
 
 
-def facing(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+def axes_towards(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Axes (3, 3) right, down, forward of a level camera at `eye` that looks at `target`, both (3,)."""
     forward = target - eye
     forward /= np.linalg.norm(forward)
@@ -134,7 +133,7 @@ def facing(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Camera:
+class FilmCamera:
     """A pinhole camera that pans and zooms: axes (3, 3) right, down, forward; focal (T,), centre (T, 2) in pixels."""
 
     eye: np.ndarray
@@ -153,8 +152,8 @@ class Camera:
         return seen[..., :2] * scale[..., None] + centre, seen[..., 2]
 
 
-def aim(performance: Performance, size: tuple[int, int], rng: np.random.Generator) -> Camera:
-    """A camera that keeps most of a performance in the frame; in some videos it is too close, and cuts limbs off."""
+def aim(performance: Performance, size: tuple[int, int], rng: np.random.Generator) -> FilmCamera:
+    """A camera that keeps most of a performance in the frame; in some videos it is too close and limbs are cut off."""
     joints = performance.joints
     frames = len(joints)
     low, high = joints.min((0, 1)), joints.max((0, 1))
@@ -164,11 +163,11 @@ def aim(performance: Performance, size: tuple[int, int], rng: np.random.Generato
     away = Rotation.from_euler("xy", [-tilt, rng.normal(0, 2.5)], degrees=True).as_matrix()
     axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]) @ away.T
     eye = middle - distance * away[:, 1]
-    unit = Camera(eye, axes, np.ones(frames), np.zeros((frames, 2)))
+    unit = FilmCamera(eye, axes, np.ones(frames), np.zeros((frames, 2)))
     pixels = unit.project(joints)[0]
     margin = 0.12 / distance
     low2, high2 = pixels.min((0, 1)) - margin, pixels.max((0, 1)) + margin
-    # the height in one frame says how large the person looks; a run or a jump takes more room
+    # the zoom depends on the person's height in one frame, and on the room that a run or jump needs
     tall = np.median(np.ptp(pixels[..., 1], axis=1)) + 2 * margin
     room = np.array(size) / (high2 - low2)
     focal = min(0.95 * room.min(), rng.uniform(0.5, 0.85) * size[1] / tall)
@@ -181,7 +180,7 @@ def aim(performance: Performance, size: tuple[int, int], rng: np.random.Generato
     sway = np.sin(2 * np.pi * (rng.uniform(0.3, 1.0, 2) * time[:, None] + rng.uniform(size=2)))
     centre = start + rng.uniform(-0.02, 0.02, 2) * size[0] * sway
     half = 0.5 * np.array(size)
-    return Camera(eye, axes, focal * zoom, half + (centre - half) * zoom[:, None])
+    return FilmCamera(eye, axes, focal * zoom, half + (centre - half) * zoom[:, None])
 
 
 @dataclass(frozen=True)
@@ -201,9 +200,9 @@ def film(
     rng: np.random.Generator,
     clutter: float = 1.0,
 ) -> Footage:
-    """Film a performance: where the joints appear, which of them are seen, and the pictures (drawn as iterated).
+    """Film a performance: positions and visibility of joints, and pictures, which are drawn during iteration.
 
-    A joint is visible inside the frame where nothing stands before it; the body's own limbs do not count as cover.
+    A joint is visible if it is inside of the frame and no object hides it; the person's own limbs do not count.
     """
     width, height = size
     camera = aim(performance, size, rng)
@@ -216,8 +215,8 @@ def film(
     return Footage(joints, visible, _paint(action, person, performance, camera, size, front, rng, clutter))
 
 
-def shoot(synth: Synth, sequence: Sequence) -> tuple[Footage, str]:
-    """A planned video, and its viewpoint by name."""
+def shoot(synth: Synth, sequence: PlannedVideo) -> tuple[Footage, str]:
+    """Film a planned video; returns it with the name of its viewpoint."""
     rng = np.random.default_rng([synth.seed, sequence.number])
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
     person = performer(synth.seed, sequence.performer)
@@ -229,7 +228,7 @@ def _paint(
     action: str,
     person: Performer,
     performance: Performance,
-    camera: Camera,
+    camera: FilmCamera,
     size: tuple[int, int],
     front: tuple[np.ndarray, np.ndarray] | None,
     rng: np.random.Generator,
@@ -246,7 +245,7 @@ def _paint(
     for t, (joints, face) in enumerate(zip(performance.joints, performance.face, strict=True)):
         x, y = np.clip(np.round(border - (camera.centre[t] - camera.centre[0])), 0, 2 * border).astype(int)
         image = canvas[y : y + height, x : x + width].copy()
-        view = View.of(joints, face, partial(camera.project, frame=t), camera.focal[t], camera.eye)
+        view = FigureView.of(joints, face, partial(camera.project, frame=t), camera.focal[t], camera.eye)
         things = scenery.props(action, view, style, t) if has_props else []
         draw_figure(image, view, person.body, person.clothes, things, light)
         if front is not None:
@@ -258,25 +257,25 @@ def _paint(
 
 
 @contextlib.contextmanager
-def mapper(jobs: int) -> Iterator[Callable]:
-    """`map` for that many videos: over all cores where it is worth starting processes, else in this one."""
+def parallel_map(jobs: int) -> Iterator[Callable]:
+    """A `map` for a number of videos: over processes on all cores if there are enough videos, else in this process."""
     workers = min(os.cpu_count() or 1, jobs // 50)
     if workers < 2:
         yield map
         return
-    # Spawned, not forked: JAX may have threads already.
+    # Spawned, not forked, because JAX may have threads already.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield partial(pool.map, chunksize=4)
 
 
 @contextlib.contextmanager
-def filling(out: Path, synth: Synth, layout: str | None = None) -> Iterator[bool]:
-    """Around the writing of a data set into `out`: yields True if it is there already, marks it finished at the end.
+def output_folder(out: Path, synth: Synth, layout: str | None = None) -> Iterator[bool]:
+    """A context for writing a data set into `out`: yields True if it is complete already, marks it complete at the end.
 
-    Penn Action, the first layout, goes without a name in the settings.
+    `layout` is a name for the settings file, None for Penn Action.
 
     Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no data.
+      Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     synth.check()
     settings = json.loads(json.dumps({"version": VERSION, **({"layout": layout} if layout else {}), **asdict(synth)}))
@@ -290,7 +289,8 @@ def filling(out: Path, synth: Synth, layout: str | None = None) -> Iterator[bool
 
 
 def _begin(out: Path, settings: dict) -> bool:
-    """True if `out` is finished; else claim it for these settings, or raise Problem if it is not ours to fill."""
+    """True if `out` is complete; otherwise mark it as being written with these settings. Problem if it holds other
+    files."""
     for name in (_MARKER, _UNFINISHED):
         marker = out / name
         if not marker.is_file():

@@ -1,8 +1,8 @@
 """The 15 actions of Penn Action as motions of an articulated body, as data.
 
-A motion is a table of key poses over a phase in [0, 1]; a pose gives the orientation of the pelvis, the bend of the
-trunk and where hands and feet are, in units of the body, so that one table serves bodies of any build
-(`jaxhar.data.generate.body` turns it into joints). "Right" is the person's own.
+A motion is a table of key poses over a phase in [0, 1]. A pose gives the orientation of the pelvis, the bend of the
+trunk and the positions of hands and feet in units of the body, so that one table fits bodies of any build
+(`jaxhar.data.generate.body` converts it to joints). "Right" is the person's right.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Key:
+class KeyPose:
     """One key pose. Angles in degrees, positions as (right, forward, up).
 
     Attributes:
       at: phase of the pose in [0, 1].
-      root: how the pelvis is turned: forward (90 is prone, -90 supine), to the right, and to the left about the
-        vertical.
-      trunk: the same three angles of the chest against the pelvis.
-      look: the head against the chest: nod, and turn to the left.
-      left, right: the wrists, from the point between the shoulders, in the chest's axes and arm lengths.
-      lfoot, rfoot: the ankles, from their own hips, in the pelvis' axes and leg lengths.
+      root: rotation of the pelvis: forward (90 is prone, -90 supine), to the right, and to the left about the
+        vertical axis.
+      trunk: the same three angles of the chest relative to the pelvis.
+      look: rotation of the head relative to the chest: nod, and turn to the left.
+      left, right: the wrists, relative to the middle of the shoulders, in the chest's axes and in arm lengths.
+      lfoot, rfoot: the ankles, relative to their hips, in the pelvis' axes and in leg lengths.
       shift: displacement of the whole body, in leg lengths.
     """
 
@@ -43,13 +43,13 @@ class Motion:
 
     Attributes:
       keys: key poses by rising phase; a cyclic motion returns from the last one to the first.
-      cycles: fewest and most repetitions in a sequence; None for a motion that happens once.
-      anchor: what stays in place: "feet", "pelvis" or "hands" (hanging; the others stand on the ground).
-      elbow, knee: where the joints point, as (outward, forward, up) of chest and pelvis.
-      views: viewpoints to film it from; the direction of the image in which the person looks.
+      cycles: smallest and largest number of repetitions in a sequence; None for a motion that happens once.
+      anchor: the part that stays in place: "feet", "pelvis" or "hands" (a hanging body; the others touch the ground).
+      elbow, knee: directions in which these joints point, as (outward, forward, up) of chest and pelvis.
+      views: possible viewpoints, named by the direction in which the person looks in the image.
     """
 
-    keys: tuple[Key, ...]
+    keys: tuple[KeyPose, ...]
     cycles: tuple[float, float] | None = None
     anchor: str = "feet"
     elbow: Vector = (0.5, -0.6, -0.6)
@@ -57,9 +57,9 @@ class Motion:
     views: tuple[str, ...] = ("front", "left", "right", "back")
 
 
-def _sym(at: float, hand: Vector, foot: Vector = (0.08, 0.0, -0.98), **rest) -> Key:
-    """A pose symmetrical in left and right; `hand` and `foot` are the right ones."""
-    return Key(at, (-hand[0], *hand[1:]), hand, (-foot[0], *foot[1:]), foot, **rest)
+def _sym(at: float, hand: Vector, foot: Vector = (0.08, 0.0, -0.98), **rest) -> KeyPose:
+    """A symmetric key pose; `hand` and `foot` are those of the right side."""
+    return KeyPose(at, (-hand[0], *hand[1:]), hand, (-foot[0], *foot[1:]), foot, **rest)
 
 
 _BENCH_FEET = (0.22, -0.5, -0.5)
@@ -70,8 +70,8 @@ _WIDE: dict[str, Any] = {"lfoot": (-0.22, 0.05, -0.92), "rfoot": (0.22, 0.05, -0
 MOTIONS: dict[str, Motion] = {
     "baseball_pitch": Motion(
         (
-            Key(0.0, (-0.12, 0.5, -0.15), (0.1, 0.5, -0.15), root=(0, 0, -80), look=(0, 60)),
-            Key(
+            KeyPose(0.0, (-0.12, 0.5, -0.15), (0.1, 0.5, -0.15), root=(0, 0, -80), look=(0, 60)),
+            KeyPose(
                 0.25,
                 (-0.1, 0.5, 0.1),
                 (0.12, 0.5, 0.1),
@@ -80,7 +80,7 @@ MOTIONS: dict[str, Motion] = {
                 trunk=(0, 5, -10),
                 look=(0, 70),
             ),
-            Key(
+            KeyPose(
                 0.5,
                 (-1.15, 0.2, 0.1),
                 (1.0, -0.45, 0.25),
@@ -90,7 +90,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(0, 60),
                 shift=(0, 0.25, 0),
             ),
-            Key(
+            KeyPose(
                 0.65,
                 (-0.7, 0.2, -0.3),
                 (0.75, 0.45, 0.85),
@@ -100,7 +100,7 @@ MOTIONS: dict[str, Motion] = {
                 trunk=(25, -10, 15),
                 shift=(0, 0.55, 0),
             ),
-            Key(
+            KeyPose(
                 0.8,
                 (-0.6, -0.2, -0.4),
                 (-0.3, 0.75, -0.65),
@@ -111,7 +111,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(-30, 0),
                 shift=(0, 0.65, 0),
             ),
-            Key(
+            KeyPose(
                 1.0, (-0.5, 0.3, -0.5), (0.1, 0.6, -0.7), root=(5, 0, 0), trunk=(25, 0, 10), shift=(0, 0.7, 0), **_WIDE
             ),
         ),
@@ -120,8 +120,8 @@ MOTIONS: dict[str, Motion] = {
     ),
     "baseball_swing": Motion(
         (
-            Key(0.0, (0.3, 0.35, 0.1), (0.5, 0.3, 0.18), trunk=(15, 0, -25), look=(0, 70), **_WIDE),
-            Key(
+            KeyPose(0.0, (0.3, 0.35, 0.1), (0.5, 0.3, 0.18), trunk=(15, 0, -25), look=(0, 70), **_WIDE),
+            KeyPose(
                 0.35,
                 (0.4, 0.25, 0.15),
                 (0.62, 0.12, 0.25),
@@ -130,10 +130,12 @@ MOTIONS: dict[str, Motion] = {
                 trunk=(15, 0, -45),
                 look=(0, 80),
             ),
-            Key(0.5, (0.12, 0.75, -0.3), (0.3, 0.7, -0.3), trunk=(15, 5, 5), root=(0, 0, 25), look=(10, 40), **_WIDE),
-            Key(0.6, (-0.35, 0.85, -0.12), (-0.2, 0.85, -0.1), trunk=(10, 5, 45), root=(0, 0, 45), **_WIDE),
-            Key(0.78, (-0.75, 0.1, 0.3), (-0.5, 0.3, 0.28), trunk=(0, 5, 70), root=(0, 0, 60), **_WIDE),
-            Key(1.0, (-0.65, 0.1, 0.2), (-0.4, 0.35, 0.2), trunk=(0, 0, 60), root=(0, 0, 60), **_WIDE),
+            KeyPose(
+                0.5, (0.12, 0.75, -0.3), (0.3, 0.7, -0.3), trunk=(15, 5, 5), root=(0, 0, 25), look=(10, 40), **_WIDE
+            ),
+            KeyPose(0.6, (-0.35, 0.85, -0.12), (-0.2, 0.85, -0.1), trunk=(10, 5, 45), root=(0, 0, 45), **_WIDE),
+            KeyPose(0.78, (-0.75, 0.1, 0.3), (-0.5, 0.3, 0.28), trunk=(0, 5, 70), root=(0, 0, 60), **_WIDE),
+            KeyPose(1.0, (-0.65, 0.1, 0.2), (-0.4, 0.35, 0.2), trunk=(0, 0, 60), root=(0, 0, 60), **_WIDE),
         ),
         views=("front", "front", "left", "right", "back"),
     ),
@@ -149,8 +151,8 @@ MOTIONS: dict[str, Motion] = {
     ),
     "bowl": Motion(
         (
-            Key(0.0, (-0.1, 0.45, -0.3), (0.15, 0.45, -0.3), trunk=(15, 0, 0)),
-            Key(
+            KeyPose(0.0, (-0.1, 0.45, -0.3), (0.15, 0.45, -0.3), trunk=(15, 0, 0)),
+            KeyPose(
                 0.25,
                 (-0.5, 0.5, -0.4),
                 (0.35, 0.6, -0.6),
@@ -159,7 +161,7 @@ MOTIONS: dict[str, Motion] = {
                 trunk=(20, 0, 0),
                 shift=(0, 0.3, 0),
             ),
-            Key(
+            KeyPose(
                 0.5,
                 (-0.9, 0.3, -0.1),
                 (0.5, -0.95, 0.0),
@@ -169,7 +171,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(-25, 0),
                 shift=(0, 0.8, 0),
             ),
-            Key(
+            KeyPose(
                 0.68,
                 (-1.0, 0.0, 0.1),
                 (0.3, 0.3, -0.95),
@@ -179,7 +181,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(-40, 0),
                 shift=(0, 1.25, 0),
             ),
-            Key(
+            KeyPose(
                 0.8,
                 (-0.95, -0.1, 0.0),
                 (0.25, 0.95, 0.1),
@@ -189,7 +191,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(-35, 0),
                 shift=(0, 1.35, 0),
             ),
-            Key(
+            KeyPose(
                 1.0,
                 (-0.8, 0.0, -0.3),
                 (0.2, 0.75, 0.55),
@@ -211,7 +213,7 @@ MOTIONS: dict[str, Motion] = {
             _sym(0.44, (0.42, 0.32, -0.02), (0.26, 0.3, -0.48), trunk=(18, 0, 0)),
             _sym(0.6, (0.42, 0.32, 0.0), (0.14, 0.0, -0.98)),
             _sym(0.68, (0.42, 0.32, 0.02), (0.16, 0.08, -0.85)),
-            Key(0.77, (-0.55, 0.05, 0.92), (0.55, 0.05, 0.92), (-0.1, 0.5, -0.7), (0.1, -0.55, -0.7)),
+            KeyPose(0.77, (-0.55, 0.05, 0.92), (0.55, 0.05, 0.92), (-0.1, 0.5, -0.7), (0.1, -0.55, -0.7)),
             _sym(0.88, (0.55, 0.05, 0.95), (0.12, 0.0, -0.98)),
             _sym(1.0, (0.55, 0.05, 0.95), (0.12, 0.0, -0.98)),
         ),
@@ -221,15 +223,15 @@ MOTIONS: dict[str, Motion] = {
     ),
     "golf_swing": Motion(
         (
-            Key(0.0, (-0.04, 0.5, -0.8), (0.04, 0.5, -0.85), trunk=(38, 0, 0), look=(15, 0), **_WIDE),
-            Key(0.3, (0.55, 0.5, -0.3), (0.62, 0.45, -0.32), trunk=(35, 5, -40), look=(15, 35), **_WIDE),
-            Key(
+            KeyPose(0.0, (-0.04, 0.5, -0.8), (0.04, 0.5, -0.85), trunk=(38, 0, 0), look=(15, 0), **_WIDE),
+            KeyPose(0.3, (0.55, 0.5, -0.3), (0.62, 0.45, -0.32), trunk=(35, 5, -40), look=(15, 35), **_WIDE),
+            KeyPose(
                 0.45, (0.5, 0.4, 0.42), (0.58, 0.3, 0.42), trunk=(32, 5, -60), look=(15, 50), root=(0, 0, -15), **_WIDE
             ),
-            Key(0.6, (-0.05, 0.5, -0.82), (0.05, 0.5, -0.87), trunk=(38, 5, 10), look=(15, -5), **_WIDE),
-            Key(0.7, (-0.6, 0.5, -0.25), (-0.5, 0.55, -0.25), trunk=(28, 5, 45), root=(0, 0, 25), **_WIDE),
-            Key(0.85, (-0.55, 0.2, 0.5), (-0.42, 0.35, 0.48), trunk=(5, 5, 60), root=(0, 0, 50), **_WIDE),
-            Key(1.0, (-0.55, 0.15, 0.45), (-0.42, 0.3, 0.43), trunk=(0, 5, 60), root=(0, 0, 55), **_WIDE),
+            KeyPose(0.6, (-0.05, 0.5, -0.82), (0.05, 0.5, -0.87), trunk=(38, 5, 10), look=(15, -5), **_WIDE),
+            KeyPose(0.7, (-0.6, 0.5, -0.25), (-0.5, 0.55, -0.25), trunk=(28, 5, 45), root=(0, 0, 25), **_WIDE),
+            KeyPose(0.85, (-0.55, 0.2, 0.5), (-0.42, 0.35, 0.48), trunk=(5, 5, 60), root=(0, 0, 50), **_WIDE),
+            KeyPose(1.0, (-0.55, 0.15, 0.45), (-0.42, 0.3, 0.43), trunk=(0, 5, 60), root=(0, 0, 55), **_WIDE),
         ),
         views=("front", "front", "left", "right"),
     ),
@@ -296,8 +298,8 @@ MOTIONS: dict[str, Motion] = {
     ),
     "strum_guitar": Motion(
         (
-            Key(0.0, (-0.85, 0.4, -0.25), (0.2, 0.45, -0.48), trunk=(8, 0, 0), look=(20, 25)),
-            Key(0.5, (-0.8, 0.42, -0.28), (0.3, 0.42, -0.8), trunk=(8, 0, 0), look=(20, 25)),
+            KeyPose(0.0, (-0.85, 0.4, -0.25), (0.2, 0.45, -0.48), trunk=(8, 0, 0), look=(20, 25)),
+            KeyPose(0.5, (-0.8, 0.42, -0.28), (0.3, 0.42, -0.8), trunk=(8, 0, 0), look=(20, 25)),
         ),
         cycles=(3.0, 6.0),
         elbow=(1.0, -0.5, -0.6),
@@ -305,8 +307,8 @@ MOTIONS: dict[str, Motion] = {
     ),
     "tennis_forehand": Motion(
         (
-            Key(0.0, (-0.1, 0.65, -0.25), (0.2, 0.6, -0.3), trunk=(15, 0, 0), **_WIDE),
-            Key(
+            KeyPose(0.0, (-0.1, 0.65, -0.25), (0.2, 0.6, -0.3), trunk=(15, 0, 0), **_WIDE),
+            KeyPose(
                 0.35,
                 (-0.3, 0.9, 0.0),
                 (1.15, -0.3, 0.0),
@@ -316,9 +318,11 @@ MOTIONS: dict[str, Motion] = {
                 root=(0, 0, -30),
                 look=(0, 55),
             ),
-            Key(0.5, (-0.7, 0.5, 0.0), (1.1, 0.3, -0.4), trunk=(12, 0, -15), root=(0, 0, -10), look=(0, 10), **_WIDE),
-            Key(0.6, (-0.8, 0.1, -0.1), (0.45, 1.0, -0.1), trunk=(10, 0, 25), root=(0, 0, 10), **_WIDE),
-            Key(
+            KeyPose(
+                0.5, (-0.7, 0.5, 0.0), (1.1, 0.3, -0.4), trunk=(12, 0, -15), root=(0, 0, -10), look=(0, 10), **_WIDE
+            ),
+            KeyPose(0.6, (-0.8, 0.1, -0.1), (0.45, 1.0, -0.1), trunk=(10, 0, 25), root=(0, 0, 10), **_WIDE),
+            KeyPose(
                 0.78,
                 (-0.7, -0.1, -0.3),
                 (-0.5, 0.55, 0.4),
@@ -327,14 +331,14 @@ MOTIONS: dict[str, Motion] = {
                 trunk=(5, 0, 50),
                 root=(0, 0, 25),
             ),
-            Key(1.0, (-0.4, 0.5, -0.4), (-0.2, 0.65, -0.1), trunk=(10, 0, 20), **_WIDE),
+            KeyPose(1.0, (-0.4, 0.5, -0.4), (-0.2, 0.65, -0.1), trunk=(10, 0, 20), **_WIDE),
         ),
         views=("back", "front", "left", "right"),
     ),
     "tennis_serve": Motion(
         (
-            Key(0.0, (-0.05, 0.6, -0.4), (0.15, 0.55, -0.45), root=(0, 0, -50), trunk=(12, 0, 0), look=(0, 40)),
-            Key(
+            KeyPose(0.0, (-0.05, 0.6, -0.4), (0.15, 0.55, -0.45), root=(0, 0, -50), trunk=(12, 0, 0), look=(0, 40)),
+            KeyPose(
                 0.3,
                 (-0.3, 0.4, 0.95),
                 (0.75, -0.45, -0.4),
@@ -343,7 +347,7 @@ MOTIONS: dict[str, Motion] = {
                 root=(0, 0, -50),
                 look=(-25, 30),
             ),
-            Key(
+            KeyPose(
                 0.45,
                 (-0.35, 0.3, 0.95),
                 (0.65, -0.3, 0.35),
@@ -353,7 +357,7 @@ MOTIONS: dict[str, Motion] = {
                 trunk=(-18, 10, -20),
                 look=(-35, 30),
             ),
-            Key(
+            KeyPose(
                 0.58,
                 (-0.4, 0.5, -0.2),
                 (0.35, 0.2, 1.05),
@@ -364,7 +368,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(-30, 0),
                 shift=(0, 0.15, 0.14),
             ),
-            Key(
+            KeyPose(
                 0.72,
                 (-0.4, 0.2, -0.5),
                 (-0.35, 0.75, -0.6),
@@ -375,7 +379,7 @@ MOTIONS: dict[str, Motion] = {
                 look=(-30, 0),
                 shift=(0, 0.4, 0),
             ),
-            Key(1.0, (-0.3, 0.4, -0.5), (0.0, 0.6, -0.6), trunk=(18, 0, 5), shift=(0, 0.6, 0), **_WIDE),
+            KeyPose(1.0, (-0.3, 0.4, -0.5), (0.0, 0.6, -0.6), trunk=(18, 0, 5), shift=(0, 0.6, 0), **_WIDE),
         ),
         anchor="pelvis",
         views=("back", "left", "right", "front"),

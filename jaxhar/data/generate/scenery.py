@@ -1,17 +1,17 @@
-"""What surrounds a generated figure: backgrounds, things in front of it, and the props of the 15 actions."""
+"""Backgrounds, occluding objects and props for generated videos."""
 
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from jaxhar.data.generate.figure import Colour, Item, View, paint_disc, paint_line, paint_polygon, random_colour
+from jaxhar.data.generate.figure import Colour, FigureView, Item, paint_disc, paint_line, paint_polygon, random_colour
 
 
 def background(width: int, height: int, rng: np.random.Generator, clutter: float = 1.0) -> np.ndarray:
-    """(height, width, 3) uint8: a wall and a floor, or a blurred mosaic, with shapes, under uneven light.
+    """(height, width, 3) uint8: a wall and a floor, or a blurred mosaic, with shapes and uneven light.
 
-    `clutter` scales how often the mosaic is taken, and the number of shapes.
+    `clutter` scales the probability of the mosaic and the number of shapes.
     """
     kind = rng.choice(["room", "mosaic", "gradient"], p=[0.75 - clutter / 4, clutter / 4, 0.25])
     if kind == "room":
@@ -83,29 +83,31 @@ def occluder(width: int, height: int, rng: np.random.Generator) -> tuple[np.ndar
     return image, mask
 
 
-def props(action: str, view: View, style: np.ndarray, time: int) -> list[Item]:
-    """The things an action is done with, as items for `figure.draw_figure`; none for actions without.
+def props(action: str, view: FigureView, style: np.ndarray, time: int) -> list[Item]:
+    """The props of an action, as items for `figure.draw_figure`; [] for actions without props.
 
     Args:
-      style: (8,) uniform numbers that stay the same for a sequence: colours and sizes.
-      time: frame number, for what moves on its own.
+      style: (8,) uniform random numbers for colours and sizes, fixed for a sequence.
+      time: frame number, for props that move by themselves.
     """
     maker = _PROPS.get(action)
     return maker(view, style, time) if maker else []
 
 
-def _stick(view: View, points: list[np.ndarray], thickness: float, colour: Colour, bias: float = 0.0) -> Item:
+def _stick(view: FigureView, points: list[np.ndarray], thickness: float, colour: Colour, bias: float = 0.0) -> Item:
     pixels, depth = view.project(np.array(points))
     thick = max(1.0, thickness * view.scale)
     return float(depth.mean()) + bias, lambda image: paint_line(image, pixels, thick, colour)
 
 
-def _ball(view: View, centre: np.ndarray, radius: float, colour: Colour, bias: float = 0.0) -> Item:
+def _ball(view: FigureView, centre: np.ndarray, radius: float, colour: Colour, bias: float = 0.0) -> Item:
     pixels, depth = view.project(centre[None])
     return float(depth[0]) + bias, lambda image: paint_disc(image, pixels[0], radius * view.scale, colour)
 
 
-def _oval(view: View, centre: np.ndarray, a: np.ndarray, b: np.ndarray, colour: Colour, bias: float = 0.0) -> Item:
+def _oval(
+    view: FigureView, centre: np.ndarray, a: np.ndarray, b: np.ndarray, colour: Colour, bias: float = 0.0
+) -> Item:
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)[:, None]
     pixels, depth = view.project(centre + np.cos(angle) * a + np.sin(angle) * b)
     return float(depth.mean()) + bias, lambda image: paint_polygon(image, pixels, colour)
@@ -120,14 +122,14 @@ def _unit(v: np.ndarray) -> np.ndarray:
     return v / max(1e-6, float(np.linalg.norm(v)))
 
 
-def _along_forearms(view: View) -> np.ndarray:
+def _along_forearms(view: FigureView) -> np.ndarray:
     """Direction in which a club held in both hands points away from the body."""
     hands = 0.5 * (view["l_hand"] + view["r_hand"])
     elbows = 0.5 * (view["l_elbow"] + view["r_elbow"])
     return _unit(hands - elbows)
 
 
-def _barbell(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _barbell(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     left, right = view["l_hand"], view["r_hand"]
     way, middle = _unit(right - left), 0.5 * (left + right)
     half, plate = 0.65, 0.1 + 0.12 * style[1]
@@ -139,7 +141,7 @@ def _barbell(view: View, style: np.ndarray, time: int) -> list[Item]:
     return items
 
 
-def _bench(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _bench(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     head, seat = view["head"], view["pelvis"]
     down = np.array([0, 0, -0.16])
     bed = _stick(view, [head + down, seat + down], 0.09, _shade(style, (60, 50, 120)), 0.3)
@@ -147,19 +149,19 @@ def _bench(view: View, style: np.ndarray, time: int) -> list[Item]:
     return [bed, *legs, *_barbell(view, style, time)]
 
 
-def _high_bar(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _high_bar(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     left, right = view["l_wrist"], view["r_wrist"]
     way = 0.9 * _unit(right - left)
     return [_stick(view, [left - way, right + way], 0.04, _shade(style, (120, 120, 130)), -0.1)]
 
 
-def _bat(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _bat(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     grip = 0.5 * (view["l_hand"] + view["r_hand"])
     way = _unit(_along_forearms(view) + 0.7 * _unit(view["r_hand"] - view["l_hand"]))
     return [_stick(view, [grip, grip + 0.75 * way], 0.055, _shade(style, (90, 140, 190)))]
 
 
-def _club(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _club(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     grip = 0.5 * (view["l_hand"] + view["r_hand"])
     tip = grip + 0.85 * _along_forearms(view)
     return [
@@ -168,7 +170,7 @@ def _club(view: View, style: np.ndarray, time: int) -> list[Item]:
     ]
 
 
-def _racket(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _racket(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     grip, way = view["r_hand"], _unit(view["r_hand"] - view["r_elbow"])
     side = _unit(np.cross(way, [0.2, 0.3, 0.9]))
     head = grip + 0.5 * way
@@ -178,7 +180,7 @@ def _racket(view: View, style: np.ndarray, time: int) -> list[Item]:
     ]
 
 
-def _rope(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _rope(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     left, right = view["l_hand"], view["r_hand"]
     middle, way = 0.5 * (left + right), 0.5 * (right - left)
     forward = np.array([-way[1], way[0], 0.0]) / max(1e-6, float(np.hypot(way[0], way[1])))
@@ -189,7 +191,7 @@ def _rope(view: View, style: np.ndarray, time: int) -> list[Item]:
     return [_stick(view, points, 0.012, _shade(style, (60, 200, 220)), 0.4 * float(np.cos(angle)))]
 
 
-def _guitar(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _guitar(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     head = view["l_hand"]
     belly = view["spine"] + 0.12 * (view["r_hip"] - view["l_hip"])
     forward = _unit(np.cross(view["thorax"] - view["spine"], view["r_shoulder"] - view["l_shoulder"]))
@@ -204,18 +206,18 @@ def _guitar(view: View, style: np.ndarray, time: int) -> list[Item]:
     ]
 
 
-def _bowling_ball(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _bowling_ball(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     return [_ball(view, view["r_hand"] + [0, 0, -0.05], 0.11, _shade(style, (90, 40, 60)))]
 
 
-def _baseball(view: View, style: np.ndarray, time: int) -> list[Item]:
+def _baseball(view: FigureView, style: np.ndarray, time: int) -> list[Item]:
     return [
         _ball(view, view["r_hand"], 0.045, (235.0, 235.0, 235.0), -0.02),
         _ball(view, view["l_hand"], 0.09, _shade(style, (40, 70, 120)), -0.02),
     ]
 
 
-_PROPS: dict[str, Callable[[View, np.ndarray, int], list[Item]]] = {
+_PROPS: dict[str, Callable[[FigureView, np.ndarray, int], list[Item]]] = {
     "baseball_pitch": _baseball,
     "baseball_swing": _bat,
     "bench_press": _bench,

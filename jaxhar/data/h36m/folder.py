@@ -1,13 +1,13 @@
-"""Human3.6M as people have it: deephar's annotations.mat, or the pickles of H36M-Toolbox.
+"""Reads a Human3.6M folder: with deephar's annotations.mat, or with the pickles of H36M-Toolbox.
 
-Ionescu, Papava, Olaru and Sminchisescu, PAMI 2014. Both forms hold photos of the videos beside the labels:
+Ionescu, Papava, Olaru and Sminchisescu, PAMI 2014. Both forms have frames of the videos as photos:
 
     annotations.mat, images/a02_s01_e01_c01/00001.jpg ...                                 (activities by deephar)
     annot/h36m_train.pkl ..., images/s_01_act_02_subact_01_ca_01/s_01_..._000001.jpg ...  (by the data set's files)
 
-Photos are numbered from 1 as the frames of the video at 50 Hz; every 5th of the training subjects is taken, and every
-64th of the test subjects, as by deephar. Joints become deephar's 21, in world millimetres; of the toolbox's
-form 17 of them.
+Photos are numbered from 1, like the frames of the video at 50 Hz. Every 5th photo of the training subjects is used, and
+every 64th of the test subjects, as in deephar. Joints are converted to deephar's 21, in world millimetres; the
+toolbox's form has 17 of them.
 """
 
 from collections.abc import Iterator
@@ -28,12 +28,12 @@ from jaxhar.host.errors import Problem
 DEEPHAR, TOOLBOX = "annotations.mat", "*.pkl"
 TRAIN_SUBJECTS, TEST_SUBJECTS = (1, 5, 6, 7, 8), (9, 11)
 TRAIN_EVERY, TEST_EVERY = 5, 64
-#: The toolbox's 17 of the 32 joints. Two of deephar's are missing, and lie where others are; so are hands and feet.
+#: The toolbox's 17 joints of the data set's 32. The other joints of deephar's 21 are missing.
 TOOLBOX_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 16, 14, 15, 17, 18, 19, 25, 26, 27)
 _SAME_PLACE = {H36M.index("neck"): H36M.index("l_clavicle"), H36M.index("spine"): H36M.index("pelvis")}
 _TO_PA21 = mapping(H36M, PA21)
 _NEAR, _FAR = 500.0, 50_000.0  # mm from camera to person
-_ASTRAY = 5.0  # pixels between the file's own image positions and the projection of its joints
+_ASTRAY = 5.0  # largest distance in pixels between the file's image positions and its projected joints
 _LAYOUT = (
     "annotations.mat with images/a02_s01_e01_c01/00001.jpg (deephar's form), "
     "or annot/*.pkl with images/s_01_act_02_subact_01_ca_01/ (H36M-Toolbox)"
@@ -41,14 +41,14 @@ _LAYOUT = (
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabelledPhoto:
     """One photo of one camera.
 
     Attributes:
-      name: "a02_s09_e01_c01/00065", of deephar's form in both forms. where: it in its file, for messages.
-      action: index in `actions.H36M`. view: the camera from 1.
-      joints: (21, 3) world mm in PA21. size: (width, height) that the labels say, None if they do not.
-      labelled: (21,) bool, which joints the form has; the others are 0.
+      name: as in deephar's form, "a02_s09_e01_c01/00065". where: place of the label in its file, for messages.
+      action: index in `actions.H36M`. view: camera, from 1.
+      joints: (21, 3) world mm in PA21. size: (width, height) by the labels, None if they lack it.
+      labelled: (21,) bool mask of the form's joints; the others are 0.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Frame:
 
 
 def check_root(root: str | Path) -> Path:
-    """The folder, if it is laid out in one of the forms; Problem with what was expected and found if not."""
+    """The folder, if it has one of the forms; otherwise a Problem that names the expected and the found files."""
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise Problem(f"{root} is no folder; expected one with {_LAYOUT}")
+        raise Problem(f"{root} is not a folder; expected one with {_LAYOUT}")
     if not (root / DEEPHAR).is_file() and not _pickles(root):
         entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
         raise Problem(
@@ -83,7 +83,7 @@ def check_root(root: str | Path) -> Path:
 
 
 def folder(root: Path) -> records.Folder:
-    """A checked root as a folder to pack: a record a photo; points are image pixels and the depth in mm."""
+    """A checked root as a folder to pack: one record per photo; points are image pixels and depth in mm."""
     return records.Folder(
         title="Human3.6M",
         slug="h36m",
@@ -97,9 +97,9 @@ def folder(root: Path) -> records.Folder:
 
 
 def fingerprint_lines(root: Path) -> Iterator[str]:
-    """Label files by name, size and time, and the folders of photos by name and time.
+    """Name, size and time of label files, and name and time of the folders of photos.
 
-    The photos themselves, up to millions, are not looked at: delete the cache after replacing one by another.
+    The photos themselves, up to millions, are not checked: delete the cache after replacing a photo.
     """
     yield str(root.resolve())
     for path in [root / DEEPHAR] if (root / DEEPHAR).is_file() else _pickles(root):
@@ -110,13 +110,13 @@ def fingerprint_lines(root: Path) -> Iterator[str]:
 
 
 def _images(root: Path) -> Path:
-    """Deephar's last script calls it images.new."""
+    """The folder of photos, which a script of deephar calls images.new."""
     new = root / "images.new"
     return new if new.is_dir() and not (root / "images").is_dir() else root / "images"
 
 
 def _pickles(root: Path) -> list[Path]:
-    """Label files of the toolbox, which also writes one of cameras."""
+    """Label files of the toolbox, without its file of cameras."""
     for place in (root / "annot", root):
         found = sorted(p for p in place.glob(TOOLBOX) if p.name != "camera_data.pkl")
         if found:
@@ -125,14 +125,14 @@ def _pickles(root: Path) -> list[Path]:
 
 
 def wanted(subject: int, number: int) -> bool:
-    """Whether a photo, by subject and by number from 1, is one of the training or the test photos."""
+    """Whether a photo, given by subject and number from 1, is used for training or test."""
     if subject in TRAIN_SUBJECTS:
         return number % TRAIN_EVERY == 1
     return subject in TEST_SUBJECTS and number % TEST_EVERY == 1
 
 
-def scan(root: Path, skip_broken: bool = False) -> tuple[list[Frame], list[Skipped]]:
-    """All photos that are wanted, in the order of the files, and the labels that were left out.
+def scan(root: Path, skip_broken: bool = False) -> tuple[list[LabelledPhoto], list[Skipped]]:
+    """All photos for training and test, in the order of the files, and the labels that were left out.
 
     Raises:
       Problem: a label file that cannot be read, is of another form or, without `skip_broken`, has an entry that is
@@ -142,7 +142,7 @@ def scan(root: Path, skip_broken: bool = False) -> tuple[list[Frame], list[Skipp
         candidates = _deephar(root / DEEPHAR, _images(root))
     else:
         candidates = (found for path in _pickles(root) for found in _toolbox(path, _images(root)))
-    frames: dict[Path, Frame] = {}
+    frames: dict[Path, LabelledPhoto] = {}
     skipped: list[Skipped] = []
     for found in candidates:
         try:
@@ -159,27 +159,27 @@ def scan(root: Path, skip_broken: bool = False) -> tuple[list[Frame], list[Skipp
     return list(frames.values()), skipped
 
 
-def _check(frame: Frame) -> None:
+def _check(frame: LabelledPhoto) -> None:
     if not np.isfinite(frame.joints).all():
         raise Problem(f"{frame.where} has a joint at NaN or infinity; repair the file")
     if not np.isfinite(frame.camera.to_vector()).all() or (frame.camera.f <= 0).any():
-        raise Problem(f"the camera of {frame.where} has numbers that are no camera's; repair the file")
+        raise Problem(f"the camera of {frame.where} has impossible parameters; repair the file")
     if frame.size is not None and min(frame.size) <= 0:
         raise Problem(f"{frame.where} has a photo of {frame.size[0]} x {frame.size[1]} pixels; repair the file")
     depth = float(frame.camera.project(frame.joints[:1])[0, 2])
     if not _NEAR < depth < _FAR:
         raise Problem(
-            f"{frame.where} puts the person {depth:.0f} mm before the camera; expected millimetres, and a box that is "
-            f"not empty, as between {_NEAR:.0f} and {_FAR:.0f}"
+            f"{frame.where} puts the person {depth:.0f} mm in front of the camera; expected {_NEAR:.0f} to {_FAR:.0f} "
+            "mm, and a box that is not empty"
         )
 
 
-def load(frame: Frame, skip_broken: bool = False) -> tuple[records.Record | None, list[Skipped]]:
-    """The record of a photo; None, and why, where `skip_broken` leaves it out."""
+def load(frame: LabelledPhoto, skip_broken: bool = False) -> tuple[records.Record | None, list[Skipped]]:
+    """The record of a photo; None, and the reason, if `skip_broken` leaves it out."""
     try:
         data, size = jpeg.read_jpeg(frame.image)
         if frame.size is not None and size != frame.size:
-            raise Problem(f"the frame {frame.image} is {size} pixels large, and {frame.where} says {frame.size}")
+            raise Problem(f"the frame {frame.image} has {size} pixels, but {frame.where} says {frame.size}")
     except Problem as problem:
         if not skip_broken:
             raise
@@ -203,8 +203,8 @@ def load(frame: Frame, skip_broken: bool = False) -> tuple[records.Record | None
     return record, []
 
 
-def _deephar(path: Path, images: Path) -> Iterator[Frame | Problem]:
-    """Photos of annotations.mat; a sequence or photo that does not fit gives the Problem in its place."""
+def _deephar(path: Path, images: Path) -> Iterator[LabelledPhoto | Problem]:
+    """Photos of annotations.mat; for a sequence or photo with errors, a Problem is yielded in its place."""
     mat = matfile.load(path, "h36m-deephar")
     for part in ("sequences_tr", "sequences_val", "sequences_te"):
         for number, sequence in enumerate(matfile.items(mat[part])):
@@ -222,7 +222,7 @@ def _deephar(path: Path, images: Path) -> Iterator[Frame | Problem]:
                 if f is None or w is None or h is None or pose is None:
                     yield Problem(f"{where} lacks one of f, w, h or pose3d (3 x {len(H36M)}); restore the file")
                 elif wanted(subject, int(f)):
-                    yield Frame(
+                    yield LabelledPhoto(
                         name=f"{name}/{int(f):05d}",
                         where=where,
                         image=images / name / f"{int(f):05d}.jpg",
@@ -237,7 +237,7 @@ def _deephar(path: Path, images: Path) -> Iterator[Frame | Problem]:
 
 
 def _named(sequence: object, where: str) -> tuple[str, int, int, int]:
-    """Name, action, subject and camera of a sequence, all from a name like a02_s01_e01_c01."""
+    """Name, action, subject and camera of a sequence, from a name like a02_s01_e01_c01."""
     name = str(matfile.attribute(sequence, "name"))
     parts = name.split("_")
     numbers = [int(part[1:]) if part[1:].isdigit() else -1 for part in parts]
@@ -251,20 +251,20 @@ def _deephar_camera(struct: object, where: str) -> Camera:
     R, t, f, c, k, p = (matfile.numbers(struct, name, shape) for name, shape in shapes.items())
     if R is None or t is None or f is None or c is None or k is None or p is None:
         raise Problem(f"{where} has no camera_parameters with R, T, f, c, k and p; restore the file")
-    # their projection adds r2 p to (x, y): p2 is first in the file
+    # deephar's projection adds r2 p to (x, y), so that p2 is first in the file
     return Camera(R, t, f, c, k, p[::-1], camera.H36M)
 
 
-def _toolbox(path: Path, images: Path) -> Iterator[Frame | Problem]:
+def _toolbox(path: Path, images: Path) -> Iterator[LabelledPhoto | Problem]:
     """Photos of one pickle, a list with a dict for each photo."""
     entries = safe_pickle.load(path)
     if not isinstance(entries, list):
-        raise Problem(f"{path} holds no list of photos; is it a label file of H36M-Toolbox?")
+        raise Problem(f"{path} has no list of photos; is it a label file of H36M-Toolbox?")
     for index, entry in enumerate(entries):
         where = f"entry {index} of {path}"
         try:
             if not isinstance(entry, dict):
-                raise Problem(f"{where} is no dict with image, joints_3d_camera and camera")
+                raise Problem(f"{where} is not a dict with image, joints_3d_camera and camera")
             subject, number = (_integer(entry, key, where) for key in ("subject", "image_id"))
             if wanted(subject, number):
                 yield _toolbox_frame(entry, subject, number, where, images)
@@ -272,7 +272,7 @@ def _toolbox(path: Path, images: Path) -> Iterator[Frame | Problem]:
             yield problem
 
 
-def _toolbox_frame(entry: dict, subject: int, number: int, where: str, images: Path) -> Frame:
+def _toolbox_frame(entry: dict, subject: int, number: int, where: str, images: Path) -> LabelledPhoto:
     act, take, view = (_integer(entry, key, where) for key in ("action", "subaction", "camera_id"))
     if not 2 <= act < 2 + len(actions.H36M_TOOLBOX):
         raise Problem(f"{where} has action {act}; expected 2 to {1 + len(actions.H36M_TOOLBOX)}")
@@ -292,7 +292,7 @@ def _toolbox_frame(entry: dict, subject: int, number: int, where: str, images: P
     for missing, other in _SAME_PLACE.items():
         joints[missing], labelled[missing] = joints[other], True
     name = f"a{action + 2:02d}_s{subject:02d}_e{take:02d}_c{view + 1:02d}/{number:05d}"
-    return Frame(
+    return LabelledPhoto(
         name=name,
         where=where,
         image=images / image,
@@ -317,7 +317,7 @@ def _toolbox_camera(entry: object, where: str) -> Camera:
 
 
 def _array(entry: dict, key: str, shape: tuple[int, ...] | int | None, where: str) -> np.ndarray:
-    """A field in float64, of that shape or with so many numbers in any."""
+    """A field as float64, of a given shape or with a given number of values."""
     try:
         found = np.asarray(entry[key], np.float64)
     except (KeyError, TypeError, ValueError) as error:

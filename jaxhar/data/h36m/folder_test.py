@@ -100,7 +100,7 @@ def test_both_forms_say_the_same(generated):
 
 def test_activities_are_matched_by_name():
     """The two forms count the activities in different orders; the names are those of the videos."""
-    take = synthetic_h36m.Take(subject=1, action=actions.H36M.index("taking_photo"), episode=1, performer=0)
+    take = synthetic_h36m.H36MTake(subject=1, action=actions.H36M.index("taking_photo"), episode=1, performer=0)
     assert take.name(1) == "a12_s01_e01_c01" and take.toolbox(1) == "s_01_act_07_subact_01_ca_01"
     assert sorted(actions.H36M) == sorted(actions.H36M_TOOLBOX) and len(set(actions.H36M)) == 15
 
@@ -174,7 +174,7 @@ def test_a_pickle_that_runs_code_is_refused(root, monkeypatch):
     path = root / "toolbox" / "annot" / "h36m_train.pkl"
     edit(path, lambda entries: entries[0].update(box=Evil()))
     for skip_broken in (False, True):
-        with pytest.raises(Problem, match="h36m_train.pkl is not read: it asks for .*system"):
+        with pytest.raises(Problem, match="h36m_train.pkl is not read: it contains .*system"):
             read(root / "toolbox", skip_broken=skip_broken)
     assert not (root / "ran").exists()
 
@@ -195,7 +195,7 @@ def far(entry):
         (lambda e: e.update(camera=None), "no dict 'camera'"),
         (lambda e: e["camera"].update(fx=np.array([2000.0])), "pixels off its joints_3d_camera"),
         (lambda e: e.update(image=""), "no file name"),
-        (far, "mm before the camera; expected millimetres"),
+        (far, "mm in front of the camera; expected 500"),
     ],
 )
 def test_a_bad_entry_of_a_pickle_is_named(root, change, sentence):
@@ -238,7 +238,7 @@ def set_frame(field, value):
         (set_frame("f", 1.0), "both claim the photo .*00001.jpg"),
         (lambda found: found[0].update(name="a20_s01_e01_c01"), "is named 'a20_s01_e01_c01'"),
         (lambda found: found[0]["camera_parameters"].pop("k"), "no camera_parameters"),
-        (lambda found: found[0]["camera_parameters"].update(f=np.array([[0.0, 0.0]])), "numbers that are no camera's"),
+        (lambda found: found[0]["camera_parameters"].update(f=np.array([[0.0, 0.0]])), "impossible parameters"),
     ],
 )
 def test_a_bad_entry_of_the_authors_file_is_named(root, change, sentence):
@@ -263,7 +263,7 @@ def test_missing_and_broken_photos(root):
 
 
 def test_wrong_roots_and_other_files_say_what_they_are(root, tmp_path):
-    with pytest.raises(Problem, match="nowhere is no folder"):
+    with pytest.raises(Problem, match="nowhere is not a folder"):
         read(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(Problem, match="not a Human3.6M folder; expected annotations.mat .* found nothing"):

@@ -1,8 +1,8 @@
-"""Generated photos in Human3.6M's layouts: deephar's annotations.mat, and the pickles of H36M-Toolbox.
+"""Generates photos in Human3.6M's layouts: deephar's annotations.mat, and the pickles of H36M-Toolbox.
 
-Seven subjects perform in the middle of a room before four cameras that stand still, with the lenses of the real ones.
-The 15 motions stand in for the 15 activities. Only the frames that are used later are drawn: every 5th of the training
-subjects, every 64th of the test subjects.
+Seven subjects perform in the middle of a room in front of four fixed cameras with the lenses of the real ones. The 15
+motions replace the 15 activities. Only frames that are used later are drawn: every 5th of the training subjects, every
+64th of the test subjects.
 """
 
 import pickle
@@ -22,7 +22,7 @@ from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate import scenery
 from jaxhar.data.generate.body import SKELETON, Performance, turn
-from jaxhar.data.generate.figure import View, draw_figure
+from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m import folder as h36m_folder
 from jaxhar.host.errors import Problem
@@ -32,7 +32,7 @@ _J = {name: i for i, name in enumerate(SKELETON.joints)}
 
 
 @dataclass(frozen=True)
-class Take:
+class H36MTake:
     """One performance: subject by Human3.6M's number, `action` an index in `actions.H36M`, `episode` from 1."""
 
     subject: int
@@ -45,16 +45,16 @@ class Take:
         return f"a{self.action + 2:02d}_s{self.subject:02d}_e{self.episode:02d}_c{view:02d}"
 
     def toolbox(self, view: int) -> str:
-        """The toolbox's name of the same."""
+        """The toolbox's name of one camera's photos."""
         act = actions.H36M_TOOLBOX.index(actions.H36M[self.action]) + 2
         return f"s_{self.subject:02d}_act_{act:02d}_subact_{self.episode:02d}_ca_{view:02d}"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """What one camera saw: numbers of the photos from 1, joints (n, 32, 3) in world mm, photos (h, w, 3) BGR uint8."""
+    """The photos of one camera: numbers from 1, joints (n, 32, 3) in world mm, photos (h, w, 3) BGR uint8."""
 
-    take: Take
+    take: H36MTake
     view: int
     camera: Camera
     numbers: tuple[int, ...]
@@ -62,8 +62,8 @@ class Shot:
     photos: Iterator[np.ndarray]
 
 
-def plan(synth: Synth) -> list[Take]:
-    """All performances, training subjects first; activities take turns, and within one the subjects do."""
+def plan(synth: Synth) -> list[H36MTake]:
+    """All performances, training subjects first; activities alternate, and for each activity the subjects do."""
     takes = []
     for count, performers, subjects, first in (
         (synth.train_sequences, synth.train_performers, h36m_folder.TRAIN_SUBJECTS, 0),
@@ -75,7 +75,7 @@ def plan(synth: Synth) -> list[Take]:
         for i in range(count):
             time, action = divmod(i, len(actions.H36M))
             person = (time + action) % people
-            takes.append(Take(subjects[person], action, time // people + 1, first + person))
+            takes.append(H36MTake(subjects[person], action, time // people + 1, first + person))
     return takes
 
 
@@ -89,7 +89,7 @@ def cameras(subject: int, size: tuple[int, int]) -> list[Camera]:
         target = np.array([0.0, 0.0, 900.0]) + rng.normal(0, 100, 3)
         found.append(
             Camera(
-                R=synthetic.facing(eye, target),
+                R=synthetic.axes_towards(eye, target),
                 t=eye,
                 f=rng.normal(1146, 2, 2) * scale,
                 c=np.array(size) / 2 + rng.uniform(4, 16, 2) * scale,
@@ -109,7 +109,7 @@ def all_joints(joints: np.ndarray) -> np.ndarray:
         return mm[..., _J[name], :]
 
     found = {name: of(name) for name in SKELETON.joints if name in H36M.joints}
-    # the data set's joints of the trunk are named as deephar uses them, and lie elsewhere
+    # these joints of the trunk have deephar's names, but the data set's positions
     found |= {"spine": of("pelvis") + [0, 0, 0.1], "thorax": of("spine"), "neck": of("thorax"), "nose": of("neck")}
     for s in "lr":
         found[f"{s}_toes"] = of(f"{s}_foot") + 0.46 * (of(f"{s}_foot") - of(f"{s}_ankle"))
@@ -118,8 +118,8 @@ def all_joints(joints: np.ndarray) -> np.ndarray:
     return np.stack([found[name] for name in H36M.joints], axis=-2)
 
 
-def shoot(synth: Synth, take: Take) -> list[Shot]:
-    """A performance by all four cameras; the photos are drawn as they are iterated."""
+def shoot(synth: Synth, take: H36MTake) -> list[Shot]:
+    """A performance seen by all four cameras; photos are drawn during iteration."""
     rng = np.random.default_rng([synth.seed, take.subject, take.action, take.episode, 36])
     person = synthetic.performer(synth.seed, take.performer)
     every = h36m_folder.TRAIN_EVERY if take.subject in h36m_folder.TRAIN_SUBJECTS else h36m_folder.TEST_EVERY
@@ -136,7 +136,7 @@ def shoot(synth: Synth, take: Take) -> list[Shot]:
     ]
 
 
-def _paint(synth: Synth, take: Take, view: int, camera: Camera, performance: Performance) -> Iterator[np.ndarray]:
+def _paint(synth: Synth, take: H36MTake, view: int, camera: Camera, performance: Performance) -> Iterator[np.ndarray]:
     room = np.random.default_rng([synth.seed, take.subject, view, 37])
     background = scenery.background(*synth.size, room, synth.clutter)
     light = room.uniform(0.75, 1.1)
@@ -150,7 +150,9 @@ def _paint(synth: Synth, take: Take, view: int, camera: Camera, performance: Per
     eye = camera.t / 1000
     for joints, face in zip(performance.joints, performance.face, strict=True):
         image = background.copy()
-        draw_figure(image, View.of(joints, face, project, camera.f.mean(), eye), person.body, person.clothes, [], light)
+        draw_figure(
+            image, FigureView.of(joints, face, project, camera.f.mean(), eye), person.body, person.clothes, [], light
+        )
         noise = grain.normal(0, 3 * synth.clutter, image.shape)
         yield np.clip(image + noise, 0, 255).astype(np.uint8)
 
@@ -158,20 +160,20 @@ def _paint(synth: Synth, take: Take, view: int, camera: Camera, performance: Per
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate a data set in both layouts into the folder `out`, made where it does not exist.
 
-    Written are deephar's form, annotations.mat and images/a02_s01_e01_c01/00001.jpg ..., and in toolbox/ the same
-    photos as H36M-Toolbox has them, annot/h36m_train.pkl, annot/h36m_validation.pkl and images/s_01_act_02_...; at
-    the end `synthetic.json` with the settings. A finished folder of the same settings is left as it is, an unfinished
-    one is written anew.
+    It gets deephar's form, annotations.mat and images/a02_s01_e01_c01/00001.jpg ..., and in toolbox/ the same photos
+    in the form of H36M-Toolbox, annot/h36m_train.pkl, annot/h36m_validation.pkl and images/s_01_act_02_...; at the end
+    `synthetic.json` with the settings. A complete folder of the same settings is not changed, an incomplete one is
+    written again.
 
     Args:
       synth: `train_sequences` and `test_sequences` are performances, each filmed by four cameras, of at most 5 and 2
         performers; `frames` are photos of each.
 
     Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no photos.
+      Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     out = Path(out)
-    with synthetic.filling(out, synth, "h36m") as finished:
+    with synthetic.output_folder(out, synth, "h36m") as finished:
         if finished:
             return
         sequences: dict[str, list[dict]] = {"tr": [], "val": [], "te": []}
@@ -185,8 +187,8 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
                 entries["train" if training else "validation"] += _entries(shot, video)
         (out / h36m_folder.DEEPHAR).write_bytes(_annotations(sequences))
         (out / "toolbox" / "annot").mkdir(parents=True, exist_ok=True)
-        for split, some in entries.items():
-            (out / "toolbox" / "annot" / f"h36m_{split}.pkl").write_bytes(pickle.dumps(some, protocol=2))
+        for split, photos in entries.items():
+            (out / "toolbox" / "annot" / f"h36m_{split}.pkl").write_bytes(pickle.dumps(photos, protocol=2))
 
 
 def _write_photos(out: Path, shot: Shot) -> None:
@@ -219,7 +221,10 @@ def _annotations(sequences: dict[str, list[dict]]) -> bytes:
     fields = ("name", "frames", "camera_parameters")
     return matfile.mat_bytes(
         {
-            **{f"sequences_{part}": matfile.structs(some, fields) for part, some in sequences.items()},
+            **{
+                f"sequences_{part}": matfile.structs(part_sequences, fields)
+                for part, part_sequences in sequences.items()
+            },
             "action_labels": matfile.cells(actions.H36M),
             "joint_labels": matfile.cells(H36M.joints),
         }

@@ -1,4 +1,4 @@
-"""Human3.6M, generated or real: from one of its folders to training and evaluation batches of single photos."""
+"""The Human3.6M data set, real or generated: settings, examples and evaluation views of single photos."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,13 @@ _ROOT = PA21.index("pelvis")
 class H36M(DataSet):
     """The Human3.6M data of an experiment; its settings are those of `DataSet`.
 
-    Training photos are those of subjects 1, 5, 6, 7 and 8, test photos every 64th of 9 and 11. A crop lies around the
-    root, by its depth; depths are measured from the root's, over 2 m times the scale of the crop.
+    Training photos are those of subjects 1, 5, 6, 7 and 8; test photos are every 64th of 9 and 11. A crop is centred
+    at the root, and its size follows from the root's depth. Depths are relative to the root's, in units of 2 m times
+    the scale of the crop.
 
     Attributes:
-      shifts: of the crops that "multi" averages, each also mirrored, in image pixels. The best figure of CVPR 2018 is
-        of five crops, which are not known; these are ours. "flip" is the centred one and its mirror image.
+      shifts: of the crops of the view "multi", each also mirrored, in image pixels. The best figure of CVPR 2018 is
+        from five crops, which are not published; these are our choice. "flip" is the centred crop and its mirror image.
     """
 
     skeleton: Skeleton = PA17
@@ -59,7 +60,7 @@ class H36M(DataSet):
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
         points = record["points"][frames]
-        root = points[0, _ROOT].astype(np.float64)  # deephar takes the first frame's for the whole clip
+        root = points[0, _ROOT].astype(np.float64)  # deephar uses the first frame's root for the whole clip
         camera = Camera.from_vector(record["camera"])
         return cropped_example(
             record,

@@ -142,7 +142,7 @@ def test_crops_of_a_photo_follow_each_other(prepared):
         middle = to_image(batch["affine"], np.full((10, 1, 1, 2), 0.5))[:, 0, 0]
         np.testing.assert_allclose(middle[::2], middle[1::2], atol=1.01)
         assert len(np.unique(np.round(middle[::2], 3), axis=0)) == 5
-    with pytest.raises(Usage, match="no view 'both' of evaluation; there are single and multi and flip"):
+    with pytest.raises(Usage, match="no view 'both' for evaluation; there are single and multi and flip"):
         prepared.eval_stream("test", "both", batch=2)
 
 

@@ -1,15 +1,15 @@
-"""MPII Human Pose as people have it on disk: a folder with images/ and annotations in one of three forms.
+"""Reads an MPII Human Pose folder: images/ and annotations in one of three forms.
 
 Andriluka, Pishchulin, Gehler and Schiele, "2D Human Pose Estimation", CVPR 2014. The forms:
 
-- the official mpii_human_pose_v1_u12_1.mat (see `mpii_mat`), with or without valid.json beside it;
+- the official mpii_human_pose_v1_u12_1.mat (see `mpii.mat`), with or without valid.json beside it;
 - the common JSON: train.json and valid.json (or trainval.json, test.json; mmpose's mpii_train.json and so on), or one
   .json file of any name, each a list of persons. An entry has: image, a file name; joints, 16 pairs (x, y), and
   joints_vis, 16 times 0 or 1, in MPII's joint order; center, a rough position of the person; scale, the person's
   height over 200 pixels. A joint that was not annotated is [-1, -1] with joints_vis 0;
-- deephar's annotations.mat (see `mpii_mat`).
+- deephar's annotations.mat (see `mpii.mat`).
 
-All numbers are image pixels and used as the files give them.
+All positions are in image pixels, and used without correction.
 """
 
 import os
@@ -51,11 +51,11 @@ PUBLISHED: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True)
 class Form:
-    """Which annotation files a folder holds.
+    """The annotation files of a folder.
 
     Attributes:
       name: "official", "json" or "deephar". images: the folder of the photos.
-      files: split to path; "all" for a file that holds its own splits; "heads" for the head boxes of valid.json.
+      files: split -> path; "all" for a file with several splits, "heads" for the head boxes of valid.json.
     """
 
     name: str
@@ -64,18 +64,18 @@ class Form:
 
 
 def check_root(root: str | Path) -> Form:
-    """What is in a folder of MPII, or in the folder of the annotation file that is given.
+    """The form of an MPII folder, or of an annotation file and its folder.
 
     Raises:
-      Problem: neither; or annotation files of several forms, so that it is not clear which to read.
+      Problem: it is neither, or there are annotation files of several forms.
     """
     root = Path(root).expanduser()
     if not root.exists():
         raise Problem(f"{root} does not exist; {_EXPECTED}")
-    given = root.is_file()
-    folder = root.parent if given else root
+    is_file = root.is_file()
+    folder = root.parent if is_file else root
     images = next((p / "images" for p in (folder, folder.parent) if (p / "images").is_dir()), None)
-    form, files = _of_file(root) if given else _search(root)
+    form, files = _of_file(root) if is_file else _search(root)
     if images is None:
         raise Problem(f"the folder {folder / 'images'} does not exist; {_EXPECTED}")
     return Form(form, images, files)
@@ -87,7 +87,7 @@ def _of_file(path: Path) -> tuple[str, dict[str, Path]]:
         return "json", {split: path}
     kind = matfile.kind(path)
     if kind not in ("mpii", "mpii-deephar"):
-        what = matfile.KINDS[kind][1] if kind else "no annotation file that is known here"
+        what = matfile.KINDS[kind][1] if kind else "an unknown kind of annotation file"
         raise Problem(f"{path} is {what}; {_EXPECTED}")
     return ("official" if kind == "mpii" else "deephar"), {"all": path}
 
@@ -105,7 +105,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
             others.append((path, kind))
     if len(mats) > 1:
         both = " and ".join(str(p) for p in mats.values())
-        raise Problem(f"{root} holds MPII in two forms, {both}; give the path of the one to read")
+        raise Problem(f"{root} has MPII in two forms, {both}; give the path of the one to read")
     if mats:
         ((kind, path),) = mats.items()
         beside = {"valid": jsons["valid"]} if "valid" in jsons and kind == "mpii" else {}
@@ -122,7 +122,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
         return "json", {"train": found[0]}
     if others:
         path, kind = others[0]
-        what = matfile.KINDS[kind][1] if kind else "no annotation file that is known here"
+        what = matfile.KINDS[kind][1] if kind else "an unknown kind of annotation file"
         raise Problem(f"{path} is {what}; {_EXPECTED}")
     entries = sorted(e.name for e in root.iterdir())
     raise Problem(f"{root} holds no .json or .mat file; {_EXPECTED}, found {', '.join(entries[:5]) or 'nothing in it'}")
@@ -140,15 +140,14 @@ def read(root: str | Path) -> list[Person]:
 def scan(
     form: Form, skip_broken: bool = False, counts: dict[str, int] | None = None
 ) -> tuple[list[Person], list[Skipped]]:
-    """All persons in the order of the files, and with `skip_broken` the entries left out.
+    """All persons in the order of the files, and the entries left out with `skip_broken`.
 
-    Persons without a position or a scale are left out in silence, as are persons of the official training split
-    without joints: no protocol uses them. `counts` is filled with what `PUBLISHED` has for the form.
+    Persons without a position or a scale, and persons of the official training split without joints, are left out
+    without a message, because no protocol uses them. `counts` is filled with the numbers that `PUBLISHED` has.
 
     Raises:
-      Problem: a file that cannot be read; without `skip_broken`, an entry, named by file and index, that lacks a
-        field, has another number of joints, values that are no numbers, a scale that is not positive, or a photo
-        that does not exist.
+      Problem: a file cannot be read; or, without `skip_broken`, an entry (named by file and index) lacks a field, has
+        another number of joints, values that are not numbers, a scale that is not positive, or no photo.
     """
     skipped: list[Skipped] = []
     persons: list[Person] = []
@@ -175,7 +174,7 @@ def scan(
                 counts[f"persons, {split}"] = len(entries)
                 if heads is not None and len(heads) != len(entries):
                     raise Problem(
-                        f"{form.files['heads']} has {len(heads)} head boxes and {path} {len(entries)} persons"
+                        f"{form.files['heads']} has {len(heads)} head boxes, but {path} has {len(entries)} persons"
                     )
                 for i, entry in enumerate(entries):
                     head = None if heads is None else float(heads[i])
@@ -191,11 +190,12 @@ def scan(
 
 
 def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = True) -> Folder:
-    """The folder as what is packed, a record a person.
+    """The folder to pack, with one record per person.
 
     Args:
-      splits: those to read. separate: leave out persons that stand close to others, as the single-person protocol does
-        (only the official file tells; deephar's lists no others).
+      splits: splits to read.
+      separate: leave out persons close to others, as in the single-person protocol. Only the official file marks them;
+        deephar's file has no others.
     """
     form = check_root(root)
     counts: dict[str, int] = {}
@@ -237,12 +237,12 @@ def _fingerprint(form: Form, settings: str) -> Iterator[str]:
 
 
 def name_of(person: Person) -> str:
-    """Name of a person's record: the photo's and a number that tells the persons in it apart."""
+    """Name of a person's record: the name of the photo and the index of the person."""
     return f"{person.image.stem}.{person.index}"
 
 
 def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
-    """The record of a person: one frame, with the fields person (x and y of the centre, scale) and norm (head size)."""
+    """The record of a person: one frame, with the fields person (centre x, y and scale) and norm (head size)."""
     frames, _, size, skipped = read_frames([person.image], skip_broken)
     if not frames:
         return None, skipped
@@ -273,7 +273,7 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
 def _entries(path: Path) -> list:
     entries = files.read_json(path, "annotation file")
     if not isinstance(entries, list) or not entries:
-        raise Problem(f"the annotation file {path} holds no list of persons; expected MPII in the common JSON form")
+        raise Problem(f"the annotation file {path} has no list of persons; expected MPII in the common JSON form")
     return entries
 
 
@@ -296,8 +296,7 @@ def _person(entry: object, index: int, path: Path, split: str, photos: Photos, h
         shown = _numbers(entry, "joints_vis", (len(MPII),), where) > 0
     shown &= ~((joints == -1).all(-1) | (joints < mpii_mat.SENTINEL).any(-1))
     if head is None:
-        # The common JSON lacks the head box. But MPII put head top and upper neck 0.8 diagonals apart, at the middle
-        # of the box.
+        # The common JSON has no head box. In MPII, the distance of head top and upper neck is 0.8 diagonals of the box.
         known = shown[_NECK] and shown[_TOP]
         head = HEAD_SHARE / 0.8 * float(np.linalg.norm(joints[_TOP] - joints[_NECK])) if known else 0.0
     name = entry.get("image")

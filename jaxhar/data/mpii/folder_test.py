@@ -89,7 +89,7 @@ def test_head_boxes_beside_the_json(folder, tmp_path):
     heads = [p.head for p in persons(tmp_path) if p.split == "valid"]
     np.testing.assert_allclose(heads, 0.6 * 5 * np.arange(1, count + 1))
     savemat(tmp_path / "annot" / "gt_valid.mat", {"headboxes_src": boxes[..., :2]})
-    with pytest.raises(Problem, match=rf"2 head boxes and .*valid.json {count} persons"):
+    with pytest.raises(Problem, match=rf"2 head boxes, but .*valid.json has {count} persons"):
         persons(tmp_path)
 
 
@@ -170,7 +170,7 @@ def test_a_mat_of_another_kind_is_named(folder, tmp_path):
     for variables, sentence in (
         ({"sequences_te": 1, "sequences_tr": 1}, "deephar's Penn Action annotations"),
         ({"sequences_te": 1, "sequences_tr": 1, "sequences_val": 1}, "deephar's Human3.6M annotations"),
-        ({"other": 1}, "no annotation file that is known here"),
+        ({"other": 1}, "an unknown kind of annotation file"),
     ):
         savemat(path, variables)
         for root in (tmp_path, path):

@@ -1,8 +1,8 @@
-"""Generated photos in MPII's layouts: the official .mat, the common JSON and deephar's annotations.mat.
+"""Generates photos in MPII's layouts: the official .mat, the common JSON and deephar's annotations.mat.
 
-One to three figures stand in a photo, apart from each other or close together; two photos come from one "video": the
-same people in the same place a moment later. A tenth of the generated training videos more, but at least one, makes
-the test split, whose joints are not written anywhere.
+A photo has one to three people, apart from each other or close together. Two photos come from one "video": the same
+people in the same place a moment later. The test split has a tenth as many videos as the training split, at least one;
+its joints are not written.
 """
 
 import json
@@ -22,14 +22,14 @@ from jaxhar.data.formats.matfile import cells, mat_bytes, structs
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate import scenery
 from jaxhar.data.generate.body import SKELETON, Performance
-from jaxhar.data.generate.figure import View, draw_figure
+from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Synth
 
 OFFICIAL, AUTHORS = "mpii_human_pose_v1_u12_1.mat", "annotations.mat"
 _MPII = skeleton.mapping(SKELETON, skeleton.MPII)
 _NECK, _HEAD = skeleton.MPII.index("neck"), skeleton.MPII.index("head")
 _PER_VIDEO = 2
-_FRAMES = 12  # of the performance that a photo is taken from
+_FRAMES = 12  # length of the performance of which a photo is one frame
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Figure:
 
     Attributes:
       joints: (16, 2) pixels. labelled: (16,) bool, inside the photo. visible: (16,) bool.
-      head: (4,) x1, y1, x2, y2. objpos: (2,) pixels. scale: height over 200 pixels. separate: stands apart.
+      head: (4,) box x1, y1, x2, y2. objpos: (2,) position in pixels. scale: height over 200 pixels.
+      separate: whether the person stands apart from others.
     """
 
     joints: np.ndarray
@@ -52,7 +53,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Photo:
-    """A generated photo: file name, video it belongs to (from 1), split, people; `image` is (h, w, 3) BGR uint8."""
+    """A generated photo: file name, its video (from 1), split, people; `image` is (h, w, 3) BGR uint8."""
 
     name: str
     video: int
@@ -70,7 +71,7 @@ def plan(synth: Synth) -> list[tuple[int, str]]:
 
 
 def take(synth: Synth, number: int, split: str) -> Photo:
-    """One photo; the same settings and number give the same one."""
+    """Generate one photo; the same settings and number give the same photo."""
     video, moment = divmod(number - 1, _PER_VIDEO)
     rng = np.random.default_rng([synth.seed, video, 2])  # the same for both photos of a video
     count = 1 + int(rng.choice(3, p=[0.6, 0.3, 0.1]))
@@ -101,7 +102,7 @@ def _paint(
     acts: Sequence[str],
     people: Sequence[synthetic.Performer],
     performances: Sequence[Performance],
-    camera: synthetic.Camera,
+    camera: synthetic.FilmCamera,
     synth: Synth,
     rng: np.random.Generator,
 ) -> np.ndarray:
@@ -111,7 +112,7 @@ def _paint(
     far_first = sorted(range(len(people)), key=lambda i: -performances[i].joints[..., 1].mean())
     for i in far_first:
         joints, face = performances[i].joints[0], performances[i].face[0]
-        view = View.of(joints, face, partial(camera.project, frame=0), camera.focal[0], camera.eye)
+        view = FigureView.of(joints, face, partial(camera.project, frame=0), camera.focal[0], camera.eye)
         things = scenery.props(acts[i], view, style, 0) if len(people) == 1 else []
         draw_figure(image, view, people[i].body, people[i].clothes, things, light)
     noise = rng.normal(0, 4 * synth.clutter, image.shape)
@@ -121,14 +122,14 @@ def _paint(
 def _figure(
     person: synthetic.Performer,
     performance: Performance,
-    camera: synthetic.Camera,
+    camera: synthetic.FilmCamera,
     size: tuple[int, int],
     separate: bool,
 ) -> Figure:
     pixels, depth = camera.project(performance.joints[0], 0)
     joints = pixels[_MPII]
     inside = ((joints >= 0) & (joints <= np.array(size) - 1)).all(-1)
-    # MPII's annotators drew a head box and took neck and head top from it, 0.8 diagonals apart at its middle.
+    # In MPII, neck and head top follow from the annotated head box: 0.8 diagonals apart, around its middle.
     middle, half = joints[[_NECK, _HEAD]].mean(0), np.linalg.norm(joints[_HEAD] - joints[_NECK]) / 0.8 / np.sqrt(8)
     body = person.body
     tall = 1.1 * (body.leg + body.trunk + body.neck + body.head) * camera.focal[0] / depth.mean()
@@ -141,18 +142,18 @@ def _figure(
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate photos and all three annotation forms into the folder `out`, made where it does not exist.
 
-    Written are images/000000001.jpg ..., mpii_human_pose_v1_u12_1.mat, annot/train.json, annot/valid.json and
-    annot/test.json, and authors/annotations.mat (deephar's name for it, in a folder of its own, because a root is
-    read in one form); at the end `synthetic.json` with the settings. A finished folder of the same settings is left
-    as it is, an unfinished one is completed.
+    It gets images/000000001.jpg ..., mpii_human_pose_v1_u12_1.mat, annot/train.json, annot/valid.json,
+    annot/test.json, and deephar's authors/annotations.mat (in a separate folder, because a folder may have only one
+    form); at the end `synthetic.json` with the settings. A complete folder of the same settings is not changed, an
+    incomplete one is completed.
 
     Args:
       synth: `train_sequences` and `test_sequences` are the photos of the training and the validation split.
 
     Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no photos.
+      Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
-    with synthetic.filling(Path(out), synth, "mpii") as finished:
+    with synthetic.output_folder(Path(out), synth, "mpii") as finished:
         if finished:
             return
         (out / "images").mkdir(exist_ok=True)
@@ -220,7 +221,7 @@ def common(photos: Sequence[Photo], split: str) -> list[dict[str, object]]:
 
 
 def deephar(photos: Sequence[Photo]) -> bytes:
-    """Deephar's file: annot_tr and annot_val, three rows each, with the separate persons listed."""
+    """Deephar's file: annot_tr and annot_val, three rows each, which list the separate persons."""
     tables = {}
     for key, split in (("annot_tr", "train"), ("annot_val", "valid")):
         chosen = [p for p in photos if p.split == split and any(f.separate and f.labelled.any() for f in p.people)]

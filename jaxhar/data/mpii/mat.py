@@ -1,10 +1,10 @@
-"""The persons of MPII's MATLAB files: the official one and deephar's own.
+"""Reads the persons of MPII's MATLAB files: the official one and deephar's.
 
 The official mpii_human_pose_v1_u12_1.mat holds one struct RELEASE: annolist(i) with image.name, vididx and
 annorect(r), where a person has the head box x1, y1, x2, y2, scale (height over 200 pixels), objpos.x, .y and
-annopoints.point(p).{x, y, id, is_visible}; img_train(i), 1 for the training split; single_person{i}, which of
-annorect stand apart from others, counted from 1. Every field may be missing or empty. Labels of the test split are
-withheld.
+annopoints.point(p).{x, y, id, is_visible}; img_train(i), 1 for the training split; single_person{i}, indices from 1 of
+the persons in annorect who stand apart from others. Every field may be missing or empty. Labels of the test split are
+not published.
 
 Deephar's annotations.mat holds cells annot_tr and annot_val of three rows, one column a photo: the persons to use,
 counted from 1; the file name; the persons, structs of head (x1, y1, x2, y2), objpos, scale and pose (2, 16), NaN where
@@ -28,10 +28,10 @@ _TO_PA16 = mapping(MPII, PA16)
 SENTINEL = -1e6
 #: PCKh's reference length as a share of the diagonal of the head box.
 HEAD_SHARE = 0.6
-#: Where no list of validation photos is given, the photos of every such video of the training split are held out.
+#: Without a list of validation photos, the photos of every 7th video of the training split are used for validation.
 _HELD_OUT = 7
 
-#: Runs a reader of one person, named by its place in the file, and keeps the person or its failure.
+#: Calls a function that reads one person, given the person's place in the file, and stores the person or the error.
 Attempt = Callable[[str, Callable[[], "Person | None"]], None]
 
 
@@ -49,7 +49,7 @@ class Person:
       head: reference length of PCKh in image pixels, 0.6 times the diagonal of the head box; 0 where unknown.
       split: "train", "valid" or "test" (without labels).
       separate: stands apart from others, as the single-person protocol asks.
-      place: of the official file, the photo's index in annolist and the person's in annorect, from 0.
+      place: indices from 0 in the official file, of the photo in annolist and of the person in annorect.
     """
 
     image: Path
@@ -65,7 +65,7 @@ class Person:
 
 
 class Photos:
-    """The files of a folder of photos, listed once."""
+    """The photo files of a folder, listed once."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -95,15 +95,15 @@ def to_person(
     """A checked person from joints (16, 2) in MPII's order, of which `shown` (16,) are labelled.
 
     Raises:
-      Problem: naming `where`, for a labelled joint, centre, scale or head size that is no usable number, or a photo
-        that does not exist.
+      Problem: a labelled joint, the centre, the scale or the head size is not a usable number, or the photo does not
+        exist. The message names `where`.
     """
     if not np.isfinite(center).all() or not 0 < scale < np.inf:
         raise Problem(
             f"{where} has center {np.asarray(center).tolist()} and scale {scale:g}; the scale must be positive"
         )
     if not np.isfinite(joints[shown]).all():
-        raise Problem(f"{where} has a joint at NaN or infinity that is called annotated; repair the file")
+        raise Problem(f"{where} has an annotated joint at NaN or infinity; repair the file")
     points = np.where(shown[:, None], joints, 0)[_TO_PA16].astype(np.float32)
     path = photos.path(name, where)
     head = head if np.isfinite(head) else 0.0
@@ -115,9 +115,9 @@ def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attemp
     """Read the official file.
 
     Args:
-      valid: names of the training photos that form the validation split. None holds out the photos of every seventh
-        video: neighbouring frames of one video are never on both sides.
-      attempt: takes the persons. counts: filled with the numbers of photos.
+      valid: names of the training photos of the validation split. None takes the photos of every seventh video, so
+        that photos of one video are never in both splits.
+      attempt: called for every person. counts: filled with the numbers of photos.
 
     Raises:
       Problem: the file or its struct RELEASE cannot be read.
@@ -128,7 +128,7 @@ def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attemp
     if missing:
         raise Problem(f"RELEASE in {path} has no field {missing[0]!r}; is the file damaged?")
     entries, train, single = (matfile.items(getattr(release, name)) for name in needed)
-    if len(entries) == 1:  # squeezing took the cell off its only element
+    if len(entries) == 1:  # squeezing has removed the cell around a single element
         single = [release.single_person]
     if not len(entries) == len(train) == len(single):
         raise Problem(
@@ -172,14 +172,14 @@ def _official(
     if x is None or y is None or scale is None:
         return None
     joints, shown = np.full((len(MPII), 2), np.nan), np.zeros(len(MPII), bool)
-    given = matfile.attribute(matfile.attribute(rect, "annopoints"), "point")
-    for point in matfile.items(given) if given is not None else []:
+    listed = matfile.attribute(matfile.attribute(rect, "annopoints"), "point")
+    for point in matfile.items(listed) if listed is not None else []:
         joint = matfile.number(point, "id")
         if joint is None or joint not in range(len(MPII)):
             raise Problem(f"{where} has a joint of id {matfile.attribute(point, 'id')}; ids are 0 to 15")
         px, py = matfile.number(point, "x"), matfile.number(point, "y")
         if px is None or py is None:
-            raise Problem(f"{where} has a joint at NaN or infinity that is called annotated; repair the file")
+            raise Problem(f"{where} has an annotated joint at NaN or infinity; repair the file")
         joints[int(joint)], shown[int(joint)] = (px, py), True
     if split != "test" and not shown.any():
         return None
@@ -195,7 +195,7 @@ def _head_size(box: np.ndarray) -> float:
 
 
 def deephar(path: Path, photos: Photos, attempt: Attempt) -> None:
-    """Read deephar's file; Problem if it cannot be read. `attempt` takes the persons."""
+    """Read deephar's file; Problem if it cannot be read. `attempt` is called for every person."""
     file = matfile.load(path, "mpii-deephar")
     for split, key in (("train", "annot_tr"), ("valid", "annot_val")):
         table = np.atleast_1d(file[key])

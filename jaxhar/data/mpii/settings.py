@@ -1,4 +1,4 @@
-"""MPII Human Pose, generated or real: from a folder in any of its forms to training and evaluation batches."""
+"""The MPII Human Pose data set, real or generated: settings, examples and evaluation views."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,18 +24,17 @@ __all__ = ["MPII", "Person", "box", "read", "to_example"]
 
 @dataclass(frozen=True)
 class MPII(DataSet):
-    """The MPII data of an experiment: settings of `DataSet`, and which persons there are.
+    """The MPII data of an experiment: settings of `DataSet`, and the selection of persons.
 
-    One record is one person in one photo. Crops follow deephar's rule (`box`), the reference length is the head
-    size. Clips are made of `clip_frames` different persons.
+    One record is one person in one photo. Crops follow deephar's rule (`box`); the reference length is the head size.
+    Clips are made of `clip_frames` different persons.
 
     Attributes:
-      parts: splits to read: "train" and "valid", of which the latter is evaluated, and the benchmark's "test" without
-        labels.
-      separate: leave out persons close to others: the single-person protocol.
-      shifts: of the crops that "multi" averages, each also mirrored, in the units of `Draw.trans`: 20 are a tenth of
-        the crop's side. The published test figure is of several crops, which are not known; these are ours. "flip" is
-        the centred one and its mirror image.
+      parts: splits to read: "train"; "valid", used for evaluation; the benchmark's "test", which has no labels.
+      separate: leave out persons close to others, as in the single-person protocol.
+      shifts: of the crops of the view "multi", each also mirrored, in the units of `Draw.trans`: 20 is a tenth of the
+        crop's side. The published test figure is from several crops, which are not published; these are our choice.
+        "flip" is the centred crop and its mirror image.
     """
 
     augment: transforms.Augment = presets.MPII
@@ -70,7 +69,7 @@ class MPII(DataSet):
         return cropped_example(
             record,
             frames,
-            dataclasses.replace(draw, trans=(0.0, 0.0)),  # the box has the shift already, in units of the person
+            dataclasses.replace(draw, trans=(0.0, 0.0)),  # the box is shifted already, in units of the person's size
             box=box(np.array([x, y]), scale, draw),
             norm=record["norm"][frames],
             layout=PA16,
@@ -84,7 +83,7 @@ class MPII(DataSet):
 def box(center: np.ndarray, scale: float, draw: transforms.Draw | None = None) -> transforms.Box:
     """(4,) square around a person by deephar's rule: side 250 * `scale`, times the draw's scale.
 
-    With s = 1.25 * scale its centre is `center`, moved down by 12 s because objpos lies above the middle of the body,
+    With s = 1.25 * scale, its centre is `center` moved down by 12 s, because objpos is above the middle of the body,
     and moved by s times the draw's shift.
     """
     draw = draw or transforms.Draw()
@@ -97,10 +96,10 @@ def box(center: np.ndarray, scale: float, draw: transforms.Draw | None = None) -
 def to_example(
     person: Person, draw: transforms.Draw | None = None, size: int = 256, keep_outside: bool = False
 ) -> pipeline.Example:
-    """One person straight from its photo as an example in PA16 of one frame.
+    """An example of one frame in PA16, read directly from a person's photo.
 
     Args:
-      draw: augmentation; None for the evaluation values.
+      draw: augmentation; None for evaluation.
       size: side of the crop.
       keep_outside: see `transforms.crop_pose`.
 

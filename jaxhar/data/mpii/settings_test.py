@@ -110,8 +110,8 @@ def test_the_file_itself_can_be_given(tmp_path):
     ("entries", "sentence"),
     [
         ("[{", "annotations.json is not JSON"),
-        ([], "holds no list of persons"),
-        ({"image": "a.jpg"}, "holds no list of persons"),
+        ([], "has no list of persons"),
+        ({"image": "a.jpg"}, "has no list of persons"),
         ([entry(), 7], "person 1 of .*annotations.json is not an object"),
         ([entry(), entry(joints=JOINTS[:12])], r"'joints' of person 1 of .* has shape \(12, 2\), expected \(16, 2\)"),
         ([entry(joints_vis=[1] * 13)], r"'joints_vis' of person 0 .* has shape \(13,\)"),

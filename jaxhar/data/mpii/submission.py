@@ -1,7 +1,8 @@
-"""Predictions on MPII's test split in the form in which the benchmark takes them: pred_keypoints_mpii.mat.
+"""Writes predictions on MPII's test split as a submission to the benchmark, pred_keypoints_mpii.mat.
 
-One struct array `pred` as long as the test part of annolist, with the predicted points of every separate person in
-annorect(r).annopoints.point(j).{x, y, id}. At most four submissions an approach are accepted, 72 hours apart, by mail.
+The file has a struct array `pred` as long as the test part of annolist, with the predicted points of every separate
+person in annorect(r).annopoints.point(j).{x, y, id}. The benchmark accepts at most four submissions per approach, 72
+hours apart, by mail.
 """
 
 from collections.abc import Mapping
@@ -22,28 +23,28 @@ def write(path: Path, official: Path, poses: Mapping[tuple[int, int], np.ndarray
     """Write the file.
 
     Args:
-      path: to write. official: mpii_human_pose_v1_u12_1.mat.
-      poses: (photo in annolist, person in annorect), from 0, to (J, 2) image pixels: `Person.place`.
-      skeleton: layout of the poses; it must have MPII's 16 joints.
+      path: file to write. official: path of mpii_human_pose_v1_u12_1.mat.
+      poses: `Person.place` -> (J, 2) image pixels.
+      skeleton: of the poses; it must have MPII's 16 joints.
 
     Returns:
-      How many persons were written.
+      The number of persons.
 
     Raises:
-      Problem: the skeleton lacks a joint; a separate person of the test split has no pose (the first is named).
+      Problem: the skeleton lacks a joint, or a separate person of the test split has no pose (the first is named).
     """
     index = mapping(skeleton, MPII)
     if (index < 0).any():
         lacking = ", ".join(np.array(MPII.joints)[index < 0])
-        raise Problem(f"MPII takes 16 joints, and a network of {skeleton.name} does not predict {lacking}")
+        raise Problem(f"MPII needs 16 joints, but a network of {skeleton.name} does not predict {lacking}")
     release = matfile.load(official, "mpii")["RELEASE"]
     photos, single = matfile.items(release.annolist), matfile.items(release.single_person)
     rows, written = [], 0
     for i, (photo, is_train) in enumerate(zip(photos, matfile.items(release.img_train), strict=True)):
         if int(is_train) == 1:
             continue
-        given = matfile.attribute(photo, "annorect")
-        rects: list[dict[str, object]] = [{} for _ in (matfile.items(given) if given is not None else [])]
+        annorect = matfile.attribute(photo, "annorect")
+        rects: list[dict[str, object]] = [{} for _ in (matfile.items(annorect) if annorect is not None else [])]
         for r in (int(n) - 1 for n in matfile.items(single[i] if len(photos) > 1 else release.single_person)):
             pose = poses.get((i, r))
             if pose is None:

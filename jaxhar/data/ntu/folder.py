@@ -1,11 +1,11 @@
-"""NTU RGB+D as published, and in deephar's form: files named S001C002P003R002A013, checked while read.
+"""Reads an NTU RGB+D folder, as published or in deephar's form; files are named like S001C002P003R002A013.
 
-Shahroudy et al., "NTU RGB+D", CVPR 2016; Liu et al., "NTU RGB+D 120", TPAMI 2020. The name says setup, camera, person,
-replication and action. Labels are .skeleton text files (`skeleton_file`) or deephar's .npy, one row a
-frame: its number from 1, 75 numbers of the Kinect's 3-D, then 25 u, 25 v in pixels of 1920 x 1080 and 25 depths in mm.
-Pictures are NAME_rgb.avi or folders NAME with 00001.jpg, 00002.jpg, ... of any size.
+Shahroudy et al., "NTU RGB+D", CVPR 2016; Liu et al., "NTU RGB+D 120", TPAMI 2020. The name gives setup, camera, person,
+replication and action. Labels are .skeleton text files (`skeleton_file`) or deephar's .npy arrays with one row per
+frame: its number from 1, 75 values of the Kinect's 3-D joints, then 25 u, 25 v in pixels of 1920 x 1080 and 25 depths
+in mm. Pictures are NAME_rgb.avi, or folders NAME with 00001.jpg, 00002.jpg, ... of any size.
 
-All of them may lie in the root or in any folder of it, under whatever names those have.
+Files may be in the root or in any folder below.
 """
 
 import os
@@ -26,7 +26,7 @@ from jaxhar.data.ntu.skeleton_file import Labels, read_skeleton
 from jaxhar.data.records.record import Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
 
-#: Width and height of the colour camera, whose pixels the labels count in.
+#: Width and height of the colour camera; labels are in its pixels.
 COLOUR = (1920, 1080)
 #: People of the training split, cross-subject: the first 20 are those of NTU RGB+D 60.
 TRAIN_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38) + (
@@ -35,7 +35,7 @@ TRAIN_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 
 )
 #: Cameras of the training split, cross-view.
 TRAIN_VIEWS = (2, 3)
-#: Published sizes by number of actions: of all label files, and of those that the lists call without skeletons. The
+#: Published sizes by number of actions: of all label files, and of those without skeletons by the published lists. The
 #: divisions of the 60 are those of CVPR 2016, section 4.
 PUBLISHED = {
     60: {
@@ -46,16 +46,16 @@ PUBLISHED = {
     },
     120: {"label files": 114_480, "called missing": 535},
 }
-#: A video may lack this many frames at its end; what is labelled there is left out.
+#: Largest number of labelled frames that may be missing at the end of a video; their labels are left out.
 TAIL = 2
-#: numpy parses the head of a file by `ast`, which in several threads fails now and then on Python 3.11 (gh-106905).
+#: numpy parses the header of a file by `ast`, which sometimes fails in threads on Python 3.11 (gh-106905).
 _HEADERS = threading.Lock()
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _EXPECTED = "expected S001C001P001R001A001.skeleton (or .npy) and S001C001P001R001A001_rgb.avi (or folders of .jpg)"
 
 
 @dataclass(frozen=True)
-class Sequence:
+class NTUSequence:
     """One video and its labels: a .skeleton or .npy file, and a video file or a folder of frames."""
 
     name: str
@@ -63,18 +63,19 @@ class Sequence:
     pictures: Path
 
     def number(self, letter: str) -> int:
-        """What the name says after S, C, P, R or A."""
+        """The number after S, C, P, R or A in the name."""
         return number(self.name, letter)
 
 
 def number(name: str, letter: str) -> int:
-    """What a name says after S (setup), C (camera), P (person), R (replication) or A (action)."""
+    """The number after S (setup), C (camera), P (person), R (replication) or A (action) in a name."""
     return int(name[name.index(letter) + 1 :][:3])
 
 
 @dataclass(frozen=True)
 class _Found:
-    """All that lies in a root, by name: labels (the .skeleton first), pictures (extracted frames first), and notes."""
+    """The files in a root by name: labels (.skeleton preferred), pictures (folders of frames preferred), and the list
+    files that name sequences without skeletons."""
 
     labels: dict[str, Path]
     pictures: dict[str, Path]
@@ -98,13 +99,13 @@ def _look(root: Path) -> _Found:
             if kind is None:
                 continue
             if stem in kind:
-                raise Problem(f"{kind[stem]} and {path} both claim to be {stem}; remove one of them")
+                raise Problem(f"{kind[stem]} and {path} are both named {stem}; remove one of them")
             kind[stem] = path
     return _Found(kinds[".npy"] | kinds[".skeleton"], kinds[".avi"] | kinds["frames"], missing)
 
 
 def check_root(root: str | Path) -> Path:
-    """The folder, if it holds labels and pictures of NTU RGB+D; Problem with what was expected and found if not."""
+    """The folder, if it has labels and pictures of NTU RGB+D; otherwise a Problem with the expected and found files."""
     root = Path(root).expanduser()
     if not root.exists():
         raise Problem(f"{root} does not exist; {_EXPECTED}")
@@ -114,19 +115,19 @@ def check_root(root: str | Path) -> Path:
     if not found.labels or not found.pictures:
         entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
         listed = ", ".join(entries[:5]) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
-        what = "no video and no folder of frames" if found.labels else "no .skeleton and no .npy file"
-        raise Problem(f"{root} holds {what} of NTU RGB+D; {_EXPECTED}, found {listed or 'nothing in it'}")
+        lacking = "no video and no folder of frames" if found.labels else "no .skeleton and no .npy file"
+        raise Problem(f"{root} has {lacking} of NTU RGB+D; {_EXPECTED}, found {listed or 'nothing in it'}")
     return root
 
 
 def scan(
     root: Path, num_actions: int, skip_broken: bool, counts: dict[str, int] | None = None
-) -> tuple[list[Sequence], list[Skipped]]:
+) -> tuple[list[NTUSequence], list[Skipped]]:
     """The labelled videos of the first `num_actions` actions, in the order of their names, and those left out.
 
-    Left out without `skip_broken` too are the ones that a list in the folder (a .txt with "missing" in its name)
-    calls without skeletons. Labels without a video are a Problem; videos without labels are not looked at, since both
-    the published set and deephar's form lack some labels. `counts` is filled with what `PUBLISHED` has.
+    Sequences in a list of missing skeletons (a .txt file with "missing" in its name) are always left out. Labels
+    without a video are a Problem; videos without labels are ignored, since the published set and deephar's form lack
+    some labels. `counts` is filled with the numbers that `PUBLISHED` has.
     """
     found = _look(root)
     known = [name for name in found.labels if number(name, "A") <= num_actions]
@@ -141,7 +142,7 @@ def scan(
     for name, labels in sorted(found.labels.items()):
         action = number(name, "A")
         if name in found.missing:
-            skipped.append(Skipped(str(labels), f"has no usable skeleton, says {found.missing[name]}", True))
+            skipped.append(Skipped(str(labels), f"has no usable skeleton according to {found.missing[name]}", True))
             continue
         wrong = None
         if not 1 <= action <= len(actions.NTU120):
@@ -149,7 +150,7 @@ def scan(
         elif name not in found.pictures:
             wrong = f"there is no {name}_rgb.avi and no folder {name} with the pictures of {labels}"
         if wrong is None and action <= num_actions:
-            sequences.append(Sequence(name, labels, found.pictures[name]))
+            sequences.append(NTUSequence(name, labels, found.pictures[name]))
         elif wrong is not None and not skip_broken:
             raise Problem(wrong)
         elif wrong is not None:
@@ -163,12 +164,12 @@ def _fingerprint(root: Path, num_actions: int, keep_every: int, frame_side: int)
     yield " ".join(sorted(found.missing))
     for paths in (found.labels, found.pictures):
         for name, path in sorted(paths.items()):
-            stat = path.stat()  # of a folder of frames it is the folder's own: it changes as files come and go
+            stat = path.stat()  # the time of a folder of frames changes when files are added or removed
             yield f"{name}{path.suffix} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def read_npy(path: Path) -> Labels:
-    """Deephar's form of labels; Problem names the file."""
+    """Read labels in deephar's form; Problem names the file."""
     try:
         with _HEADERS:
             table = np.load(path, allow_pickle=False)
@@ -176,7 +177,7 @@ def read_npy(path: Path) -> Labels:
         raise Problem(f"the label file {path} cannot be read as a numpy array ({error}); restore it") from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] != 151 or table.dtype.kind not in "iuf":
         form = f"{table.dtype} of shape {table.shape}" if isinstance(table, np.ndarray) else "no array"
-        raise Problem(f"the label file {path} holds {form}, expected numbers of shape (frames, 151)")
+        raise Problem(f"the label file {path} has {form}, expected numbers of shape (frames, 151)")
     frames = table[:, 0]
     if not len(table) or not np.isfinite(frames).all() or frames[0] < 1 or (np.diff(frames) < 1).any():
         raise Problem(f"the label file {path} has frame numbers in column 0 that do not rise from 1")
@@ -193,16 +194,16 @@ def read_labels(path: Path) -> Labels | None:
 
 
 def read_video(path: Path, wanted: np.ndarray, side: int) -> tuple[list[bytes], tuple[int, int]]:
-    """Frames of a video as JPEG files, shrunk to `side` pixels of width or height if they are larger.
+    """Frames of a video as JPEG files, shrunk if width or height exceeds `side` pixels.
 
     Args:
       wanted: rising frame indices.
 
     Returns:
-      the JPEG bytes, fewer than wanted if up to `TAIL` frames lack at the end, and (width, height).
+      The JPEG bytes, without up to `TAIL` frames that are missing at the end, and (width, height).
 
     Raises:
-      Problem: no video, or it ends before the frames that are wanted, whatever its header says.
+      Problem: the file is not a video, or more frames are missing.
     """
     video = cv2.VideoCapture(str(path))
     try:
@@ -223,21 +224,21 @@ def read_video(path: Path, wanted: np.ndarray, side: int) -> tuple[list[bytes], 
                 image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
             frames.append(encode(image))
             size = image.shape[1], image.shape[0]
-        said = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         video.release()
     if not frames or at + TAIL <= wanted[-1]:
         raise Problem(
-            f"the video {path} ends after {at} frames, but its header says {said} and its labels go on to "
+            f"the video {path} ends after {at} frames, but its header says {expected} and its labels go on to "
             f"{wanted[-1] + 1}; restore it"
         )
     return frames, size
 
 
 def _pictures(
-    sequence: Sequence, wanted: np.ndarray, side: int, skip_broken: bool
+    sequence: NTUSequence, wanted: np.ndarray, side: int, skip_broken: bool
 ) -> tuple[list[bytes], np.ndarray, tuple[int, int], list[Skipped]]:
-    """JPEG bytes, which of `wanted` they are, (width, height), and what was left out."""
+    """JPEG bytes, their indices in `wanted`, (width, height), and the files left out."""
     if sequence.pictures.is_file():
         frames, size = read_video(sequence.pictures, wanted, side)
         return frames, np.arange(len(frames)), size, []
@@ -246,7 +247,7 @@ def _pictures(
 
 
 def _load(
-    keep_every: int, frame_side: int, sequence: Sequence, skip_broken: bool
+    keep_every: int, frame_side: int, sequence: NTUSequence, skip_broken: bool
 ) -> tuple[Record | None, list[Skipped]]:
     """The record of a sequence."""
     try:
@@ -265,7 +266,7 @@ def _load(
     scale = np.array([size[0] / COLOUR[0], size[1] / COLOUR[1], 1.0], np.float32)
     record = Record(
         name=sequence.name,
-        split="",  # of the several divisions the settings choose one
+        split="",  # depends on the settings
         length=len(frames),
         fields={
             "points": np.where(labelled[..., None], labels.points[::keep_every][keep] * scale, 0),
@@ -281,11 +282,11 @@ def _load(
 
 
 def folder(root: Path, num_actions: int = 60, keep_every: int = 1, frame_side: int = 960) -> Folder:
-    """The folder as what is packed.
+    """The folder to pack.
 
     Args:
       num_actions: 60, or 120 with those of NTU RGB+D 120.
-      keep_every: frames between two that are kept. frame_side: pixels to which larger videos are shrunk.
+      keep_every: step between packed frames. frame_side: largest width or height; larger videos are shrunk.
     """
     counts: dict[str, int] = {}
     return Folder(

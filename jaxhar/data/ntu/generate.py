@@ -1,8 +1,8 @@
-"""Generated videos in NTU RGB+D's layout, .skeleton text and _rgb.avi, and in deephar's .npy form.
+"""Generates videos in NTU RGB+D's layout (.skeleton text and _rgb.avi) and in deephar's .npy form.
 
-A person performs in front of three Kinects that stand still, 45 degrees apart, once (R001) turned to the left one and
-once (R002) to the right one. The 15 motions stand in for the actions A001 to A015. Behind some stands another person,
-whom the Kinect sees too. Labels count in pixels of 1920 x 1080 as the real ones do, whatever size the videos have.
+A person performs in front of three fixed Kinects, 45 degrees apart, once (R001) turned to the left camera and once
+(R002) to the right one. The 15 motions replace the actions A001 to A015. In some videos there is a bystander, who is
+tracked too. Labels are in pixels of 1920 x 1080 as in the real data, whatever the size of the videos.
 """
 
 import os
@@ -22,7 +22,7 @@ from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate import scenery
 from jaxhar.data.generate.body import SKELETON, Performance, mirror, perform, turn
-from jaxhar.data.generate.figure import View, draw_figure
+from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Performer, Synth
 from jaxhar.data.generate.motions import MOTIONS
 from jaxhar.data.ntu import folder as ntu_folder
@@ -31,14 +31,14 @@ from jaxhar.host.errors import Problem
 VIEWS = (1, 2, 3)
 AUTHORS = "authors"
 _FPS = 30
-_FOCAL = 1068 / 1080  # of the colour camera, in heights of its picture
+_FOCAL = 1068 / 1080  # focal length of the colour camera, in heights of its picture
 _BODY_ID = 72057594037931100
 _TEST_SUBJECTS = tuple(i for i in range(1, 41) if i not in ntu_folder.TRAIN_SUBJECTS)
 
 
 @dataclass(frozen=True)
-class Take:
-    """One performance: setup, subject, replication and action as the names number them."""
+class NTUTake:
+    """One performance, with setup, subject, replication and action as numbered in file names."""
 
     setup: int
     subject: int
@@ -54,14 +54,14 @@ class Take:
 
 @dataclass(frozen=True)
 class Kinect:
-    """A camera that stands still: eye (3,) in metres, axes (3, 3) right, down, forward; picture (width, height)."""
+    """A fixed camera: eye (3,) position in metres, axes (3, 3) right, down, forward; size (width, height)."""
 
     eye: np.ndarray
     axes: np.ndarray
     size: tuple[int, int]
 
     def seen(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the world in metres to right, down, forward of the camera."""
+        """World points (..., 3) in camera coordinates: metres to the right, down and forward."""
         return (np.asarray(points) - self.eye) @ self.axes.T
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +71,8 @@ class Kinect:
         return focal * seen[..., :2] / seen[..., 2:] + 0.5 * np.array(self.size), seen[..., 2]
 
 
-def plan(synth: Synth) -> list[Take]:
-    """All performances, training subjects first; the actions take turns, and within one the subjects do."""
+def plan(synth: Synth) -> list[NTUTake]:
+    """All performances, training subjects first; actions alternate, and for each action the subjects do."""
     takes = []
     motions = len(actions.PENN)
     for count, performers, subjects, first in (
@@ -86,7 +86,7 @@ def plan(synth: Synth) -> list[Take]:
             time, action = divmod(i, motions)
             person = (time + action) % people
             setup, replication = divmod(time // people, 2)
-            takes.append(Take(setup + 1, subjects[person], replication + 1, action + 1, first + person))
+            takes.append(NTUTake(setup + 1, subjects[person], replication + 1, action + 1, first + person))
     return takes
 
 
@@ -97,12 +97,12 @@ def kinects(setup: int, size: tuple[int, int]) -> list[Kinect]:
     found = []
     for angle in np.deg2rad([-135, -90, -45]):
         eye = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-        found.append(Kinect(eye, synthetic.facing(eye, np.array([0, 0, 1.05])), size))
+        found.append(Kinect(eye, synthetic.axes_towards(eye, np.array([0, 0, 1.05])), size))
     return found
 
 
 def all_joints(joints: np.ndarray) -> np.ndarray:
-    """The Kinect's 25 joints (T, 25, 3) of a performance's (T, 21, 3), in metres."""
+    """The Kinect's 25 joints (T, 25, 3) from a performance's (T, 21, 3), in metres."""
     of = {name: joints[:, i] for i, name in enumerate(SKELETON.joints)}
     for side in "lr":
         wrist, hand = of[f"{side}_wrist"], of[f"{side}_hand"]
@@ -112,7 +112,7 @@ def all_joints(joints: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Actor:
-    """Someone before the cameras, and the id that the Kinect gave the body."""
+    """A person in front of the cameras, with the Kinect's id for the body."""
 
     person: Performer
     performance: Performance
@@ -123,8 +123,8 @@ def _moved(performance: Performance, shift: np.ndarray) -> Performance:
     return Performance(performance.joints + shift, performance.face)
 
 
-def _cast(synth: Synth, take: Take) -> list[_Actor]:
-    """Who is before the cameras: the performer, in a third of the takes a bystander, in the order they are tracked."""
+def _cast(synth: Synth, take: NTUTake) -> list[_Actor]:
+    """The people in front of the cameras in the order of tracking: the performer, sometimes a bystander."""
     rng = np.random.default_rng([synth.seed, take.setup, take.subject, take.replication, take.action, 60])
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
     person = synthetic.performer(synth.seed, take.performer)
@@ -133,7 +133,7 @@ def _cast(synth: Synth, take: Take) -> list[_Actor]:
         performance = mirror(performance)
     facing = 180 + (-45 if take.replication == 1 else 45) + rng.uniform(-15, 15)
     performance = turn(performance, facing)
-    middle = performance.joints[..., :2].mean((0, 1))  # of a run or a throw, too
+    middle = performance.joints[..., :2].mean((0, 1))  # also if the person moves
     performance = _moved(performance, np.append(rng.uniform(-0.2, 0.2, 2) - middle, 0.0))
     cast = [_Actor(person, performance, _BODY_ID + 1)]
     if rng.uniform() < 1 / 3:
@@ -169,7 +169,7 @@ def _text(cast: list[_Actor], camera: Kinect) -> str:
 
 
 def _table(actor: _Actor, camera: Kinect) -> np.ndarray:
-    """Deephar's (frames, 151) of one body."""
+    """Deephar's label array (frames, 151) of one body."""
     joints = all_joints(actor.performance.joints)
     pixels, depth = camera.project(joints)
     colour = pixels * (np.array(ntu_folder.COLOUR) / camera.size)
@@ -179,7 +179,7 @@ def _table(actor: _Actor, camera: Kinect) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _paint(synth: Synth, take: Take, view: int, camera: Kinect, cast: list[_Actor]) -> Iterator[np.ndarray]:
+def _paint(synth: Synth, take: NTUTake, view: int, camera: Kinect, cast: list[_Actor]) -> Iterator[np.ndarray]:
     """The pictures of one camera, BGR uint8."""
     room = np.random.default_rng([synth.seed, take.setup, view, 61])
     background = scenery.background(*synth.size, room, synth.clutter)
@@ -191,7 +191,7 @@ def _paint(synth: Synth, take: Take, view: int, camera: Kinect, cast: list[_Acto
         image = background.copy()
         for actor in far_first:
             joints, face = actor.performance.joints[t], actor.performance.face[t]
-            seen = View.of(joints, face, camera.project, _FOCAL * synth.size[1], camera.eye)
+            seen = FigureView.of(joints, face, camera.project, _FOCAL * synth.size[1], camera.eye)
             draw_figure(image, seen, actor.person.body, actor.person.clothes, [], light)
         dx, dy = grain.integers(16, size=2)
         yield cv2.add(image, noise[dy : dy + synth.size[1], dx : dx + synth.size[0]], dtype=cv2.CV_8U)
@@ -200,9 +200,9 @@ def _paint(synth: Synth, take: Take, view: int, camera: Kinect, cast: list[_Acto
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate a data set in both forms into the folder `out`, made where it does not exist.
 
-    Written are nturgb+d_skeletons/NAME.skeleton and nturgb+d_rgb/NAME_rgb.avi, deephar's form of the same in
-    authors/nturgb+d_numpy/NAME.npy and authors/images-small/NAME/00001.jpg ... of half the size, and at the end
-    `synthetic.json` with the settings. A finished folder of the same settings is left as it is, an unfinished one is
+    It gets nturgb+d_skeletons/NAME.skeleton and nturgb+d_rgb/NAME_rgb.avi; the same in deephar's form,
+    authors/nturgb+d_numpy/NAME.npy and authors/images-small/NAME/00001.jpg ... of half the size; and at the end
+    `synthetic.json` with the settings. A complete folder of the same settings is not changed, an incomplete one is
     completed.
 
     Args:
@@ -210,14 +210,14 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
         performers.
 
     Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no videos.
+      Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     out = Path(out)
-    with synthetic.filling(out, synth, "ntu") as finished:
+    with synthetic.output_folder(out, synth, "ntu") as finished:
         if finished:
             return
         todo = [take for take in plan(synth) if not _labels(out, take.name(VIEWS[-1])).exists()]
-        with synthetic.mapper(len(VIEWS) * len(todo)) as run:
+        with synthetic.parallel_map(len(VIEWS) * len(todo)) as run:
             done = run(partial(_write_take, out, synth), todo)
             for _ in tqdm(done, total=len(todo), desc="filming", unit="performance", disable=not progress):
                 pass
@@ -227,8 +227,8 @@ def _labels(out: Path, name: str) -> Path:
     return out / "nturgb+d_skeletons" / f"{name}.skeleton"
 
 
-def _write_take(out: Path, synth: Synth, take: Take) -> None:
-    """The files of one performance; the labels of the last camera appear last of all."""
+def _write_take(out: Path, synth: Synth, take: NTUTake) -> None:
+    """Write the files of one performance; the labels of the last camera are written last."""
     cast = _cast(synth, take)
     main = next(actor for actor in cast if actor.identity != _BODY_ID)
     for view, camera in zip(VIEWS, kinects(take.setup, synth.size), strict=True):

@@ -1,4 +1,4 @@
-"""NTU RGB+D, generated or real: from the published folder to training and evaluation batches with depths."""
+"""The NTU RGB+D data set, real or generated: settings, examples with depths, and evaluation splits."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ _PELVIS = LAYOUT.index("pelvis")
 
 
 class Division(enum.Enum):
-    """What divides training from test: people, cameras (60 actions), or setups, even ones for training (120)."""
+    """Division into training and test by people, by cameras (60 actions), or by setups (120; training: even)."""
 
     CROSS_SUBJECT = "cross_subject"
     CROSS_VIEW = "cross_view"
@@ -37,13 +37,13 @@ class NTU(DataSet):
     Attributes:
       num_actions: 60, or 120 with those of NTU RGB+D 120.
       division: into training and test.
-      keep_every: frames between two that are packed; deephar's TPAMI'20 networks see every second one.
-      frame_side: pixels of width or height to which larger videos are shrunk when packed.
-      boxes: a JSON file of predicted boxes to evaluate with (see `box_json`), of the frames as packed; where it has
-        none for a clip, the crop is the square around the whole image.
+      keep_every: step between packed frames; deephar's TPAMI'20 networks use every second frame.
+      frame_side: largest width or height in pixels; larger videos are shrunk when packed.
+      boxes: JSON file of predicted boxes for evaluation (see `box_json`), numbered by packed frames. A clip without a
+        box is cropped to the square around the whole image.
 
-    Crops lie around the labelled joints. Depth is measured from the pelvis, by its mean over a clip, in a range of
-    2000 mm times the scale of the crop. The reference length is the torso, left shoulder to right hip.
+    Crops are centred at the labelled joints. Depth is relative to the mean depth of the pelvis over a clip, in units of
+    2000 mm times the scale of the crop. The reference length is the torso, from left shoulder to right hip.
     """
 
     skeleton: Skeleton = PA20
@@ -68,7 +68,7 @@ class NTU(DataSet):
         synthetic_ntu.write(out, synth)
 
     def notes(self) -> tuple[str, ...]:
-        return () if self.boxes is None else (f"Boxes are those of {self.boxes}, the whole image where it has none.",)
+        return () if self.boxes is None else (f"Boxes are from {self.boxes}; clips without a box use the whole image.",)
 
     def prepare(self, workdir: Path) -> PreparedSet:
         """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
@@ -115,7 +115,7 @@ class NTU(DataSet):
 
 
 def root_depth(points: np.ndarray, labelled: np.ndarray) -> float:
-    """Mean depth of the pelvis over a clip in mm; of all joints where it is never labelled, 0 without any.
+    """Mean depth of the pelvis over a clip in mm; of all joints if it is never labelled; 0 without labels.
 
     Args:
       points: (T, 25, 3), depth last. labelled: (T, 25) bool.

@@ -331,7 +331,7 @@ def test_wrong_roots_say_what_was_found(root, tmp_path, written):
     with pytest.raises(Problem, match=r"no video and no folder of frames .* found nturgb\+d_skeletons/"):
         small(root).prepare(tmp_path)
     shutil.copytree(root / "nturgb+d_skeletons", root / "copy")
-    with pytest.raises(Problem, match=f"both claim to be {FIRST}"):
+    with pytest.raises(Problem, match=f"are both named {FIRST}"):
         small(root).prepare(tmp_path)
 
 

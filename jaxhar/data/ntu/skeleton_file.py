@@ -1,9 +1,9 @@
-"""The .skeleton text of NTU RGB+D: what the Kinect saw of up to six bodies, frame by frame, and whom it is about.
+"""Reads .skeleton text files of NTU RGB+D, which have up to six tracked bodies, and selects the performer.
 
-The file has, one to a line: the number of frames; for each frame the number of bodies; for each body ten values that
-begin with its id, the number of joints (25), and for each joint twelve: x y z in metres from the camera, its place in
-the depth picture, its place u v in the colour picture of 1920 x 1080 pixels, four numbers of an orientation, and
-whether it is tracked.
+The file has, line by line: the number of frames; for each frame the number of bodies; for each body ten values,
+beginning with its id, then the number of joints (25), and for each joint twelve values: x y z in metres from the
+camera, the position in the depth picture, the position u v in the colour picture of 1920 x 1080 pixels, four numbers of
+the orientation, and the tracking state.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
 _JOINTS = len(NTU)
-_FAR = 10 * 1920  # pixels; a joint further off was never seen
+_FAR = 10 * 1920  # pixels; joints farther away are errors
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Where the joints of one person are.
+    """The joints of one person.
 
     Attributes:
       frames: (n,) rising frame indices from 0. points: (n, 25, 3) float32: pixels of 1920 x 1080, depth in mm.
@@ -32,31 +32,31 @@ class Labels:
 
     @property
     def labelled(self) -> np.ndarray:
-        """(n, 25) bool: all three numbers positive and finite, as deephar asks, and not absurd."""
+        """(n, 25) bool: all three numbers are positive and finite (deephar's rule), and not farther than `_FAR`."""
         with np.errstate(invalid="ignore"):
             return (np.isfinite(self.points) & (self.points > 0) & (self.points < _FAR)).all(-1)
 
 
 @dataclass(frozen=True)
-class Body:
-    """One tracked body: (n,) the frames it is in, (n, 25, 5) x y z in metres and u v in colour pixels."""
+class TrackedBody:
+    """One tracked body: frames (n,), joints (n, 25, 5) as x y z in metres and u v in colour pixels."""
 
     frames: np.ndarray
     joints: np.ndarray
 
     @property
     def motion(self) -> float:
-        """Sum of the variances of all its coordinates in square metres; joints that are not finite do not count."""
+        """Sum of the variances of all coordinates in square metres, over finite joints."""
         place = self.joints[..., :3]
         known = np.isfinite(place).all(axis=(0, 2))
         return float(place[:, known].var(axis=0).sum())
 
 
-def read_bodies(path: Path) -> tuple[int, list[Body]]:
+def read_bodies(path: Path) -> tuple[int, list[TrackedBody]]:
     """The number of frames of a file, and its bodies in the order of their appearance.
 
     Raises:
-      Problem: the file cannot be read, is cut off or does not follow the form; it names the line.
+      Problem: the file cannot be read, is truncated or does not have this format; the message names the line.
     """
     lines = files.read(path, "skeleton file").decode("ascii", "replace").splitlines()
     while lines and not lines[-1].strip():
@@ -74,45 +74,46 @@ def read_bodies(path: Path) -> tuple[int, list[Body]]:
         words = lines[at].split()
         at += 1
         if len(words) != count:
-            raise wrong(f"has {len(words)} values where {count} of {what} belong")
+            raise wrong(f"has {len(words)} values; expected the {count} of {what}")
         return words
 
     def integer(word: str, what: str, most: int | None = None) -> int:
         if not word.isdecimal() or (most is not None and int(word) > most):
-            raise wrong(f"has {word!r} where {what} belongs")
+            raise wrong(f"has {word!r}; expected {what}")
         return int(word)
 
     tracks: dict[int, tuple[list[int], list[np.ndarray]]] = {}
     total = integer(take(1, "a number of frames")[0], "a number of frames")
     for frame in range(total):
         for _ in range(integer(take(1, "a number of bodies")[0], "a number of bodies", 6)):
-            # ids exceed what a float can hold
+            # an id can be too large for a float
             identity = integer(take(10, "a body")[0], "the id of a body")
             if integer(take(1, "a number of joints")[0], "a number of joints") != _JOINTS:
-                raise wrong(f"does not say {_JOINTS} joints")
+                raise wrong(f"does not have {_JOINTS} joints")
             joints = np.empty((_JOINTS, 5))
             for j in range(_JOINTS):
                 x, y, z, _, _, u, v, *_ = take(12, "a joint")
                 try:
                     joints[j] = float(x), float(y), float(z), float(u), float(v)
                 except ValueError:
-                    raise wrong("holds something that is no number") from None
+                    raise wrong("has a value that is not a number") from None
             frames, places = tracks.setdefault(identity, ([], []))
             if frames and frames[-1] == frame:
-                raise wrong(f"ends the second body with the id {identity} in frame {frame + 1}")
+                raise wrong(f"is the end of a second body with the id {identity} in frame {frame + 1}")
             frames.append(frame)
             places.append(joints)
     if at < len(lines):
         at += 1
-        raise wrong(f"goes on after the last of its {total} frames")
-    return total, [Body(np.array(frames), np.stack(places)) for frames, places in tracks.values()]
+        raise wrong(f"follows the last of its {total} frames")
+    return total, [TrackedBody(np.array(frames), np.stack(places)) for frames, places in tracks.values()]
 
 
-def choose(bodies: list[Body]) -> list[Body]:
-    """Whom a sequence is about: one body, with what else the Kinect took for another body but is the same.
+def choose(bodies: list[TrackedBody]) -> list[TrackedBody]:
+    """The performer of a sequence: one tracked body, and other ids that the Kinect gave to the same person.
 
-    Of the bodies in at least half as many frames as the most frequent one, it is the one that moves most. Where it is
-    not seen, others stand in that are never seen together with it: the Kinect lost it and found it again.
+    Of the bodies in at least half as many frames as the most frequent body, the one with the largest motion is chosen.
+    In frames without it, other bodies are taken that are never in a frame together with it: the Kinect lost the person
+    and tracked it again under another id.
     """
     most = max(len(body.frames) for body in bodies)
     main = max((b for b in bodies if 2 * len(b.frames) >= most), key=lambda body: body.motion)
@@ -125,7 +126,7 @@ def choose(bodies: list[Body]) -> list[Body]:
 
 
 def read_skeleton(path: Path) -> Labels | None:
-    """The labels of every frame of a file, of the body that `choose` takes; NaN where it is not seen; None without.
+    """The labels of the performer in every frame of a file, NaN in frames without it; None without any body.
 
     Raises:
       Problem: see `read_bodies`.

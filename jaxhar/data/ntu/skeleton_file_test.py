@@ -60,15 +60,15 @@ def edited(index: int, text: str):
     [
         (lambda lines: lines[:40], "ends after line 40, within frame 2 of 2"),
         (lambda lines: [], "ends after line 0, before its first frame"),
-        (lambda lines: [*lines[:10], lines[10][:30]], "line 11, has 4 values where 12 of a joint belong"),
-        (edited(2, "1 2 3"), "line 3, has 3 values where 10 of a body belong"),
+        (lambda lines: [*lines[:10], lines[10][:30]], "line 11, has 4 values; expected the 12 of a joint"),
+        (edited(2, "1 2 3"), "line 3, has 3 values; expected the 10 of a body"),
         (edited(2, BODY.replace("72057594037931101", "12.5")), "line 3, has '12.5' where the id of a body"),
-        (edited(3, "24"), "line 4, does not say 25 joints"),
-        (edited(4, JOINT.replace("3.785547", "far")), "line 5, holds something that is no number"),
-        (edited(1, "7"), "line 2, has '7' where a number of bodies belongs"),
-        (edited(0, "1"), "line 30, goes on after the last of its 1 frames"),
+        (edited(3, "24"), "line 4, does not have 25 joints"),
+        (edited(4, JOINT.replace("3.785547", "far")), "line 5, has a value that is not a number"),
+        (edited(1, "7"), "line 2, has '7'; expected a number of bodies"),
+        (edited(0, "1"), "line 30, follows the last of its 1 frames"),
         (edited(0, "many"), "line 1, has 'many' where a number of frames"),
-        (lambda lines: ["1", "2", *lines[2:29], *lines[2:29]], "line 56, ends the second body with the id 7"),
+        (lambda lines: ["1", "2", *lines[2:29], *lines[2:29]], "line 56, is the end of a second body with the id 7"),
     ],
 )
 def test_a_damaged_skeleton_is_named_with_its_line(tmp_path, edit, sentence):

@@ -1,10 +1,10 @@
-"""Videos and images of one's own: DIR/CLASS/*.mp4, *.jpg, *.png, or a CSV file that lists them.
+"""Reads a user's own videos and images: DIR/CLASS/*.mp4, *.jpg, *.png, or a CSV file that lists them.
 
-The CSV has a header and the columns file (a path beside it), label, and perhaps person, split ("train" or "test") and a
-box x1, y1, x2, y2 in pixels around the person; a cell may be empty. Without splits in the CSV, or in a folder without
-train/ and test/ above the classes, a quarter of the people is kept for testing: of the persons that the CSV names, else
-of the source videos, for frames of one video are too much alike to be on both sides. Images called NAME_0001.jpg,
-NAME_0002.jpg, ... come from one video NAME. Joints are not labelled.
+The CSV has a header with the columns file (path relative to the CSV), label, and optionally person, split ("train" or
+"test") and a box x1, y1, x2, y2 in pixels around the person; cells may be empty. A folder may have train/ and test/
+above the classes. Without splits, a quarter of the people is used for testing: of the persons in the CSV, or else of
+the source videos, since frames of one video are too similar to be in both splits. Images named NAME_0001.jpg,
+NAME_0002.jpg, ... are from one video NAME. Joints are not labelled.
 """
 
 import csv
@@ -32,9 +32,9 @@ IMAGES = (".jpg", ".jpeg", ".png")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 _BOX = ("x1", "y1", "x2", "y2")
 _EXPECTED = "expected CLASS/*.mp4, *.jpg or *.png, or one .csv file with the columns file and label"
-#: One person in so many is kept for testing.
+#: One in this many people is used for testing.
 _SHARE = 4
-#: Frames of a video that are kept; a longer one is to be cut into clips of one action.
+#: Largest number of frames of a video; longer ones must be cut into clips of one action.
 _LONGEST = 3000
 
 
@@ -43,9 +43,9 @@ class Item:
     """One video or image of one person.
 
     Attributes:
-      path: the file. label: name of its class. person: who or what its frames are alike with.
-      split: "train", "test", or "" until it is decided. box: (4,) pixels, or None for the whole image.
-      where: for messages.
+      path: the file. label: name of its class. person: name of the person or source video.
+      split: "train", "test", or "" if not given. box: (4,) pixels, or None for the whole image.
+      where: its place, for messages.
     """
 
     path: Path
@@ -57,10 +57,10 @@ class Item:
 
 
 def folder(root: str | Path, side: int = 640) -> Folder:
-    """The folder, or its CSV file, as what is packed.
+    """The folder, or CSV file, to pack.
 
     Args:
-      side: pixels of width or height to which larger pictures are shrunk.
+      side: largest width or height in pixels; larger pictures are shrunk.
 
     Raises:
       Problem: there are no such files, fewer than two classes, or a row of the CSV that cannot be used.
@@ -69,7 +69,7 @@ def folder(root: str | Path, side: int = 640) -> Folder:
     items, broken = _items(root)
     classes = tuple(sorted({item.label for item in items}))
     if len(classes) < 2:
-        raise Problem(f"{root} has {len(classes)} class ({', '.join(classes)}); actions are told apart from two on")
+        raise Problem(f"{root} has {len(classes)} class ({', '.join(classes)}); at least two classes are needed")
     items = _divided(items, root)
     people = {person: n for n, person in enumerate(sorted({item.person for item in items}))}
 
@@ -106,7 +106,7 @@ def _items(root: Path) -> tuple[list[Item], list[Skipped]]:
         for path in sorted((root / split).glob("*/*")):
             if path.suffix.lower() in IMAGES + VIDEOS:
                 label = path.parent.name
-                # 0001.mp4 of two classes are two videos; images cut from one video may lie in several classes
+                # videos of the same name in two classes are different; images of one video may be in several classes
                 person = f"{label}/{path.stem}" if path.suffix.lower() in VIDEOS else _source(path)
                 items.append(Item(path, label, person, split, None, str(path)))
     if not items:
@@ -116,7 +116,7 @@ def _items(root: Path) -> tuple[list[Item], list[Skipped]]:
 
 
 def _source(path: Path) -> str:
-    """The video that a file is or comes from: its name, an image's without the frame number."""
+    """The source video of a file: its name, for images without the frame number."""
     if path.suffix.lower() in VIDEOS:
         return path.stem
     return re.sub(r"[-_. ]\d+$", "", path.stem) or path.stem
@@ -150,7 +150,7 @@ def _from_csv(path: Path) -> tuple[list[Item], list[Skipped]]:
         if other is not item and (item.box is None or other.box is None or item.split != other.split):
             line = other.where.split(" of ")[0]
             raise Problem(
-                f"{item.where} claims the file {item.path.name}, as {line} does; two people in a picture need a box "
+                f"{item.where} and {line} have the same file {item.path.name}; two people in a picture need a box "
                 "each and the same split"
             )
     return items, broken
@@ -167,28 +167,29 @@ def _of_row(table: Path, row: dict[str, str], where: str) -> Item:
     split = row.get("split", "").lower()
     if split not in ("", *SPLITS):
         raise Problem(f"{where} has the split {split!r}; there are train and test")
-    given = [row.get(name, "") for name in _BOX]
+    cells = [row.get(name, "") for name in _BOX]
     box = None
-    if any(given):
+    if any(cells):
         try:
-            box = tuple(float(value) for value in given)
+            box = tuple(float(value) for value in cells)
         except ValueError:
-            raise Problem(f"{where} has the box {', '.join(given)}; four numbers x1, y1, x2, y2 are needed") from None
+            raise Problem(f"{where} has the box {', '.join(cells)}; four numbers x1, y1, x2, y2 are needed") from None
         if not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
-            raise Problem(f"{where} has a box without an area, {', '.join(given)}; x1 < x2 and y1 < y2 are needed")
+            raise Problem(f"{where} has a box without an area, {', '.join(cells)}; x1 < x2 and y1 < y2 are needed")
     return Item(path, row["label"], row.get("person") or _source(path), split, box, where)
 
 
 def _divided(items: list[Item], root: Path) -> list[Item]:
-    """The items with a split each: the given one, else whole persons of every class, always the same ones.
+    """The items with a split each. Without given splits, people of every class are chosen for testing, always the same.
 
     Raises:
-      Problem: a person is in both splits, by the file that gives them; or there is nobody to test on.
+      Problem: a person is in both given splits, or there is nobody for testing.
     """
     splits: dict[str, str] = {}
     for item in items:
         if item.split and splits.setdefault(item.person, item.split) != item.split:
-            raise Problem(f"{item.where} puts {item.person} into {item.split}, another line into {splits[item.person]}")
+            other = splits[item.person]
+            raise Problem(f"{item.where} puts {item.person} into {item.split}, another line puts it into {other}")
     seen: dict[str, set[str]] = defaultdict(set)
     for item in items:
         seen[item.label].add(item.person)
@@ -201,8 +202,8 @@ def _divided(items: list[Item], root: Path) -> list[Item]:
             splits[person] = "test" if i < wanted - tests else "train"
     if "test" not in splits.values():
         raise Problem(
-            f"nobody in {root} is left to test on: every class has one person or source video, as {items[0].person}; "
-            "name the person of each file in a CSV file, or give splits"
+            f"nobody in {root} can be used for testing: every class has one person or source video, as "
+            f"{items[0].person}; name the person of each file in a CSV file, or give splits"
         )
     return [Item(i.path, i.label, i.person, i.split or splits[i.person], i.box, i.where) for i in items]
 
@@ -217,14 +218,14 @@ def _fingerprint(root: Path, items: list[Item], side: int) -> Iterator[str]:
 def _load(
     home: Path, classes: tuple[str, ...], people: dict[str, int], side: int, item: Item, skip_broken: bool
 ) -> tuple[Record | None, list[Skipped]]:
-    """The record of one file; its name is the path below `home`, and its subject the number of the person."""
+    """The record of one file, named by its path below `home`; its subject is the number of the person."""
     try:
         still = item.path.suffix.lower() in IMAGES
         frames, size, shrink = _read_image(item.path, side) if still else _read_video(item.path, side)
-        whole = (0.0, 0.0, float(size[0]), float(size[1]))
-        box = whole if item.box is None else tuple(v * shrink for v in item.box)
+        image_box = (0.0, 0.0, float(size[0]), float(size[1]))
+        box = image_box if item.box is None else tuple(v * shrink for v in item.box)
         if box[0] >= size[0] or box[1] >= size[1] or box[2] <= 0 or box[3] <= 0:
-            raise Problem(f"{item.where} has a box outside of the picture, which is {size[0]}x{size[1]} pixels large")
+            raise Problem(f"{item.where} has a box outside of the picture of {size[0]}x{size[1]} pixels")
         if max(box[2] - box[0], box[3] - box[1]) > FAR * max(size):
             raise Problem(f"{item.where} has a box far larger than the picture of {size[0]}x{size[1]} pixels")
     except Problem as problem:
@@ -260,7 +261,7 @@ def _shrunk(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 
 def _read_image(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:
-    """One picture as JPEG, upright by its EXIF tag; its (width, height), and how much it was shrunk."""
+    """One picture as JPEG, rotated by its EXIF tag; its (width, height), and the factor by which it was shrunk."""
     if path.suffix.lower() != ".png":
         data, size = read_jpeg(path)
         with Image.open(io.BytesIO(data)) as picture:
@@ -277,7 +278,7 @@ def _read_image(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], fl
 
 
 def _read_video(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:
-    """All frames of a video as JPEG, however many its header says; their (width, height), how much they were shrunk."""
+    """All frames of a video as JPEG; their (width, height), and the factor by which they were shrunk."""
     video = cv2.VideoCapture(str(path))
     frames: list[bytes] = []
     size, shrink = (0, 0), 1.0
@@ -294,5 +295,5 @@ def _read_video(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], fl
     finally:
         video.release()
     if not frames:
-        raise Problem(f"the video {path} holds no frame that can be read; restore it")
+        raise Problem(f"the video {path} has no frame that can be read; restore it")
     return frames, size, shrink

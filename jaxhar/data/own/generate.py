@@ -1,4 +1,4 @@
-"""Generated videos as a folder of one's own: CLASS/0001.mp4 ... and videos.csv with who performs and a box."""
+"""Generates videos as a folder of a user's own data: CLASS/0001.mp4 ... and videos.csv with performers and boxes."""
 
 import csv
 import shutil
@@ -18,13 +18,13 @@ CSV = "videos.csv"
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate a data set into the folder `out`, made where it does not exist.
 
-    A finished folder of the same settings is left as it is, an unfinished one is begun again.
+    A complete folder of the same settings is not changed, an incomplete one is written again.
 
     Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no videos.
+      Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     out = Path(out)
-    with synthetic.filling(out, synth, "own") as finished:
+    with synthetic.output_folder(out, synth, "own") as finished:
         if finished:
             return
         rows = []

@@ -1,4 +1,4 @@
-"""Actions in videos or images of one's own: from a folder or a CSV file to training and evaluation batches."""
+"""A user's own videos or images of actions, in a folder or a CSV file: settings and examples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ from jaxhar.data.records.record import Folder
 
 @dataclass(frozen=True)
 class Own(DataSet):
-    """The data of an experiment on one's own actions: settings of `DataSet`, and how pictures are kept.
+    """The data of an experiment on a user's own actions: settings of `DataSet`, and the size of packed pictures.
 
-    Crops are the boxes that the CSV gives, squared, or the square around the whole picture. No joint is valid.
+    Crops are squares around the boxes of the CSV, or around the whole picture. No joint is valid.
 
     Attributes:
-      side: pixels of width or height to which larger pictures are shrunk.
+      side: largest width or height in pixels; larger pictures are shrunk.
     """
 
     augment: transforms.Augment = presets.PENN_CLIPS

@@ -151,10 +151,10 @@ GOOD = ("a/0.png,a,p1,train", "a/1.png,a,p2,test", "b/0.png,b,p3,train", "b/1.pn
         (("a/0.png,a,p1,train,1,2,3",), "has the box 1, 2, 3, ; four numbers"),
         (("a/0.png,a,p1,train,5,5,5,9",), "has a box without an area, 5, 5, 5, 9"),
         (("a/0.png,a,p1,train,nan,5,7,9",), "has a box without an area"),
-        (("a/0.png,a,p1,train", "a/0.png,a,p2,train"), "line 3 of .* claims the file 0.png, as line 2 does"),
+        (("a/0.png,a,p1,train", "a/0.png,a,p2,train"), "line 3 of .* and line 2 have the same file 0.png"),
         (
             ("a/0.png,a,p1,train,1,1,9,9", "a/0.png,b,p2,test,9,9,20,20"),
-            "line 3 of .* claims the file 0.png, as line 2 does.*the same split",
+            "line 3 of .* and line 2 have the same file 0.png.*the same split",
         ),
     ],
 )
@@ -175,7 +175,7 @@ def test_two_people_with_a_box_each(four):
 
 
 def test_a_person_on_both_sides_is_refused(four):
-    with pytest.raises(Problem, match="line 3 of .* puts p1 into test, another line into train"):
+    with pytest.raises(Problem, match="line 3 of .* puts p1 into test, another line puts it into train"):
         items(table(four, GOOD[0], GOOD[1].replace("p2", "p1"), *GOOD[2:]))
 
 
@@ -187,7 +187,7 @@ def test_a_person_on_both_sides_is_refused(four):
         (lambda root: picture(root / "a" / "0.png"), r"has 1 class \(a\)"),
         (
             lambda root: (picture(root / "a" / "0.png"), picture(root / "b" / "0.jpg")),
-            "nobody in .* is left to test on",
+            "nobody in .* can be used for testing",
         ),
         (lambda root: table(root, "a.png,a", header="path,label"), "columns path, label; file and label are needed"),
         (lambda root: table(root, header="file,label"), "list.csv has no rows"),
@@ -208,7 +208,7 @@ def test_bad_folders_are_named(tmp_path, make, sentence):
     [
         ("a/0.png", b"words", "the image .*0.png cannot be read"),
         ("a/0.jpg", b"words", "0.jpg is not a JPEG image"),
-        ("a/0.mp4", b"words", "the video .*0.mp4 holds no frame that can be read"),
+        ("a/0.mp4", b"words", "the video .*0.mp4 has no frame that can be read"),
     ],
 )
 def test_broken_files_are_named(four, name, content, sentence):
@@ -223,7 +223,7 @@ def test_broken_files_are_named(four, name, content, sentence):
 
 def test_a_box_outside_of_the_picture(four):
     folder = own_folder.folder(table(four, "a/0.png,a,p1,train,500,5,600,40", *GOOD[1:]))
-    with pytest.raises(Problem, match="line 2 of .* has a box outside of the picture, which is 40x30"):
+    with pytest.raises(Problem, match="line 2 of .* has a box outside of the picture of 40x30"):
         folder.load(folder.scan(False)[0][0], False)
 
 

@@ -1,11 +1,11 @@
-"""Penn Action with deephar's annotations.mat in place of labels/: frames/0001/000001.jpg, ... beside it.
+"""Reads Penn Action with deephar's annotations.mat instead of labels/, beside frames/0001/000001.jpg, ...
 
-The file holds sequences_te and sequences_tr, cells or arrays of structs: idx, the number of the folder; action_id,
-from 1, into action_labels; frames, structs of f, the number of the file, w, h, pose (2, 13) in pixels and visible
-(13,). joint_labels names the 13 joints in the order in which pose stores them.
+The file has sequences_te and sequences_tr, cells or arrays of structs: idx, the number of the folder; action_id, from
+1, an index into action_labels; frames, structs of f, the number of the file, w, h, pose (2, 13) in pixels and visible
+(13,). joint_labels has the names of the 13 joints in the order of pose.
 
-Deephar puts the joints into the slots of pa16j from "head" on in stored order, whatever their names. Where the file
-stores a left joint first, as Penn Action itself does, their networks have learned left and right exchanged.
+Deephar assigns the joints to those of pa16j from "head" on in stored order, whatever their names. If the file stores
+left joints first, as Penn Action does, deephar's networks have learned left and right exchanged.
 """
 
 from collections.abc import Iterator
@@ -19,23 +19,23 @@ from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import PA16, PENN
 from jaxhar.data.formats import matfile
 from jaxhar.data.penn import folder as penn_folder
-from jaxhar.data.penn.folder import Sequence
+from jaxhar.data.penn.folder import PennSequence
 from jaxhar.data.records.record import Folder, Skipped
 from jaxhar.host.errors import Problem
 
 FILE = "annotations.mat"
 Order = Literal["names", "deephar"]
 _SPLITS = {"train": "sequences_tr", "test": "sequences_te"}
-#: Where in storage deephar's rule takes each of Penn Action's joints from.
+#: Index in stored order of each of Penn Action's joints, by deephar's rule.
 _DEEPHAR_ORDER = np.array([PA16.index(joint) - PA16.index("head") for joint in PENN.joints])
 
 
-def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple[list[Sequence], list[Skipped]]:
-    """All sequences in the order of the file, the training ones first, and those left out.
+def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple[list[PennSequence], list[Skipped]]:
+    """All sequences in the order of the file, training first, and those left out.
 
     Args:
-      order: which stored joint is which: by `joint_labels` (Penn Action's own order if the file has none), or by the
-        deephar's rule, for networks with their weights.
+      order: assigns stored joints by "names", those in `joint_labels` (Penn Action's order if the file has none), or by
+        the rule of "deephar", for networks with deephar's weights.
 
     Raises:
       Problem: the file is missing, damaged or of another kind; without `skip_broken`, a sequence that does not fit.
@@ -45,7 +45,7 @@ def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple
     index = _DEEPHAR_ORDER if order == "deephar" else stored_order(file, path)
     labels = [str(label) for label in matfile.items(file.get("action_labels", actions.PENN))]
     known = [penn_folder.action_index(label, path) for label in labels]
-    sequences: list[Sequence] = []
+    sequences: list[PennSequence] = []
     skipped: list[Skipped] = []
     taken: set[str] = set()
     for split, key in _SPLITS.items():
@@ -54,7 +54,7 @@ def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple
             try:
                 sequence = _sequence(root, struct, where, known, index, split == "train")
                 if sequence.name in taken:
-                    raise Problem(f"{where} claims the folder {sequence.name}, which another sequence has")
+                    raise Problem(f"{where} has the folder {sequence.name}, which another sequence has, too")
             except Problem as problem:
                 if not skip_broken:
                     raise
@@ -66,7 +66,7 @@ def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple
 
 
 def stored_order(file: dict[str, Any], path: Path) -> np.ndarray:
-    """(13,) place in storage of each of Penn Action's joints by the file's own names.
+    """(13,) index in stored order of each of Penn Action's joints, by the file's names.
 
     Raises:
       Problem: the names are not Penn Action's 13.
@@ -87,7 +87,9 @@ def _joint(label: str) -> str:
     return "_".join(side[:1] + part)
 
 
-def _sequence(root: Path, struct: object, where: str, labels: list[int], index: np.ndarray, train: bool) -> Sequence:
+def _sequence(
+    root: Path, struct: object, where: str, labels: list[int], index: np.ndarray, train: bool
+) -> PennSequence:
     number, action = matfile.number(struct, "idx"), matfile.number(struct, "action_id")
     if number is None or action is None:
         raise Problem(f"{where} has no 'idx' or no 'action_id'")
@@ -96,8 +98,8 @@ def _sequence(root: Path, struct: object, where: str, labels: list[int], index: 
     name = f"{int(number):04d}"
     if not (root / "frames" / name).is_dir():
         raise Problem(f"the folder {root / 'frames' / name} of {where} does not exist")
-    given = matfile.attribute(struct, "frames")
-    frames = matfile.items(given) if given is not None else []
+    listed = matfile.attribute(struct, "frames")
+    frames = matfile.items(listed) if listed is not None else []
     if not frames:
         raise Problem(f"{where} has no frames")
     paths, points, labelled = [], [], []
@@ -111,7 +113,7 @@ def _sequence(root: Path, struct: object, where: str, labels: list[int], index: 
         shown = (visible > 0) & np.isfinite(pose).all(0) & (pose != 0).all(0)
         labelled.append(shown[index])
         points.append(np.where(shown, pose, 0).T[index])
-    return Sequence(
+    return PennSequence(
         name=name,
         frames=tuple(paths),
         action=labels[int(action) - 1],
@@ -123,7 +125,7 @@ def _sequence(root: Path, struct: object, where: str, labels: list[int], index: 
 
 
 def folder(root: Path, order: Order = "names") -> Folder:
-    """The folder as what is packed; Problem if frames/ is missing."""
+    """The folder to pack; Problem if frames/ is missing."""
     if not (root / "frames").is_dir():
         raise Problem(f"the folder {root / 'frames'} does not exist; expected frames/0001/000001.jpg beside {FILE}")
     return penn_folder.folder(root, partial(scan, order=order), partial(_fingerprint, order=order))

@@ -85,7 +85,7 @@ def first(file):
         (lambda f: first(f).__setitem__("action_id", 16), "sequence 1 of sequences_tr in .* has action_id 16"),
         (lambda f: first(f).__setitem__("action_id", 0), "has action_id 0; the file names 15 actions"),
         (lambda f: first(f).__setitem__("idx", 77), "folder .*0077 of sequence 1 .* does not exist"),
-        (lambda f: first(f).__setitem__("idx", 2), "claims the folder 0002, which another sequence has"),
+        (lambda f: first(f).__setitem__("idx", 2), "has the folder 0002, which another sequence has"),
         (lambda f: first(f).__setitem__("frames", np.zeros((0, 0))), "has no frames"),
         (
             lambda f: first(f)["frames"][0, 0][0, 0].__setitem__("pose", np.zeros((2, 16))),
@@ -171,7 +171,7 @@ def test_both_forms_give_the_same_batches(labels, root, tmp_path):
 
 def test_joint_order_decides_what_is_packed(root, tmp_path):
     named, stored = (small(root, tmp_path, joint_order=o).prepare(tmp_path) for o in ("names", "deephar"))
-    assert named.folder != stored.folder and "as deephar takes them" in stored.notes[-1]
+    assert named.folder != stored.folder and "as in deephar" in stored.notes[-1]
     assert small(root, tmp_path, joint_order="authors") == stored.config  # the old word
     a, b = (next(iter(prepared.eval_stream(batch=1)))["pose"] for prepared in (named, stored))
     np.testing.assert_array_equal(a[:, :, 3:], b[:, :, PA16.flip][:, :, 3:])
@@ -208,5 +208,5 @@ def test_boxes_need_the_whole_set(root, tmp_path):
     (copy / "frames" / "0002" / "000001.jpg").write_bytes(b"words")
     path = tmp_path / "boxes.json"
     penn_boxes.write(path, {"test": {}, "train": {(0, 0): np.array([1, 2, 3, 4])}})
-    with pytest.raises(Problem, match="some were left out as broken"):
+    with pytest.raises(Problem, match="broken ones were left out"):
         small(copy, tmp_path, boxes=str(path), skip_broken=True).prepare(tmp_path)

@@ -1,7 +1,7 @@
-"""The Penn Action folder as published: frames/0001/000001.jpg, ... and labels/0001.mat, checked while it is read.
+"""Reads the published Penn Action folder, frames/0001/000001.jpg, ... and labels/0001.mat, and checks it.
 
-Zhang, Zhu and Derpanis, "From Actemes to Action", ICCV 2013. A label file holds: action and pose (viewpoint) as
-text; x, y and visibility (n, 13); train, 1 for the training split; nframes. Its bbox and dimensions are not used.
+Zhang, Zhu and Derpanis, "From Actemes to Action", ICCV 2013. A label file has: action and pose (viewpoint) as text; x,
+y and visibility (n, 13); train, 1 for the training split; nframes. Its bbox and dimensions are not used.
 """
 
 import os
@@ -24,11 +24,11 @@ PUBLISHED = {"sequences": 2326, "train": 1258, "test": 1068}
 
 
 @dataclass(frozen=True)
-class Sequence:
+class PennSequence:
     """One labelled video.
 
     Attributes:
-      name: as its folder, "0001". frames: jpg files in order. action: index in `actions.PENN`.
+      name: of its folder, "0001". frames: jpg files in order. action: index in `actions.PENN`.
       points: (n, 13, 2) float32 image pixels. labelled: (n, 13) bool; points are 0 elsewhere.
       train: whether it belongs to the training split.
     """
@@ -43,7 +43,7 @@ class Sequence:
 
 
 def check_root(root: str | Path) -> Path:
-    """The folder, if it is laid out as Penn Action; Problem with what was expected and what was found if not."""
+    """The folder, if it has Penn Action's layout; otherwise a Problem with the expected and the found files."""
     root = Path(root).expanduser()
     expected = f"expected a folder with {LAYOUT}"
     if not root.exists():
@@ -55,7 +55,7 @@ def check_root(root: str | Path) -> Path:
         found = ", ".join(entries[:5]) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
         raise Problem(f"{root} is not a Penn Action folder; {expected}, found {found or 'nothing in it'}")
     if not any((root / "labels").glob("*.mat")):
-        raise Problem(f"{root / 'labels'} holds no .mat file; {expected}")
+        raise Problem(f"{root / 'labels'} has no .mat file; {expected}")
     return root
 
 
@@ -89,7 +89,7 @@ def _numbers(mat: dict, name: str, path: Path) -> np.ndarray:
 
 
 def action_index(name: str, path: Path) -> int:
-    """Index of an action in `actions.PENN`, known other spellings included; Problem names the file if unknown."""
+    """Index of an action in `actions.PENN`, also by other known spellings; Problem names the file if unknown."""
     key = name.strip().lower().replace(" ", "_").replace("-", "_")
     key = actions.PENN_ALIASES.get(key, key)
     if key not in actions.PENN:
@@ -97,12 +97,12 @@ def action_index(name: str, path: Path) -> int:
     return actions.PENN.index(key)
 
 
-def read_sequence(root: Path, name: str) -> Sequence:
-    """Read and check labels/NAME.mat and list frames/NAME; Problem for anything that does not fit."""
+def read_sequence(root: Path, name: str) -> PennSequence:
+    """Read and check labels/NAME.mat and list frames/NAME; Problem if anything is wrong."""
     path = root / "labels" / f"{name}.mat"
     try:
         mat = scipy.io.loadmat(path)
-    except Exception as error:  # a damaged file makes scipy raise nearly anything
+    except Exception as error:  # scipy raises many types for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Problem(f"the label file {path} cannot be read as a MATLAB file ({reason}); restore it") from error
     x, y, visibility = (_numbers(mat, key, path) for key in ("x", "y", "visibility"))
@@ -113,8 +113,8 @@ def read_sequence(root: Path, name: str) -> Sequence:
         if len(values) != len(x):
             raise Problem(f"the label file {path} has {len(x)} frames in 'x' but {len(values)} in {key!r}")
     if "nframes" in mat and int(_numbers(mat, "nframes", path).flat[0]) != len(x):
-        said = int(mat["nframes"].flat[0])
-        raise Problem(f"the label file {path} says nframes = {said} but labels {len(x)} frames")
+        expected = int(mat["nframes"].flat[0])
+        raise Problem(f"the label file {path} says nframes = {expected} but labels {len(x)} frames")
     folder = root / "frames" / name
     if not folder.is_dir():
         raise Problem(f"the folder {folder} of the label file {path} does not exist")
@@ -123,7 +123,7 @@ def read_sequence(root: Path, name: str) -> Sequence:
         raise Problem(f"the label file {path} labels {len(x)} frames but {folder} holds {len(frames)} .jpg files")
     labelled = (visibility > 0) & (x != 0) & (y != 0)
     points = np.where(labelled[..., None], np.stack([x, y], axis=-1), 0).astype(np.float32)
-    return Sequence(
+    return PennSequence(
         name=name,
         frames=frames,
         action=action_index(str(_field(mat, "action", path).flat[0]), path),
@@ -134,8 +134,8 @@ def read_sequence(root: Path, name: str) -> Sequence:
     )
 
 
-def scan(root: Path, skip_broken: bool = False) -> tuple[list[Sequence], list[Skipped]]:
-    """All sequences of a folder in the order of their names, and the label files that were skipped."""
+def scan(root: Path, skip_broken: bool = False) -> tuple[list[PennSequence], list[Skipped]]:
+    """All sequences of a folder in the order of their names, and the label files left out."""
     sequences, skipped = [], []
     for path in sorted((root / "labels").glob("*.mat")):
         try:
@@ -147,8 +147,8 @@ def scan(root: Path, skip_broken: bool = False) -> tuple[list[Sequence], list[Sk
     return sequences, skipped
 
 
-def _load(sequence: Sequence, skip_broken: bool) -> tuple[Record | None, list[Skipped]]:
-    """The record of a sequence, its frames checked and read."""
+def _load(sequence: PennSequence, skip_broken: bool) -> tuple[Record | None, list[Skipped]]:
+    """Read the frames of a sequence and make its record."""
     frames, keep, size, skipped = read_frames(list(sequence.frames), skip_broken)
     if not frames:
         return None, skipped
@@ -166,10 +166,10 @@ def _load(sequence: Sequence, skip_broken: bool) -> tuple[Record | None, list[Sk
 
 def folder(
     root: Path,
-    scan: Callable[[Path, bool], tuple[list[Sequence], list[Skipped]]] = scan,
+    scan: Callable[[Path, bool], tuple[list[PennSequence], list[Skipped]]] = scan,
     fingerprint: Callable[[Path], Iterable[str]] = fingerprint_lines,
 ) -> Folder:
-    """The folder as what is packed; `scan` and `fingerprint` are others where the labels are of another form."""
+    """The folder to pack; for labels in another form, pass other `scan` and `fingerprint` functions."""
     return Folder(
         title="Penn Action",
         slug="penn",

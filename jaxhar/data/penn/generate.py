@@ -1,4 +1,4 @@
-"""Generated videos in the layout of Penn Action."""
+"""Generates videos in the layout of Penn Action."""
 
 import io
 import os
@@ -13,7 +13,17 @@ from tqdm import tqdm
 from jaxhar.core import skeleton
 from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate.body import SKELETON
-from jaxhar.data.generate.film import PARTIAL, QUALITY, Footage, Sequence, Synth, filling, mapper, plan, shoot
+from jaxhar.data.generate.film import (
+    PARTIAL,
+    QUALITY,
+    Footage,
+    PlannedVideo,
+    Synth,
+    output_folder,
+    parallel_map,
+    plan,
+    shoot,
+)
 
 _PENN = skeleton.mapping(SKELETON, skeleton.PENN)
 
@@ -21,27 +31,27 @@ _PENN = skeleton.mapping(SKELETON, skeleton.PENN)
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
     """Generate a data set in Penn Action's layout into the folder `out`, made where it does not exist.
 
-    Written are frames/0001/000001.jpg ... and labels/0001.mat ..., numbered over both splits, and at the end
-    `synthetic.json` with the settings. A finished folder of the same settings is left as it is; an unfinished one
-    (after a crash) is completed. The same settings give the same bytes.
+    It gets frames/0001/000001.jpg ... and labels/0001.mat ..., numbered over both splits, and at the end
+    `synthetic.json` with the settings. A complete folder of the same settings is not changed; an incomplete one (after
+    a crash) is completed. The same settings give the same bytes.
 
     Raises:
-      Problem: `out` holds something else or cannot be written to, or the settings make no videos.
+      Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     out = Path(out)
-    with filling(out, synth) as finished:
+    with output_folder(out, synth) as finished:
         if finished:
             return
         todo = [s for s in plan(synth) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
-        with mapper(len(todo)) as run:
+        with parallel_map(len(todo)) as run:
             done = run(partial(_write_sequence, out, synth), todo)
             for _ in tqdm(done, total=len(todo), desc="generating videos", unit="video", disable=not progress):
                 pass
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
 
 
-def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
-    """One video and its labels; the label file appears last, so its presence says that the video is complete."""
+def _write_sequence(out: Path, synth: Synth, sequence: PlannedVideo) -> None:
+    """Write one video and its labels; the label file is written last and shows that the video is complete."""
     footage, viewpoint = shoot(synth, sequence)
     name = f"{sequence.number:04d}"
     folder = out / PARTIAL / name
@@ -51,7 +61,7 @@ def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
         (folder / f"{t:06d}.jpg").write_bytes(encode(image, QUALITY))
     for part in ("frames", "labels"):
         (out / part).mkdir(exist_ok=True)
-    if (out / "frames" / name).exists():  # a crash came between the two renames
+    if (out / "frames" / name).exists():  # after a crash between the two renames
         shutil.rmtree(folder)
     else:
         os.replace(folder, out / "frames" / name)
@@ -61,8 +71,8 @@ def _write_sequence(out: Path, synth: Synth, sequence: Sequence) -> None:
     os.replace(label, out / "labels" / f"{name}.mat")
 
 
-def _label(sequence: Sequence, footage: Footage, viewpoint: str, size: tuple[int, int]) -> bytes:
-    """The Matlab label file of one sequence: joints of Penn Action's 13, boxes around what is in the frame."""
+def _label(sequence: PlannedVideo, footage: Footage, viewpoint: str, size: tuple[int, int]) -> bytes:
+    """The MATLAB label file of one sequence: Penn Action's 13 joints, boxes around the joints in the frame."""
     xy = footage.joints[:, _PENN].astype(float)
     visible = footage.visible[:, _PENN]
     width, height = size
@@ -82,5 +92,5 @@ def _label(sequence: Sequence, footage: Footage, viewpoint: str, size: tuple[int
     }
     file = io.BytesIO()
     savemat(file, fields, do_compression=True)
-    # the first 116 bytes are free text, where scipy writes the time of day
+    # the first 116 bytes are free text, where scipy writes the current time
     return b"MATLAB 5.0 MAT-file, written by jaxhar".ljust(116) + file.getvalue()[116:]

@@ -1,4 +1,4 @@
-"""Generated videos with deephar's annotations.mat of Penn Action in place of labels/."""
+"""Generates videos in the layout of Penn Action with deephar's annotations.mat instead of labels/."""
 
 import shutil
 from pathlib import Path
@@ -16,10 +16,10 @@ from jaxhar.data.penn import generate as penn_generate
 
 
 def write(out: Path, synth: Synth, progress: bool = True) -> None:
-    """Generate a data set: frames/ as `synthetic.write_penn` does, then annotations.mat made of its labels/.
+    """Generate a data set: frames/ as in `penn.generate.write`, and annotations.mat from its labels/.
 
     Raises:
-      Problem: as `synthetic.write_penn`.
+      Problem: as in `penn.generate.write`.
     """
     out = Path(out)
     penn_generate.write(out, synth, progress)
@@ -29,7 +29,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
 
 
 def annotations(root: Path, joints: tuple[str, ...] = PENN.joints) -> bytes:
-    """Deephar's file for a folder with labels/, its joints stored in the order of `joints`."""
+    """Deephar's file for a folder with labels/, with joints stored in the order of `joints`."""
     found, _ = penn_folder.scan(root)
     order = [PENN.index(joint) for joint in joints]
     file: dict[str, object] = {
@@ -37,9 +37,9 @@ def annotations(root: Path, joints: tuple[str, ...] = PENN.joints) -> bytes:
         "joint_labels": np.array(joints, object)[None],
     }
     for key, train in (("sequences_tr", True), ("sequences_te", False)):
-        some = [sequence for sequence in found if sequence.train == train]
-        cells = np.empty((1, len(some)), object)
-        for i, sequence in enumerate(some):
+        part = [sequence for sequence in found if sequence.train == train]
+        cells = np.empty((1, len(part)), object)
+        for i, sequence in enumerate(part):
             with Image.open(sequence.frames[0]) as image:
                 width, height = image.size
             frames = np.empty((1, len(sequence.frames)), object)

@@ -1,4 +1,4 @@
-"""Penn Action, generated or real: from a folder to training and evaluation batches."""
+"""The Penn Action data set, real or generated: settings and examples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ from jaxhar.data.records.record import Folder
 
 @dataclass(frozen=True)
 class Penn(DataSet):
-    """The Penn Action data of an experiment: settings of `DataSet`, and what deephar's files bring.
+    """The Penn Action data of an experiment: settings of `DataSet`, and of deephar's files.
 
-    Crops lie around the labelled joints, the reference length is the torso (left shoulder to right hip).
+    Crops are centred at the labelled joints; the reference length is the torso (left shoulder to right hip).
 
     Attributes:
-      boxes: a JSON file of predicted boxes to evaluate with (see `box_json`); where it has none for a clip, the crop
-        is the square around the whole image.
-      joint_order: of annotations.mat, see `deephar_form.scan`.
+      boxes: JSON file of predicted boxes for evaluation (see `box_json`). A clip without a box is cropped to the square
+        around the whole image.
+      joint_order: of annotations.mat, see `deephar_form.scan`; "authors" is an alias of "deephar".
     """
 
     augment: transforms.Augment = presets.PENN_CLIPS
@@ -38,7 +38,7 @@ class Penn(DataSet):
     layout: ClassVar[Skeleton] = PENN
 
     def __post_init__(self) -> None:
-        if self.joint_order == "authors":  # the old word
+        if self.joint_order == "authors":
             object.__setattr__(self, "joint_order", "deephar")
 
     def open(self, root: Path) -> Folder:
@@ -50,12 +50,12 @@ class Penn(DataSet):
         penn_generate.write(out, synth)
 
     def notes(self) -> tuple[str, ...]:
-        boxes = "the labels" if self.boxes is None else f"{self.boxes}, the whole image where it has none"
-        order = ("Joints are in stored order, as deephar takes them.",) if self.joint_order == "deephar" else ()
-        return (f"Boxes are those of {boxes}.", *order)
+        boxes = "the labels" if self.boxes is None else f"{self.boxes}; clips without a box use the whole image"
+        order = ("Joints are assigned in stored order, as in deephar.",) if self.joint_order == "deephar" else ()
+        return (f"Boxes are from {boxes}.", *order)
 
     def prepare(self, workdir: Path) -> PreparedSet:
-        """As `DataSet.prepare`; also Problem if `boxes` cannot be used, for it counts sequences by their order."""
+        """As `DataSet.prepare`; also Problem if `boxes` cannot be used."""
         prepared = super().prepare(workdir)
         if self.boxes:
             box_json.check(self.boxes, self.skip_broken, prepared.index)

@@ -172,7 +172,7 @@ def test_sequences_too_short_for_a_clip_are_known(prepared):
     """Those whose only clip is the centred one: a clip takes 4 times 2 frames."""
     assert prepared.config.augment.fixed_subsampling == 2
     assert prepared.too_short("test") == {1} and prepared.too_short("train") == {1}
-    assert prepared.notes == ("Boxes are those of the labels.",)
+    assert prepared.notes == ("Boxes are from the labels.",)
     odd = dataclasses.replace(prepared.config, boxes="b.json", joint_order="authors").notes()
     assert "b.json" in odd[0] and "stored order" in odd[1]
 
@@ -233,7 +233,7 @@ def test_a_missing_split_or_an_unknown_protocol_is_named(root, tmp_path):
     prepared = small(root).prepare(tmp_path / "run")
     with pytest.raises(Problem, match="no test sequence"):
         prepared.eval_stream("test", "single", batch=2)
-    with pytest.raises(Usage, match="no view 'all' of evaluation; there are single and multi"):
+    with pytest.raises(Usage, match="no view 'all' for evaluation; there are single and multi"):
         prepared.eval_stream("train", "all", batch=2)
     with pytest.raises(Usage, match="nothing to train on"):
         small(root, clips_per_batch=0, stills_per_batch=0).prepare(tmp_path / "run").train_stream(0)

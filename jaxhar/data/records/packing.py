@@ -1,8 +1,8 @@
-"""Packing a folder in parts: in threads, in processes, or on the machines of an Apache Beam runner.
+"""Packs a folder in parts: in threads, in processes, or on the machines of an Apache Beam runner.
 
-Every part is one shard of the packed set, a file of labels and one of pictures, and has a line of its own on disk,
-written last, with their sizes and checksums. A killed run's finished parts are kept; the result has the same bytes
-however it came about.
+Every part is one shard of the packed set, a file of labels and a file of pictures. When both are complete, a note with
+their sizes and checksums is written. After a crash, complete parts are kept. The packed bytes do not depend on how and
+in how many attempts the set was packed.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
 _THREADS = min(8, os.cpu_count() or 1)
-#: Parts of a large set, and sequences in a part of a small one.
+#: Number of parts of a large set, and of sequences per part of a small set.
 _MOST_PARTS, _FEWEST_SEQUENCES = 256, 16
 _SET = "set"
-#: A sequence, or none of a broken one, and what was left out of it.
+#: A record, or None for a broken sequence, and the files left out.
 Loaded = tuple[Record | None, list[Skipped]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be made of every part; it can be sent to other processes.
+    """Settings for packing parts; it can be sent to other processes.
 
     Attributes:
-      work: folder for the unfinished set and the notes of its parts. parts: how many. stamp: of what is in them.
-      load, fields: of the `Folder`.
+      work: folder for the incomplete set and the notes of its parts. parts: number of parts.
+      stamp: checksum of their sequences. load, fields: of the `Folder`.
     """
 
     work: Path
@@ -62,19 +62,19 @@ class Job:
         return shards.shard(*place), shards.pictures_of(*place)
 
     def note(self, number: int) -> Path:
-        """Says that a part is finished, and what is in it."""
+        """The file which shows that a part is complete, with its contents."""
         return self.work / "notes" / f"{number:05d}.json"
 
     def failure(self, number: int) -> Path:
-        """Says why a machine of Beam could not make a part."""
+        """The file with the error of a Beam machine that could not pack a part."""
         return self.work / "notes" / f"{number:05d}.txt"
 
 
 def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, options: PackOptions) -> None:
-    """Make the packed set of a folder with its index.json at `path`, going on from the parts that are in `work`.
+    """Pack a folder, with its index.json, into `path`; complete parts in `work` are used.
 
     Raises:
-      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder. What is finished is kept.
+      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder. Complete parts are kept.
     """
     items, left_out = folder.scan(skip_broken)
     if not items:
@@ -100,7 +100,7 @@ def _nothing(folder: Folder, skipped: int) -> Problem:
 
 
 def _make(job: Job, parts: dict[int, list], options: PackOptions, bar: tqdm) -> None:
-    """Make those parts that are not finished, given the sequences of all."""
+    """Pack the parts that are not complete, given the sequences of all parts."""
     missing: dict[int, list] = {}
     for number, items in parts.items():
         if _finished(job, number):
@@ -131,7 +131,7 @@ def _job(
 def write_part(
     job: Job, number: int, items: list, threads: int = 1, progress: Callable[[], object] = lambda: None
 ) -> None:
-    """Make one part: its shard, then the note that it is whole. Others may try the same at the same time."""
+    """Pack one part: write its shard, then its note. Other processes may pack the same part at the same time."""
     entries: list[records.IndexEntry] = []
     skipped: list[list[str]] = []
 
@@ -139,7 +139,7 @@ def write_part(
         return job.load(item, job.skip_broken)
 
     def read() -> Iterator[Record]:
-        with contextlib.closing(loaded(load, items, threads)) as found:
+        with contextlib.closing(load_in_threads(load, items, threads)) as found:
             for record, without in found:
                 progress()
                 skipped.extend([s.path, s.reason] for s in without)
@@ -164,8 +164,8 @@ def write_part(
     files.write(job.note(number), json.dumps(note).encode())
 
 
-def loaded(load: Callable[[Any], Loaded], items: Iterable, threads: int) -> Generator[Loaded, None, None]:
-    """What `load` gives for every item, in order, read in threads a few sequences ahead."""
+def load_in_threads(load: Callable[[Any], Loaded], items: Iterable, threads: int) -> Generator[Loaded, None, None]:
+    """Yield `load(item)` for every item in order, computed in threads a few items ahead."""
     waiting: deque[Future] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
@@ -189,7 +189,7 @@ def _checksum(path: Path) -> str:
 
 
 def _finished(job: Job, number: int) -> bool:
-    """Whether a part is whole, of these sequences, and as strict about broken files as is asked for now."""
+    """Whether a part is complete, has these sequences, and is packed with this `skip_broken` or has no broken files."""
     try:
         note = json.loads(job.note(number).read_text())
         same = note["stamp"] == job.stamp and (note["skip_broken"] == job.skip_broken or not note["skipped"])
@@ -214,26 +214,26 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
     files.write(job.work / _SET / "index.json", json.dumps(index).encode())
 
 
-def _in_processes(job: Job, some: dict[int, list], workers: int, bar: tqdm) -> None:
-    # spawned: a fork would copy the locks of JAX's threads as they happen to be
+def _in_processes(job: Job, parts: dict[int, list], workers: int, bar: tqdm) -> None:
+    # spawned, because a fork would copy locks that JAX's threads hold
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(some)), context, initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=_begin_worker) as pool:
         try:
-            futures = {pool.submit(write_part, job, number, items): len(items) for number, items in some.items()}
+            futures = {pool.submit(write_part, job, number, items): len(items) for number, items in parts.items()}
             for future in as_completed(futures):
                 future.result()
                 bar.update(futures[future])
         except BrokenProcessPool:
             raise Problem(
-                "a packing process was killed, perhaps for want of memory; start again with fewer --workers, what is "
-                "finished is kept"
+                "a packing process was killed, perhaps because memory was full; start again with fewer --workers, "
+                "complete parts are kept"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _begin_worker() -> None:
-    """End with the process that started this one, at an interrupt and also when that one is killed."""
+    """Make this process end together with its parent, also if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
@@ -246,7 +246,7 @@ def _begin_worker() -> None:
 
 
 def _on_beam(job: Job, missing: dict[int, int], options: PackOptions, bar: tqdm) -> None:
-    """Make parts on the machines of a runner: each looks at the folder itself, so only numbers are sent."""
+    """Pack parts on the machines of a runner; each machine scans the folder itself, and only numbers are sent."""
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -265,7 +265,7 @@ def _on_beam(job: Job, missing: dict[int, int], options: PackOptions, bar: tqdm)
         with beam.Pipeline(options=PipelineOptions(shlex.split(options.beam))) as pipeline:
             numbers = pipeline | "parts" >> beam.Create(sorted(missing)) | beam.Reshuffle()
             _ = numbers | "pack" >> beam.Map(attempt)
-    except Exception as error:  # a runner raises nearly anything
+    except Exception as error:  # runners raise many types
         reason = " ".join(str(error).split())[:300]
         raise Problem(f"the Beam pipeline {options.beam!r} failed: {type(error).__name__}: {reason}") from error
     finally:
@@ -278,12 +278,12 @@ def _on_beam(job: Job, missing: dict[int, int], options: PackOptions, bar: tqdm)
     if lost:
         raise Problem(
             f"the Beam pipeline ended, but {len(lost)} of its {len(missing)} parts are not in {job.work}; the folder "
-            "and the cache must lie on a disk that all its machines see under the same path"
+            "and the cache must be on a disk that all machines have under the same path"
         )
 
 
 def _watch(job: Job, missing: dict[int, int], bar: tqdm, stop: threading.Event) -> None:
-    """Move the bar as parts appear."""
+    """Update the progress bar as parts appear."""
     begun = {number: _age(job.note(number)) for number in missing}
     while missing:
         last = stop.wait(1)
@@ -300,12 +300,12 @@ def _age(path: Path) -> int:
         return 0
 
 
-#: What a machine of Beam has opened.
+#: Folders that this Beam machine has opened.
 _opened: dict[tuple[Path, str], tuple[list, Job, list[range]]] = {}
 
 
 def _attempt(open_folder: Callable[[], Folder], work: Path, stamp: str, skip_broken: bool, number: int) -> None:
-    """Make a part on a machine of Beam; why not is left on disk, for a runner would retry and wrap an error."""
+    """Pack a part on a Beam machine. An error is written to disk, because a runner would retry and wrap it."""
     if (work, stamp) not in _opened:
         folder = open_folder()
         items, left_out = folder.scan(skip_broken)
@@ -313,7 +313,7 @@ def _attempt(open_folder: Callable[[], Folder], work: Path, stamp: str, skip_bro
     items, job, ranges = _opened[work, stamp]
     try:
         if job.stamp != stamp:
-            raise Problem(f"a machine of Beam sees other files in the folder than the one that began to pack {work}")
+            raise Problem(f"a Beam machine has other files in the folder than the machine that began to pack {work}")
         write_part(job, number, [items[i] for i in ranges[number]])
     except Problem as problem:
         files.write(job.failure(number), str(problem).encode())

@@ -162,7 +162,7 @@ def test_videos_are_read_where_they_lie(root, tmp_path):
         list(pictures.frames(source[3], [0]))
     with VideoWriter(root / "film.mp4", Fraction(10), 8, 6) as writer:
         writer.write(grey(0), 0.0)
-    with pytest.raises(Problem, match="sequence s5 wants frame 2 of .*film.mp4, which now has fewer"):
+    with pytest.raises(Problem, match="sequence s5 needs frame 2 of .*film.mp4, which now has fewer"):
         list(pictures.frames(source[5], [2]))
     with pytest.raises(Problem, match="film.mp4: this video has no frame between 5.0 and 6.0 s"):
         pictures.measure(VideoClip(str(root / "film.mp4"), 5.0, 6.0))
@@ -216,7 +216,7 @@ def test_more_files_than_a_process_may_open_at_first(root, tmp_path, monkeypatch
     if hard > 60:
         assert done.returncode == 0 and len(done.stdout.split()) == 4, done.stderr
     else:
-        assert f"packed records in {path} takes more open files than this process may have" in done.stderr
+        assert f"packed records in {path} needs more open files than this process may have" in done.stderr
 
 
 def test_processes_give_the_same_bytes(root, tmp_path, whole):
@@ -363,7 +363,7 @@ def test_a_set_without_anything_usable(root, tmp_path):
 def test_unfinished_parts_of_other_files_are_mentioned(root, tmp_path, capsys):
     (tmp_path / "made-0123.parts").mkdir()
     store.pack(make(root), tmp_path)
-    assert "perhaps to be deleted: " + str(tmp_path / "made-0123.parts") in capsys.readouterr().err
+    assert "delete them if unused: " + str(tmp_path / "made-0123.parts") in capsys.readouterr().err
 
 
 def test_beam_is_asked_for_where_it_is_missing(root, tmp_path, monkeypatch):

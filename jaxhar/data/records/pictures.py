@@ -1,4 +1,4 @@
-"""The pictures of a record as RGB arrays, whether they are packed as JPEG or lie in a video."""
+"""Reads the pictures of a record as RGB arrays, from packed JPEG files or from a video."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ def frames(record: dict[str, Any], indices: Sequence[int], reduction: int = 1) -
     """Some frames of a record of `reader.Records` as (H, W, 3) uint8 RGB, one at a time, in the order of `indices`.
 
     Args:
-      reduction: 1, 2, 4 or 8: JPEG pictures come smaller by this factor, in less time; see `reducible`.
+      reduction: 1, 2, 4 or 8: decode JPEG pictures smaller by this factor, which is faster; see `reducible`.
 
     Raises:
       Problem: the record has no pictures, or they cannot be read.
@@ -27,18 +27,18 @@ def frames(record: dict[str, Any], indices: Sequence[int], reduction: int = 1) -
         raise Problem(f"{name} has no pictures")
     if isinstance(pictures, VideoClip):
         return iter(_of_video(pictures, indices, name))
-    # a clip of a short sequence has frames several times in a row
+    # in a clip of a short sequence, frames are repeated
     read = functools.lru_cache(1)(lambda index: jpeg.decode(pictures[index], name, reduction))
     return map(read, indices)
 
 
 def reducible(record: dict[str, Any]) -> bool:
-    """Whether `frames` can give the pictures of a record smaller: those of a video come as they are."""
+    """Whether `frames` can decode the pictures of a record smaller, which is not possible for a video."""
     return not isinstance(record["pictures"], VideoClip)
 
 
 def measure(clip: VideoClip) -> tuple[int, tuple[int, int]]:
-    """The number of frames of a part of a video and their (width, height), by reading it once, which also checks it.
+    """Read and check a part of a video; returns its number of frames and their (width, height).
 
     Raises:
       Problem: there is no such video, it is damaged, or has no frame in the part.
@@ -62,6 +62,6 @@ def _of_video(clip: VideoClip, indices: Sequence[int], name: str) -> list[np.nda
             break
     else:
         raise Problem(
-            f"{name} wants frame {max(wanted)} of {clip.path}, which now has fewer; restore it or pack the data again"
+            f"{name} needs frame {max(wanted)} of {clip.path}, which now has fewer; restore it or pack the data again"
         )
     return [found[int(index)] for index in indices]

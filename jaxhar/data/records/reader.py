@@ -15,17 +15,17 @@ import numpy as np
 from jaxhar.data.records.record import Index, Pictures, Record, VideoClip
 from jaxhar.host.errors import Problem
 
-_CACHED = 4096  # labels of so many records are read once
+_CACHED = 4096  # number of records whose labels are kept in memory
 
 
 class Records:
-    """Some packed records by number, each a dict of what is in a `Record` (without `split`), its fields by name.
+    """Some packed records by number. Each is a dict of the attributes of a `Record` (without `split`) and its fields.
 
-    Its "pictures" are as in `Record`; JPEG ones are a sequence that reads each when it is asked for.
+    Its "pictures" are as in `Record`; JPEG pictures are a sequence that reads each one on access.
     """
 
     def __init__(self, folder: Path, numbers: list[int]):
-        from jaxhar.data.records import shards  # needs tensorflow-datasets, which looking at a picture does not
+        from jaxhar.data.records import shards  # needs tensorflow-datasets, which is not needed to predict images
 
         self._folder, self._numbers = folder, numbers
         with self._damage():
@@ -46,7 +46,7 @@ class Records:
         number = self._numbers[index]
         with self._damage():
             record = self._read(number)
-            if record["size"] is None:  # what array_record gives of a file that was cut off
+            if record["size"] is None:  # array_record returns this for a truncated file
                 raise ValueError("a record is empty")
             video = json.loads(record["video"]) if record["video"] else None
         pictures: Pictures = None if video is None else VideoClip(**video)
@@ -65,12 +65,12 @@ class Records:
     def _damage(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of array_record, of protobuf, of TFDS
+        except Exception as error:  # array_record, protobuf and TFDS raise many types
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             if os.strerror(errno.EMFILE) in str(error):
                 raise Problem(
-                    f"reading the packed records in {self._folder} takes more open files than this process may have; "
-                    "raise its limit, as by ulimit -Hn 65536"
+                    f"reading the packed records in {self._folder} needs more open files than this process may have; "
+                    "raise the limit, e.g. by ulimit -Hn 65536"
                 ) from error
             raise Problem(
                 f"the packed records in {self._folder} are damaged ({reason}); delete that folder, to pack them again"
@@ -90,7 +90,7 @@ class _Stored(Sequence[bytes]):
 
 
 def as_read(record: Record, index: int = 0) -> dict[str, object]:
-    """A record that was not packed in the form in which `Records` gives it."""
+    """A record that is not packed, as a dict like those of `Records`."""
     return {
         **{key: getattr(record, key) for key in ("length", "pictures", "action", "subject", "view")},
         **record.fields,

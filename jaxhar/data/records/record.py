@@ -1,7 +1,7 @@
-"""The packed form of every data set: what a record holds, and what a folder says of its records.
+"""The types of packed data: `Record`, one sequence, and `Folder`, a data set on disk.
 
-A `Folder` says how a data set lies on disk; `store.packed` writes what it holds as array_record files, once;
-`reader.Records` reads them at random. What a record means for training is the business of `jaxhar.data.dataset`.
+`store.packed` packs the records of a folder into array_record files, once; `reader.Records` reads them in any order;
+`jaxhar.data.dataset` makes examples of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +15,12 @@ from numpy.typing import DTypeLike
 from jaxhar.core import prepared
 from jaxhar.host.errors import Problem
 
-FAR = 10  # what lies further off than this many frame sizes is a damaged number
+FAR = 10  # positions farther away than this many frame sizes are errors
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file left out, and why; `expected` where the data set itself says so."""
+    """A file that was left out, and the reason; `expected` if the data set itself lists it as unusable."""
 
     path: str
     reason: str
@@ -29,7 +29,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class VideoClip:
-    """A video file as the pictures of a record: read where it lies, never copied or encoded anew.
+    """A video file as the pictures of a record; it is read in place, not copied into the packed records.
 
     Attributes:
       path: the file, absolute. start, end: seconds from the first frame of the file, start <= t < end; None for all.
@@ -40,20 +40,20 @@ class VideoClip:
     end: float | None = None
 
 
-#: JPEG files one by one, a video by path, or none.
+#: JPEG files, a video, or none.
 Pictures = Sequence[bytes] | VideoClip | None
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is packed of one sequence; a photo is a sequence of one frame.
+    """One sequence, ready to pack; a photo is a sequence of one frame.
 
     Attributes:
-      name: unique in its data set. split: the one it belongs to by the data set's own division.
+      name: unique in its data set. split: by the data set's own division.
       length: T, the number of its frames, with or without pictures.
-      fields: the arrays that `Folder.fields` declares.
-      pictures: of the T frames, see `Pictures`. size: (width, height) of all of them; None without pictures.
-      action: class index, -1 without one. subject, view: person and camera by the data set's numbers, -1 if unknown.
+      fields: arrays, as declared in `Folder.fields`.
+      pictures: of the T frames, see `Pictures`. size: (width, height) of all pictures; None without pictures.
+      action: class index, -1 if unlabelled. subject, view: the data set's numbers of person and camera, -1 if unknown.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Field:
-    """An array of every record: its shape, None for T, and its type."""
+    """Shape and type of an array that every record has; None in the shape stands for T."""
 
     shape: tuple[int | None, ...]
     dtype: DTypeLike = np.float32
 
     def fits(self, array: np.ndarray, length: int) -> bool:
-        """Whether an array of a record of `length` frames has the shape."""
+        """Whether an array of a record of `length` frames has this shape."""
         return np.shape(array) == tuple(length if n is None else n for n in self.shape)
 
 
@@ -83,7 +83,7 @@ Fields = Mapping[str, Field]
 
 
 def joint_fields(joints: int, dims: int = 2) -> dict[str, Field]:
-    """The two fields of a set with labelled joints.
+    """The two fields of a data set with labelled joints.
 
     points: (T, J, D) float32, image pixels of the frames; D = 3 adds the depth from the camera in mm.
     labelled: (T, J) bool; points are 0 elsewhere.
@@ -93,19 +93,19 @@ def joint_fields(joints: int, dims: int = 2) -> dict[str, Field]:
 
 @dataclass(frozen=True)
 class Folder:
-    """A data set as it lies on disk.
+    """A data set on disk.
 
     Attributes:
-      title: in messages. slug: in file names. root: the folder itself.
-      fingerprint: text lines of all that decides what is packed: names, sizes, times of the files, and settings.
-      scan: given skip_broken, the sequences (in the form `load` wants) and what was left out. It should be quick.
-      load: given a sequence and skip_broken, its record (None if nothing of it is left) and what was left out.
+      title: name in messages. slug: name in file names. root: the folder itself.
+      fingerprint: yields text lines with all that affects the packed records: names, sizes, times of files, settings.
+      scan: given skip_broken, returns the sequences (as `load` reads them) and the files left out. It should be quick.
+      load: given a sequence and skip_broken, returns its record (None if nothing is usable) and the files left out.
         Called in threads.
       fields: the arrays of every record: joints by `joint_fields`, a box {"box": Field((4,))}, the camera
         {"camera": Field((22,))}, a reference length in pixels {"norm": Field((None,))}.
-      actions: names of the classes, `Record.action` counts in them.
-      published: known sizes of the whole set to compare with, by name of a split, "sequences", or a name in `counts`.
-      counts: further sizes that `scan` fills in.
+      actions: names of the classes; `Record.action` is an index into them.
+      published: published sizes of the full set, by name of a split, "sequences", or a name in `counts`.
+      counts: further sizes, which `scan` fills in.
     """
 
     title: str
@@ -121,13 +121,13 @@ class Folder:
 
 
 class IndexEntry(prepared.SequenceEntry):
-    """A line of the index. `stored` is the number of JPEG pictures packed with the record."""
+    """An entry of the index. `stored` is the number of JPEG pictures packed with the record."""
 
     stored: int
 
 
 def entry(record: Record) -> IndexEntry:
-    """The line of a record."""
+    """The index entry of a record."""
     return {
         "name": record.name,
         "split": record.split,
@@ -140,12 +140,12 @@ def entry(record: Record) -> IndexEntry:
 
 
 def stored(pictures: Pictures) -> Sequence[bytes]:
-    """The JPEG pictures among `pictures`, which are packed."""
+    """The JPEG pictures to pack; () for a video or none."""
     return () if pictures is None or isinstance(pictures, VideoClip) else pictures
 
 
 class Index(TypedDict):
-    """What was packed, in the order of the records, and the [path, reason] of what was not; names of the classes."""
+    """The index of a packed set: class names, an entry per record in order, and [path, reason] of files left out."""
 
     actions: list[str]
     sequences: list[IndexEntry]
@@ -154,12 +154,12 @@ class Index(TypedDict):
 
 @dataclass(frozen=True)
 class PackOptions:
-    """How a set is packed; the result does not depend on it.
+    """Options for packing; they do not affect the packed records.
 
     Attributes:
-      workers: processes; 0 packs in threads of this one.
-      beam: options of an Apache Beam pipeline, as "--runner=DirectRunner", in place of that; it needs `open`, which
-        gives the folder on another machine.
+      workers: number of processes; 0 packs in threads of this process.
+      beam: options of an Apache Beam pipeline to use instead, e.g. "--runner=DirectRunner"; it needs `open`, which
+        opens the folder on another machine.
     """
 
     workers: int = 0
@@ -174,7 +174,7 @@ def load(
     sequence: object,
     skip_broken: bool,
 ) -> tuple[Record | None, list[Skipped]]:
-    """What `Folder.load` gives; a record with impossible labels is a Problem, or left out with `skip_broken`."""
+    """Call `Folder.load` and check the record; impossible labels are a Problem, or left out with `skip_broken`."""
     record, skipped = folder_load(sequence, skip_broken)
     wrong = record and _wrong(record, root, fields)
     if wrong and not skip_broken:
@@ -184,7 +184,7 @@ def load(
 
 
 def _wrong(record: Record, root: Path, fields: Fields) -> str | None:
-    """What is wrong with the arrays of a record."""
+    """A sentence on what is wrong with the arrays of a record; None if nothing is."""
     where = f"sequence {record.name} of {root}"
     for name, expected in fields.items():
         if name not in record.fields:
@@ -199,7 +199,7 @@ def _wrong(record: Record, root: Path, fields: Fields) -> str | None:
         return None
     points = record.fields["points"][record.fields["labelled"]]
     if not np.isfinite(points).all():
-        return f"{where} has a joint at NaN or infinity that is called labelled; repair its labels"
+        return f"{where} has a labelled joint at NaN or infinity; repair its labels"
     if record.size is not None and np.abs(points[:, :2]).max() > FAR * max(record.size):
         far, (width, height) = np.abs(points[:, :2]).max(), record.size
         return f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"

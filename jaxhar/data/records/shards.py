@@ -1,8 +1,7 @@
-"""Records as array_record files; imported only where some are packed or read.
+"""Writes and reads array_record files of records; imported only where records are packed or read.
 
-Labels are a TFDS data set. JPEG pictures lie beside it, one behind the other, so that of a clip or a still only its own
-ones are read; a set without any has empty files there. A shard may be written anywhere: the description of the set is
-added at the end.
+Labels are a TFDS data set. JPEG pictures are in files beside it, one entry each, so that only the pictures of a clip
+are read; a set without JPEG pictures has empty files. The description of the set is written after all shards.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ _FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
 
 def features(fields: Fields) -> tfds.features.FeaturesDict:
-    """The form of the labels: all of `jaxhar.data.records.record.Record` but its JPEG pictures."""
+    """TFDS features of the labels: all of `jaxhar.data.records.record.Record` except JPEG pictures."""
     f = tfds.features
     return f.FeaturesDict(
         {
@@ -60,7 +59,7 @@ def _template(folder: Path) -> naming.ShardedFileTemplate:
 
 
 def write_shard(labels: Path, pictures: Path, fields: Fields, records: Iterable[Record]) -> None:
-    """Write records, as they come, to two files. OSError if there is no room."""
+    """Write records to a file of labels and a file of pictures. OSError if the disk is full."""
     form = features(fields)
     serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
 
@@ -69,14 +68,14 @@ def write_shard(labels: Path, pictures: Path, fields: Fields, records: Iterable[
             for picture in stored(record.pictures):
                 writer.write(picture)
             example = serializer.get_tf_example(form.encode_example(_example(record, fields)))
-            yield i, example.SerializeToString(deterministic=True)  # else the order of the fields is left to chance
+            yield i, example.SerializeToString(deterministic=True)  # otherwise the order of fields is random
 
     try:
         with contextlib.closing(
             array_record_module.ArrayRecordWriter(str(pictures), "group_size:1,uncompressed")
         ) as writer:
             file_adapters.ADAPTER_FOR_FORMAT[_FORMAT].write_examples(labels, serialized())
-    except RuntimeError as error:  # so does array_record tell of a full disk
+    except RuntimeError as error:  # array_record's error for a full disk
         raise OSError(str(error)) from error
 
 
@@ -85,7 +84,7 @@ def _example(record: Record, fields: Fields) -> dict[str, object]:
         "name": record.name,
         "length": record.length,
         "size": np.array(record.size or (0, 0), np.int32),
-        # as text, which keeps the seconds exactly
+        # as text, so that seconds are exact
         "video": json.dumps(asdict(record.pictures)) if isinstance(record.pictures, VideoClip) else "",
         "action": record.action,
         "subject": record.subject,
@@ -95,7 +94,7 @@ def _example(record: Record, fields: Fields) -> dict[str, object]:
 
 
 def describe(folder: Path, fields: Fields, lengths: Sequence[int]) -> None:
-    """Add to a folder of shards what makes it a data set of TFDS.
+    """Add the description that TFDS needs to a folder of shards.
 
     Args:
       fields: of every record. lengths: records in each shard, which may be 0.
@@ -115,9 +114,9 @@ def describe(folder: Path, fields: Fields, lengths: Sequence[int]) -> None:
 
 
 def sources(folder: Path) -> tuple[Any, Any]:
-    """Random access to the labels of all records, and to the JPEG pictures, one record's after the other's.
+    """Random access to the labels of all records, and to all JPEG pictures in the order of the records.
 
-    Every file that was read from stays open, hundreds in a large set.
+    Every file that was read stays open; a large set has hundreds.
     """
     files.allow_many_open()
     builder = tfds.builder_from_directory(folder / _NAME / _VERSION)

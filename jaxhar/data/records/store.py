@@ -1,4 +1,4 @@
-"""Where the packed records of a folder are kept, packed first if they are not there."""
+"""Finds the packed records of a folder in the cache, and packs them if they are missing."""
 
 import hashlib
 import json
@@ -11,20 +11,20 @@ from jaxhar.data.records.record import Folder, Index, PackOptions
 from jaxhar.host.errors import Problem
 from jaxhar.host.process import locked
 
-_FORM = 4  # raised whenever the packed form changes
+_FORM = 4  # increased whenever the packed form changes
 
 
-_LISTED = 20  # files that are named when some were left out
+_LISTED = 20  # largest number of left-out files to print
 
 
-#: In threads of this process.
+#: Pack in threads of this process.
 _DEFAULT = PackOptions()
 
 
 def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path, Index]:
-    """Where under `cache` the records of a folder are, and their index; packed first if they are not there.
+    """The folder under `cache` with the packed records, and their index; packs them first if they are missing.
 
-    What was left out is listed on stderr. Problem as of `pack`.
+    Files left out are listed on stderr. Problem as in `pack`.
     """
     path = pack(folder, cache, skip_broken)
     index: Index = json.loads((path / "index.json").read_text())
@@ -38,20 +38,20 @@ def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path
 
 
 def pack(folder: Folder, cache: Path, skip_broken: bool = False, options: PackOptions = _DEFAULT) -> Path:
-    """Pack the records of a folder under `cache`, unless they are there; returns where.
+    """Pack the records of a folder under `cache` if they are missing; returns their folder.
 
-    One process packs, others wait. A killed one leaves finished parts in a folder "*.parts" of its own, from which the
-    next goes on; nothing half-written is taken for whole.
+    One process packs, others wait. After a crash, complete parts stay in a folder "*.parts", and the next call uses
+    them; incomplete files are never used.
 
     Raises:
-      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, no room for the records.
+      Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder, the disk is full.
     """
     digest, shared = hashlib.sha256(f"{_FORM} {skip_broken}\n".encode()), hashlib.sha256(f"{_FORM}\n".encode())
     for line in folder.fingerprint():
         digest.update(f"{line}\n".encode())
         shared.update(f"{line}\n".encode())
     path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
-    # parts without broken files serve with and without skip_broken
+    # parts without broken files are the same with and without skip_broken
     work = cache / f"{folder.slug}-{shared.hexdigest()[:16]}.parts"
     if not (path / "index.json").exists():
         with locked(work.with_suffix(".lock")):
@@ -64,9 +64,10 @@ def _pack(folder: Folder, path: Path, work: Path, skip_broken: bool, options: Pa
     others = [str(other) for other in path.parent.glob(f"{folder.slug}-*.parts") if other != work]
     if others:
         print(
-            f"unfinished, of other files or settings, and perhaps to be deleted: {', '.join(others)}", file=sys.stderr
+            f"incomplete records of other files or settings, delete them if unused: {', '.join(others)}",
+            file=sys.stderr,
         )
-    for leftover in (path, path.with_suffix(".tmp")):  # without an index: of a version that did not keep parts
+    for leftover in (path, path.with_suffix(".tmp")):  # without an index, from an older version
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         packing.pack(folder, path, work, skip_broken, options)
