@@ -18,7 +18,7 @@ from jaxhar.finetune.features import Clips, Trunk, find_boxes
 from jaxhar.finetune.heads import Heads, HeadTrainer
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception import network as reception
-from jaxhar.models.spnet import network as spnet
+from jaxhar.models.spnet.config import SPNetConfig
 from jaxhar.training import experiment as config
 from jaxhar.weights import checkpoint
 from jaxhar.weights.net import Net
@@ -95,7 +95,7 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
 
 @pytest.mark.parametrize(
     "settings",
-    [dataclasses.replace(POSE, num_actions=3), spnet.SPNetConfig.tiny(image_size=32, num_levels=2, num_actions=3)],
+    [dataclasses.replace(POSE, num_actions=3), SPNetConfig.tiny(image_size=32, num_levels=2, num_actions=3)],
     ids=["reception", "spnet"],
 )
 def test_heads_alone_say_what_the_whole_network_says(settings):

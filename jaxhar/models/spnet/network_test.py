@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from jaxhar import infer, port, zoo
-from jaxhar.models.spnet.network import BlockPosition, SPNetConfig
+from jaxhar.models.spnet.config import BlockPosition, SPNetConfig
 from jaxhar.training.losses import multitask as losses
 from parity_tests import cases
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxhar.core.family import Group, Kinds
 from jaxhar.core.heatmaps import soft_argmax_grids
-from jaxhar.models.spnet.network import BlockPosition, Downsampling, SPNetConfig
+from jaxhar.models.spnet.config import BlockPosition, Downsampling, SPNetConfig
 
 
 def layout(config: SPNetConfig) -> dict[str, Kinds]:

@@ -7,7 +7,7 @@ import pytest
 
 from jaxhar import port, zoo
 from jaxhar.host.errors import Problem
-from jaxhar.models.spnet.network import SPNetConfig
+from jaxhar.models.spnet.config import SPNetConfig
 from jaxhar.weights import keras
 from jaxhar.weights.keras.file import LEAF
 from parity_tests import cases

@@ -3,7 +3,8 @@
 from jaxhar.core import classes
 from jaxhar.core.family import Entry, Family, KerasLayout, Transfer
 from jaxhar.core.skeleton import PA16, PA17, PA20, PA21, PENN
-from jaxhar.models.spnet.network import SPNet, SPNetConfig
+from jaxhar.models.spnet.config import SPNetConfig
+from jaxhar.models.spnet.network import SPNet
 from jaxhar.models.spnet.weights import infer_config, layout, renumber
 
 ENTRIES = {
