@@ -67,7 +67,7 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
     accuracy = np.mean([row["multi"] == row["class"] for row in rows])
     assert f"network, all clips of a sequence: accuracy {accuracy:.1%}" in said
     page = (out / "report.html").read_text()
-    assert "network" in page and "baseline" in page and "95 % interval" in page
+    assert "network" in page and "baseline" in page and "95 % confidence interval" in page
     assert (out / "pictures" / "confusion_network.png").stat().st_size > 0
 
     model, meta = checkpoint.load_model(out)
@@ -182,7 +182,7 @@ def test_people_are_found(world):
         (["mine", "--weights", "nothing"], 1, "no model at nothing"),
         (["mine", "--folds", "1"], 2, "--folds is 1; it must be at least 2"),
         (["mine", "--unfreeze", "pose.blok.*"], 1, "'pose.blok.*' of optimizer.table decides no parameter"),
-        (["broken"], 1, "broken.mp4 holds no frame that can be read"),
+        (["broken"], 1, "broken.mp4 has no frame that can be read"),
     ],
 )
 def test_mistakes_are_one_sentence(world, tmp_path, monkeypatch, capsys, words, code, sentence):
@@ -208,12 +208,12 @@ def test_stills_and_broken_files_are_told(world, tmp_path, capsys, monkeypatch):
             (tmp_path / "mine" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((30, 40, 3), 90 + n, np.uint8)).save(tmp_path / "mine" / name / f"p{n}_0001.png")
     (tmp_path / "mine" / "pushup" / "torn.jpg").write_bytes(b"no picture")
-    monkeypatch.setattr(finetune._Run, "whole", lambda self: self)
+    monkeypatch.setattr(finetune._Run, "execute", lambda self: self)
     settings = finetune.Settings(frames=4, skip_broken=True)
     begun = finetune.run(tmp_path / "mine", world / "pose", tmp_path / "run", settings, progress=False)
     said = capsys.readouterr()
     assert "4 clips of 2 classes, of 2 persons or source videos" in said.out
-    assert "4 of them are single pictures: each is shown 4 times" in said.err and "torn.jpg" in said.err
+    assert "4 of them are single pictures: each becomes a clip of 4 equal frames" in said.err and "torn.jpg" in said.err
     assert "2 folds instead of 5" in said.err and len(begun.parts) == 2
     assert begun.clips.eval_length("single", "train", 8) == 1
     (batch,) = begun.clips.eval_stream("train", "single", 4)

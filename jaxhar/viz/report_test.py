@@ -275,7 +275,7 @@ def test_screen_tables(capsys):
     assert "PCK@0.2, %" in text and "r wrist" in text and "golf swing" in text and "97.4 % action accuracy" in text
     assert f"{results.scalars()['pck@0.2'] * 100:.1f}" in text and "confident mistakes" not in text
     assert re.search(r"\bm\b.*\d\d\.\d", text)
-    assert "* best block or head" in text and "Every joint counts." in text
+    assert "* best prediction block or head" in text and "Every joint counts." in text
 
 
 def test_actions_that_do_not_occur_are_left_out(capsys):
