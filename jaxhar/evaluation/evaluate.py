@@ -124,7 +124,7 @@ def check(plan: Eval, prepared: Prepared, best: str = "") -> None:
     _, found = score(plan.scorers, context, _examples(lambda _: perfect, [batch], tuple(perfect)))
     keys = {key for sections in found for section in sections for key in section.scalars}
     if best and all(truths) and best.removeprefix("-") not in keys:
-        raise Problem(f"train.best is {best!r}, but the evaluation computes {', '.join(sorted(keys))}")
+        raise Problem(f"train.best is {best!r}, but the evaluation gives {', '.join(sorted(keys))}")
 
 
 def context_of(

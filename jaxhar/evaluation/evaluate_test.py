@@ -523,7 +523,7 @@ def test_mistakes_are_found_before_training():
     data = FakeData()
     plan = Eval(("single", "multi"), (Pose(METRICS), Action(), Samples()))
     evaluate.check(plan, data, "accuracy/single/balanced")
-    with pytest.raises(Problem, match="train.best is 'pck@0.3', but the evaluation computes accuracy/single"):
+    with pytest.raises(Problem, match="train.best is 'pck@0.3', but the evaluation gives accuracy/single"):
         evaluate.check(plan, data, "pck@0.3")
     for whole in data.examples.values():
         del whole["norm"]
