@@ -169,7 +169,7 @@ def test_samples_are_learned_by_heart(name, tmp_path, capsys):
     result = overfit.run(EXPERIMENTS[name](), steps=400, out=tmp_path, workdir=tmp_path)
     assert result.passed and result.picture is None and not list(tmp_path.iterdir())
     assert set(result.figures) == ({"reconstruction"} if name == "toy-clips" else {"accuracy/single"})
-    assert "learning by heart: train0, train1" in capsys.readouterr().out
+    assert "samples to learn by heart: train0, train1" in capsys.readouterr().out
 
 
 def test_the_truth_scores_full_marks(name, tmp_path):
