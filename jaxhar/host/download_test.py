@@ -127,7 +127,7 @@ def test_a_server_in_trouble_is_asked_again(server, tmp_path):
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     server.faults = [150_000] + ["503"] * 5
     (tmp_path / "weights.h5").unlink()
-    assert "kept, and the same command goes on" in refused(server, tmp_path)
+    assert "kept, and the same command resumes from there" in refused(server, tmp_path)
     server.faults = []
     assert fetch(server, tmp_path).read_bytes() == CONTENT
 
