@@ -36,7 +36,7 @@ def test_frames_of_a_3d_network_equal_folding(time, training):
 
         def both(state):
             ours, oracle = nnx.merge(graphdef, state, copy=True), nnx.merge(graphdef, state, copy=True)
-            preds, blocks = ours(clips), folded(oracle, clips)
+            preds, blocks = ours({"frames": clips}), folded(oracle, clips)
             return (preds, nnx.state(ours)), (blocks, nnx.state(oracle))
 
         (preds, moved), (blocks, expected) = jax.jit(both, compiler_options=QUICKLY)(state)
