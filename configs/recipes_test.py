@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from jaxhar import zoo
 from jaxhar.data.mixed import Mixed
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import override
 from jaxhar.training import experiment as config
+from jaxhar.training import stages
+from jaxhar.training.step import check
+from jaxhar.weights.net import Net
 
 CONFIGS = Path(__file__).parent
 NARROW = {"model.num_blocks": 1, "model.width": 24, "model.stem_width": 4, "model.kernel_size": 1}
@@ -37,6 +41,8 @@ SMALL = {
     | FEATURES
     | {"data.stills_per_batch": 2, "data.clips_per_batch": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
 }
+#: These are run end to end among the slow tests; the others have the same kinds of stages.
+LONG = ("ntu", "spnet_pose", "spnet_ntu")
 #: Compiling takes most of the time; programs that are run twice need not be fast.
 QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
 
@@ -57,7 +63,9 @@ def small(name):
     return {key: str(value) for key, value in changes.items()}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in SMALL]
+)
 def test_demo_end_to_end(name, tmp_path):
     changes = small(name)
     words = [f"--config={CONFIGS / name}.py:demo", *(f"--config.{key}={value}" for key, value in changes.items())]
@@ -75,6 +83,18 @@ def test_demo_end_to_end(name, tmp_path):
     assert steps == list(range(2, experiment.steps + 1, 2))  # a row for every stage
     assert bool(experiment.model.num_actions) == any("clips/action" in row for row in rows)
     assert "EMBEDDED DEMO" in done.stdout and done.stdout.count("report:") == len(experiment.evals)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_every_stage_of_a_demo_fits_its_data(name, tmp_path):
+    experiment = override(config.load(f"{CONFIGS / name}.py:demo"), small(name))
+    data = experiment.data.prepare(tmp_path)
+    net = Net(zoo.create(experiment.model))
+    for part in stages.parts(experiment):
+        assert part.optimizer(net).init(net.params)
+        stream = data.changed(**part.stage.data).train_stream(0)
+        check(net, part.stage.losses, next(stream))
+        stream.close()
 
 
 @pytest.mark.parametrize("name", [*SMALL, "penn"])

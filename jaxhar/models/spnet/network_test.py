@@ -98,17 +98,22 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("time", "joints", "side", "pyramids", "levels"), SHAPES)
+def test_forward_and_gradient_have_their_shapes(time, joints, side, pyramids, levels):
+    _check(time, joints, side, pyramids, levels, compute=False)
+
+
+@pytest.mark.parametrize(("time", "joints", "side", "pyramids", "levels"), [(1, 17, 72, 2, 2), (3, 20, 64, 1, 4)])
 def test_forward_and_gradient_are_finite(time, joints, side, pyramids, levels):
-    _check_finite(time, joints, side, pyramids, levels)
+    _check(time, joints, side, pyramids, levels)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("time", "joints", "side"), [*itertools.product(TIMES, JOINTS, SIDES)])
 def test_forward_and_gradient_are_finite_in_every_combination(time, joints, side):
-    _check_finite(time, joints, side, 2, 2)
+    _check(time, joints, side, 2, 2)
 
 
-def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int):
+def _check(time: int, joints: int, side: int, pyramids: int, levels: int, compute: bool = True):
     changes = {"num_pyramids": pyramids, "num_levels": levels, "depth_maps": joints == 17, "kernel_size": 1}
     config = SPNetConfig.tiny(image_size=side, num_joints=joints, action_pyramids=(1,), num_actions=3, **changes)
     dims, positions = config.dims, config.predictions
@@ -122,7 +127,6 @@ def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int)
     }
     graphdef, params, stats = nnx.split(zoo.create(config), nnx.Param, nnx.BatchStat)
 
-    @partial(jax.jit, compiler_options=cases.QUICKLY)
     def gradient(params, stats):
         def loss(params):
             preds = nnx.merge(graphdef, params, stats, copy=True)({**batch, "frames": jnp.asarray(frames)})
@@ -130,11 +134,13 @@ def _check_finite(time: int, joints: int, side: int, pyramids: int, levels: int)
 
         return jax.grad(loss, has_aux=True)(params)
 
-    gradients, preds = gradient(params, stats)
+    run = jax.jit(gradient, compiler_options=cases.QUICKLY) if compute else partial(jax.eval_shape, gradient)
+    gradients, preds = run(params, stats)
     assert preds["pose"].shape == (len(positions), 1, time, joints, dims)
     assert preds["visible"].shape == (len(positions), 1, time, joints)
     assert preds["action"].shape == (sum(position.action for position in positions), 1, 3)
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((gradients, preds)))
+    if compute:
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((gradients, preds)))
 
 
 @pytest.fixture(scope="module")
