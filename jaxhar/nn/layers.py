@@ -57,8 +57,10 @@ class Norm(nnx.BatchNorm):
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
             axes = tuple(range(x.ndim - 1))
-            mean = x.mean(axes)
-            variance = jnp.maximum(0, (x * x).mean(axes) - mean * mean)
+            mean, square = x.mean(axes), (x * x).mean(axes)
+            if self.axis_name is not None:  # in a vmap with this name
+                mean, square = jax.lax.pmean((mean, square), self.axis_name)
+            variance = jnp.maximum(0, square - mean * mean)
             for running, new in ((self.mean, mean), (self.var, variance)):
                 running[...] = self.momentum * running[...] + (1 - self.momentum) * new
         factor = jax.lax.rsqrt(variance + self.epsilon)
