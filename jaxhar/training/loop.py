@@ -2,8 +2,8 @@
 
 A run that is killed and resumed writes the same metrics.jsonl as one without interruption: a checkpoint contains
 everything that later steps depend on (weights, running statistics, optimizer, data iterator, metrics not yet averaged)
-and is written before the next batch is drawn. On GPUs this also needs deterministic kernels
-(XLA_FLAGS=--xla_gpu_deterministic_ops=true).
+and is taken before the next batch is drawn, then written in the background. On GPUs this also needs deterministic
+kernels (XLA_FLAGS=--xla_gpu_deterministic_ops=true).
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from jaxhar.host.settings import check_same
 from jaxhar.training import history, stages
 from jaxhar.training.experiment import Experiment
 from jaxhar.training.step import Batches, TrainState, check, make_step
-from jaxhar.weights import checkpoint, transfer
+from jaxhar.weights import checkpoint, store, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Net
 from jaxhar.weights.transfer import compare
@@ -75,16 +75,16 @@ def run(
             part.optimizer(net)
             _changed(data, part)
         mesh = _mesh(train.devices)
-        store = checkpoint.Store(workdir, train.keep_last, keep_best=bool(train.best))
+        checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
         state = TrainState(net.params, net.stats, (), jnp.int32(0))
-        saved = store.restore()
+        saved = checkpoints.restore()
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
             check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
-            state = _unpack(saved.arrays, state)
+            state = _unpack(saved, state)
         elif experiment.init_from is not None:
             arrays, _ = checkpoint.load_flat(Path(experiment.init_from))
             table = experiment.init_table or transfer.of_family(network)
@@ -104,7 +104,7 @@ def run(
             for part in parts:
                 if int(state.step) < part.before:  # the first stage is checked by running it
                     _check_stage(part, net, data, train.seed)
-            loop = _Loop(experiment, workdir, net, parts, mesh, store, data, evaluate, fixed, description)
+            loop = _Loop(experiment, workdir, net, parts, mesh, checkpoints, data, evaluate, fixed, description)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
         if loop is not None:
@@ -129,7 +129,7 @@ class _Loop:
     net: Net
     parts: list[stages.Part]
     mesh: jax.sharding.Mesh
-    store: checkpoint.Store
+    checkpoints: store.Store
     data: Prepared
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
     settings: dict[str, str]
@@ -176,15 +176,19 @@ class _Loop:
                     figures = self._evaluate(state, step) if last or _every(train.eval_every, step) else None
                     if figures or last or stop.requested or _every(train.checkpoint_every, step):
                         self._save(state, step, figures)
+                    self.checkpoints.check()
                     # 5. Stop on request.
                     if stop.requested and not last:
                         self.bar.close()
+                        self.checkpoints.wait()
                         print(f"stopped at step {step} of {end}; the same command resumes from there")
                         raise SystemExit(0)
+            self.checkpoints.wait()
             return state
         finally:
             self.bar.close()
             self.history.close()
+            self.checkpoints.close()
 
     def _start_stage(self, state: TrainState, step: int, record: dict[str, Any] | None) -> TrainState:
         """Prepares step function and data for the stage of `step`; at its first step the optimizer state is fresh."""
@@ -279,7 +283,7 @@ class _Loop:
         assert self.stream is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
         figure = self.experiment.train.goodness(figures) if figures else None
-        self.store.save(checkpoint.Saved(step, _pack(state), record, figure), self.description)
+        self.checkpoints.save(store.Saved(step, *pack(state), record, figure), self.description)
 
 
 def _changed(data: Prepared, part: stages.Part) -> Prepared:
@@ -327,33 +331,39 @@ def _mesh(devices: int) -> jax.sharding.Mesh:
     return jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
 
 
-def _pack(state: TrainState) -> dict[str, np.ndarray]:
-    """All arrays of a state by name: those of the model by dotted path, then those of the optimizer."""
-    arrays = {f"{checkpoint.MODEL_PREFIX}{n}": a for n, a in (state.params | state.stats).items()}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state.opt)[0]:
-        arrays[f"opt{jax.tree_util.keystr(path)}"] = leaf
-    arrays["step"] = state.step
-    return {n: np.asarray(jax.random.key_data(a) if _is_key(a) else a) for n, a in arrays.items()}
+def pack(state: TrainState) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """All arrays of a state: those of the model by dotted path, and those of the optimizer and the step by name."""
+    training = {f"opt{jax.tree_util.keystr(path)}": a for path, a in jax.tree_util.tree_flatten_with_path(state.opt)[0]}
+    training["step"] = state.step
+
+    def storable(flat: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        return {name: jax.random.key_data(array) if _is_key(array) else array for name, array in flat.items()}
+
+    return storable(state.params | state.stats), storable(training)
 
 
-def _unpack(arrays: Mapping[str, np.ndarray], template: TrainState) -> TrainState:
-    """The inverse of `_pack` for a state with the structure of `template`."""
-    wanted = {name: array.shape for name, array in _pack(template).items()}
-    complaints = compare({name: array.shape for name, array in arrays.items()}, wanted)
+def _unpack(saved: store.Saved, template: TrainState) -> TrainState:
+    """The inverse of `pack` for a state with the structure of `template`."""
+    complaints = [
+        complaint
+        for found, wanted in zip((saved.model, saved.training), pack(template), strict=True)
+        for complaint in compare({n: a.shape for n, a in found.items()}, {n: a.shape for n, a in wanted.items()})
+    ]
     if complaints:
         raise Problem(f"the checkpoint does not fit the experiment: {'; '.join(complaints[:5])}")
 
-    def take(name: str, like: jax.Array) -> jax.Array:
-        array = jnp.asarray(arrays[name])
+    def load(array: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
+        array = jnp.asarray(array)
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
 
-    prefix = checkpoint.MODEL_PREFIX
     leaves, tree = jax.tree_util.tree_flatten_with_path(template.opt)
     return TrainState(
-        {n: take(prefix + n, a) for n, a in template.params.items()},
-        {n: take(prefix + n, a) for n, a in template.stats.items()},
-        jax.tree.unflatten(tree, [take(f"opt{jax.tree_util.keystr(path)}", leaf) for path, leaf in leaves]),
-        take("step", template.step),
+        {n: load(saved.model[n], a) for n, a in template.params.items()},
+        {n: load(saved.model[n], a) for n, a in template.stats.items()},
+        jax.tree.unflatten(
+            tree, [load(saved.training[f"opt{jax.tree_util.keystr(path)}"], leaf) for path, leaf in leaves]
+        ),
+        load(saved.training["step"], template.step),
     )
 
 

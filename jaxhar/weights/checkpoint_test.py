@@ -12,15 +12,9 @@ from jaxhar.core.skeleton import PA16, PA17
 from jaxhar.host.errors import Problem
 from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.weights import checkpoint
-from jaxhar.weights.checkpoint import Saved, Store
+from jaxhar.weights.store import Saved, Store
 
 TINY = ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)
-ARRAYS = {
-    "model/a.kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
-    "step": np.array(7, np.int32),
-    "key": np.array([1, 2], np.uint32),
-}
-MODEL = {"config": {}, "skeleton": {"name": "x", "joints": []}, "actions": []}
 
 
 @pytest.fixture(scope="module")
@@ -121,53 +115,16 @@ def test_what_is_not_a_model_is_explained(tmp_path, model):
             checkpoint.load_model(tmp_path / name)
 
 
-def saved(step, figure=None):
-    return Saved(step, ARRAYS, {"stream": {"position": step}, "window": [0.1 + 0.2]}, figure)
-
-
-def test_a_training_checkpoint_comes_back_exactly(tmp_path):
-    Store(tmp_path).save(saved(7), MODEL)
-    got = Store(tmp_path).restore()
-    assert got is not None and got.step == 7
-    assert got.record == {"stream": {"position": 7}, "window": [0.30000000000000004], "model": got.record["model"]}
-    assert_same(got.arrays, ARRAYS)
-    assert Store(tmp_path / "other").restore() is None
-
-
-def test_the_last_and_the_best_are_kept(tmp_path):
-    store = Store(tmp_path, keep_last=2, keep_best=True)
-    for step, figure in enumerate([0.2, 0.9, None, 0.5, None, None], 1):
-        store.save(saved(step, figure), MODEL)
-    assert sorted(p.stem for p in store.folder.iterdir()) == ["2", "5", "6"]
-    best = checkpoint.read_best(tmp_path)
-    assert best is not None and best.step == 2
-
-
-def test_damaged_checkpoints_are_set_aside_until_none_is_left(tmp_path, capsys):
-    store = Store(tmp_path, keep_last=3)
-    for step in (1, 2, 3):
-        store.save(saved(step), MODEL)
-    (store.folder / "3.safetensors").write_bytes(b"")
-    (store.folder / ".4.safetensors.99.tmp").write_bytes(b"left by a kill")
-    got = Store(tmp_path).restore()
-    assert got is not None and got.step == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert sorted(p.name for p in store.folder.iterdir()) == ["1.safetensors", "2.safetensors", "3.damaged"]
-    for step in (1, 2):
-        (store.folder / f"{step}.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(Problem, match="no checkpoint in .* is intact"):
-        Store(tmp_path).restore()
-
-
 def test_a_run_is_loaded_as_a_model(tmp_path, model):
-    prefixed = {f"{checkpoint.MODEL_PREFIX}{name}": array for name, array in port.to_flat(model).items()}
+    flat = port.to_flat(model)
     description = checkpoint.describe(TINY, PA16, ("a",))
-    store = Store(tmp_path, keep_best=True)
-    store.save(Saved(1, {**prefixed, "opt.x": np.zeros(3)}, {}, figure=0.5), description)
-    store.save(Saved(2, {k: v * 0 for k, v in prefixed.items()}, {}, figure=0.1), description)
-    for path in (tmp_path, store.folder, store.folder / "1.safetensors"):
+    kept = Store(tmp_path, keep_best=True)
+    kept.save(Saved(1, flat, {"opt.x": np.zeros(3)}, {}, figure=0.5), description)
+    kept.save(Saved(2, {k: v * 0 for k, v in flat.items()}, {}, {}, figure=0.1), description)
+    kept.close()
+    for path in (tmp_path, kept.folder, kept.folder / "1"):
         loaded, meta = checkpoint.load_model(path)
-        assert_same(port.to_flat(loaded), port.to_flat(model))
+        assert_same(port.to_flat(loaded), flat)
         assert meta.config == TINY
 
 
@@ -176,7 +133,8 @@ def test_weights_of_other_settings_are_refused(tmp_path, model):
     checkpoint.save_model(path, model, PA16, ())
     flat, description = checkpoint.load_flat(path)
     description["config"] = json.loads(port.config_to_json(dataclasses.replace(TINY, width=32)))
-    store = Store(tmp_path / "run")
-    store.save(Saved(1, {f"{checkpoint.MODEL_PREFIX}{k}": v for k, v in flat.items()}, {}), description)
+    kept = Store(tmp_path / "run")
+    kept.save(Saved(1, flat, {}, {}), description)
+    kept.close()
     with pytest.raises(Problem, match="do not fit the network"):
         checkpoint.load_model(tmp_path / "run")
