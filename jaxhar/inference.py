@@ -13,12 +13,14 @@ import numpy as np
 from flax import nnx
 
 from jaxhar.core.batch import Batch, batch_size
-from jaxhar.core.network import NetworkConfig
+from jaxhar.core.network import NetworkConfig, frame_size
 from jaxhar.nn import platform
 from jaxhar.nn.layers import cast_kernels
 
 #: Maximum number of frames in one call of the network, to limit memory.
 CHUNK = 64
+#: How far a normalised pixel may lie outside of the range of pixels: interpolation and noise overshoot a little.
+_SLACK = 0.5
 
 
 class Structure:
@@ -78,10 +80,11 @@ def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chun
       stills.
 
     Raises:
-      ValueError: frames with another number of axes or channels, or a missing key.
+      ValueError: frames of another type, range or size, or with another number of axes; values that are not finite; a
+        missing key.
     """
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
-    batch = _as_batch(inputs, config.reads)
+    batch = _as_batch(inputs, config)
     run = partial(_probabilities, *prepare(model))
     size = batch_size(batch)
     time = batch["frames"].shape[1] if "frames" in batch else 1
@@ -94,21 +97,41 @@ def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chun
     return _in_pieces(run, batch, max(1, chunk // time))
 
 
-def _as_batch(inputs: np.ndarray | Mapping[str, np.ndarray], reads: tuple[str, ...]) -> Batch:
+def _as_batch(inputs: np.ndarray | Mapping[str, np.ndarray], config: NetworkConfig) -> Batch:
     arrays = dict(inputs) if isinstance(inputs, Mapping) else {"frames": inputs}
-    missing = [key for key in reads if key not in arrays]
+    missing = [key for key in config.reads if key not in arrays]
     if missing:
-        raise ValueError(f"the network reads {', '.join(reads)}; {', '.join(missing)} is missing: give a dict of them")
+        wanted = ", ".join(config.reads)
+        raise ValueError(f"the network reads {wanted}; {', '.join(missing)} is missing: give a dict of them")
     batch = {key: np.asarray(value) for key, value in arrays.items()}
+    for key, value in batch.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"{key} holds values that are not finite (NaN or infinity)")
     if "frames" in batch:
-        frames = batch["frames"]
-        frames = frames if frames.dtype == np.uint8 else frames.astype(np.float32)
-        if frames.ndim == 4:
-            frames = frames[:, None]
-        if frames.ndim != 5 or frames.shape[-1] != 3:
-            raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
-        batch["frames"] = frames
+        batch["frames"] = _as_frames(batch["frames"], config)
     return batch  # type: ignore[return-value]
+
+
+def _as_frames(frames: np.ndarray, config: NetworkConfig) -> np.ndarray:
+    """Frames (B, T, H, W, 3), uint8 or normalised float32; ValueError for what the network does not understand."""
+    assert config.pixels is not None
+    if frames.ndim not in (4, 5) or frames.shape[-1] != 3:
+        raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
+    height, width = frame_size(config)
+    if frames.shape[-3:-1] != (height, width):
+        raise ValueError(
+            f"the network reads frames of {height}x{width} pixels (height x width), not "
+            f"{frames.shape[-3]}x{frames.shape[-2]}; cut and scale them by jaxhar.crop"
+        )
+    if frames.dtype != np.uint8:
+        low, high = config.pixels.bounds()
+        advice = f"give uint8 pixels from 0 to 255, or floats from {low:.3g} to {high:.3g}"
+        if frames.dtype.kind != "f":
+            raise ValueError(f"frames of type {frames.dtype} are not understood; {advice}")
+        if frames.size and (frames.min() < low - _SLACK or frames.max() > high + _SLACK):
+            raise ValueError(f"frames have values from {frames.min():.3g} to {frames.max():.3g}; {advice}")
+        frames = frames.astype(np.float32)
+    return frames[:, None] if frames.ndim == 4 else frames
 
 
 def checked(preds: dict[str, Any], size: int) -> dict[str, Any]:

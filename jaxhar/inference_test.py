@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxhar import infer, inference, zoo
+from jaxhar.core.pixels import Pixels
 from jaxhar.inference import prepare
 from jaxhar.nn.layers import Conv, SeparableNorm
 
@@ -16,6 +17,34 @@ from jaxhar.nn.layers import Conv, SeparableNorm
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         infer(zoo.create(zoo.tiny("reception-mpii")), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "sentence"),
+    [
+        (
+            np.full((1, 64, 64, 3), 128.0),
+            "values from 128 to 128; give uint8 pixels from 0 to 255, or floats from -1 to 1",
+        ),
+        (np.full((1, 64, 64, 3), 128), "type int64 are not understood; give uint8"),
+        (np.full((1, 64, 64, 3), 128, np.uint16), "type uint16 are not understood"),
+        (np.full((1, 64, 64, 3), np.nan, np.float32), "frames holds values that are not finite"),
+        (
+            np.zeros((1, 32, 48, 3), np.uint8),
+            r"reads frames of 64x64 pixels \(height x width\), not 32x48; .*jaxhar.crop",
+        ),
+        (np.zeros((1, 64, 64, 4), np.uint8), r"not \(1, 64, 64, 4\)"),
+    ],
+)
+def test_frames_that_are_not_understood_are_refused(frames, sentence):
+    model = zoo.create(zoo.tiny("reception-mpii"))
+    with pytest.raises(ValueError, match=sentence):
+        infer(model, frames)
+
+
+def test_bounds_of_pixels():
+    assert Pixels.SIGNED.bounds() == (-1, 1)
+    np.testing.assert_allclose(Pixels.IMAGENET.bounds(), (-2.1179, 2.64), atol=1e-4)
 
 
 class Net(nnx.Module):

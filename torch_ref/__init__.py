@@ -40,7 +40,21 @@ def create(name: str, **overrides) -> nn.Module:
 
 @torch.no_grad()
 def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
-    """As jaxhar.infer, for frames (B, H, W, 3) or (B, T, H, W, 3) in [-1, 1] -> pose, visible, action probabilities."""
+    """As jaxhar.infer: frames (B, H, W, 3) or (B, T, H, W, 3) -> pose, visible, action probabilities.
+
+    Args:
+      frames: RGB, uint8 or float in [-1, 1].
+
+    Raises:
+      ValueError: frames of another type or range, or with another number of axes.
+    """
+    frames = np.asarray(frames)
+    if frames.ndim not in (4, 5) or frames.shape[-1] != 3:
+        raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
+    if frames.dtype == np.uint8:
+        frames = 2 * (frames.astype(np.float32) / 255 - 0.5)
+    elif frames.dtype.kind != "f" or not np.abs(frames).max(initial=0) <= 1.5:
+        raise ValueError("give frames as uint8 pixels from 0 to 255, or as finite floats from -1 to 1")
     x = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
     if x.ndim == 4:
         x = x[:, None]

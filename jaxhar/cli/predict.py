@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxhar.data import sets
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
-from jaxhar.predict import coco
+from jaxhar.predict import boxes, coco
 from jaxhar.predict import data_set as predict_set
 from jaxhar.predict import predictor as predict
 
@@ -83,6 +83,13 @@ def _predict(args: argparse.Namespace) -> None:
     )
     for sentence in summary.broken:
         print(f"skipped: {sentence}")
+    for sentence in summary.notes:
+        print(sentence)
+    if summary.empty:
+        where = "nobody was found" if summary.empty == summary.frames else f"nobody in {summary.empty} of the frames"
+        print(
+            f"{where}: fewer than {boxes.BOX_JOINTS} joints are confident there, so no joints and no action are given"
+        )
     if summary.action is not None:
         print(f"action: {summary.action} ({summary.probability:.1%})")
     written = ", ".join(str(path) for path in summary.files[:4])

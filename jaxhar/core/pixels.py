@@ -45,6 +45,11 @@ class Pixels(StrEnum):
         mean, deviation = _KINETICS if self is Pixels.KINETICS else _IMAGENET
         return (unit - mean) / deviation
 
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value of a normalised pixel."""
+        ends = self({"frames": np.array([0, 255], np.uint8).repeat(3).reshape(2, 1, 1, 1, 3)})
+        return float(ends.min()), float(ends.max())
+
     def picture(self, frame: np.ndarray) -> np.ndarray:
         """Normalised frames (..., 3) as uint8 RGB on the host, for display; uint8 frames are returned unchanged."""
         if frame.dtype == np.uint8:

@@ -5,7 +5,7 @@ about its centre, resized to a square and perhaps mirrored. For points, this is 
 units (0 is the crop's left or top edge, 1 its right or bottom edge).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -140,6 +140,39 @@ def fit_aspect(box: Box, size: tuple[int, int]) -> Box:
     centre, window = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
     half = np.maximum(window, window[::-1] * np.array([width / height, height / width])) / 2
     return np.concatenate([centre - half, centre + half])
+
+
+def crop_person(
+    image: np.ndarray, box: Sequence[float] | None = None, size: int | tuple[int, int] = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """The crop of a person that networks read, as `jaxhar predict` and evaluation cut it; also `jaxhar.crop`.
+
+    Args:
+      image: (H, W, 3) uint8 RGB.
+      box: x1, y1, x2, y2 of the person in pixels, with some margin; the crop is the square around it, or the smallest
+        box of the shape of the crop. None takes the whole image. What lies outside of the image is black.
+      size: side of the crop in pixels, or (height, width); 256 for ReceptionNet and SPNet.
+
+    Returns:
+      the crop (height, width, 3) uint8, and affine (3, 3): image pixels -> units of the crop, in which networks
+      predict; `jaxhar.to_image(affine, pose)` is the way back to pixels.
+
+    Raises:
+      ValueError: the image is not (H, W, 3) uint8, or the box is not a box.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"the image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    size = (size, size) if isinstance(size, int) else size
+    shape = image.shape[1::-1]
+    if box is None:
+        corners = centred_bbox(shape)
+    else:
+        corners = np.asarray(box, float)
+        if corners.shape != (4,) or not np.isfinite(corners).all() or (corners[2:] <= corners[:2]).any():
+            raise ValueError(f"the box must be x1, y1, x2, y2 with x1 < x2 and y1 < y2, not {box}")
+        corners = valid_bbox(corners.reshape(2, 2), rel=1)
+    plan = plan_crop(fit_aspect(corners, size), shape, size)
+    return crop_image(image, plan), plan.affine
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,16 @@ BOX_JOINTS = 4
 BOX_EXTENT = 0.05
 
 
+def seen(confidence: np.ndarray) -> np.ndarray:
+    """Which joints (..., J) are confident enough to be shown; all of a network without confidence (NaN)."""
+    return ~(confidence < BOX_CONFIDENCE)
+
+
+def anyone(confidence: np.ndarray) -> np.ndarray:
+    """Whether enough joints of (..., J) are confident for a person to be there."""
+    return seen(confidence).sum(-1) >= min(BOX_JOINTS, confidence.shape[-1])
+
+
 def person_box(pose: np.ndarray, confidence: np.ndarray, crop_box: np.ndarray) -> np.ndarray | None:
     """The square around the confident joints, 1.5 times their extent.
 
@@ -25,9 +35,8 @@ def person_box(pose: np.ndarray, confidence: np.ndarray, crop_box: np.ndarray) -
     Returns:
       (4,) image pixels, or None if too few joints are confident or their extent is too small.
     """
-    confident = ~(confidence < BOX_CONFIDENCE)
-    points = pose[confident, :2]
-    if confident.sum() < min(BOX_JOINTS, len(pose)) or np.ptp(points, axis=0).max() < BOX_EXTENT:
+    points = pose[seen(confidence), :2]
+    if not anyone(confidence) or np.ptp(points, axis=0).max() < BOX_EXTENT:
         return None
     return transforms.valid_bbox(crop_box[:2] + points * (crop_box[2:] - crop_box[:2]))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -76,19 +75,3 @@ def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, obje
             annotations[-1]["score"] = score
     category = {"id": 1, "name": "person", "keypoints": KEYPOINTS, "skeleton": _LIMBS}
     return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
-
-
-def person(entry: dict[str, Any], size: tuple[int, int], skeleton: Skeleton) -> Detection:
-    """Convert a frame's entry of poses.json; frames of a video get the file names frame_000000 and so on.
-
-    Args:
-      size: (width, height) of the frame.
-    """
-    joints = [entry["joints"][name] for name in skeleton.joints]
-    return Detection(
-        file=entry.get("file", f"frame_{entry['index']:06d}"),
-        size=size,
-        joints=np.array([[joint["x"], joint["y"]] for joint in joints], float),
-        confidence=np.array([joint["confidence"] for joint in joints], float),
-        box=np.array(entry["bbox"], float),
-    )

@@ -42,16 +42,6 @@ def test_box_score_and_missing_joints():
     assert coco.document([nobody], PA16)["annotations"][0]["num_keypoints"] == 0
 
 
-def test_poses_of_predict():
-    joints = {name: {"x": i + 0.5, "y": 2.0 * i, "confidence": 0.5} for i, name in enumerate(PA16.joints)}
-    joints["l_knee"] = {"x": None, "y": None, "confidence": 0.0}
-    frames = [{"index": i, "time": 0, "bbox": [0, 0, 8, 9], "joints": joints} for i in range(2)]
-    found = coco.document([coco.person(entry, (64, 48), PA16) for entry in frames], PA16)
-    assert [image["file_name"] for image in found["images"]] == ["frame_000000", "frame_000001"]
-    assert found["images"][0]["width"] == 64
-    assert found["annotations"][1]["num_keypoints"] == 11 and found["annotations"][1]["score"] == 0.5
-
-
 def test_a_score_that_is_not_known_is_absent():
     unknown = coco.Detection("a.jpg", None, np.ones((16, 2)), np.full(16, np.nan))
     (found,) = coco.document([unknown], PA16)["annotations"]

@@ -90,10 +90,11 @@ def test_coco_beside_the_usual_files(weights, tmp_path):
     found = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert [image["file_name"] for image in found["images"]] == ["a.png", "b.png"]
     assert found["images"][0]["width"] == 80
-    poses = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][1]["joints"]
+    content = json.loads((tmp_path / "out" / "poses.json").read_text())
+    (person,) = content["frames"][1]["persons"]
     keypoints = np.reshape(found["annotations"][1]["keypoints"], (17, 3))
     ankle = found["categories"][0]["keypoints"].index("right_ankle")
-    assert keypoints[ankle, :2].tolist() == [poses["r_ankle"]["x"], poses["r_ankle"]["y"]]
+    assert keypoints[ankle, :2].tolist() == person["joints"][content["skeleton"]["joints"].index("r_ankle")]
 
 
 def test_of_several_sets_of_labels_the_first_is_shown(tmp_path):

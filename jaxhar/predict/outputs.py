@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,8 @@ from jaxhar.data.formats.video import Frame, Images, Video, VideoWriter
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
+from jaxhar.predict import poses
+from jaxhar.predict.boxes import BOX_CONFIDENCE, anyone
 from jaxhar.viz import draw as viz
 
 #: Length of the curves in the overlay, in seconds.
@@ -43,8 +44,9 @@ class FrameResult:
       box: (4,) x1, y1, x2, y2 of the crop of the pose, image pixels.
       pose: (J, D) image pixels; a third coordinate is in the network's units.
       confidence: (J,), NaN if the network predicts none; null in the files.
-      action: (A,) probabilities over all clips that contain this moment; None for pose networks.
-      clips: the clips that begin with this frame.
+      action: (A,) probabilities over all clips that contain this moment; None for pose networks, and where no clip
+        with a person contains it.
+      clips: the clips with a person that begin with this frame.
     """
 
     index: int
@@ -53,6 +55,11 @@ class FrameResult:
     confidence: np.ndarray
     action: np.ndarray | None = None
     clips: list[Clip] = field(default_factory=list)
+
+    @property
+    def person(self) -> bool:
+        """Whether somebody is in the frame."""
+        return bool(anyone(self.confidence))
 
 
 def normalised(logs: np.ndarray) -> np.ndarray:
@@ -71,15 +78,27 @@ class Outputs:
       files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json if
         asked for.
       action: (A,) probabilities of the whole video, after `finish`: the normalised geometric mean over its clips.
-        None for pose networks and for several images.
+        None for pose networks, for several images, and if nobody was found.
+      empty: number of frames without a person.
 
     Raises:
       Problem: the folder cannot be made or written to.
       Usage: a result would overwrite the source.
     """
 
-    def __init__(self, folder: Path, source: Video | Images, name: Path, meta: Any, coco: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        source: Video | Images,
+        name: Path,
+        meta: Any,
+        coco: bool = False,
+        made_by: dict[str, object] | None = None,
+    ):
         self.files: tuple[Path, ...] = ()
+        self.empty = 0
+        self._made_by = made_by
+        self._found: list[int] = []  # the first and the last frame with a person
         self.action: np.ndarray | None = None
         self._folder, self._source, self._name, self._meta = folder, source, name, meta
         self._skeleton: Skeleton = meta.skeleton
@@ -128,21 +147,30 @@ class Outputs:
                 self._write_headers(frame.image)
             self._write_overlay(frame, self._draw(frame.image, result))
             self._poses.write(",\n" if result.index else "\n")
-            entry = self._entry(frame, result)
-            json.dump(entry, self._poses, allow_nan=False)
-            if self._persons is not None:
-                self._persons.append(coco_file.person(entry, frame.image.shape[1::-1], self._skeleton))
+            self._poses.write(poses.dumps(self._entry(frame, result)))
+            if result.person:
+                self._found = [*self._found[:1], result.index]
+            self.empty += not result.person
+            if self._persons is not None and result.person:
+                file = frame.path.name if isinstance(self._source, Images) else f"frame_{result.index:06d}"
+                size, points = frame.image.shape[1::-1], np.round(result.pose[:, :2], 2)
+                scores, box = np.round(result.confidence, 4), np.round(result.box, 2)
+                self._persons.append(coco_file.Detection(file, size, points, scores, box))
             for clip in result.clips:
                 self._write_clip(frame.path, clip)
 
     def finish(self) -> None:
         """Close all files and give them their names."""
-        tail: dict[str, object] = {}
         if self._logs and not (isinstance(self._source, Images) and len(self._times) > 1):
             self.action = normalised(np.mean(self._logs, axis=0))
-            tail["action"] = dict(zip(self._meta.actions, np.round(self.action, 6).tolist(), strict=True))
+        tracks = []
+        if self._found and isinstance(self._source, Video):
+            name, probability = None, None
+            if self.action is not None:
+                name, probability = self._meta.actions[int(self.action.argmax())], float(self.action.max())
+            tracks.append(poses.track(self._found[0], self._found[-1], name, probability))
         with self._readable_errors():
-            self._poses.write("\n]" + "".join(f", {json.dumps(k)}: {json.dumps(v)}" for k, v in tail.items()) + "}\n")
+            self._poses.write(f'\n], "tracks": {poses.dumps(tracks)}}}\n')
             if self._persons is not None:
                 found = coco_file.document(self._persons, self._skeleton)
                 self._stack.enter_context(atomic(self._folder / coco_file.FILE)).write_text(json.dumps(found))
@@ -162,13 +190,11 @@ class Outputs:
     def _write_headers(self, image: np.ndarray) -> None:
         height, width = image.shape[:2]
         header: dict[str, object] = {
+            "version": poses.VERSION,
+            "made_by": self._made_by,
             "source": str(self._name),
             "model": {k: v for k, v in asdict(self._meta.config).items() if isinstance(v, int | float | str)},
-            "skeleton": {
-                "name": self._skeleton.name,
-                "joints": self._skeleton.joints,
-                "limbs": [[self._skeleton.joints[a], self._skeleton.joints[b]] for a, b in self._skeleton.limbs],
-            },
+            "skeleton": poses.skeleton(self._skeleton),
             "actions": self._meta.actions,
         }
         if isinstance(self._source, Video):
@@ -182,9 +208,11 @@ class Outputs:
             self._csv.writerow([*columns, *self._meta.actions])
 
     def _draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
+        if not result.person:
+            return image
         image = viz.draw_box(image, result.box.tolist())
         confidence = None if np.isnan(result.confidence).all() else result.confidence
-        image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence)
+        image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
         if result.action is None:
             return image
         top = int(result.action.argmax())
@@ -206,20 +234,12 @@ class Outputs:
             assert frame.image is not None
             height, width = frame.image.shape[:2]
             entry |= {"file": frame.path.name, "width": width, "height": height}
-        entry["bbox"] = [_number(v) for v in result.box]
-        axes = ("x", "y", "z")[: result.pose.shape[-1]]
-        entry["joints"] = {
-            joint: {
-                # x and y are in pixels, depth is in the network's units
-                **{axis: _number(v, 4 if axis == "z" else 2) for axis, v in zip(axes, point, strict=True)},
-                "confidence": _number(score, 4),
-            }
-            for joint, point, score in zip(self._skeleton.joints, result.pose, result.confidence, strict=True)
-        }
+        action = None
         if result.action is not None:
             top = int(result.action.argmax())
-            entry["action"] = {"name": self._meta.actions[top], "probability": _number(result.action[top], 4)}
-        return entry
+            action = {"name": self._meta.actions[top], "probability": poses.number(result.action[top], 4)}
+        one = poses.person(result.box, result.pose, result.confidence, self._skeleton, action)
+        return {**entry, "persons": [one] if result.person else []}
 
     def _write_clip(self, path: Path, clip: Clip) -> None:
         action = clip.action / clip.action.sum()
@@ -238,11 +258,6 @@ class Unfinished(Exception):
 def _open(stack: contextlib.ExitStack, path: Path) -> TextIO:
     part = stack.enter_context(atomic(path))
     return stack.enter_context(open(part, "w", newline="", encoding="utf-8"))
-
-
-def _number(value: float, digits: int = 2) -> float | None:
-    """A rounded number for JSON; None for NaN, which JSON lacks."""
-    return round(float(value), digits) if math.isfinite(value) else None
 
 
 def _image_names(paths: Sequence[Path]) -> list[str]:

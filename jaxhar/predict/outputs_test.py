@@ -11,6 +11,7 @@ from jaxhar.core.skeleton import PENN
 from jaxhar.data.formats import video
 from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import outputs as results
+from jaxhar.viz import draw as viz
 
 META = SimpleNamespace(skeleton=PENN, actions=("a", "b"), config=ReceptionConfig())
 
@@ -41,7 +42,8 @@ def test_nothing_has_its_name_before_the_end(tmp_path: Path):
         outputs.finish()
     assert sorted(outputs.files) == sorted(out.iterdir())
     assert sorted(p.name for p in outputs.files) == ["actions.csv", "overlay.mp4", "poses.json"]
-    assert json.loads((out / "poses.json").read_text())["action"] == pytest.approx({"a": 0.8, "b": 0.2})
+    tracks = json.loads((out / "poses.json").read_text())["tracks"]
+    assert tracks == [{"id": 1, "first": 0, "last": 1, "action": "a", "probability": pytest.approx(0.8)}]
 
 
 def test_left_without_finish_it_removes_what_it_began(tmp_path: Path):
@@ -62,8 +64,10 @@ def test_missing_numbers_are_null_in_the_json(tmp_path: Path):
         outputs.add(frame(0, tmp_path / "x.png"), lost)
         outputs.finish()
     entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
-    assert entry["joints"][PENN.joints[3]] == {"x": None, "y": None, "confidence": 1.0}
-    assert entry["joints"][PENN.joints[4]]["x"] == 4.0 and (entry["width"], entry["height"]) == (30, 20)
+    assert entry["persons"][0]["joints"][3:5] == [[None, None], [4.0, 4.0]] and (entry["width"], entry["height"]) == (
+        30,
+        20,
+    )
 
 
 def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
@@ -76,7 +80,26 @@ def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
         outputs.add(frame(0, tmp_path / "x.png"), deep)
         outputs.finish()
     entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
-    assert entry["joints"]["head"] == {"x": 4.13, "y": 5.0, "z": 0.5124, "confidence": 1.0}
+    assert entry["persons"][0]["joints"][0] == [4.13, 5.0, 0.5124]
+
+
+def test_joints_that_are_not_seen_are_marked_and_not_drawn(tmp_path: Path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    source = video.Images([tmp_path / "x.png"])
+    partly = result(0, 0.5)
+    partly.pose[:] = np.random.default_rng(0).uniform(2, 18, (13, 2))
+    partly.confidence[5:] = 0.2
+    with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
+        outputs.begin([0.0])
+        outputs.add(frame(0, tmp_path / "x.png"), partly)
+        outputs.finish()
+    (person,) = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]["persons"]
+    assert person["unseen"] == list(PENN.joints[5:]) and person["confidence"] == [1.0] * 5 + [0.2] * 8
+    all_drawn = viz.draw_skeleton(np.zeros((20, 30, 3), np.uint8), partly.pose, PENN, np.ones(13))
+    drawn = np.asarray(Image.open(tmp_path / "out" / "x.png"))
+    x, y = np.round(partly.pose[12]).astype(int)
+    assert all_drawn[y, x].any() and outputs.empty == 0
+    assert (drawn > 0).sum() != (all_drawn > 0).sum()
 
 
 def test_opposite_clips_cancel_out_and_certain_ones_do_not_overflow():

@@ -5,6 +5,7 @@ few frames are in memory; for each frame of the video only its box and time are 
 """
 
 import contextlib
+import dataclasses
 import time as clock
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from jaxhar.data import transforms
 from jaxhar.data.formats.video import Images, Video, open_source, read_ahead
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import infer
-from jaxhar.predict.boxes import clips, person_box, smooth, union
+from jaxhar.predict import poses
+from jaxhar.predict.boxes import anyone, clips, person_box, smooth, union
 from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
 from jaxhar.weights import checkpoint
 
@@ -50,13 +52,6 @@ class NetworkInfo(Protocol):
 
 
 @dataclass(frozen=True)
-class _Meta:
-    skeleton: Skeleton | None
-    actions: tuple[str, ...]
-    config: NetworkConfig
-
-
-@dataclass(frozen=True)
 class Summary:
     """The result of a run.
 
@@ -65,16 +60,20 @@ class Summary:
       files: written files.
       action, probability: of a whole video, by the geometric mean over its clips. None if the network predicts no
         actions, if the source is several images, or if the network reads clips and the source is an image.
+      empty: number of frames without a person.
       broken: one sentence for each image that was skipped.
       seconds: wall time, with compilation.
+      notes: sentences about what the weights do not know.
     """
 
     frames: int
     files: tuple[Path, ...]
     action: str | None
     probability: float | None
+    empty: int
     broken: tuple[str, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run(
@@ -112,9 +111,13 @@ def run(
 
     model, meta = checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
-    return predict_source(
+    untrained = meta.untrained_actions(weights)
+    if untrained:
+        meta = dataclasses.replace(meta, actions=())
+    settings: dict[str, object] = {"bbox": bbox, "batch": batch, "stride": stride, "skip_broken": skip_broken}
+    summary = predict_source(
         opened,
-        partial(infer, model),
+        partial(_without_action, partial(infer, model)) if untrained else partial(infer, model),
         meta,
         out,
         name=source,
@@ -123,7 +126,9 @@ def run(
         stride=stride,
         coco=coco,
         progress=progress,
+        made_by=poses.made_by(checkpoint.sha256(model), {"weights": str(weights), **settings}, meta.trained),
     )
+    return dataclasses.replace(summary, notes=(untrained,) if untrained else ())
 
 
 def predict_source(
@@ -138,12 +143,14 @@ def predict_source(
     stride: int = 2,
     coco: bool = False,
     progress: bool = True,
+    made_by: dict[str, object] | None = None,
 ) -> Summary:
     """`run` with an open source and a network as a function.
 
     Args:
       meta: information about the network. If it has several sets of action labels, the first one is shown.
       name: of the source, for the header of the results.
+      made_by: see `poses.made_by`.
     """
     begun = clock.perf_counter()
     fps = float(source.fps) if isinstance(source, Video) else None
@@ -152,11 +159,11 @@ def predict_source(
     length = clip if fps else 1
     if not fps and clip > 1:  # no actions of single images from a network of clips
         infer, actions = partial(_without_action, infer), ()
-    meta = _Meta(meta.skeleton, actions, meta.config)
+    meta = checkpoint.Meta(meta.skeleton, actions, meta.config)
     batch = max(1, min(batch, source.total or batch) // length)
     every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
-    with Outputs(out, source, name, meta, coco) as outputs:
+    with Outputs(out, source, name, meta, coco, made_by) as outputs:
         with contextlib.closing(read_ahead(_search_frames(source, every, bbox, size), 2 * batch * length)) as crops:
             times, boxes = find_boxes(
                 bar(crops, desc="finding the person", total=source.total), infer, (batch, length), stills=fps is None
@@ -186,6 +193,7 @@ def predict_source(
         files=outputs.files,
         action=None if outputs.action is None else meta.actions[int(outputs.action.argmax())],
         probability=None if outputs.action is None else float(outputs.action.max()),
+        empty=outputs.empty,
         broken=tuple(source.broken) if isinstance(source, Images) else (),
         seconds=clock.perf_counter() - begun,
     )
@@ -369,14 +377,14 @@ def _results(
     jobs: Generator[_Job, None, None], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray
 ) -> Iterator[FrameResult]:
     """Results by frame: the pose from the clip in which the frame is most central, the action from all clips that
-    contain that moment."""
+    contain that moment and show somebody in at least half of their frames."""
     open_frames: dict[int, FrameResult] = {}
     votes: dict[int, list[np.ndarray]] = {}
     best: dict[int, float] = {}
     done = 0
     with contextlib.closing(jobs):
         for job in jobs:
-            poses, scores, actions = _run(infer, job.crops, job.shape, as_clips=True)
+            joints, scores, actions = _run(infer, job.crops, job.shape, as_clips=True)
             for n, affine in enumerate(job.affines):
                 window = windows[done]
                 done += 1
@@ -384,13 +392,13 @@ def _results(
                 for t, i in enumerate(window.tolist()):
                     central = -abs(t - (len(window) - 1) / 2)
                     if central > best.get(i, -np.inf):
-                        pose = np.array(poses[n, t], np.float64)
+                        pose = np.array(joints[n, t], np.float64)
                         pose[:, :2] = to_image(affine, pose)
                         box = to_image(affine, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
                         kept = open_frames[i].clips if i in open_frames else []
                         open_frames[i] = FrameResult(i, box, pose, np.asarray(scores[n, t], np.float64), clips=kept)
                         best[i] = central
-                if action is not None:
+                if action is not None and 2 * anyone(scores[n]).sum() >= len(window):
                     open_frames[int(window[0])].clips.append(Clip(window, action))
                     # Frames between those of the clip too; otherwise odd and even frames would differ at a stride of 2.
                     for i in range(int(window[0]), int(window[-1]) + 1):

@@ -1,6 +1,7 @@
 import argparse
 import csv
 import json
+import re
 import threading
 import weakref
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,13 +20,14 @@ from jaxhar.cli import predict as predict_command
 from jaxhar.core import classes as actions
 from jaxhar.core.batch import Batch
 from jaxhar.core.pixels import Pixels
-from jaxhar.core.skeleton import PA20, Skeleton
+from jaxhar.core.skeleton import PA16, PA20, Skeleton
 from jaxhar.data.formats import video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import data_set, data_set_boxes
+from jaxhar.predict import poses as pose_file
 from jaxhar.predict import predictor as predict
-from jaxhar.weights import checkpoint
+from jaxhar.weights import checkpoint, store
 
 COLOURS = {
     "head": (255, 0, 0),
@@ -100,7 +103,7 @@ def go(source: Path, out: Path, num_frames: int | None = None, infer=None, **set
 
 
 def joints_of(frame: dict) -> np.ndarray:
-    return np.array([[frame["joints"][j]["x"], frame["joints"][j]["y"]] for j in DOTS.joints])
+    return np.array(frame["persons"][0]["joints"])
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -117,7 +120,7 @@ def test_video_joints_are_found_where_they_are(tmp_path: Path, num_frames, n, st
     np.testing.assert_allclose([f["time"] for f in poses["frames"]], np.arange(n) / 20, atol=1e-5)
     for centre, frame in zip(path_of(n), poses["frames"], strict=True):
         np.testing.assert_allclose(joints_of(frame), OFFSETS + centre, atol=1.5)
-        assert all(joint["confidence"] == 1 for joint in frame["joints"].values())
+        assert frame["persons"][0]["confidence"] == [1] * len(DOTS) and frame["persons"][0]["unseen"] == []
     assert len(set(infer.shapes)) == 1, "one compilation"
     assert poses["fps"] == 20 and (poses["width"], poses["height"]) == (320, 240)
     assert poses["skeleton"]["joints"] == list(DOTS.joints) and poses["model"]["image_size"] == 96
@@ -153,17 +156,20 @@ def test_actions_are_those_of_the_clips(tmp_path: Path):
         assert row["action"] == ACTIONS[values.argmax()] and float(row["probability"]) == values.max()
     # frame 5 lies in the clips that begin at 0 and 4
     joined = np.sqrt(table[0] * table[1])
-    frame = poses["frames"][5]["action"]
+    frame = poses["frames"][5]["persons"][0]["action"]
     assert frame["probability"] == pytest.approx((joined / joined.sum()).max(), abs=1e-3)
     whole = np.exp(np.log(table).mean(0))
     whole /= whole.sum()
     assert summary.action == ACTIONS[whole.argmax()] and summary.probability == pytest.approx(whole.max(), abs=1e-5)
-    assert poses["action"][summary.action] == pytest.approx(whole.max(), abs=1e-5)
+    (track,) = poses["tracks"]
+    assert track == {"id": 1, "first": 0, "last": 29, "action": summary.action, "probability": track["probability"]}
+    assert track["probability"] == pytest.approx(whole.max(), abs=1e-4)
 
 
 def test_pose_network_writes_no_actions(tmp_path: Path):
     summary, poses, _ = go(write_video(tmp_path / "a.mp4", 3), tmp_path / "out")
-    assert summary.action is None and "action" not in poses and "action" not in poses["frames"][0]
+    assert summary.action is None and poses["tracks"] == [{"id": 1, "first": 0, "last": 2}]
+    assert "action" not in poses["frames"][0]["persons"][0]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["overlay.mp4", "poses.json"]
 
 
@@ -194,7 +200,7 @@ def test_one_image_with_alpha(tmp_path: Path):
     summary, poses, infer = go(tmp_path / "a.png", tmp_path / "out", 8)
     np.testing.assert_allclose(joints_of(poses["frames"][0]), OFFSETS + (90, 120), atol=1.5)
     assert summary.action is None, "a still says nothing of an action to a network of clips"
-    assert "action" not in poses["frames"][0] and set(infer.shapes) == {(1, 1, 96, 96, 3)}
+    assert "action" not in poses["frames"][0]["persons"][0] and set(infer.shapes) == {(1, 1, 96, 96, 3)}
     assert go(tmp_path / "a.png", tmp_path / "stills", 1)[0].action in ACTIONS
 
 
@@ -205,13 +211,46 @@ def test_a_box_that_leaves_the_picture(tmp_path: Path):
     inside = expected[:, 0] > 5
     np.testing.assert_allclose(found[inside], expected[inside], atol=1.5)
     # the longer side decides
-    assert poses["frames"][0]["bbox"] == [-60, 50, 80, 190]
+    assert poses["frames"][0]["persons"][0]["box"] == [-60, 50, 80, 190]
 
 
-def test_without_a_person_the_whole_picture_is_used(tmp_path: Path):
+def test_a_picture_without_a_person_has_none(tmp_path: Path):
     Image.fromarray(np.zeros((50, 100, 3), np.uint8)).save(tmp_path / "a.png")
-    _, poses, _ = go(tmp_path / "a.png", tmp_path / "out")
-    assert poses["frames"][0]["bbox"] == [0, -25, 100, 75]
+    summary, poses, _ = go(tmp_path / "a.png", tmp_path / "out", 1, coco=True)
+    assert poses["frames"][0]["persons"] == [] and poses["tracks"] == []
+    assert summary.empty == 1 and summary.action is None
+    assert json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"] == []
+    assert rows_of(tmp_path / "out" / "actions.csv") == []
+    np.testing.assert_array_equal(video.read_image(tmp_path / "out" / "a.png"), 0)
+
+
+def test_clips_without_a_person_have_no_vote(tmp_path: Path):
+    with video.VideoWriter(tmp_path / "a.mp4", Fraction(8), 320, 240) as writer:
+        for i in range(24):
+            writer.write(draw((160, 120)) if i < 10 else np.zeros((240, 320, 3), np.uint8), i / 8)
+    summary, poses, _ = go(tmp_path / "a.mp4", tmp_path / "out", 8, stride=1)
+    assert [int(row["start_frame"]) for row in rows_of(tmp_path / "out" / "actions.csv")] == [0, 4]
+    assert summary.empty == 14 and summary.action is not None
+    assert [len(frame["persons"]) for frame in poses["frames"]] == [1] * 10 + [0] * 14
+    assert (poses["tracks"][0]["first"], poses["tracks"][0]["last"]) == (0, 9)
+
+
+def test_heads_that_no_label_has_trained_name_no_action(tmp_path: Path, capsys):
+    config = replace(zoo.tiny("reception-penn"), num_frames=2)
+    net = zoo.create(config)
+    trained = {"step": 3, "steps": 9, "actions": False, "unseen_classes": []}
+    description = {**checkpoint.describe(config, PA16, actions.PENN), "trained": trained}
+    kept = store.Store(tmp_path / "run")
+    kept.save(store.Saved(3, port.to_flat(net), {}, {}), description)
+    kept.close()
+    source = write_video(tmp_path / "a.mp4", 3, (64, 48))
+    summary = predict.run(source, tmp_path / "run", tmp_path / "out", progress=False)
+    assert summary.action is None and not (tmp_path / "out" / "actions.csv").exists()
+    assert re.search(
+        r"no action is named: the action heads of .*run are not trained yet \(3 of 9 steps", summary.notes[0]
+    )
+    content = pose_file.read(tmp_path / "out" / "poses.json")
+    assert content["made_by"]["trained"] == trained and len(content["made_by"]["weights_sha256"]) == 64
 
 
 @dataclass(frozen=True)
@@ -240,10 +279,10 @@ def test_a_network_of_wide_frames_without_confidences(tmp_path: Path):
     options = {"name": source, "bbox": (20, 30, 220, 190), "coco": True, "progress": False}
     predict.predict_source(video.open_source(source), infer, described, tmp_path / "out", **options)
     frames = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]
-    assert {joint["confidence"] for frame in frames for joint in frame["joints"].values()} == {None}
+    assert {score for frame in frames for score in frame["persons"][0]["confidence"]} == {None}
     for centre, frame in zip(path_of(5), frames, strict=True):
         np.testing.assert_allclose(joints_of(frame), OFFSETS + centre, atol=3)
-        x1, y1, x2, y2 = frame["bbox"]
+        x1, y1, x2, y2 = frame["persons"][0]["box"]
         assert x2 - x1 == pytest.approx(2 * (y2 - y1), abs=3)
     (annotation, *_) = json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]
     assert "score" not in annotation
@@ -286,9 +325,9 @@ def test_a_missed_frame_gets_its_box_from_its_neighbours(tmp_path: Path):
             image = draw((160, 120)) if i not in (4, 5) else np.zeros((240, 320, 3), np.uint8)
             writer.write(image, i / 8)
     _, poses, _ = go(tmp_path / "a.mp4", tmp_path / "out")
-    boxes = np.array([f["bbox"] for f in poses["frames"]])
-    np.testing.assert_allclose(boxes, np.tile([100, 60, 220, 180], (12, 1)), atol=3)
-    assert all(j["confidence"] == 0 for j in poses["frames"][4]["joints"].values())
+    boxes = np.array([f["persons"][0]["box"] for f in poses["frames"] if f["persons"]])
+    np.testing.assert_allclose(boxes, np.tile([100, 60, 220, 180], (10, 1)), atol=3)
+    assert poses["frames"][4]["persons"] == poses["frames"][5]["persons"] == []
 
 
 def test_a_long_video_is_never_held(tmp_path: Path, monkeypatch):
@@ -446,10 +485,12 @@ def test_a_saved_network_from_the_command_line(tmp_path: Path, capsys):
     words = [str(source), "--weights", str(tmp_path / "net"), "--out", str(tmp_path / "out"), "--no-progress"]
     predict_command.main(parser.parse_args(words))
     poses = json.loads((tmp_path / "out" / "poses.json").read_text())
-    assert len(poses["frames"]) == 9 and set(poses["frames"][0]["joints"]) == set(PA20.joints)
-    assert set(poses["frames"][0]["joints"]["head"]) == {"x", "y", "z", "confidence"}
+    assert len(poses["frames"]) == 9 and poses["skeleton"]["joints"] == list(PA20.joints)
+    assert np.shape(poses["frames"][0]["persons"][0]["joints"]) == (20, 3)
+    jsonschema.validate(poses, json.loads((Path(__file__).parents[2] / "docs" / "poses.schema.json").read_text()))
+    assert poses["made_by"]["settings"]["stride"] == 2 and poses["made_by"]["versions"]["jaxhar"]
     said = capsys.readouterr().out
-    assert "9 frames in" in said and f"action: {max(poses['action'], key=poses['action'].get)}" in said
+    assert "9 frames in" in said and f"action: {poses['tracks'][0]['action']}" in said
 
 
 def test_arguments():

@@ -27,6 +27,7 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import check_same
 from jaxhar.training import history, stages
 from jaxhar.training.experiment import Experiment
+from jaxhar.training.learned import Learned
 from jaxhar.training.step import Batches, TrainState, check, make_step
 from jaxhar.weights import checkpoint, store, transfer
 from jaxhar.weights.flat import by_module
@@ -78,17 +79,19 @@ def run(
         checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
         state = TrainState(net.params, net.stats, (), jnp.int32(0))
-        saved = checkpoints.restore()
+        saved, learned = checkpoints.restore(), Learned()
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
             check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
+            learned = Learned(**saved.record.get("learned", {"actions": True}))  # absent in checkpoints of jaxhar 0.1
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved, state)
         elif experiment.init_from is not None:
-            arrays, _ = checkpoint.load_flat(Path(experiment.init_from))
+            arrays, source = checkpoint.load_flat(Path(experiment.init_from))
             table = experiment.init_table or transfer.of_family(network)
             fresh = net.load(arrays, experiment.init_from, table)
+            learned.actions = not fresh and source.get("trained", {"actions": True})["actions"]
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
                 print(
@@ -104,7 +107,9 @@ def run(
             for part in parts:
                 if int(state.step) < part.before:  # the first stage is checked by running it
                     _check_stage(part, net, data, train.seed)
-            loop = _Loop(experiment, workdir, net, parts, mesh, checkpoints, data, evaluate, fixed, description)
+            loop = _Loop(
+                experiment, workdir, net, parts, mesh, checkpoints, data, evaluate, fixed, description, learned
+            )
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
         if loop is not None:
@@ -122,6 +127,7 @@ class _Loop:
       part: the current stage; `step` and `stream` are its step function and its data.
       window: metrics of the steps since the last row of metrics.jsonl.
       pending: the last dispatched step, whose metrics were not fetched yet: number, metrics, batches.
+      learned: the action labels of the steps so far.
     """
 
     experiment: Experiment
@@ -134,6 +140,7 @@ class _Loop:
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
     settings: dict[str, str]
     description: dict[str, Any]
+    learned: Learned
     part: stages.Part | None = None
     step: Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]] | None = None
     stream: TrainStream | None = None
@@ -250,6 +257,7 @@ class _Loop:
                 f"in {path}; lower the learning rate or inspect that batch"
             )
         self.window.append(values)
+        self.learned.add(batches)
         if not self.compiled:
             self.compiled = True
             self.bar.unpause()  # do not count compilation in the remaining time
@@ -282,8 +290,18 @@ class _Loop:
         self.history.sync()
         assert self.stream is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
+        record["learned"] = dataclasses.asdict(self.learned)
         figure = self.experiment.train.goodness(figures) if figures else None
-        self.checkpoints.save(store.Saved(step, *pack(state), record, figure), self.description)
+        description = {**self.description, "trained": self._trained(step)}
+        self.checkpoints.save(store.Saved(step, *pack(state), record, figure), description)
+
+    def _trained(self, step: int) -> dict[str, Any]:
+        """What the weights were trained on, for whoever predicts with them."""
+        stages = {part.name: max(0, min(step, part.last) - part.before) for part in self.parts}
+        data = {name: value for name, value in self.settings.items() if name.startswith("data.")}
+        run = {"experiment": self.experiment.name, "step": step, "steps": self.parts[-1].last, "stages": stages}
+        learned = {"actions": self.learned.actions, "unseen_classes": self.learned.unseen(self.data.actions)}
+        return {**run, "sets": list(self.data.parts), **learned, "data": data}
 
 
 def _changed(data: Prepared, part: stages.Part) -> Prepared:

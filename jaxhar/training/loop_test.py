@@ -132,6 +132,10 @@ class Data:
     skeleton = Skeleton("3j", ("a", "b", "c"))
     actions = ("p", "q", "r", "s")
 
+    @property
+    def parts(self):
+        return {"drawn": self}
+
     def train_stream(self, seed):
         return Stream(seed, self.size, self.poison, self.length)
 

@@ -3,6 +3,7 @@
 A model is a folder or a .safetensors file; the working directory of a training run is one too, by its best checkpoint.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -30,18 +31,27 @@ _DESCRIPTION = "model.json"
 class Meta:
     """Description of a model: joints (None if it has none), action class names (() if none), settings.
 
-    With several label sets, `actions` is a tuple of tuples.
+    With several label sets, `actions` is a tuple of tuples. `trained` says on what the weights were trained (steps of
+    the stages, data, whether actions were among the labels); None if the file does not say it.
     """
 
     skeleton: Skeleton | None
     actions: tuple
     config: NetworkConfig
+    trained: dict[str, Any] | None = None
 
     def joints(self, use: str) -> Skeleton:
         """The joints; Problem if there are none. `use` names the purpose in the message, e.g. "predicting poses"."""
         if self.skeleton is None:
             raise Problem(f"{use} makes no sense here: the network has no joints")
         return self.skeleton
+
+    def untrained_actions(self, weights: Path) -> str | None:
+        """A sentence if the network has action heads that no label has trained."""
+        if not self.actions or self.trained is None or self.trained["actions"]:
+            return None
+        done = f"{self.trained['step']} of {self.trained['steps']} steps"
+        return f"no action is named: the action heads of {weights} are not trained yet ({done} are done)"
 
 
 def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -> dict[str, object]:
@@ -51,6 +61,15 @@ def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -
         "skeleton": None if skeleton is None else {"name": skeleton.name, "joints": list(skeleton.joints)},
         "actions": list(actions),
     }
+
+
+def sha256(model: nnx.Module) -> str:
+    """A digest of names, types, shapes and values of a model's arrays, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, array in sorted(to_flat(model).items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def save_model(path: Path, model: nnx.Module, skeleton: Skeleton | None, actions: tuple) -> None:
@@ -128,6 +147,6 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
         layout = None if joints is None else Skeleton(joints["name"], tuple(joints["joints"]))
         config = config_from_json(json.dumps(description["config"]), source)
         actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # a list per label set
-        return Meta(layout, actions, config)
+        return Meta(layout, actions, config, description.get("trained"))
     except (KeyError, TypeError) as error:
         raise Problem(f"{source}: the description of the model in it lacks {error}") from error

@@ -1,0 +1,39 @@
+"""What a run has learned of actions so far, so that predictions do not claim what was never trained."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxhar.training.step import Batches
+
+
+@dataclass
+class Learned:
+    """Counts of action labels; saved with the weights.
+
+    Attributes:
+      actions: whether any example had an action, here or in the training of the weights from which the run started.
+      classes: number of examples of each class of one set of labels; [] for soft labels and several sets.
+    """
+
+    actions: bool = False
+    classes: list[int] = field(default_factory=list)
+
+    def add(self, batches: Batches) -> None:
+        """Counts the labels of one step."""
+        for batch in batches.values():
+            if "action" not in batch:
+                continue
+            sets = batch["action"] if isinstance(batch["action"], tuple) else (batch["action"],)
+            labels = [np.asarray(one) for one in sets]
+            self.actions |= any(bool((one >= 0).any()) for one in labels)
+            if len(labels) == 1 and labels[0].ndim == 1:
+                counts = np.bincount(labels[0][labels[0] >= 0], minlength=len(self.classes))
+                counts[: len(self.classes)] += np.array(self.classes, int)
+                self.classes = counts.tolist()
+
+    def unseen(self, names: tuple) -> list[str]:
+        """The classes of one set of labels without a single example; [] if that is not known."""
+        if not self.classes:
+            return []
+        return [name for name, count in zip(names, [*self.classes, *[0] * len(names)], strict=False) if not count]
