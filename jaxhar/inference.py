@@ -62,6 +62,17 @@ def _probabilities(structure: Structure, state: nnx.State, batch: Batch) -> dict
     return preds
 
 
+@jit
+def _appearance(structure: Structure, state: nnx.State, batch: Batch) -> jax.Array:
+    return structure.merge(state).appearance(batch)
+
+
+def appearance(model: nnx.Module, frames: np.ndarray) -> np.ndarray:
+    """Features (B, T, S) of frames (B, T, H, W, 3) by a `Describing` network; `frames` as in `infer`."""
+    config: NetworkConfig = model.config  # type: ignore[attr-defined]
+    return np.asarray(_appearance(*prepare(model), _as_batch(frames, config)))
+
+
 def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chunk: int = CHUNK) -> dict[str, Any]:
     """Runs a network; compiled once for every network structure and input shape.
 

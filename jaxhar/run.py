@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxhar import zoo
-from jaxhar.evaluation import evaluate
+from jaxhar.evaluation import evaluate, familiar
 from jaxhar.host import compile_cache, process
 from jaxhar.training import loop
 from jaxhar.training.experiment import Experiment
@@ -39,6 +39,10 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
         model = loop.run(experiment, workdir, model, prepared, figures if plans else None)
     if mode == "eval" or (experiment.train.best and experiment.steps):
         model, _ = checkpoint.load_model(workdir)
+    if mode == "train":
+        found = familiar.of_data(model, prepared)
+        if found is not None:
+            checkpoint.save_familiar(workdir, found)
     for number, (name, plan) in enumerate(experiment.evals.items()):
         out, title = (workdir / name, f"{experiment.name} on {name}") if number else (workdir, experiment.name)
         results = evaluate.run(model, prepared, plan, classes=classes)

@@ -90,6 +90,11 @@ def _predict(args: argparse.Namespace) -> None:
         print(
             f"{where}: fewer than {boxes.BOX_JOINTS} joints are confident there, so no joints and no action are given"
         )
+    if summary.unfamiliar:
+        print(
+            f"{summary.unfamiliar} of {summary.frames} frames look unlike what the network was trained on; they are "
+            "marked as unfamiliar and name no action"
+        )
     if summary.action is not None:
         print(f"action: {summary.action} ({summary.probability:.1%})")
     written = ", ".join(str(path) for path in summary.files[:4])

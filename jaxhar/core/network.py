@@ -1,9 +1,10 @@
 """Interface of network settings: inputs with their shapes, predictions, pixel statistics."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 
+from jaxhar.core.batch import Batch
 from jaxhar.core.pixels import Pixels
 
 
@@ -41,6 +42,14 @@ class NetworkConfig(Protocol):
           batch: B, a number or a symbolic size of `jax.export`.
           frames: T; None for the default clip length.
         """
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A network that describes how images look to its trunk, so that unfamiliar ones are noticed."""
+
+    def appearance(self, batch: Batch) -> jax.Array:
+        """Features of every frame averaged over positions: frames (B, T, H, W, 3) -> (B, T, S)."""
 
 
 def frame_size(config: NetworkConfig) -> tuple[int, int]:

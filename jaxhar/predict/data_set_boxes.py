@@ -28,7 +28,8 @@ from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import infer
 from jaxhar.predict.boxes import deephar_box, person_box
-from jaxhar.predict.predictor import Infer, SearchFrame, find_boxes, needs_pose
+from jaxhar.predict.predictor import needs_pose
+from jaxhar.predict.search import Infer, SearchFrame, find_boxes
 from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import to_flat
 

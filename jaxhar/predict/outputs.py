@@ -47,6 +47,7 @@ class FrameResult:
       action: (A,) probabilities over all clips that contain this moment; None for pose networks, and where no clip
         with a person contains it.
       clips: the clips with a person that begin with this frame.
+      unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
     """
 
     index: int
@@ -55,6 +56,7 @@ class FrameResult:
     confidence: np.ndarray
     action: np.ndarray | None = None
     clips: list[Clip] = field(default_factory=list)
+    unfamiliar: bool | None = None
 
     @property
     def person(self) -> bool:
@@ -79,7 +81,7 @@ class Outputs:
         asked for.
       action: (A,) probabilities of the whole video, after `finish`: the normalised geometric mean over its clips.
         None for pose networks, for several images, and if nobody was found.
-      empty: number of frames without a person.
+      empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
 
     Raises:
       Problem: the folder cannot be made or written to.
@@ -96,7 +98,7 @@ class Outputs:
         made_by: dict[str, object] | None = None,
     ):
         self.files: tuple[Path, ...] = ()
-        self.empty = 0
+        self.empty = self.unfamiliar = 0
         self._made_by = made_by
         self._found: list[int] = []  # the first and the last frame with a person
         self.action: np.ndarray | None = None
@@ -151,6 +153,7 @@ class Outputs:
             if result.person:
                 self._found = [*self._found[:1], result.index]
             self.empty += not result.person
+            self.unfamiliar += result.person and bool(result.unfamiliar)
             if self._persons is not None and result.person:
                 file = frame.path.name if isinstance(self._source, Images) else f"frame_{result.index:06d}"
                 size, points = frame.image.shape[1::-1], np.round(result.pose[:, :2], 2)
@@ -213,6 +216,8 @@ class Outputs:
         image = viz.draw_box(image, result.box.tolist())
         confidence = None if np.isnan(result.confidence).all() else result.confidence
         image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
+        if result.unfamiliar:
+            return viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
         if result.action is None:
             return image
         top = int(result.action.argmax())
@@ -238,7 +243,7 @@ class Outputs:
         if result.action is not None:
             top = int(result.action.argmax())
             action = {"name": self._meta.actions[top], "probability": poses.number(result.action[top], 4)}
-        one = poses.person(result.box, result.pose, result.confidence, self._skeleton, action)
+        one = poses.person(result.box, result.pose, result.confidence, self._skeleton, action, result.unfamiliar)
         return {**entry, "persons": [one] if result.person else []}
 
     def _write_clip(self, path: Path, clip: Clip) -> None:

@@ -37,7 +37,12 @@ def skeleton(layout: Skeleton) -> dict[str, object]:
 
 
 def person(
-    box: np.ndarray, pose: np.ndarray, confidence: np.ndarray, layout: Skeleton, action: dict[str, object] | None
+    box: np.ndarray,
+    pose: np.ndarray,
+    confidence: np.ndarray,
+    layout: Skeleton,
+    action: dict[str, object] | None,
+    unfamiliar: bool | None = None,
 ) -> dict[str, object]:
     """One person in one frame.
 
@@ -46,6 +51,7 @@ def person(
       pose: (J, D), x and y in pixels, depth in units of the network.
       confidence: (J,), NaN if the network predicts none.
       action: name and probability, or None.
+      unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
     """
     entry: dict[str, object] = {
         "id": PERSON,
@@ -53,6 +59,7 @@ def person(
         "joints": [[number(v, 4 if axis == 2 else 2) for axis, v in enumerate(point)] for point in pose],
         "confidence": [number(v, 4) for v in confidence],
         "unseen": [name for name, is_seen in zip(layout.joints, seen(confidence), strict=True) if not is_seen],
+        "unfamiliar": unfamiliar,
     }
     return entry if action is None else {**entry, "action": action}
 

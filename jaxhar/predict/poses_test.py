@@ -48,6 +48,7 @@ def test_files_of_version_1_are_read(tmp_path):
             "joints": [[1.5, 2.0, 0.25], [None, None, None]],
             "confidence": [0.9, 0.1],
             "unseen": ["foot"],
+            "unfamiliar": None,
             "action": {"name": "jump", "probability": 0.7},
         }
     ]

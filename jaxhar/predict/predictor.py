@@ -7,30 +7,31 @@ few frames are in memory; for each frame of the video only its box and time are 
 import contextlib
 import dataclasses
 import time as clock
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from jaxhar.core.batch import to_image
+from jaxhar.core.familiar import Familiar
 from jaxhar.core.network import NetworkConfig, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
 from jaxhar.data.formats.video import Images, Video, open_source, read_ahead
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.inference import infer
+from jaxhar.inference import appearance, infer
 from jaxhar.predict import poses
-from jaxhar.predict.boxes import anyone, clips, person_box, smooth, union
+from jaxhar.predict.boxes import anyone, clips, smooth, union
 from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
+from jaxhar.predict.search import Box, Infer, find_boxes, run_network, search_frames, words
 from jaxhar.weights import checkpoint
 
-Box = tuple[float, float, float, float]
-#: Frames (B, T, H, W, 3) uint8 -> pose (K, B, T, J, D), perhaps visible (K, B, T, J) and action (K', B, A).
-Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
+#: Crops (N, H, W, 3) uint8 -> (N,) bool, whether each one looks like those on which the network was trained.
+Recognise = Callable[[np.ndarray], np.ndarray]
 
 #: Boxes predicted per second of video; those of other frames are interpolated.
 BOXES_PER_SECOND = 8
@@ -60,7 +61,7 @@ class Summary:
       files: written files.
       action, probability: of a whole video, by the geometric mean over its clips. None if the network predicts no
         actions, if the source is several images, or if the network reads clips and the source is an image.
-      empty: number of frames without a person.
+      empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
       broken: one sentence for each image that was skipped.
       seconds: wall time, with compilation.
       notes: sentences about what the weights do not know.
@@ -71,6 +72,7 @@ class Summary:
     action: str | None
     probability: float | None
     empty: int
+    unfamiliar: int
     broken: tuple[str, ...]
     seconds: float
     notes: tuple[str, ...] = ()
@@ -127,8 +129,13 @@ def run(
         coco=coco,
         progress=progress,
         made_by=poses.made_by(checkpoint.sha256(model), {"weights": str(weights), **settings}, meta.trained),
+        familiar=None if meta.familiar is None else partial(_recognise, model, meta.familiar),
     )
     return dataclasses.replace(summary, notes=(untrained,) if untrained else ())
+
+
+def _recognise(model: Any, familiar: Familiar, crops: np.ndarray) -> np.ndarray:
+    return familiar(appearance(model, crops)[:, 0])
 
 
 def predict_source(
@@ -144,6 +151,7 @@ def predict_source(
     coco: bool = False,
     progress: bool = True,
     made_by: dict[str, object] | None = None,
+    familiar: Recognise | None = None,
 ) -> Summary:
     """`run` with an open source and a network as a function.
 
@@ -151,6 +159,7 @@ def predict_source(
       meta: information about the network. If it has several sets of action labels, the first one is shown.
       name: of the source, for the header of the results.
       made_by: see `poses.made_by`.
+      familiar: says which crops look like those of the training; None if that is not known.
     """
     begun = clock.perf_counter()
     fps = float(source.fps) if isinstance(source, Video) else None
@@ -164,7 +173,7 @@ def predict_source(
     every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
     with Outputs(out, source, name, meta, coco, made_by) as outputs:
-        with contextlib.closing(read_ahead(_search_frames(source, every, bbox, size), 2 * batch * length)) as crops:
+        with contextlib.closing(read_ahead(search_frames(source, every, bbox, size), 2 * batch * length)) as crops:
             times, boxes = find_boxes(
                 bar(crops, desc="finding the person", total=source.total), infer, (batch, length), stills=fps is None
             )
@@ -179,7 +188,9 @@ def predict_source(
         batches = read_ahead(_batches(source, windows, boxes, batch, size), 2)
         done = 0
         with (
-            contextlib.closing(read_ahead(_results(batches, infer, windows, boxes), 4 * batch * length)) as results,
+            contextlib.closing(
+                read_ahead(_results(batches, infer, windows, boxes, familiar), 4 * batch * length)
+            ) as results,
             contextlib.closing(read_ahead(source.frames(), 4)) as frames,
         ):
             for frame, result in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
@@ -194,6 +205,7 @@ def predict_source(
         action=None if outputs.action is None else meta.actions[int(outputs.action.argmax())],
         probability=None if outputs.action is None else float(outputs.action.max()),
         empty=outputs.empty,
+        unfamiliar=outputs.unfamiliar,
         broken=tuple(source.broken) if isinstance(source, Images) else (),
         seconds=clock.perf_counter() - begun,
     )
@@ -216,126 +228,7 @@ def _check(bbox: Box | None, batch: int, stride: int) -> None:
     if batch < 1 or stride < 1:
         raise Usage("--batch and --stride must be 1 or more")
     if bbox is not None and not (np.isfinite(bbox).all() and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
-        raise Usage(f"--bbox {_words(bbox)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
-
-
-def _words(bbox: Box) -> str:
-    return ",".join(f"{v:g}" for v in bbox)
-
-
-@dataclass(frozen=True)
-class SearchFrame:
-    """One frame of the search for boxes; box and crop are None in frames whose box is interpolated.
-
-    Attributes:
-      time: in seconds. whole: (4,) box of the whole image, in the shape of the crop. crop: (height, width, 3) uint8.
-    """
-
-    time: float
-    whole: np.ndarray | None
-    crop: np.ndarray | None
-
-    @classmethod
-    def of(cls, time: float, image: np.ndarray, size: tuple[int, int]) -> "SearchFrame":
-        """From an image (H, W, 3), with a crop of `size` (height, width)."""
-        shape = image.shape[1::-1]
-        whole = transforms.fit_aspect(transforms.centred_bbox(shape), size)
-        return cls(time, whole, transforms.crop_image(image, transforms.plan_crop(whole, shape, size)))
-
-
-def _search_frames(
-    source: Video | Images, every: int, bbox: Box | None, size: tuple[int, int]
-) -> Iterator[SearchFrame]:
-    # If a box is given, the first picture is still decoded, to check that the box lies in it.
-    for frame in source.frames(every or 10**9):
-        if frame.image is None:
-            yield SearchFrame(frame.time, None, None)
-            continue
-        height, width = frame.image.shape[:2]
-        if bbox:
-            if bbox[0] >= width or bbox[1] >= height or bbox[2] <= 0 or bbox[3] <= 0:
-                raise Usage(f"--bbox {_words(bbox)} lies outside of {frame.path}, which has {width}x{height} pixels")
-            yield SearchFrame(frame.time, None, None)
-            continue
-        yield SearchFrame.of(frame.time, frame.image, size)
-
-
-def find_boxes(
-    frames: Iterable[SearchFrame],
-    infer: Infer,
-    shape: tuple[int, int],
-    stills: bool = False,
-    box_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None] = person_box,
-) -> tuple[list[float], np.ndarray]:
-    """The times of all frames, and their boxes (N, 4): predicted, interpolated, or of the whole image.
-
-    Args:
-      shape: (B, T) of one run of the network.
-      stills: frames are independent images, so boxes are not interpolated.
-      box_of: computes a box from joints, see `boxes.person_box`.
-    """
-    times: list[float] = []
-    wholes: list[np.ndarray] = []
-    searched: list[int] = []
-    found: dict[int, np.ndarray] = {}
-    waiting: list[np.ndarray] = []
-
-    def find() -> None:
-        pose, confidence, _ = _run(infer, np.stack(waiting), shape, as_clips=False)
-        for index, points, scores in zip(searched[-len(waiting) :], pose, confidence, strict=True):
-            box = box_of(points, scores, wholes[index])
-            if box is not None:
-                found[index] = box
-        waiting.clear()
-
-    for frame in frames:
-        times.append(frame.time)
-        wholes.append(frame.whole if frame.whole is not None else wholes[-1] if wholes else np.zeros(4))
-        if frame.crop is not None:
-            searched.append(len(times) - 1)
-            waiting.append(frame.crop)
-            if len(waiting) == shape[0] * shape[1]:
-                find()
-    if waiting:
-        find()
-    if stills or not found:
-        return times, np.array([found.get(i, whole) for i, whole in enumerate(wholes)])
-    known = sorted(found)
-    each = np.stack([found[i] for i in known])
-    return times, np.stack([np.interp(np.arange(len(times)), known, each[:, k]) for k in range(4)], axis=1)
-
-
-def _run(
-    infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clips: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Run the network on at most B*T crops (N, H, W, 3), or at most B clips (N, T, H, W, 3), uint8.
-
-    The input is padded to the shape (B, T), so that the network is compiled once.
-
-    Returns:
-      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), NaN if the network predicts none, action (N, A) or
-      None.
-
-    Raises:
-      Problem: the predictions are not finite.
-    """
-    full = np.zeros((shape[0] * (1 if as_clips else shape[1]), *crops.shape[1:]), np.uint8)
-    full[: len(crops)] = crops
-    full = full.reshape(*shape, *crops.shape[-3:])
-    preds = infer(full)
-    pose = preds["pose"][-1]
-    visible = preds["visible"][-1] if "visible" in preds else None
-    heads = preds.get("action")
-    if isinstance(heads, tuple):  # one array for each set of labels
-        heads = heads[0]
-    action = None if heads is None else heads[-1]
-    if not all(np.isfinite(array).all() for array in (pose, visible, action) if array is not None):
-        raise Problem("the network's predictions are not finite; its weights are damaged, or its training diverged")
-    confidence = np.full(pose.shape[:-1], np.nan, np.float32) if visible is None else visible
-    if not as_clips:
-        pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
-    n = len(crops)
-    return pose[:n], confidence[:n], None if action is None else action[:n]
+        raise Usage(f"--bbox {words(bbox)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
 
 
 @dataclass(frozen=True)
@@ -374,18 +267,24 @@ def _batches(
 
 
 def _results(
-    jobs: Generator[_Job, None, None], infer: Infer, windows: list[np.ndarray], boxes: np.ndarray
+    jobs: Generator[_Job, None, None],
+    infer: Infer,
+    windows: list[np.ndarray],
+    boxes: np.ndarray,
+    familiar: Recognise | None = None,
 ) -> Iterator[FrameResult]:
     """Results by frame: the pose from the clip in which the frame is most central, the action from all clips that
-    contain that moment and show somebody in at least half of their frames."""
+    contain that moment, look familiar in their middle, and show somebody in at least half of their frames."""
     open_frames: dict[int, FrameResult] = {}
     votes: dict[int, list[np.ndarray]] = {}
     best: dict[int, float] = {}
     done = 0
     with contextlib.closing(jobs):
         for job in jobs:
-            joints, scores, actions = _run(infer, job.crops, job.shape, as_clips=True)
+            joints, scores, actions = run_network(infer, job.crops, job.shape, as_clips=True)
+            known = None if familiar is None else _middles(familiar, job)
             for n, affine in enumerate(job.affines):
+                unfamiliar = None if known is None else not known[n]
                 window = windows[done]
                 done += 1
                 action = None if actions is None else np.asarray(actions[n], np.float64)
@@ -397,8 +296,9 @@ def _results(
                         box = to_image(affine, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
                         kept = open_frames[i].clips if i in open_frames else []
                         open_frames[i] = FrameResult(i, box, pose, np.asarray(scores[n, t], np.float64), clips=kept)
+                        open_frames[i].unfamiliar = unfamiliar
                         best[i] = central
-                if action is not None and 2 * anyone(scores[n]).sum() >= len(window):
+                if action is not None and not unfamiliar and 2 * anyone(scores[n]).sum() >= len(window):
                     open_frames[int(window[0])].clips.append(Clip(window, action))
                     # Frames between those of the clip too; otherwise odd and even frames would differ at a stride of 2.
                     for i in range(int(window[0]), int(window[-1]) + 1):
@@ -410,3 +310,10 @@ def _results(
                 if i in votes:
                     result.action = normalised(np.mean(votes.pop(i), axis=0))
                 yield result
+
+
+def _middles(familiar: Recognise, job: _Job) -> np.ndarray:
+    """Whether the middle frame of each clip looks familiar; padded to one shape, so that it is compiled once."""
+    crops = np.zeros((job.shape[0], *job.crops.shape[2:]), np.uint8)
+    crops[: len(job.crops)] = job.crops[:, job.shape[1] // 2]
+    return familiar(crops)[: len(job.crops)]

@@ -235,6 +235,25 @@ def test_clips_without_a_person_have_no_vote(tmp_path: Path):
     assert (poses["tracks"][0]["first"], poses["tracks"][0]["last"]) == (0, 9)
 
 
+def test_what_looks_unfamiliar_is_marked_and_names_no_action(tmp_path: Path):
+    with video.VideoWriter(tmp_path / "a.mp4", Fraction(8), 320, 240) as writer:
+        for i in range(24):
+            image = draw((160, 120))
+            image[(image == 110).all(-1)] = 110 if i < 12 else 170
+            writer.write(image, i / 8)
+
+    def familiar(crops):
+        assert crops.shape[1:] == (96, 96, 3) and crops.dtype == np.uint8
+        return crops.mean((1, 2, 3)) < 140
+
+    summary, content, _ = go(tmp_path / "a.mp4", tmp_path / "out", 4, stride=1, batch=8, familiar=familiar)
+    marked = [frame["persons"][0]["unfamiliar"] for frame in content["frames"]]
+    assert marked[:10] == [False] * 10 and marked[13:] == [True] * 11 and summary.unfamiliar == sum(marked)
+    named = ["action" in frame["persons"][0] for frame in content["frames"]]
+    assert all(named[:10]) and not any(named[14:])
+    assert max(int(row["end_frame"]) for row in rows_of(tmp_path / "out" / "actions.csv")) < 14
+
+
 def test_heads_that_no_label_has_trained_name_no_action(tmp_path: Path, capsys):
     config = replace(zoo.tiny("reception-penn"), num_frames=2)
     net = zoo.create(config)

@@ -109,6 +109,17 @@ def draw_action(
     return out
 
 
+def draw_words(image: np.ndarray, words: str) -> np.ndarray:
+    """Write a line on a dark strip along the upper edge of an image (H, W, 3) uint8 RGB."""
+    height, width = image.shape[:2]
+    text = max(11, round(min(height, width) / 22))
+    out = np.ascontiguousarray(image).copy()
+    strip = Image.fromarray((out[: 2 * text] * 0.3).astype(np.uint8))
+    _write(ImageDraw.Draw(strip), (text // 2, 0.35 * text), words, text, width - text)
+    out[: 2 * text] = np.asarray(strip)
+    return out
+
+
 def contact_sheet(images: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.ndarray:
     """Images side by side in rows of `columns`, centred in cells of the largest height and width, dark between them.
 

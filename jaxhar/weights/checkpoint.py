@@ -3,18 +3,20 @@
 A model is a folder or a .safetensors file; the working directory of a training run is one too, by its best checkpoint.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
+from jaxhar.core.familiar import Familiar
 from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.host import files
@@ -25,6 +27,8 @@ from jaxhar.weights.tensor_file import Flat
 
 _WEIGHTS = "weights.safetensors"
 _DESCRIPTION = "model.json"
+#: Prefix of the arrays of a `Familiar` in a model file, and the file in the working directory of a run.
+_FAMILIAR, _FAMILIAR_FILE = "familiar/", "familiar.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,15 @@ class Meta:
     """Description of a model: joints (None if it has none), action class names (() if none), settings.
 
     With several label sets, `actions` is a tuple of tuples. `trained` says on what the weights were trained (steps of
-    the stages, data, whether actions were among the labels); None if the file does not say it.
+    the stages, data, whether actions were among the labels), `familiar` which crops look like those to the network;
+    None if the file does not say it.
     """
 
     skeleton: Skeleton | None
     actions: tuple
     config: NetworkConfig
     trained: dict[str, Any] | None = None
+    familiar: Familiar | None = field(default=None, compare=False)
 
     def joints(self, use: str) -> Skeleton:
         """The joints; Problem if there are none. `use` names the purpose in the message, e.g. "predicting poses"."""
@@ -72,17 +78,30 @@ def sha256(model: nnx.Module) -> str:
     return digest.hexdigest()
 
 
-def save_model(path: Path, model: nnx.Module, skeleton: Skeleton | None, actions: tuple) -> None:
+def save_model(
+    path: Path,
+    model: nnx.Module,
+    skeleton: Skeleton | None,
+    actions: tuple,
+    trained: dict[str, Any] | None = None,
+    familiar: Familiar | None = None,
+) -> None:
     """Writes a model with its settings, joints (None if it has none) and action names.
 
     Args:
       path: a new folder, an existing model folder to overwrite, or a file name ending in .safetensors.
+      trained, familiar: see `Meta`.
+
     Raises:
       Problem: `path` exists and is something else, or cannot be written. The write is atomic.
     """
     path = Path(path)
     description = describe(model.config, skeleton, actions)  # type: ignore[attr-defined]
-    flat = to_flat(model)
+    if trained is not None:
+        description["trained"] = trained
+    arrays, limit = _familiar_arrays(familiar)
+    flat = {**to_flat(model), **arrays}
+    description |= limit
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".safetensors":
@@ -116,21 +135,34 @@ def load_model(path: Path) -> tuple[nnx.Module, Meta]:
     Raises:
       Problem: there is no model at `path`, or it is damaged.
     """
-    flat, description = load_flat(path)
-    meta = _meta(description, str(path))
+    flat, description, familiar = _load(Path(path))
+    meta = dataclasses.replace(_meta(description, str(path)), familiar=familiar)
     return from_flat(flat, meta.config, source=f"the weights in {path}"), meta
 
 
 def load_flat(path: Path) -> tuple[Flat, dict[str, Any]]:
     """The arrays of a model by dotted path, and its description; `path` as in `load_model`."""
-    path = Path(path)
+    return _load(Path(path))[:2]
+
+
+def save_familiar(workdir: Path, familiar: Familiar) -> None:
+    """Writes which crops look familiar to the best network of a run; it is read with that checkpoint only."""
+    saved = store.read_best(workdir)
+    if saved is not None:
+        arrays, limit = _familiar_arrays(familiar)
+        tensor_file.write(workdir / _FAMILIAR_FILE, arrays, {**limit, "step": saved.step})
+
+
+def _load(path: Path) -> tuple[Flat, dict[str, Any], Familiar | None]:
     if not path.exists():
         raise Problem(f"no model at {path}; give a model folder, a .safetensors file or a training workdir")
     weights = path if path.is_file() else path / _WEIGHTS
     if weights.is_file():
         arrays, description = tensor_file.read(weights)
         if "training" not in description:
-            return arrays, description
+            own = {name: array for name, array in arrays.items() if name.startswith(_FAMILIAR)}
+            model = {name: array for name, array in arrays.items() if name not in own}
+            return model, description, _familiar(own, description)
         saved: store.Saved | None = store.read(weights)  # a checkpoint of jaxhar 0.1
     elif store.is_checkpoint(path):
         saved = store.read(path)
@@ -138,7 +170,26 @@ def load_flat(path: Path) -> tuple[Flat, dict[str, Any]]:
         saved = store.read_best(path.parent if path.name == store.FOLDER else path)
     if saved is None:
         raise Problem(f"{path} holds neither {_WEIGHTS} nor training checkpoints; give the folder of a model or a run")
-    return {name: np.asarray(array) for name, array in saved.model.items()}, saved.record["model"]
+    familiar = None
+    if (path / _FAMILIAR_FILE).is_file():
+        arrays, description = tensor_file.read(path / _FAMILIAR_FILE)
+        familiar = _familiar(arrays, description) if description["step"] == saved.step else None
+    return {name: np.asarray(array) for name, array in saved.model.items()}, saved.record["model"], familiar
+
+
+def _familiar_arrays(familiar: Familiar | None) -> tuple[Flat, dict[str, object]]:
+    """The arrays of a `Familiar` and its part of a description; nothing for None."""
+    if familiar is None:
+        return {}, {}
+    arrays = {"mean": familiar.mean, "precision": familiar.precision}
+    return {f"{_FAMILIAR}{name}": array for name, array in arrays.items()}, {"familiar": {"limit": familiar.limit}}
+
+
+def _familiar(arrays: Flat, description: dict[str, Any]) -> Familiar | None:
+    """The inverse of `_familiar_arrays`."""
+    if "familiar" not in description:
+        return None
+    return Familiar(arrays[f"{_FAMILIAR}mean"], arrays[f"{_FAMILIAR}precision"], description["familiar"]["limit"])
 
 
 def _meta(description: dict[str, Any], source: str) -> Meta:

@@ -120,7 +120,8 @@ def save(loaded: Loaded, out: Path) -> None:
     """
 
     if out.suffix not in (".h5", ".hdf5", ".pth", ".pt"):
-        checkpoint.save_model(out, loaded.model, loaded.meta.skeleton, loaded.meta.actions)
+        meta = loaded.meta
+        checkpoint.save_model(out, loaded.model, meta.skeleton, meta.actions, meta.trained, meta.familiar)
         return
     flat = to_flat(loaded.model)
     if out.suffix in (".h5", ".hdf5"):

@@ -128,6 +128,10 @@ class ActionNet(nnx.Module):
             pose_maps, visual_maps = self.pose_weight(pose_maps), self.visual_weight(visual_maps)
         return pose_maps + visual_maps
 
+    def appearance(self, batch: Batch) -> Array:
+        """As of the pose network."""
+        return self.pose.appearance(batch)
+
     def pose_forward(self, batch: Batch) -> tuple[Preds, tuple[Array, Array, Array]]:
         """Runs the pose network; returns (preds, features); pass the features to `action_forward`.
 

@@ -273,6 +273,14 @@ class Reception(nnx.Module):
             return decode_volume(maps, c.num_joints, c.depth_grid, gain)
         return decode(maps, c.num_joints, c.num_context, c.joint_prob, gain)
 
+    def appearance(self, batch: Batch) -> Array:
+        """The mean of the first block's features over positions: frames (B, T, H, W, 3) -> (B, T, S)."""
+
+        def features(net: "Reception", images: Array) -> Array:
+            return net.trunk(images)[1].astype(jnp.float32).mean((-3, -2))
+
+        return per_frame(features, self, self.config.pixels(batch))
+
     def __call__(self, batch: Batch) -> Preds:
         """Pose of every frame by every block.
 

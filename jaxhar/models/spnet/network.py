@@ -235,6 +235,14 @@ class SPNet(nnx.Module):
         sets = tuple(jnp.stack(heads).astype(wide) for heads in zip(*logits, strict=True))
         return sets if len(sets) > 1 else sets[0]
 
+    def appearance(self, batch: Batch) -> Array:
+        """The mean of the entry flow's features over positions: frames (B, T, H, W, 3) -> (B, T, S)."""
+
+        def features(net: PoseTrunk, images: Array) -> Array:
+            return net.entry(images).astype(jnp.float32).mean((-3, -2))
+
+        return per_frame(features, self.pose, self.config.pixels(batch))
+
     def decoupled(self, batch: Batch) -> dict[str, object]:
         """The joints that the action blocks get as input, from the replica if the network has one.
 
