@@ -13,7 +13,7 @@ from jaxhar.host.errors import Problem
 from jaxhar.inference import appearance
 
 #: Largest number of crops whose features are read, of each split.
-CROPS = 16384
+CROPS = 8192
 #: Crops in one run of the network.
 _BATCH = 32
 

@@ -80,7 +80,7 @@ class Outputs:
       files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json if
         asked for.
       action: (A,) probabilities of the whole video, after `finish`: the normalised geometric mean over its clips.
-        None for pose networks, for several images, and if nobody was found.
+        None for pose networks, for several images, if nobody was found, and if most frames look unfamiliar.
       empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
 
     Raises:
@@ -164,7 +164,8 @@ class Outputs:
 
     def finish(self) -> None:
         """Close all files and give them their names."""
-        if self._logs and not (isinstance(self._source, Images) and len(self._times) > 1):
+        strange = 2 * self.unfamiliar > len(self._times) - self.empty
+        if self._logs and not strange and not (isinstance(self._source, Images) and len(self._times) > 1):
             self.action = normalised(np.mean(self._logs, axis=0))
         tracks = []
         if self._found and isinstance(self._source, Video):
