@@ -253,7 +253,7 @@ def test_what_looks_unfamiliar_is_marked_and_names_no_action(tmp_path: Path):
     assert all(named[:10]) and not any(named[14:])
     assert max(int(row["end_frame"]) for row in rows_of(tmp_path / "out" / "actions.csv")) < 14
     few = go(
-        tmp_path / "a.mp4", tmp_path / "few", 4, stride=1, batch=8, familiar=lambda crops: np.arange(len(crops)) < 1
+        tmp_path / "a.mp4", tmp_path / "few", 4, stride=1, batch=16, familiar=lambda crops: np.arange(len(crops)) < 1
     )
     assert few[0].action is None and "action" not in few[1]["tracks"][0]
 
