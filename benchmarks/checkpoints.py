@@ -1,4 +1,4 @@
-"""Cost of a training checkpoint: the time that the step loses, until all is on the disk, and of restoring."""
+"""Cost of a training checkpoint: the time that the step loses, until all is on the disk, of restoring, and its size."""
 
 import tempfile
 import time
@@ -21,12 +21,17 @@ SAVES = 8
 
 
 def checkpoints(name: str, size: str) -> Measured:
-    """Milliseconds of eight saves of network and Adam's state, after a step each, and of reading the last one."""
+    """Eight saves of network and Adam's state, after a step each, and three times reading the last one."""
     net = Net(zoo.create(SIZES[size](name)))
     state = TrainState(net.params, net.stats, optax.adam(1e-3).init(net.params), jnp.int32(0))
     step = jax.jit(lambda state: jax.tree.map(lambda a: a * 1.01 + 1, state), donate_argnums=0)
     state = step(jax.device_put(jax.tree.map(jnp.copy, state)))
-    values: dict[str, list[float]] = {"the step loses": [], "until on the disk": [], "restoring": [], "MB": []}
+    values: dict[str, list[float]] = {
+        "the step loses": [],
+        "until on the disk": [],
+        "restoring": [],
+        "MB on the disk": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         for number in range(SAVES):
@@ -41,9 +46,9 @@ def checkpoints(name: str, size: str) -> Measured:
             store.restore()
             values["restoring"].append(1e3 * (time.perf_counter() - start))
         newest = store.folder / str(SAVES - 1)
-        values["MB"].append(sum(p.stat().st_size for p in newest.rglob("*") if p.is_file()) / 1e6)
+        values["MB on the disk"].append(sum(p.stat().st_size for p in newest.rglob("*") if p.is_file()) / 1e6)
         store.close()
-    return Measured("ms", values)
+    return Measured("ms, MB", values)
 
 
 def rows() -> dict[str, Row]:
