@@ -3,13 +3,16 @@
 A row has "step" and metrics by name: "loss", "STREAM/TERM" of the losses, "gradient_norm", "learning_rate", and
 "eval/NAME" of an evaluation. It contains no clock times, so that a resumed run writes the same bytes as one without
 interruption; on resuming, rows after the checkpoint are removed. Loggers (`jaxhar.training.loggers`) also get
-every row, with "steps_per_second".
+every row, with "steps_per_second"; one that fails is left out, and the run goes on.
 """
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from jaxhar.host import files
@@ -51,7 +54,7 @@ class History:
             self._file = open(self.path, "a")
         except OSError as error:
             raise files.cannot_write(self.path, error) from error
-        self._loggers = loggers
+        self._loggers = list(loggers)
 
     def add(self, step: int, values: dict[str, float], clock: dict[str, float] | None = None) -> None:
         """Adds a row. `clock`: metrics that differ between runs, for the loggers only."""
@@ -60,8 +63,8 @@ class History:
             self._file.flush()
         except OSError as error:
             raise files.cannot_write(self.path, error) from error
-        for logger in self._loggers:
-            logger.scalars(step, {**values, **(clock or {})})
+        for logger in tuple(self._loggers):
+            self._attempt(logger, partial(logger.scalars, step, {**values, **(clock or {})}))
 
     def sync(self) -> None:
         """Flushes all rows to the disk."""
@@ -69,8 +72,22 @@ class History:
 
     def close(self) -> None:
         self._file.close()
-        for logger in self._loggers:
-            logger.close()
+        for logger in tuple(self._loggers):
+            self._attempt(logger, logger.close)
+
+    def _attempt(self, logger: Logger, call: Callable[[], None]) -> None:
+        """Calls a logger; after an error of any kind it is told and left out, since its output is a by-product."""
+        try:
+            call()
+        except Exception as error:
+            self._loggers.remove(logger)
+            with contextlib.suppress(Exception):
+                logger.close()
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(
+                f"{type(logger).__name__} gets no more metrics ({reason}); the run goes on, and all are in {self.path}",
+                file=sys.stderr,
+            )
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:

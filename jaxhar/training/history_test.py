@@ -1,4 +1,8 @@
 import json
+import struct
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from jaxhar.training.history import FILE, History, mean, read
 from jaxhar.training.loggers import TensorBoard
@@ -50,3 +54,47 @@ def test_loggers_get_every_row_with_clock_times_and_are_closed(tmp_path):
     assert own.seen == [(1, {"loss": 0.5, "steps_per_second": 2.0})] and own.closed
     assert json.loads((tmp_path / FILE).read_text()) == {"step": 1, "loss": 0.5}
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def full_disk(monkeypatch):
+    """Event files are on a disk without room."""
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", lambda path: open("/dev/full", "wb"))
+
+
+@pytest.mark.parametrize("fault", ["full disk", "no folder", "closed file", "another error"])
+def test_a_board_that_cannot_write_is_left_out_and_the_run_goes_on(tmp_path, monkeypatch, capsys, fault):
+    board, own = TensorBoard(tmp_path, 0), Rows()
+    if fault == "full disk":
+        full_disk(monkeypatch)
+    elif fault == "no folder":
+        (tmp_path / "tensorboard").write_text("a file")
+    history = History(tmp_path, 0, (board, own))
+    for step in range(1, 200):
+        if step == 20 and fault == "closed file":
+            board._writer.close()
+        if step == 20 and fault == "another error":
+            monkeypatch.setattr(board._writer, "write", lambda data: 1 / 0)
+        history.add(step, {f"metric{i}": 0.5 for i in range(20)})
+    history.close()
+    assert len(read(tmp_path / FILE)) == 199 == len(own.seen) and own.closed
+    said = capsys.readouterr().err
+    assert said.count("TensorBoard gets no more metrics") == 1 and str(tmp_path / FILE) in said
+
+
+def test_a_board_is_read_back_by_the_step(tmp_path):
+    """The records of a resumed run, with the mark by which TensorBoard hides later ones."""
+    board = TensorBoard(tmp_path, 6)
+    board.scalars(7, {"loss": 0.25, "clips/pose": 1.5})
+    board.close()
+    (path,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    data, events = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    version, start, *rows = events
+    assert version.file_version == "brain.Event:2" and start.step == 7 and start.session_log.status == 1
+    assert [(e.step, e.summary.value[0].tag, e.summary.value[0].simple_value) for e in rows] == [
+        (7, "loss", 0.25),
+        (7, "clips/pose", 1.5),
+    ]
