@@ -30,6 +30,9 @@ Array = jax.Array
 #: An exported network: frames -> predictions.
 Infer = Callable[[Any], dict[str, object]]
 
+#: Version of the form of an ONNX file (IR version) -> the first release of ONNX Runtime that reads it.
+_RUNTIMES = {8: "1.14", 9: "1.15", 10: "1.18"}
+
 #: Platforms on which a file of `jax.export` can run.
 PLATFORMS = ("cpu", "cuda")
 
@@ -102,9 +105,13 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
 
 
 def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
-    """Writes a folded network as ONNX with PyTorch; returns the exported network, run by ONNX Runtime."""
+    """Writes a folded network as ONNX with PyTorch; returns the exported network, run by ONNX Runtime.
+
+    The metadata of the file say which release of ONNX Runtime it needs: opset, ir_version, onnxruntime.
+    """
 
     try:
+        import onnx
         import onnxruntime
         import onnxscript  # noqa: F401  what torch.onnx writes with
     except ImportError as error:
@@ -113,6 +120,12 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
     shape = _inputs(model, 1).shape[1:]
     with files.replacing(out) as temporary:
         twin().save_onnx(net, to_torch(to_flat(model)), offsets, shape, temporary)
+        proto = onnx.load(temporary)
+        needed = _RUNTIMES.get(proto.ir_version, onnxruntime.__version__)  # or the one that it is tried with below
+        opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        told = {"opset": str(opset), "ir_version": str(proto.ir_version), "onnxruntime": f">={needed}"}
+        onnx.helper.set_model_props(proto, {entry.key: entry.value for entry in proto.metadata_props} | told)
+        onnx.save(proto, temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
     def run(frames: np.ndarray) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -119,6 +120,12 @@ def test_onnx_runs_for_any_batch_and_has_no_normalisation(name, config, folders,
     assert max(apart.values()) < 5e-6
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     assert [i.name for i in session.get_inputs()] == ["frames"]
+    proto, told = onnx.load(tmp_path / "net.onnx"), session.get_modelmeta().custom_metadata_map
+    assert told["ir_version"] == str(proto.ir_version) and told["opset"] == str(proto.opset_import[0].version)
+    # the version of the file is one of those whose first reader is known, and the documentation names that reader
+    needed = export._RUNTIMES[proto.ir_version]
+    assert told["onnxruntime"] == f">={needed}"
+    assert f"ONNX Runtime {needed}" in (Path(__file__).parent.parent / "docs" / "weights.md").read_text()
     names = [o.name for o in session.get_outputs()]
     for batch in (1, 3):
         x = frames(batch, config)

@@ -9,7 +9,7 @@ import pytest
 from jaxhar import port, zoo
 from jaxhar.host.errors import Problem
 from jaxhar.models.reception.network import ReceptionConfig
-from jaxhar.weights import keras
+from jaxhar.weights import forms, keras
 from parity_tests import cases
 
 CASE = "ar_penn_small"
@@ -171,8 +171,36 @@ def test_other_networks_and_sizes_are_refused(groups, tmp_path):
 
 def test_a_depth_grid_of_another_generation_is_refused(tmp_path):
     path = cases.write_h5(cases.groups("pe3d_small"), tmp_path / "weights.h5")
-    with pytest.raises(Problem, match="zSAM/conv1d_1/kernel is not the soft-argmax constant"):
+    with pytest.raises(Problem, match="zSAM/conv1d_1/kernel is not the soft-argmax.*--set depth_grid=ends"):
         port.load_keras(path, cases.config("pe3d_master_small"))
+
+
+GRIDS = {"pe3d_small": "ends", "pe3d_master_small": "centres", "ar_ntu_small": "centres"}
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_the_depth_grid_is_read_off_the_file(case, tmp_path):
+    name, grid = cases.CASES[case][0], GRIDS[case]
+    path = cases.write_h5(cases.groups(case), tmp_path / "weights.h5")
+    changes = {n: str(v) for n, v in cases.overrides(case).items() if n != "depth_grid"}
+    loaded = forms.load(path, name, changes)
+    assert loaded.meta.config == cases.config(case)
+    assert loaded.notes == (f"depth_grid={grid}, as the constants in {path} tell",)
+    other = {"ends": "centres", "centres": "ends"}[grid]
+    with pytest.raises(Problem, match=f"those of depth_grid={grid} .--set depth_grid={grid}."):
+        forms.load(path, name, {**changes, "depth_grid": other})
+    forms.save(loaded, tmp_path / "w.pth")
+    (said,) = forms.load(tmp_path / "w.pth", name, changes).notes
+    assert "depth_grid=ends is taken, --set depth_grid=centres takes the other" in said
+    again = forms.load(tmp_path / "w.pth", name, {**changes, "depth_grid": grid})
+    assert again.meta.config == cases.config(case) and not again.notes
+
+
+def test_a_depth_grid_that_is_neither_names_the_setting(tmp_path):
+    groups = edit(cases.groups("pe3d_small"), "zSAM", lambda weights: [(n, v * 0.9) for n, v in weights])
+    path = cases.write_h5(groups, tmp_path / "weights.h5")
+    with pytest.raises(Problem, match="zSAM/conv1d_1/kernel is not the.*--set depth_grid=centres"):
+        forms.load(path, "reception-h36m", {"image_size": "128", "num_blocks": "2"})
 
 
 def old_model_file(config, path):

@@ -5,6 +5,7 @@ Imports neither jax nor jaxhar.
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +89,21 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       ValueError: the file is damaged or not a dict of tensors.
     """
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if bad := archive.testzip():
+                    raise ValueError(f"{path} is damaged: the checksum of {bad} in it differs")
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, EOFError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        AttributeError,
+        TypeError,
+        EOFError,
+        OSError,
+    ) as error:
         raise ValueError(
             f"{path} cannot be read as a PyTorch state dict: it is damaged or holds other things"
         ) from error

@@ -10,11 +10,11 @@ from jaxhar.weights.forms import count, load, save
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar port`."""
     parser.add_argument(
-        "source", type=Path, help="a Keras .h5 file, a model folder, a training run, a .safetensors or .pth file"
+        "source",
+        type=Path,
+        help="a Keras .h5 file, a model folder, a training run, a .safetensors or .pth file, also of other programs",
     )
-    parser.add_argument(
-        "--model", help="name of the network, as in `jaxhar zoo`; not needed for files that jaxhar wrote"
-    )
+    parser.add_argument("--model", help="name of the network, as in `jaxhar zoo`; files that jaxhar wrote need none")
     parser.add_argument(
         "--out", type=Path, required=True, help="a folder, or a file ending in .h5, .safetensors or .pth"
     )

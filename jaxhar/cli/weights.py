@@ -24,4 +24,6 @@ def main(args: argparse.Namespace) -> None:
     out = args.out or Path(args.name)
     loaded = load(path, args.name, entry)
     convert.save(loaded, out)
+    for note in loaded.notes:
+        print(note)
     print(f"{path} -> {out}: {convert.count(loaded):,} weights, every one placed and checked")

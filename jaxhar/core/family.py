@@ -96,12 +96,14 @@ class KerasLayout:
       sequence: config -> modules in the order of Keras' layers inside nested models.
       renumber: groups of a file -> the same with layer numbers that start from the beginning.
       infer: groups of a file -> the settings it was written with; None if they cannot be inferred.
+      told: (groups of a file, config) -> the settings by name that the constants in the file tell, as text.
     """
 
     layout: Callable[..., dict[str, Kinds]]
     sequence: Callable[..., Sequence[str]] = lambda config: ()
     renumber: Callable[[dict[str, Group]], dict[str, Group]] = lambda groups: groups
     infer: Callable[[dict[str, Group]], NetworkConfig] | None = None
+    told: Callable[..., Mapping[str, str]] = lambda groups, config: {}
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class Family:
       trunk: dotted path of the part that processes the frames and can be frozen; "" if there is none.
       transfer: how to initialise a network from one with other heads.
       skeletons: joint layouts of its networks, one for each number of joints.
+      untold: config -> by name the settings that no weight tells, each with a sentence on the choice.
     """
 
     name: str
@@ -154,3 +157,4 @@ class Family:
     trunk: str = ""
     transfer: Transfer = Transfer()
     skeletons: tuple[Skeleton, ...] = ()
+    untold: Callable[..., Mapping[str, str]] = lambda config: {}

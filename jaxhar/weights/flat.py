@@ -15,7 +15,7 @@ from flax import nnx
 from jaxhar import zoo
 from jaxhar.host.errors import Problem
 from jaxhar.weights import transfer
-from jaxhar.weights.transfer import compare
+from jaxhar.weights.transfer import check_finite, compare
 
 Flat = dict[str, np.ndarray]
 
@@ -73,12 +73,13 @@ def from_flat(
       dtype: type of the arithmetic; the weights keep their type.
 
     Raises:
-      Problem: weights are missing, superfluous or of the wrong shape; the message lists them.
+      Problem: weights are missing, superfluous, of the wrong shape or not finite; the message names them.
     """
     flat = {name: array for name, array in flat.items() if name not in _random(config)}
     complaints = list(complaints) or compare({name: array.shape for name, array in flat.items()}, shapes(config))
     if complaints:
         raise Problem(misfit(source, complaints))
+    check_finite(flat, source)
     graphdef, _, state = _abstract(config, dtype)
     random, state = jax.tree.map(lambda leaf: leaf, (_fresh_random(config), state))  # a copy
     abstract = nnx.to_pure_dict(state)

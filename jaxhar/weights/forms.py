@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flax import nnx
+from safetensors import SafetensorError, safe_open
 
 from jaxhar import zoo
 from jaxhar.core.family import Entry
@@ -17,9 +18,10 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
 from jaxhar.weights import checkpoint, keras
 from jaxhar.weights.checkpoint import Meta
-from jaxhar.weights.flat import by_module, fill, from_flat, shapes, to_flat
-from jaxhar.weights.keras.files import read_keras, save_keras
-from jaxhar.weights.torch import load_pth, read_torch, save_pth, to_torch
+from jaxhar.weights.flat import Flat, by_module, fill, from_flat, shapes, to_flat
+from jaxhar.weights.keras.files import save_keras
+from jaxhar.weights.state_dict import read_pth, read_safetensors
+from jaxhar.weights.torch import read_torch, save_pth, to_torch
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Loaded:
     Attributes:
       model: the network in evaluation mode.
       meta: joints, action names and settings.
-      notes: with `partial`, which weights kept their initial values and which were not used; else empty.
+      notes: sentences on what the file told about the settings and where its weights lay; with `partial` also which
+        weights kept their initial values and which were not used.
     """
 
     model: nnx.Module
@@ -71,20 +74,35 @@ def load(
         entry = zoo.entry(name)
         config = entry.config
     config = override(config, changes or {})
-    complaints: list[str] = []
-    if kind == "ours":
-        flat = checkpoint.load_flat(source)[0]
-    elif kind == "keras":
-        flat, complaints = read_keras(source, config)
-    else:
-        flat, complaints = read_torch(load_pth(source), config)
+    flat, complaints, config, notes = _read(source, kind, config, changes or {})
     meta = checkpoint.Meta(*zoo.labels(entry, config), config)
     if not partial:
-        return Loaded(from_flat(flat, config, described, complaints), meta)
+        return Loaded(from_flat(flat, config, described, complaints), meta, notes)
     model, fresh, unused = fill(flat, config, described)
     unused += [c for c in complaints if "missing" not in c and "has no layer" not in c]
     fresh = by_module(fresh, shapes(config))
-    return Loaded(model, meta, (_listed("left at its initial value", fresh), _listed("not used", unused)))
+    return Loaded(model, meta, (*notes, _listed("left at its initial value", fresh), _listed("not used", unused)))
+
+
+def _read(
+    source: Path, kind: str, config: NetworkConfig, changes: Mapping[str, str]
+) -> tuple[Flat, list[str], NetworkConfig, tuple[str, ...]]:
+    """The weights of a file, a list of mismatches, the settings with those that the file tells, and sentences on it.
+
+    Settings in `changes` stay as they are.
+    """
+    if kind == "ours":
+        return checkpoint.load_flat(source)[0], [], config, ()
+    untold = [why for name, why in zoo.family(config).untold(config).items() if name not in changes]
+    if kind != "keras":
+        found = read_pth(source) if kind == "torch" else read_safetensors(source)
+        return *read_torch(found.arrays, config), config, (*found.notes, *untold)
+    groups = keras.read(source)
+    told = {name: text for name, text in keras.told(groups, config).items() if name not in changes}
+    config = override(config, told)
+    flat, complaints = keras.assign(groups, config)
+    notes = tuple(f"{name}={text}, as the constants in {source} tell" for name, text in told.items())
+    return flat, complaints + ([] if told or not complaints else untold), config, notes
 
 
 def _infer(source: Path, kind: str) -> tuple[NetworkConfig, Entry]:
@@ -131,10 +149,12 @@ def save(loaded: Loaded, out: Path) -> None:
 
 
 def file_kind(path: Path) -> str:
-    """The format of a weight file by its content: "keras", "torch", or "ours" (a folder or safetensors).
+    """The format of a weight file by its content.
+
+    "keras", "torch", "safetensors" (of another program), or "ours" (a folder, or safetensors that jaxhar wrote).
 
     Raises:
-      Problem: the file does not exist or has another format.
+      Problem: the file does not exist, is damaged or has another format.
     """
     if not path.exists():
         raise Problem(f"{path}: there is no such file or folder")
@@ -148,7 +168,7 @@ def file_kind(path: Path) -> str:
         if start.startswith(b"\x80\x02"):
             return "torch"
         if start.startswith(b"PK\x03\x04"):
-            names = zipfile.ZipFile(path).namelist()
+            names = _members(path)
             if any(name.endswith("data.pkl") for name in names):
                 return "torch"
             if "model.weights.h5" in names:
@@ -156,12 +176,28 @@ def file_kind(path: Path) -> str:
                     f"{path} is a Keras 3 model: load it in Keras and write it with save_weights to a .h5 file"
                 )
         elif start[8:9] == b"{":
-            return "ours"
+            return "ours" if _is_ours(path) else "safetensors"
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror}") from error
-    except zipfile.BadZipFile as error:
-        raise Problem(f"{path} is damaged: an incomplete zip archive; copy or download it again") from error
     raise Problem(f"{path} is not a weight file: neither Keras .h5, nor .safetensors, nor a PyTorch .pth")
+
+
+def _members(path: Path) -> list[str]:
+    """The names in a zip archive; Problem if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:  # of a damaged directory zipfile raises many types
+        raise Problem(f"{path} is damaged: an incomplete zip archive; copy or download it again") from error
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a .safetensors file has a header of jaxhar; Problem if the file is damaged."""
+    try:
+        with safe_open(path, "np") as file:
+            return "jaxhar" in (file.metadata() or {})
+    except SafetensorError as error:
+        raise Problem(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
 def count(loaded: Loaded) -> int:

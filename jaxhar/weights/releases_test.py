@@ -86,6 +86,22 @@ def test_a_file_of_other_settings_tells_them_where_no_checksum_vouches_for_it(re
     assert run("reception-mpii", "--from", release) == 1
 
 
+def test_what_a_file_tells_of_its_settings_is_said(tmp_path, monkeypatch, capsys):
+    config = ReceptionConfig.tiny(num_blocks=1, num_joints=17, num_context=0, depth_maps=4, depth_grid="centres")
+    port.save_keras(tmp_path / "release.h5", cases.seeded_weights(config), config)
+    ends = dataclasses.replace(config, depth_grid="ends")
+    entry = dataclasses.replace(zoo.entry("reception-h36m"), config=ends, md5="")
+    monkeypatch.setitem(reception.ENTRIES, "reception-h36m", entry)
+    for words in (("weights", "reception-h36m", "--from"), ("port", "--model", "reception-h36m")):
+        out = tmp_path / words[0]
+        assert cli.main([*words, str(tmp_path / "release.h5"), "--out", str(out)]) == 0
+        assert "depth_grid=centres, as the constants in" in capsys.readouterr().out
+        assert checkpoint.load_model(out)[1].config == config
+    assert cli.main(["port", str(out), "--out", str(tmp_path / "w.pth")]) == 0
+    assert cli.main(["port", str(tmp_path / "w.pth"), "--model", "reception-h36m", "--out", str(tmp_path / "x")]) == 0
+    assert "--set depth_grid=centres takes the other" in capsys.readouterr().out
+
+
 def test_what_is_refused(release, tmp_path, monkeypatch, capsys):
     (tmp_path / "cut.h5").write_bytes(release.read_bytes()[:-1])
     monkeypatch.setitem(

@@ -1,12 +1,12 @@
-"""PyTorch state dicts: conversion of names and axes by the family's table, reading and writing."""
+"""PyTorch state dicts: conversion of names and axes by the family's table, and writing."""
 
-import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -55,10 +55,14 @@ def from_torch(state: Flat, config) -> Flat:
 
 
 def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
-    """The weights of a network in a state dict, and a list of mismatches."""
+    """The weights of a network in a state dict, and a list of mismatches.
+
+    A component with which all names begin, such as `module.` of PyTorch's data parallel networks, does not matter.
+    """
     family = zoo.family(config)
     rules = {path: _rule(path, family.table) for path in shapes(config)}
     names = {name for name, _ in rules.values()}
+    state = _without_prefix(state, names)
     complaints = [f"missing: {name}" for name, _ in rules.values() if name not in state]
     complaints += [
         f"left over: {name}"
@@ -69,12 +73,26 @@ def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
     for path, (name, kind) in rules.items():
         if name in state:
             array = np.asarray(state[name])
+            if array.dtype.kind != "f":
+                complaints.append(f"no floating-point numbers: {name} is of the type {array.dtype}")
+                continue
             back = restore(array, kind, shapes(config)[path])
             if back is None:
                 complaints.append(f"wrong shape: {name} is {array.shape}, for {path} of {shapes(config)[path]}")
             else:
                 flat[path] = back
     return flat, complaints
+
+
+def _without_prefix(state: Flat, names: Collection[str]) -> Flat:
+    """The same weights without components that all names begin with, if only that makes `names` of them."""
+    shorter = state
+    while shorter and not any(name in shorter for name in names):
+        first = {name.partition(".")[0] for name in shorter}
+        if len(first) > 1 or not all("." in name for name in shorter):
+            return state
+        shorter = {name.partition(".")[2]: array for name, array in shorter.items()}
+    return shorter or state
 
 
 def _rule(path: str, table: Sequence[Rule]) -> tuple[str, Kind]:
@@ -140,7 +158,7 @@ def _unfit(path: str, array: np.ndarray, kind: Kind, axes: str) -> Problem:
 
 def twin() -> ModuleType:
     """The package `torch_ref`; Problem if PyTorch is not installed."""
-    _torch()
+    import_torch()
     import torch_ref
 
     return torch_ref
@@ -159,26 +177,13 @@ def twin_network(config):
         raise Problem(f"networks of the family {family.name} have no PyTorch twin in torch_ref ({error})") from error
 
 
-def _torch() -> ModuleType:
+def import_torch() -> Any:
+    """PyTorch; Problem if it is not installed."""
     try:
         import torch
     except ImportError as error:
         raise Problem(f"this needs PyTorch: pip install 'jaxhar[torch]' ({error})") from error
     return torch
-
-
-def load_pth(path: Path) -> Flat:
-    """Reads a state dict as numpy arrays; no code in the file is executed.
-
-    Raises:
-      Problem: the file is damaged or not a dict of tensors, or PyTorch is not installed.
-    """
-    torch = _torch()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, EOFError, OSError) as error:
-        raise Problem(f"{path} cannot be read as a PyTorch state dict: it is damaged or not a state dict") from error
 
 
 def save_pth(state: Mapping[str, np.ndarray], path: Path) -> None:
@@ -187,7 +192,7 @@ def save_pth(state: Mapping[str, np.ndarray], path: Path) -> None:
     Raises:
       Problem: the write fails, or PyTorch is not installed.
     """
-    torch = _torch()
+    torch = import_torch()
     with replacing(path) as temporary:
         try:
             torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, temporary)

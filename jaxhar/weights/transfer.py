@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from jaxhar import zoo
 from jaxhar.core.family import Transfer
 from jaxhar.host.errors import Problem
@@ -53,7 +55,8 @@ def apply(
       the weights by their paths in the network, the paths without a weight, and the unused weights with their shapes.
 
     Raises:
-      Problem: weights are missing, superfluous or of the wrong shape, and the table does not permit it.
+      Problem: weights are missing, superfluous or of the wrong shape, and the table does not permit it; or a weight is
+        not finite.
     """
     known = {*wanted, *skip}
     taken: dict[str, A] = {}
@@ -78,6 +81,7 @@ def apply(
     )
     if complaints:
         raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
+    check_finite(taken, source)
     return taken, fresh, unused
 
 
@@ -92,6 +96,18 @@ def _target(transfer: Transfer, name: str, known: Collection[str]) -> str:
 
 def _any(patterns: Sequence[str], name: str) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def check_finite(arrays: Mapping[str, A], source: str) -> None:
+    """Problem if a weight holds NaN, infinity, or a number too large for float32; the message names the weight."""
+    for name, array in arrays.items():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.asarray(array, np.float32)).all()
+        if not finite:
+            raise Problem(
+                f"{source} are not finite: {name} holds NaN or infinity; the file is damaged, or the training that "
+                "wrote it diverged"
+            )
 
 
 def compare(found: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:

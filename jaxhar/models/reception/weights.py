@@ -1,11 +1,12 @@
 """Layer names of deephar's CVPR'18 weight files and the modules they belong to."""
 
+import re
 from collections import defaultdict
 
 import numpy as np
 
-from jaxhar.core.family import Kinds
-from jaxhar.core.heatmaps import depth_bins, soft_argmax_grids
+from jaxhar.core.family import Group, Kinds
+from jaxhar.core.heatmaps import DepthGrid, depth_bins, soft_argmax_grids
 from jaxhar.models.reception.action import STREAM_BLOCKS
 from jaxhar.models.reception.network import ReceptionConfig
 
@@ -141,3 +142,28 @@ def _constants(config: ReceptionConfig) -> dict[str, Kinds]:
         groups["cSAM"] = grids(context)
         groups["Agg"] = {"dense": [{"kernel": np.repeat(np.eye(joints), config.num_context, axis=0)}]}
     return groups
+
+
+def told(groups: dict[str, Group], config: ReceptionConfig) -> dict[str, str]:
+    """The depth grid of a 3-D network, by the kernel with which deephar's code computes depths; {} if it fits none."""
+    for name, layers in groups.items():
+        if not config.depth_maps or not re.fullmatch(r"zSAM(_\d+)?", name):
+            continue
+        for kernel in (weights["kernel"] for weights in layers.values() if "kernel" in weights):
+            for grid in DepthGrid:
+                expected = depth_bins(len(kernel), grid)[:, None, None] * np.eye(kernel.shape[-1])
+                if kernel.shape == expected.shape and np.allclose(kernel, expected, rtol=0, atol=1e-6):
+                    return {"depth_grid": grid.value}
+    return {}
+
+
+def untold(config: ReceptionConfig) -> dict[str, str]:
+    """The depth grid, which only a Keras file tells."""
+    if not config.depth_maps:
+        return {}
+    now = config.depth_grid
+    other = DepthGrid.CENTRES if now is DepthGrid.ENDS else DepthGrid.ENDS
+    return {
+        "depth_grid": f"the file does not tell where the depth bins lie: depth_grid={now.value} is taken, --set "
+        f"depth_grid={other.value} takes the other (ends: deephar's published weights; centres: its later code)"
+    }

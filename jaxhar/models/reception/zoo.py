@@ -8,7 +8,7 @@ from jaxhar.core.family import Entry, Family, KerasLayout, Transfer
 from jaxhar.core.skeleton import PA16, PA17, PA20, PA21, PENN
 from jaxhar.models.reception.action import ActionNet
 from jaxhar.models.reception.network import PoseNet, Reception, ReceptionConfig
-from jaxhar.models.reception.weights import layout, sequence
+from jaxhar.models.reception.weights import layout, sequence, told, untold
 
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 
@@ -69,9 +69,10 @@ FAMILY = Family(
     build=build,
     entries=ENTRIES,
     tiny=ReceptionConfig.TINY,
-    keras=KerasLayout(layout, sequence),
+    keras=KerasLayout(layout, sequence, told=told),
     trunk="pose",
     # In an action network, the pose network is the submodule `pose`.
     transfer=Transfer(renames=((r"(?:stem|blocks)\..*", r"pose.\g<0>"),), fresh=(_HEADS,), unused=(_HEADS,)),
     skeletons=(PA16, PA17, PA20, PA21, PENN),
+    untold=untold,
 )

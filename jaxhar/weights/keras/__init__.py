@@ -8,11 +8,12 @@ from jaxhar import zoo
 from jaxhar.core.family import Group, KerasLayout, Kinds
 from jaxhar.core.network import NetworkConfig
 from jaxhar.host.errors import Problem
+from jaxhar.host.settings import override
 from jaxhar.weights.keras import file, writing
 from jaxhar.weights.keras.file import read
 from jaxhar.weights.keras.writing import write
 
-__all__ = ["arrange", "assign", "infer_config", "layout", "read", "write"]
+__all__ = ["arrange", "assign", "infer_config", "layout", "read", "told", "write"]
 
 
 def _keras(config) -> KerasLayout:
@@ -37,7 +38,15 @@ def layout(config) -> dict[str, Kinds]:
 
 def assign(groups: dict[str, Group], config) -> tuple[dict[str, np.ndarray], list[str]]:
     """The weights of a network from the groups of its file, and a list of mismatches: see `file.assign`."""
-    return file.assign(_keras(config).renumber(groups), layout(config))
+    flat, complaints = file.assign(_keras(config).renumber(groups), layout(config))
+    found = told(groups, config).items()
+    other = [f"{name}={text}" for name, text in found if override(config, {name: text}) != config]
+    return flat, complaints + [f"the constants in it are those of {one} (--set {one})" for one in other]
+
+
+def told(groups: dict[str, Group], config) -> Mapping[str, str]:
+    """The settings by name, as text, that the constants in a file tell; {} if they tell none."""
+    return _keras(config).told(groups, config)
 
 
 def arrange(flat: Mapping[str, np.ndarray], config) -> writing.Groups:

@@ -41,8 +41,8 @@ def read(path: Path) -> dict[str, Group]:
             if not any(key.startswith("layer_names") for key in root.attrs):
                 raise Problem(f"{path}: an HDF5 file, but not of Keras weights (it has no attribute layer_names)")
             groups = {name: _group(root, name) for name in _texts(root.attrs, "layer_names")}
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).strip("'\"").splitlines()[0]
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+        reason = " ".join(str(error).strip("'\"").split()) or type(error).__name__
         raise Problem(f"{path}: cannot be read as a Keras weight file, download it again ({reason})") from error
     return {name: group for name, group in groups.items() if group}
 
