@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxhar.data import sets
-from jaxhar.data.records import store
+from jaxhar.data.records import index, store
 from jaxhar.data.records.record import PackOptions
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar data prepare`; nothing is packed twice, and after a crash a second call continues."""
+    """Run `jaxhar data prepare`; nothing is packed twice, and after a crash a second call continues.
+
+    All packed files are compared with their checksums.
+    """
     if args.workers < 0:
         raise Usage("--workers must be 0 or more")
     root = args.root.expanduser()
@@ -42,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     fixed = {"cache": str(args.cache), "skip_broken": args.skip_broken}
     settings = sets.configured(args.name, args.root, changes, **fixed)
     options = PackOptions(args.workers, args.beam, partial(settings.open, root))
-    store.pack(settings.open(root), args.cache.expanduser(), args.skip_broken, options)
+    index.verify(store.pack(settings.open(root), args.cache.expanduser(), args.skip_broken, options))
     prepared = settings.prepare(args.cache)
     entries = prepared.index["sequences"]
     splits = Counter(settings.split_of(entry) for entry in entries)

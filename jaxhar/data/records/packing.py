@@ -15,7 +15,6 @@ import shlex
 import shutil
 import signal
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from jaxhar.data.records import index as packed_index
 from jaxhar.data.records import record as records
 from jaxhar.data.records import shards
 from jaxhar.data.records.record import Folder, Index, PackOptions, Record, Skipped
@@ -71,7 +71,7 @@ class Job:
 
 
 def pack(folder: Folder, path: Path, work: Path, skip_broken: bool, options: PackOptions) -> None:
-    """Pack a folder, with its index.json, into `path`; complete parts in `work` are used.
+    """Pack a folder, with its index, into `path`; complete parts in `work` are used.
 
     Raises:
       Problem: a damaged file (named) without `skip_broken`, nothing usable in the folder. Complete parts are kept.
@@ -121,7 +121,7 @@ def _job(
 ) -> tuple[Job, list[range]]:
     size = max(_FEWEST_SEQUENCES, -(-len(items) // _MOST_PARTS))
     ranges = [range(i, min(i + size, len(items))) for i in range(0, len(items), size)]
-    what = json.dumps([len(items), size, sorted(s.path for s in left_out)])
+    what = json.dumps([len(items), size, sorted(s.path for s in left_out if not s.expected)])
     stamp = hashlib.sha256(what.encode()).hexdigest()[:16]
     fields = dict(folder.fields)
     load = functools.partial(records.load, folder.load, folder.root, fields)
@@ -142,7 +142,7 @@ def write_part(
         with contextlib.closing(load_in_threads(load, items, threads)) as found:
             for record, without in found:
                 progress()
-                skipped.extend([s.path, s.reason] for s in without)
+                skipped.extend([s.path, s.reason] for s in without if not s.expected)
                 if record is None:
                     continue
                 entries.append(records.entry(record))
@@ -157,7 +157,7 @@ def write_part(
     note = {
         "stamp": job.stamp,
         "skip_broken": job.skip_broken,
-        "checksums": [*map(_checksum, job.shard(number))],
+        "checksums": [*map(packed_index.checksum, job.shard(number))],
         "sequences": entries,
         "skipped": skipped,
     }
@@ -179,21 +179,12 @@ def load_in_threads(load: Callable[[Any], Loaded], items: Iterable, threads: int
         pool.shutdown(cancel_futures=True)
 
 
-def _checksum(path: Path) -> str:
-    """Size and CRC-32 of a file."""
-    total, check = 0, 0
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            total, check = total + len(block), zlib.crc32(block, check)
-    return f"{total}-{check:08x}"
-
-
 def _finished(job: Job, number: int) -> bool:
     """Whether a part is complete, has these sequences, and is packed with this `skip_broken` or has no broken files."""
     try:
         note = json.loads(job.note(number).read_text())
         same = note["stamp"] == job.stamp and (note["skip_broken"] == job.skip_broken or not note["skipped"])
-        return same and note["checksums"] == [*map(_checksum, job.shard(number))]
+        return same and note["checksums"] == [*map(packed_index.checksum, job.shard(number))]
     except (OSError, ValueError, KeyError):
         return False
 
@@ -203,7 +194,8 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
     index: Index = {
         "actions": list(folder.actions),
         "sequences": [entry for note in notes for entry in note["sequences"]],
-        "skipped": [[s.path, s.reason] for s in left_out] + [pair for note in notes for pair in note["skipped"]],
+        "skipped": [[s.path, s.reason] for s in left_out if not s.expected]
+        + [pair for note in notes for pair in note["skipped"]],
     }
     if not index["sequences"]:
         raise _nothing(folder, len(index["skipped"]))
@@ -211,7 +203,10 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
         for path in set(paths[0].parent.iterdir()) - set(paths):  # of an earlier division into parts
             path.unlink()
     shards.describe(job.work / _SET, job.fields, [len(note["sequences"]) for note in notes])
-    files.write(job.work / _SET / "index.json", json.dumps(index).encode())
+    known: dict[Path, str] = {}
+    for number, note in enumerate(notes):
+        known |= dict(zip(job.shard(number), note["checksums"], strict=True))
+    packed_index.write(job.work / _SET, index, known)
 
 
 def _in_processes(job: Job, parts: dict[int, list], workers: int, bar: tqdm) -> None:

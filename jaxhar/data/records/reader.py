@@ -5,14 +5,16 @@ import errno
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxhar.data.records.record import Index, Pictures, Record, VideoClip
+from jaxhar.data.records import index as packed_index
+from jaxhar.data.records.record import Pictures, Record, VideoClip
 from jaxhar.host.errors import Problem
 
 _CACHED = 4096  # number of records whose labels are kept in memory
@@ -28,13 +30,14 @@ class Records:
         from jaxhar.data.records import shards  # needs tensorflow-datasets, which is not needed to predict images
 
         self._folder, self._numbers = folder, numbers
+        entries = packed_index.read(folder)["sequences"]
+        self._first = np.cumsum([0, *(entry["stored"] for entry in entries)])
+        self._marks = [_mark(entry["name"].encode(), entry) for entry in entries]
         with self._damage():
-            index: Index = json.loads((folder / "index.json").read_text())
-            self._first = np.cumsum([0, *(entry["stored"] for entry in index["sequences"])])
-            labels, self._pictures = shards.sources(folder)
+            self._labels, self._pictures = shards.sources(folder)
             if len(self._pictures) != self._first[-1]:
                 raise ValueError(f"{self._first[-1]} pictures should be there, {len(self._pictures)} are")
-        self._read = functools.lru_cache(_CACHED)(labels.__getitem__)
+        self._read = functools.lru_cache(_CACHED)(self._checked)
 
     def __reduce__(self) -> tuple:
         return Records, (self._folder, self._numbers)  # a worker process opens the files again
@@ -42,12 +45,18 @@ class Records:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    def _checked(self, number: int) -> dict[str, Any]:
+        record = self._labels[number]
+        if record["size"] is None:  # array_record returns this for a truncated file
+            raise ValueError("a record is empty")
+        if _mark(record["name"], record) != self._marks[number]:
+            raise ValueError(f"the record {record['name'].decode(errors='replace')} is not the one of the index")
+        return record
+
     def __getitem__(self, index: int) -> dict[str, object]:
         number = self._numbers[index]
         with self._damage():
             record = self._read(number)
-            if record["size"] is None:  # array_record returns this for a truncated file
-                raise ValueError("a record is empty")
             video = json.loads(record["video"]) if record["video"] else None
         pictures: Pictures = None if video is None else VideoClip(**video)
         if self._first[number] < self._first[number + 1]:
@@ -72,9 +81,14 @@ class Records:
                     f"reading the packed records in {self._folder} needs more open files than this process may have; "
                     "raise the limit, e.g. by ulimit -Hn 65536"
                 ) from error
-            raise Problem(
-                f"the packed records in {self._folder} are damaged ({reason}); delete that folder, to pack them again"
-            ) from error
+            raise packed_index.damaged(self._folder, reason) from error
+
+
+def _mark(name: bytes, entry: Mapping[str, Any]) -> int:
+    """A number by which a record is told from others."""
+    return zlib.crc32(
+        f"{[int(entry[key]) for key in ('length', 'action', 'subject', 'view')]}".encode(), zlib.crc32(name)
+    )
 
 
 @dataclass(frozen=True)

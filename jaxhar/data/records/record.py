@@ -7,7 +7,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,11 +16,19 @@ from jaxhar.core import prepared
 from jaxhar.host.errors import Problem
 
 FAR = 10  # positions farther away than this many frame sizes are errors
+SMALL = 4  # persons less wide or high than this many pixels are errors, as positions in fractions of the picture give
+
+
+#: Labelled joints of a record from which on they cannot all be in one place.
+_SEVERAL = 3
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and the reason; `expected` if the data set itself lists it as unusable."""
+    """A file that was left out, and the reason.
+
+    `expected` if nothing is wrong: the data set itself lists it as unusable, or it is no data.
+    """
 
     path: str
     reason: str
@@ -106,6 +114,7 @@ class Folder:
       actions: names of the classes; `Record.action` is an index into them.
       published: published sizes of the full set, by name of a split, "sequences", or a name in `counts`.
       counts: further sizes, which `scan` fills in.
+      notes: sentences on how the folder is read. doubts: sentences on what in it is likely a mistake.
     """
 
     title: str
@@ -118,6 +127,8 @@ class Folder:
     actions: tuple[str, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class IndexEntry(prepared.SequenceEntry):
@@ -145,11 +156,16 @@ def stored(pictures: Pictures) -> Sequence[bytes]:
 
 
 class Index(TypedDict):
-    """The index of a packed set: class names, an entry per record in order, and [path, reason] of files left out."""
+    """The index of a packed set: class names, an entry per record in order, and [path, reason] of files left out,
+    without those whose absence is expected.
+
+    `files`: checksums of the files of the set, see `jaxhar.data.records.index`.
+    """
 
     actions: list[str]
     sequences: list[IndexEntry]
     skipped: list[list[str]]
+    files: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -203,4 +219,8 @@ def _wrong(record: Record, root: Path, fields: Fields) -> str | None:
     if record.size is not None and np.abs(points[:, :2]).max() > FAR * max(record.size):
         far, (width, height) = np.abs(points[:, :2]).max(), record.size
         return f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"
+    joints = record.fields["labelled"].reshape(-1, record.fields["labelled"].shape[-1]).any(0).sum()
+    spread = np.ptp(points[:, :2], axis=0).max()
+    if record.size is not None and joints >= _SEVERAL and spread < SMALL:
+        return f"{where} has {joints} joints within {spread:.2g} pixels; are they in fractions of the frames?"
     return None

@@ -1,20 +1,21 @@
 """Finds the packed records of a folder in the cache, and packs them if they are missing."""
 
 import hashlib
-import json
 import shutil
 import sys
 from pathlib import Path
 
+from jaxhar.data import listing
+from jaxhar.data.records import index as packed_index
 from jaxhar.data.records import packing
-from jaxhar.data.records.record import Folder, Index, PackOptions
+from jaxhar.data.records.record import Folder, Index, PackOptions, Skipped
 from jaxhar.host.errors import Problem
 from jaxhar.host.process import locked
 
-_FORM = 4  # increased whenever the packed form changes
+_FORM = 5  # increased whenever the packed form changes
 
 
-_LISTED = 20  # largest number of left-out files to print
+_LISTED = 20  # largest number of lines on files left out
 
 
 #: Pack in threads of this process.
@@ -24,16 +25,20 @@ _DEFAULT = PackOptions()
 def packed(folder: Folder, cache: Path, skip_broken: bool = False) -> tuple[Path, Index]:
     """The folder under `cache` with the packed records, and their index; packs them first if they are missing.
 
-    Files left out are listed on stderr. Problem as in `pack`.
+    Notes and doubts of the folder, and files left out, are listed on stderr. Problem as in `pack`, or because packed
+    records are damaged.
     """
     path = pack(folder, cache, skip_broken)
-    index: Index = json.loads((path / "index.json").read_text())
+    index = packed_index.read(path)
+    for sentence in (*folder.notes, *folder.doubts):
+        print(sentence, file=sys.stderr)
     if index["skipped"]:
         print(f"left out {len(index['skipped'])} unusable files of {folder.root}:", file=sys.stderr)
-        for name, reason in index["skipped"][:_LISTED]:
-            print(f"  {name}: {reason}", file=sys.stderr)
-        if len(index["skipped"]) > _LISTED:
-            print(f"  and {len(index['skipped']) - _LISTED} more, all in {path / 'index.json'}", file=sys.stderr)
+        lines = listing.told([Skipped(name, reason) for name, reason in index["skipped"]], folder.root)
+        for line in lines[:_LISTED]:
+            print(f"  {line}", file=sys.stderr)
+        if len(lines) > _LISTED:
+            print(f"  and more, all in {path / packed_index.FILE}", file=sys.stderr)
     return path, index
 
 
@@ -53,9 +58,9 @@ def pack(folder: Folder, cache: Path, skip_broken: bool = False, options: PackOp
     path = cache / f"{folder.slug}-{digest.hexdigest()[:16]}"
     # parts without broken files are the same with and without skip_broken
     work = cache / f"{folder.slug}-{shared.hexdigest()[:16]}.parts"
-    if not (path / "index.json").exists():
+    if not (path / packed_index.FILE).exists():
         with locked(work.with_suffix(".lock")):
-            if not (path / "index.json").exists():
+            if not (path / packed_index.FILE).exists():
                 _pack(folder, path, work, skip_broken, options)
     return path
 

@@ -1,0 +1,78 @@
+"""Writes and reads the index of a packed set, index.json, with checksums of itself and of every file of the set.
+
+`read` compares the checksum of the index, and of every file the size and the beginning, which takes milliseconds and
+notices files that are missing, cut or exchanged. Damage further on is noticed by array_record when a record is read;
+`verify`, which `jaxhar data prepare` calls, reads every byte.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jaxhar.data.records.record import Index
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+FILE = "index.json"
+_CHECKSUM = "crc32"
+#: Bytes at the beginning of a file that `read` compares.
+_HEAD = 4096
+
+
+def checksum(path: Path) -> str:
+    """Size of a file, CRC-32 of its beginning, and CRC-32 of all of it, as "SIZE-HEAD-ALL"."""
+    total, check = 0, 0
+    with open(path, "rb") as file:
+        head = check = zlib.crc32(first := file.read(_HEAD))
+        total = len(first)
+        while block := file.read(1 << 20):
+            total, check = total + len(block), zlib.crc32(block, check)
+    return f"{total}-{head:08x}-{check:08x}"
+
+
+def _beginning(path: Path) -> str:
+    """The first two parts of `checksum`."""
+    with open(path, "rb") as file:
+        return f"{path.stat().st_size}-{zlib.crc32(file.read(_HEAD)):08x}"
+
+
+def write(folder: Path, index: Index, known: Mapping[Path, str]) -> None:
+    """Write the index of a complete set; checksums of files that are not in `known` are computed."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    index["files"] = {path.relative_to(folder).as_posix(): known.get(path) or checksum(path) for path in paths}
+    content = {_CHECKSUM: zlib.crc32(json.dumps(index).encode()), **index}
+    files.write(folder / FILE, json.dumps(content).encode())
+
+
+def read(folder: Path) -> Index:
+    """The index of a set; Problem if it or a file of the set is damaged or missing."""
+    return _read(folder, _beginning)
+
+
+def verify(folder: Path) -> None:
+    """Compare every byte of a set with its checksums; Problem as in `read`."""
+    _read(folder, checksum)
+
+
+def _read(folder: Path, of_file: Callable[[Path], str]) -> Index:
+    try:
+        index = json.loads((folder / FILE).read_bytes())
+        told = index.pop(_CHECKSUM)
+        if zlib.crc32(json.dumps(index).encode()) != told:
+            raise ValueError(f"the checksum of {FILE} differs")
+        for name, expected in index["files"].items():
+            if not expected.startswith(of_file(folder / name)):
+                raise ValueError(f"the checksum of {name} differs")
+    except OSError as error:
+        raise damaged(folder, f"{error.filename}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(
+            folder, f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        ) from error
+    return index
+
+
+def damaged(folder: Path, reason: str) -> Problem:
+    """The Problem of a packed set that cannot be used."""
+    return Problem(f"the packed records in {folder} are damaged ({reason}); delete that folder, to pack them again")
