@@ -30,7 +30,9 @@ class Findings:
       counts: numbers by name, e.g. sequences of each split. published: the published numbers, by the same names.
       labelled: number of labelled joints. outside: number of them outside of their frame.
       far: (sequence, number of joints outside), largest numbers first.
-      bad: files and labels that were left out. pictures: middle frames with joints drawn, spread over the set.
+      classes: number of sequences of each class, without unlabelled ones.
+      bad: files and labels that were left out. notes, doubts: of the `Folder`.
+      pictures: middle frames with joints drawn, spread over the set.
     """
 
     counts: dict[str, int]
@@ -38,7 +40,10 @@ class Findings:
     labelled: int = 0
     outside: int = 0
     far: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    classes: dict[str, int] = dataclasses.field(default_factory=dict)
     bad: list[Skipped] = dataclasses.field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     pictures: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
@@ -53,7 +58,8 @@ def read_all(settings: DataSet, root: Path, pictures: int = 24, progress: bool =
     """
     folder = settings.open(root)
     items, bad = folder.scan(True)
-    found = Findings({}, dict(folder.published), bad=list(bad))
+    found = Findings({}, dict(folder.published), bad=list(bad), notes=folder.notes, doubts=folder.doubts)
+    found.classes = dict.fromkeys(folder.actions, 0)
     chosen = set(np.linspace(0, len(items) - 1, min(pictures, len(items))).round().astype(int).tolist())
     splits: Counter[str] = Counter()
     frames = 0
@@ -68,6 +74,8 @@ def read_all(settings: DataSet, root: Path, pictures: int = 24, progress: bool =
             continue
         splits[settings.split_of(records.entry(record))] += 1
         frames += record.length
+        if record.action >= 0:
+            found.classes[folder.actions[record.action]] += 1
         outside = _count_joints(record, found)
         if outside:
             far.append((record.name, outside))

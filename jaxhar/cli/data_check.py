@@ -3,6 +3,7 @@
 import argparse
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxhar.checks.data_set import read_all
-from jaxhar.data import sets
+from jaxhar.data import listing, sets
 from jaxhar.host import files
 from jaxhar.host.settings import setting
 from jaxhar.viz import draw as viz
@@ -52,15 +53,25 @@ def main(args: argparse.Namespace) -> int:
     if any(found.counts.get(name) != known for name, known in found.published.items()):
         print("! differs from the published size of the whole set")
     print(f"{found.counts['sequences']} sequences read in {time.monotonic() - start:.0f} s")
+    if found.classes:
+        print(f"{len(found.classes)} classes: {', '.join(f'{name} {n:,}' for name, n in found.classes.items())}")
+    for sentence in (*found.notes, *found.doubts):
+        print(sentence)
     bad = [entry for entry in found.bad if not entry.expected]
-    if len(bad) < len(found.bad):
-        print(f"{len(found.bad) - len(bad)} are left out, because a list in the data set marks them as unusable")
-    if not bad:
-        print("nothing is wrong")
-        return 0
-    for entry in bad[:_LISTED]:
-        print(f"  {entry.path}: {entry.reason}")
-    if len(bad) > _LISTED:
-        print(f"  and {len(bad) - _LISTED} more")
-    print(f"{len(bad)} files or labels are unusable")
-    return 1
+    expected = [entry for entry in found.bad if entry.expected]
+    for entries, words in ((expected, "are left out, as they should be"), (bad, "are left out")):
+        if entries:
+            print(f"{len(entries)} files or labels {words}:")
+            _list(listing.told(entries, args.root.expanduser()))
+    if bad or found.doubts:
+        print(f"{len(bad)} files or labels are unusable" if bad else "see the doubts above")
+        return 1
+    print("nothing is wrong")
+    return 0
+
+
+def _list(lines: Sequence[str]) -> None:
+    for line in lines[:_LISTED]:
+        print(f"  {line}")
+    if len(lines) > _LISTED:
+        print(f"  and {len(lines) - _LISTED} more")

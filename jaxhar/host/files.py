@@ -24,7 +24,7 @@ def read(path: Path, what: str) -> bytes:
 def read_json(path: Path, what: str) -> Any:
     """The content of a JSON file; Problem if it cannot be read or is not JSON."""
     try:
-        return json.loads(read(path, what).decode())
+        return json.loads(read(path, what))  # in UTF-8 or UTF-16, with or without a mark at the beginning
     except ValueError as error:
         raise Problem(f"the {what} {path} is not JSON ({error}); restore it") from error
 

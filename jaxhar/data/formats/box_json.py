@@ -71,6 +71,11 @@ def read(path: str | Path) -> Boxes:
                 raise Problem(f"box {key!r} ({split}) in {path} is {box}; expected [x1, y1, x2, y2] with an area")
             if key.count(".") != dots or not key.replace(".", "").isdigit():
                 raise Problem(f"key {key!r} ({split}) in {path} does not name a {'clip' if clips else 'frame'}")
+    corners = [v for table in splits.values() for box in table.values() for v in box]
+    if corners and 0 <= min(corners) and max(corners) <= 1:
+        raise Problem(
+            f"all boxes in {path} lie between 0 and 1; they must be in pixels of the frames, not in fractions"
+        )
     return Boxes(splits, clips)
 
 

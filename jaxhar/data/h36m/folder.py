@@ -21,6 +21,7 @@ from jaxhar.core import classes as actions
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import H36M, PA21, mapping
 from jaxhar.data.formats import jpeg, matfile, safe_pickle
+from jaxhar.data.listing import shown
 from jaxhar.data.records import record as records
 from jaxhar.data.records.record import Skipped
 from jaxhar.host.errors import Problem
@@ -118,7 +119,7 @@ def _images(root: Path) -> Path:
 def _pickles(root: Path) -> list[Path]:
     """Label files of the toolbox, without its file of cameras."""
     for place in (root / "annot", root):
-        found = sorted(p for p in place.glob(TOOLBOX) if p.name != "camera_data.pkl")
+        found = sorted(p for p in shown(place.glob(TOOLBOX)) if p.name != "camera_data.pkl")
         if found:
             return found
     return []

@@ -23,9 +23,10 @@ import numpy as np
 from jaxhar.core.skeleton import MPII, PA16
 from jaxhar.data.formats import matfile
 from jaxhar.data.formats.jpeg import read_frames
+from jaxhar.data.listing import shown
 from jaxhar.data.mpii import mat as mpii_mat
 from jaxhar.data.mpii.mat import HEAD_SHARE, Person, Photos, to_person
-from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, joint_fields
+from jaxhar.data.records.record import FAR, SMALL, Field, Folder, Record, Skipped, joint_fields
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -40,6 +41,8 @@ _JSON = {
 }
 _HEADS = ("gt_valid.mat", "mpii_gt_val.mat")
 _EXPECTED = "expected a folder with images/ and a .mat or .json annotation file of MPII"
+_UNUSED = "persons without position, scale or joints, not used"
+_ALONE = "persons close to others, not used"
 _NECK, _TOP = MPII.index("neck"), MPII.index("head")
 #: Published sizes: photos of the official file, persons of the common JSON files.
 PUBLISHED: dict[str, dict[str, int]] = {
@@ -97,7 +100,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
     jsons = {split: p for split, names in _JSON.items() for place in places if (p := _first(place, names))}
     others = []
     mats: dict[str, Path] = {}
-    for path in (p for place in places for p in sorted(place.glob("*.mat"))):
+    for path in (p for place in places for p in shown(place.glob("*.mat"))):
         kind = matfile.kind(path)
         if kind in ("mpii", "mpii-deephar"):
             mats.setdefault(kind, path)
@@ -115,7 +118,7 @@ def _search(root: Path) -> tuple[str, dict[str, Path]]:
             jsons.pop("trainval", None)
         heads = next((p for place in places if (p := _first(place, _HEADS))), None)
         return "json", jsons | ({"heads": heads} if heads and "valid" in jsons else {})
-    found = [p for place in places for p in sorted(place.glob("*.json"))]
+    found = [p for place in places for p in shown(place.glob("*.json"))]
     if len(found) > 1:
         raise Problem(f"{root} holds {len(found)} .json files; give the path of the one to read, e.g. {found[0]}")
     if found:
@@ -142,8 +145,8 @@ def scan(
 ) -> tuple[list[Person], list[Skipped]]:
     """All persons in the order of the files, and the entries left out with `skip_broken`.
 
-    Persons without a position or a scale, and persons of the official training split without joints, are left out
-    without a message, because no protocol uses them. `counts` is filled with the numbers that `PUBLISHED` has.
+    Persons without a position or a scale, and persons of the official training split without joints, are left out and
+    counted, because no protocol uses them. `counts` is filled with their number and those that `PUBLISHED` has.
 
     Raises:
       Problem: a file cannot be read; or, without `skip_broken`, an entry (named by file and index) lacks a field, has
@@ -153,6 +156,7 @@ def scan(
     persons: list[Person] = []
     photos = Photos(form.images)
     counts = {} if counts is None else counts
+    counts.pop(_UNUSED, None)
 
     def attempt(where: str, make: Callable[[], Person | None]) -> None:
         try:
@@ -164,6 +168,8 @@ def scan(
             return
         if person is not None:
             persons.append(person)
+        else:
+            counts[_UNUSED] = counts.get(_UNUSED, 0) + 1
 
     if form.name == "json":
         for split in SPLITS:
@@ -202,7 +208,10 @@ def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = 
 
     def chosen(skip_broken: bool) -> tuple[list[Person], list[Skipped]]:
         persons, skipped = scan(form, skip_broken, counts)
-        return [p for p in persons if p.split in splits and (p.separate or not separate)], skipped
+        persons = [p for p in persons if p.split in splits]
+        used = [p for p in persons if p.separate or not separate]
+        counts.update({_ALONE: len(persons) - len(used)} if len(used) < len(persons) else {})
+        return used, skipped
 
     return Folder(
         title="MPII",
@@ -246,10 +255,11 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
     frames, _, size, skipped = read_frames([person.image], skip_broken)
     if not frames:
         return None, skipped
-    if max(200 * person.scale, *np.abs(person.center)) > FAR * max(size):
+    height = 200 * person.scale
+    if height < SMALL or max(height, *np.abs(person.center)) > FAR * max(size):
         wrong = (
             f"person {person.index} of {person.image} has center {person.center.tolist()} and scale {person.scale:g} "
-            f"in a photo of {size[0]}x{size[1]}; repair the annotation"
+            f"in a photo of {size[0]}x{size[1]}, which makes a person {height:.2g} pixels high; repair the annotation"
         )
         if not skip_broken:
             raise Problem(wrong)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from jaxhar.core.skeleton import MPII, PA16
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import generate as synthetic_mpii
+from jaxhar.data.records import record as records
 from jaxhar.host.errors import Problem
 
 SYNTH = Synth(16, 6, 4, 2, size=(96, 72), seed=5, clutter=0.3)
@@ -203,3 +205,70 @@ def test_generating_again_changes_nothing(folder, tmp_path):
     with pytest.raises(Problem, match="not an empty folder"):
         (tmp_path / "x").write_text("")
         synthetic_mpii.write(tmp_path, SYNTH, progress=False)
+
+
+@pytest.fixture
+def json_form(folder, tmp_path):
+    """The folder in the common JSON form, and a function that changes every entry of train.json."""
+    root = tmp_path / "mpii"
+    shutil.copytree(folder / "annot", root / "annot")
+    (root / "images").symlink_to(folder / "images")
+    path = root / "annot" / "train.json"
+
+    def change(edit):
+        entries = json.loads(path.read_text())
+        for entry in entries:
+            edit(entry)
+        path.write_text(json.dumps(entries))
+
+    return root, change
+
+
+def fractions(entry):
+    entry["joints"] = [[x / 96, y / 72] if x > 0 else [x, y] for x, y in entry["joints"]]
+
+
+def test_annotations_in_fractions_of_the_photo_are_refused(json_form):
+    root, change = json_form
+    change(fractions)
+    opened = mpii_folder.folder(root, ("train",))
+    load = partial(records.load, opened.load, opened.root, opened.fields)
+    item = next(person for person in opened.scan(False)[0] if person.labelled.sum() > 3)
+    with pytest.raises(Problem, match="joints within 0.* pixels; are they in fractions of the frames"):
+        load(item, False)
+    record, skipped = load(item, True)
+    assert record is None and len(skipped) == 1
+    change(lambda entry: entry.update(scale=entry["scale"] / 96, center=[c / 96 for c in entry["center"]]))
+    item = mpii_folder.folder(root, ("train",)).scan(False)[0][0]
+    with pytest.raises(Problem, match="which makes a person .* pixels high; repair the annotation"):
+        mpii_folder.load(item)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_mark_at_the_beginning_of_json_is_read(json_form, encoding):
+    root, _ = json_form
+    path = root / "annot" / "train.json"
+    before = persons(root)
+    path.write_bytes(path.read_text().encode(encoding))
+    (root / "annot" / "._valid.json").write_bytes(b"\0\5\x16\7")
+    (root / "annot" / "._x.mat").write_bytes(b"\0\5\x16\7")
+    assert [key(p) for p in persons(root)] == [key(p) for p in before]
+
+
+def test_persons_that_no_protocol_uses_are_counted(folder, tmp_path):
+    shutil.copy(folder / synthetic_mpii.OFFICIAL, tmp_path)
+    (tmp_path / "images").symlink_to(folder / "images")
+    whole = mpii_folder.folder(tmp_path, separate=False)
+    everyone = whole.scan(False)[0]
+    assert not [name for name in whole.counts if "not used" in name]
+    path = tmp_path / synthetic_mpii.OFFICIAL
+    file = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    file["RELEASE"][0, 0]["annolist"][0, 0]["annorect"][0, 0]["scale"] = np.zeros((0, 0))
+    savemat(path, file)
+    opened = mpii_folder.folder(tmp_path)
+    for _ in range(2):
+        kept = opened.scan(False)[0]
+    alone = [person for person in everyone if not person.separate]
+    assert opened.counts["persons without position, scale or joints, not used"] == 1
+    assert opened.counts["persons close to others, not used"] == len(everyone) - 1 - len(kept)
+    assert len(alone) - 1 <= opened.counts["persons close to others, not used"] <= len(alone)

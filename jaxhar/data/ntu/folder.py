@@ -5,7 +5,7 @@ replication and action. Labels are .skeleton text files (`skeleton_file`) or dee
 frame: its number from 1, 75 values of the Kinect's 3-D joints, then 25 u, 25 v in pixels of 1920 x 1080 and 25 depths
 in mm. Pictures are NAME_rgb.avi, or folders NAME with 00001.jpg, 00002.jpg, ... of any size.
 
-Files may be in the root or in any folder below.
+Files may be in the root or in a folder in it.
 """
 
 import os
@@ -104,6 +104,16 @@ def _look(root: Path) -> _Found:
     return _Found(kinds[".npy"] | kinds[".skeleton"], kinds[".avi"] | kinds["frames"], missing)
 
 
+def _deeper(root: Path) -> int:
+    """Number of labels, videos and folders of frames that lie deeper than in a folder of the root."""
+    count = 0
+    for folder, below, names in os.walk(root):
+        if len(Path(folder).relative_to(root).parts) > 1:
+            count += sum(bool(_NAME.match(name)) for name in (*below, *names))
+        below[:] = [name for name in below if not _NAME.match(name)]
+    return count
+
+
 def check_root(root: str | Path) -> Path:
     """The folder, if it has labels and pictures of NTU RGB+D; otherwise a Problem with the expected and found files."""
     root = Path(root).expanduser()
@@ -137,6 +147,11 @@ def scan(
         "called missing": sum(name in found.missing for name in known),
         "training, cross-subject": sum(number(name, "P") in TRAIN_SUBJECTS for name in known),
         "training, cross-view": sum(number(name, "C") in TRAIN_VIEWS for name in known),
+        "videos without labels": sum(
+            name not in found.labels and number(name, "A") <= num_actions for name in found.pictures
+        ),
+        f"label files of actions above {num_actions}, not used": len(found.labels) - len(known),
+        "files in deeper folders, not used": _deeper(root),
     }
     sequences, skipped = [], []
     for name, labels in sorted(found.labels.items()):

@@ -3,18 +3,14 @@
 The CSV has a header with the columns file (path relative to the CSV), label, and optionally person, split ("train" or
 "test") and a box x1, y1, x2, y2 in pixels around the person; cells may be empty. A folder may have train/ and test/
 above the classes. Without splits, a quarter of the people is used for testing: of the persons in the CSV, or else of
-the source videos, since frames of one video are too similar to be in both splits. Images named NAME_0001.jpg,
-NAME_0002.jpg, ... are from one video NAME. Joints are not labelled.
+the source videos (`sources`), since frames of one video are too similar to be in both splits. Images named
+NAME_0001.jpg, NAME_0002.jpg, ... are from one video NAME. Joints are not labelled. What is not used is told
+(`listing`).
 """
 
-import csv
-import hashlib
 import io
 import os
-import re
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,36 +20,13 @@ from PIL import Image, ImageOps
 
 from jaxhar.core.skeleton import PA16
 from jaxhar.data.formats.jpeg import encode, read_jpeg
-from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, joint_fields
+from jaxhar.data.own import listing
+from jaxhar.data.own.sources import Item, divided
+from jaxhar.data.records.record import FAR, SMALL, Field, Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
 
-SPLITS = ("train", "test")
-IMAGES = (".jpg", ".jpeg", ".png")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-_BOX = ("x1", "y1", "x2", "y2")
-_EXPECTED = "expected CLASS/*.mp4, *.jpg or *.png, or one .csv file with the columns file and label"
-#: One in this many people is used for testing.
-_SHARE = 4
 #: Largest number of frames of a video; longer ones must be cut into clips of one action.
 _LONGEST = 3000
-
-
-@dataclass(frozen=True)
-class Item:
-    """One video or image of one person.
-
-    Attributes:
-      path: the file. label: name of its class. person: name of the person or source video.
-      split: "train", "test", or "" if not given. box: (4,) pixels, or None for the whole image.
-      where: its place, for messages.
-    """
-
-    path: Path
-    label: str
-    person: str
-    split: str
-    box: tuple[float, ...] | None
-    where: str
 
 
 def folder(root: str | Path, side: int = 640) -> Folder:
@@ -66,17 +39,24 @@ def folder(root: str | Path, side: int = 640) -> Folder:
       Problem: there are no such files, fewer than two classes, or a row of the CSV that cannot be used.
     """
     root = Path(root).expanduser()
-    items, broken = _items(root)
-    classes = tuple(sorted({item.label for item in items}))
-    if len(classes) < 2:
-        raise Problem(f"{root} has {len(classes)} class ({', '.join(classes)}); at least two classes are needed")
-    items = _divided(items, root)
+    found = listing.read(root)
+    classes = tuple(sorted({item.label for item in found.items}))
+    try:
+        if len(classes) < 2:
+            raise Problem(f"{root} has {len(classes)} class ({', '.join(classes)}); at least two classes are needed")
+        items, notes, doubts = divided(found.items, root)
+    except Problem as problem:
+        if not found.broken:
+            raise
+        raise Problem(
+            f"{found.broken[0].reason} ({len(found.broken)} such lines; without them, {problem})"
+        ) from problem
     people = {person: n for n, person in enumerate(sorted({item.person for item in items}))}
 
     def scan(skip_broken: bool) -> tuple[list[Item], list[Skipped]]:
-        if broken and not skip_broken:
-            raise Problem(broken[0].reason)
-        return items, broken
+        if found.broken and not skip_broken:
+            raise Problem(found.broken[0].reason)
+        return items, [*found.left, *found.broken]
 
     return Folder(
         title="own data",
@@ -87,125 +67,9 @@ def folder(root: str | Path, side: int = 640) -> Folder:
         load=partial(_load, root if root.is_dir() else root.parent, classes, people, side),
         actions=classes,
         fields=joint_fields(len(PA16)) | {"box": Field((4,))},
+        notes=(*found.notes, *notes),
+        doubts=(*found.doubts, *doubts),
     )
-
-
-def _items(root: Path) -> tuple[list[Item], list[Skipped]]:
-    if not root.exists():
-        raise Problem(f"{root} does not exist; {_EXPECTED}")
-    if root.is_file():
-        return _from_csv(root)
-    tables = sorted(root.glob("*.csv"))
-    if len(tables) > 1:
-        raise Problem(f"{root} holds {len(tables)} .csv files; give the path of the one to read, e.g. {tables[0]}")
-    if tables:
-        return _from_csv(tables[0])
-    divided = all((root / split).is_dir() for split in SPLITS)
-    items = []
-    for split in SPLITS if divided else ("",):
-        for path in sorted((root / split).glob("*/*")):
-            if path.suffix.lower() in IMAGES + VIDEOS:
-                label = path.parent.name
-                # videos of the same name in two classes are different; images of one video may be in several classes
-                person = f"{label}/{path.stem}" if path.suffix.lower() in VIDEOS else _source(path)
-                items.append(Item(path, label, person, split, None, str(path)))
-    if not items:
-        entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
-        raise Problem(f"{root} holds no such files; {_EXPECTED}, found {', '.join(entries[:5]) or 'nothing in it'}")
-    return items, []
-
-
-def _source(path: Path) -> str:
-    """The source video of a file: its name, for images without the frame number."""
-    if path.suffix.lower() in VIDEOS:
-        return path.stem
-    return re.sub(r"[-_. ]\d+$", "", path.stem) or path.stem
-
-
-def _from_csv(path: Path) -> tuple[list[Item], list[Skipped]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [{k: (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in reader]
-    except OSError as error:
-        raise Problem(f"the file {path} cannot be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise Problem(f"{path} is not a CSV file in UTF-8 ({error})") from error
-    for needed in ("file", "label"):
-        if needed not in columns:
-            raise Problem(f"{path} has the columns {', '.join(columns) or 'none'}; file and label are needed")
-    items, broken = [], []
-    for number, row in enumerate(rows, 2):
-        try:
-            items.append(_of_row(path, row, f"line {number} of {path}"))
-        except Problem as problem:
-            broken.append(Skipped(f"line {number} of {path}", str(problem)))
-    if not items:
-        raise Problem(broken[0].reason if broken else f"{path} has no rows")
-    claims: dict[Path, Item] = {}
-    for item in items:
-        other = claims.setdefault(item.path, item)
-        if other is not item and (item.box is None or other.box is None or item.split != other.split):
-            line = other.where.split(" of ")[0]
-            raise Problem(
-                f"{item.where} and {line} have the same file {item.path.name}; two people in a picture need a box "
-                "each and the same split"
-            )
-    return items, broken
-
-
-def _of_row(table: Path, row: dict[str, str], where: str) -> Item:
-    if not row["file"] or not row["label"]:
-        raise Problem(f"{where} has no {'label' if row['file'] else 'file'}")
-    path = table.parent / row["file"]
-    if not path.is_file():
-        raise Problem(f"the file {path} of {where} does not exist")
-    if path.suffix.lower() not in IMAGES + VIDEOS:
-        raise Problem(f"the file {path} of {where} is neither a video nor an image ({', '.join(VIDEOS + IMAGES)})")
-    split = row.get("split", "").lower()
-    if split not in ("", *SPLITS):
-        raise Problem(f"{where} has the split {split!r}; there are train and test")
-    cells = [row.get(name, "") for name in _BOX]
-    box = None
-    if any(cells):
-        try:
-            box = tuple(float(value) for value in cells)
-        except ValueError:
-            raise Problem(f"{where} has the box {', '.join(cells)}; four numbers x1, y1, x2, y2 are needed") from None
-        if not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
-            raise Problem(f"{where} has a box without an area, {', '.join(cells)}; x1 < x2 and y1 < y2 are needed")
-    return Item(path, row["label"], row.get("person") or _source(path), split, box, where)
-
-
-def _divided(items: list[Item], root: Path) -> list[Item]:
-    """The items with a split each. Without given splits, people of every class are chosen for testing, always the same.
-
-    Raises:
-      Problem: a person is in both given splits, or there is nobody for testing.
-    """
-    splits: dict[str, str] = {}
-    for item in items:
-        if item.split and splits.setdefault(item.person, item.split) != item.split:
-            other = splits[item.person]
-            raise Problem(f"{item.where} puts {item.person} into {item.split}, another line puts it into {other}")
-    seen: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        seen[item.label].add(item.person)
-    for label in sorted(seen):
-        persons = sorted(seen[label], key=lambda person: hashlib.sha256(person.encode()).digest())
-        undecided = [person for person in persons if person not in splits]
-        tests = sum(splits.get(person) == "test" for person in persons)
-        wanted = max(1, round(len(persons) / _SHARE)) if len(persons) > 1 else 0
-        for i, person in enumerate(undecided):
-            splits[person] = "test" if i < wanted - tests else "train"
-    if "test" not in splits.values():
-        raise Problem(
-            f"nobody in {root} can be used for testing: every class has one person or source video, as "
-            f"{items[0].person}; name the person of each file in a CSV file, or give splits"
-        )
-    return [Item(i.path, i.label, i.person, i.split or splits[i.person], i.box, i.where) for i in items]
 
 
 def _fingerprint(root: Path, items: list[Item], side: int) -> Iterator[str]:
@@ -220,10 +84,15 @@ def _load(
 ) -> tuple[Record | None, list[Skipped]]:
     """The record of one file, named by its path below `home`; its subject is the number of the person."""
     try:
-        still = item.path.suffix.lower() in IMAGES
-        frames, size, shrink = _read_image(item.path, side) if still else _read_video(item.path, side)
+        frames, size, shrink = _read_image(item.path, side) if item.still else _read_video(item.path, side)
         image_box = (0.0, 0.0, float(size[0]), float(size[1]))
         box = image_box if item.box is None else tuple(v * shrink for v in item.box)
+        if item.box is not None and min(box[2] - box[0], box[3] - box[1]) < SMALL * shrink:
+            width, height = (box[2] - box[0]) / shrink, (box[3] - box[1]) / shrink
+            raise Problem(
+                f"{item.where} has a box of {width:.3g} x {height:.3g} pixels; it must be in pixels of the picture, "
+                f"not in fractions of it, and at least {SMALL} wide and high"
+            )
         if box[0] >= size[0] or box[1] >= size[1] or box[2] <= 0 or box[3] <= 0:
             raise Problem(f"{item.where} has a box outside of the picture of {size[0]}x{size[1]} pixels")
         if max(box[2] - box[0], box[3] - box[1]) > FAR * max(size):
@@ -262,7 +131,7 @@ def _shrunk(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 def _read_image(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:
     """One picture as JPEG, rotated by its EXIF tag; its (width, height), and the factor by which it was shrunk."""
-    if path.suffix.lower() != ".png":
+    if path.suffix.lower() in (".jpg", ".jpeg"):
         data, size = read_jpeg(path)
         with Image.open(io.BytesIO(data)) as picture:
             upright = picture.getexif().get(0x0112, 1) == 1

@@ -18,6 +18,7 @@ import numpy as np
 from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import PA16, PENN
 from jaxhar.data.formats import matfile
+from jaxhar.data.listing import shown
 from jaxhar.data.penn import folder as penn_folder
 from jaxhar.data.penn.folder import PennSequence
 from jaxhar.data.records.record import Folder, Skipped
@@ -48,9 +49,11 @@ def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple
     sequences: list[PennSequence] = []
     skipped: list[Skipped] = []
     taken: set[str] = set()
+    named: set[float | None] = set()
     for split, key in _SPLITS.items():
         for i, struct in enumerate(matfile.items(file[key])):
             where = f"sequence {i + 1} of {key} in {path}"
+            named.add(matfile.number(struct, "idx"))
             try:
                 sequence = _sequence(root, struct, where, known, index, split == "train")
                 if sequence.name in taken:
@@ -62,6 +65,11 @@ def scan(root: Path, skip_broken: bool = False, order: Order = "names") -> tuple
                 continue
             taken.add(sequence.name)
             sequences.append(sequence)
+    skipped += [
+        Skipped(str(folder), f"is no sequence of {FILE}", True)
+        for folder in shown(place for place in (root / "frames").iterdir() if place.is_dir())
+        if not folder.name.isdigit() or int(folder.name) not in named
+    ]
     return sequences, skipped
 
 

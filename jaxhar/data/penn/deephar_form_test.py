@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,16 @@ def test_the_authors_form_says_the_same(labels, root):
         assert [p.relative_to(root) for p in sequence.frames] == [p.relative_to(labels) for p in other.frames]
         np.testing.assert_array_equal(sequence.labelled, other.labelled)
         np.testing.assert_array_equal(sequence.points, other.points)
+
+
+def test_frames_that_are_no_sequence_of_the_file_are_told(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    for name in ("0777", "more", ".cache"):
+        (tmp_path / "frames" / name).mkdir()
+    _, left = deephar_form.scan(tmp_path)
+    assert [(Path(s.path).name, s.reason, s.expected) for s in left] == [
+        (name, "is no sequence of annotations.mat", True) for name in ("0777", "more")
+    ]
 
 
 @pytest.mark.parametrize("order", [PENN.joints, PA16.joints[3:], PENN.joints[::-1]])
@@ -104,7 +115,7 @@ def test_damage_is_named(root, tmp_path, edit, sentence):
         deephar_form.scan(tmp_path)
     if "labels" not in sentence and "chess" not in sentence:
         found, skipped = deephar_form.scan(tmp_path, skip_broken=True)
-        assert len(found) == 4 and len(skipped) == 1
+        assert len(found) == 4 and len([entry for entry in skipped if not entry.expected]) == 1
 
 
 def test_a_mat_of_another_kind_is_named(root, tmp_path):
@@ -137,6 +148,7 @@ def test_clip_boxes(tmp_path):
     ("text", "sentence"),
     [
         ("{", "is not JSON"),
+        ('[{"0.0": [0.1, 0, 0.9, 1], "0.1": [0.2, 0.2, 0.3, 0.4]}, {}, {}]', "all boxes in .* lie between 0 and 1"),
         ("3", "holds neither"),
         ("[]", "holds neither"),
         ('{"0001.2.003.1": [1, 2, 1, 4]}', "'0001.2.003.1'.*expected .* with an area"),

@@ -5,9 +5,11 @@ y and visibility (n, 13); train, 1 for the training split; nframes. Its bbox and
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import scipy.io
 
 from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import PENN
+from jaxhar.data import listing
 from jaxhar.data.formats.jpeg import read_frames
 from jaxhar.data.records.record import Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
@@ -54,7 +57,7 @@ def check_root(root: str | Path) -> Path:
         entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
         found = ", ".join(entries[:5]) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
         raise Problem(f"{root} is not a Penn Action folder; {expected}, found {found or 'nothing in it'}")
-    if not any((root / "labels").glob("*.mat")):
+    if not listing.shown((root / "labels").glob("*.mat")):
         raise Problem(f"{root / 'labels'} has no .mat file; {expected}")
     return root
 
@@ -118,9 +121,12 @@ def read_sequence(root: Path, name: str) -> PennSequence:
     folder = root / "frames" / name
     if not folder.is_dir():
         raise Problem(f"the folder {folder} of the label file {path} does not exist")
-    frames = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg")))
+    frames = tuple(p for p in listing.shown(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg"))
     if len(frames) != len(x):
         raise Problem(f"the label file {path} labels {len(x)} frames but {folder} holds {len(frames)} .jpg files")
+    twice = [one for one, other in pairwise(frames) if _number(one) == _number(other)]
+    if twice:
+        raise Problem(f"{twice[0]} and another frame in that folder have one number, so that their order is not clear")
     labelled = (visibility > 0) & (x != 0) & (y != 0)
     points = np.where(labelled[..., None], np.stack([x, y], axis=-1), 0).astype(np.float32)
     return PennSequence(
@@ -134,10 +140,22 @@ def read_sequence(root: Path, name: str) -> PennSequence:
     )
 
 
+def _number(frame: Path) -> list[int]:
+    """The numbers in the name of a frame."""
+    return [int(number) for number in re.findall(r"\d+", frame.stem)] or [hash(frame.stem)]
+
+
 def scan(root: Path, skip_broken: bool = False) -> tuple[list[PennSequence], list[Skipped]]:
-    """All sequences of a folder in the order of their names, and the label files left out."""
-    sequences, skipped = [], []
-    for path in sorted((root / "labels").glob("*.mat")):
+    """All sequences of a folder in the order of their names, and the label files and folders of frames left out."""
+    sequences: list[PennSequence] = []
+    labels = listing.shown((root / "labels").glob("*.mat"))
+    named = {path.stem for path in labels}
+    skipped = [
+        Skipped(str(path), f"has no label file labels/{path.name}.mat", True)
+        for path in listing.shown(path for path in (root / "frames").iterdir() if path.is_dir())
+        if path.name not in named
+    ]
+    for path in labels:
         try:
             sequences.append(read_sequence(root, path.stem))
         except Problem as problem:

@@ -324,3 +324,34 @@ def test_joints_outside_of_the_crop_are_kept_only_when_asked(root, tmp_path):
     assert ours["valid"][:, labelled].all() and not theirs["valid"][:, labelled].all()
     np.testing.assert_array_equal(theirs["valid"][..., 0], theirs["visible"] > 0)
     np.testing.assert_array_equal(ours["visible"], theirs["visible"])
+
+
+def test_frames_are_in_the_order_of_their_numbers(root):
+    frames = root / "frames" / "0001"
+    for path in sorted(frames.iterdir()):
+        path.rename(path.with_name(f"{int(path.stem)}.jpg"))
+    found = penn_folder.read_sequence(root, "0001")
+    assert [path.name for path in found.frames] == [f"{n}.jpg" for n in range(1, 21)]
+    (frames / "20.jpg").rename(frames / "007.jpg")
+    with pytest.raises(Problem, match="007.jpg and another frame in that folder have one number"):
+        penn_folder.read_sequence(root, "0001")
+
+
+def test_hidden_files_and_frames_without_labels_are_no_sequences(root):
+    (root / "labels" / "._0001.mat").write_bytes(b"\0\5\x16\7")
+    (root / "frames" / "0001" / "._000001.jpg").write_bytes(b"\0\5\x16\7")
+    (root / "labels" / "0005.mat").unlink()
+    sequences, left = penn_folder.scan(root)
+    assert [s.name for s in sequences] == ["0001", "0002", "0003", "0004"] and len(sequences[0].frames) == 20
+    assert [(Path(s.path).name, s.reason, s.expected) for s in left] == [
+        ("0005", "has no label file labels/0005.mat", True)
+    ]
+
+
+def test_joints_in_fractions_of_the_frame_are_refused(root, tmp_path):
+    points = joints(12) / SIZE
+    write_label(root / "labels" / "0003.mat", 12, -1, x=points[..., 0], y=points[..., 1])
+    with pytest.raises(Problem, match="sequence 0003 of .* has 13 joints within 0.73 pixels; are they in fractions"):
+        small(root).prepare(tmp_path / "run")
+    prepared = small(root, skip_broken=True).prepare(tmp_path / "run")
+    assert [name for name, _ in prepared.index["skipped"]] == ["0003"]
