@@ -139,8 +139,9 @@ def print_figures(figures: Sequence[ActionFigure], classes: tuple[str, ...], roo
             f"{titles[one.view]}: accuracy {rate:.1%} (95 % confidence interval {low:.1%} to {high:.1%}), "
             f"mean of the classes' accuracies {one.balanced:.1%}"
         )
+    home = root.parent if root.is_file() else root  # paths in a CSV file count from its folder
     wrong = [p for p in figures[-1].predictions if p.true != p.predicted]
     if wrong:
         print(f"mistakes of the network ({len(wrong)}; predictions.csv lists all clips):")
     for p in wrong[:_LISTED]:
-        print(f"  {root / p.sequence}: true {classes[p.true]}, predicted {classes[p.predicted]}")
+        print(f"  {home / p.sequence}: true {classes[p.true]}, predicted {classes[p.predicted]}")

@@ -76,6 +76,8 @@ def test_answers_of_all_folds_together(tmp_path, capsys):
         and "mean of the classes' accuracies 50.0%" in said
     )
     assert f"{tmp_path / 'b' / '1.mp4'}: true b, predicted a" in said
+    folds.print_figures((plain, network), CLASSES, tmp_path / "p.csv")  # its paths count from its folder
+    assert f"{tmp_path / 'b' / '1.mp4'}: true b, predicted a" in capsys.readouterr().out
     (tmp_path / "0" / "answers.json").write_text("[{}]")
     with pytest.raises(Problem, match="answers.json does not hold the results of a fold"):
         folds.load(tmp_path / "0" / "answers.json")

@@ -44,7 +44,7 @@ from jaxhar.training import optim
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.viz import report
-from jaxhar.weights import checkpoint
+from jaxhar.weights import checkpoint, trained_on
 from jaxhar.weights.flat import fill, from_flat, to_flat
 from jaxhar.weights.net import Net
 
@@ -225,6 +225,8 @@ class _Run:
             heads = trainer.train(features, range(len(self.labels)), settings.batch, "everything", self.progress)
             model = self._trained(heads, self.clips, out / "final")
             checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions)
+            items = own_folder.folder(self.root).scan(True)[0]
+            trained_on.write(out, {item.path: None for item in items})
             shutil.rmtree(out / "final", ignore_errors=True)
         figures, classes = folds.pooled(found, self.names), self.clips.actions
         results = self._combine(figures, features, trunk)

@@ -20,7 +20,7 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception import network as reception
 from jaxhar.models.spnet.config import SPNetConfig
 from jaxhar.training import experiment as config
-from jaxhar.weights import checkpoint
+from jaxhar.weights import checkpoint, trained_on
 from jaxhar.weights.net import Net
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +69,9 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
     page = (out / "report.html").read_text()
     assert "network" in page and "baseline" in page and "95 % confidence interval" in page
     assert (out / "pictures" / "confusion_network.png").stat().st_size > 0
+
+    seen = [world / "mine" / row["file"] for row in rows[:2]]
+    assert f"trained on {seen[0].name}, {seen[1].name}: what" in trained_on.sentence(out, seen)
 
     model, meta = checkpoint.load_model(out)
     assert meta.actions == TWO and (meta.config.num_actions, meta.config.num_frames) == (2, 4)

@@ -26,9 +26,10 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
 from jaxhar.predict import poses
 from jaxhar.predict.boxes import anyone, clips, smooth, union
+from jaxhar.predict.folder import take_images
 from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
 from jaxhar.predict.search import Box, Infer, find_boxes, run_network, search_frames, words
-from jaxhar.weights import checkpoint
+from jaxhar.weights import checkpoint, trained_on
 
 #: Crops (N, H, W, 3) uint8 -> (N,) bool, whether each one looks like those on which the network was trained.
 Recognise = Callable[[np.ndarray], np.ndarray]
@@ -64,7 +65,8 @@ class Summary:
       empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
       broken: one sentence for each image that was skipped.
       seconds: wall time, with compilation.
-      notes: sentences about what the weights do not know.
+      notes: sentences about what the weights do not know, files that they were trained on, and what of a folder is read
+        and left out.
     """
 
     frames: int
@@ -110,7 +112,7 @@ def run(
     """
     _check(bbox, batch, stride)
     opened = open_source(source, skip_broken)
-
+    folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
     model, meta = checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
     untrained = meta.untrained_actions(weights)
@@ -131,7 +133,8 @@ def run(
         made_by=poses.made_by(checkpoint.sha256(model), {"weights": str(weights), **settings}, meta.trained),
         familiar=None if meta.familiar is None else partial(_recognise, model, meta.familiar),
     )
-    return dataclasses.replace(summary, notes=(untrained,) if untrained else ())
+    seen = trained_on.sentence(weights, opened.paths if isinstance(opened, Images) else [source])
+    return dataclasses.replace(summary, notes=(*folder, *filter(None, (untrained, seen))))
 
 
 def _recognise(model: Any, familiar: Familiar, crops: np.ndarray) -> np.ndarray:
@@ -229,6 +232,8 @@ def _check(bbox: Box | None, batch: int, stride: int) -> None:
         raise Usage("--batch and --stride must be 1 or more")
     if bbox is not None and not (np.isfinite(bbox).all() and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
         raise Usage(f"--bbox {words(bbox)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
+    if bbox is not None and min(bbox) >= 0 and max(bbox) <= 1:
+        raise Usage(f"--bbox {words(bbox)} lies within one pixel: give pixels, not fractions of the picture")
 
 
 @dataclass(frozen=True)

@@ -486,6 +486,8 @@ def test_bbox_that_is_not_four_numbers(text: str):
 def test_bbox_that_is_no_box(tmp_path: Path, bbox):
     with pytest.raises(Usage, match="is not a box"):
         predict.run(tmp_path / "a.mp4", tmp_path, tmp_path / "out", bbox=bbox)
+    with pytest.raises(Usage, match="--bbox 0.1,0.1,0.9,1 lies within one pixel: give pixels, not fractions"):
+        predict.run(tmp_path / "a.mp4", tmp_path, tmp_path / "out", bbox=(0.1, 0.1, 0.9, 1.0))
 
 
 def test_a_video_without_frames(tmp_path: Path):

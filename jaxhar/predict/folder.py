@@ -1,0 +1,38 @@
+"""Which files of a folder of images are predicted, and why the others are left out."""
+
+from collections import Counter
+from pathlib import Path
+
+from jaxhar.data import listing
+from jaxhar.data.formats.video import Images
+from jaxhar.data.own.listing import VIDEOS
+from jaxhar.data.records.record import Skipped
+from jaxhar.host.errors import Problem
+
+
+def take_images(images: Images, folder: Path) -> tuple[str, ...]:
+    """Remove hidden files from the images of a folder, and sort them by number: 1, 2, 10.
+
+    Returns: a line on the images by ending, and one for each reason why files are left out.
+
+    Raises:
+      Problem: no image is left.
+    """
+    images.paths = listing.shown(images.paths)
+    others = [path for path in listing.ordered(folder.iterdir()) if path not in images.paths]
+    left = listing.told([Skipped(str(path), _reason(path)) for path in others], folder)
+    if not images.paths:
+        raise Problem(f"{folder}: this folder holds no images; {'; '.join(left)}")
+    kinds = Counter(path.suffix.lower() for path in images.paths)
+    taken = ", ".join(f"{count} {suffix}" for suffix, count in sorted(kinds.items()))
+    return (f"images in {folder}: {taken}", *(f"left out: {line}" for line in left))
+
+
+def _reason(path: Path) -> str:
+    if listing.is_hidden(path):
+        return listing.HIDDEN
+    if path.is_dir():
+        return "folders in the folder are not read; give them one by one"
+    if path.suffix.lower() in VIDEOS:
+        return "videos in a folder are not read; give them one by one"
+    return f"files ending in {path.suffix.lower()} are not read" if path.suffix else "is no image by its name"
