@@ -12,7 +12,8 @@ import numpy as np
 
 from benchmarks.common import Measured, Row
 from jaxhar import infer, zoo
-from jaxhar.data.formats.video import VideoWriter, open_source
+from jaxhar.data.formats.source import open_source
+from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.generate import film as synthetic
 from jaxhar.predict import predictor as predict
 

@@ -149,7 +149,7 @@ def test_skip_broken_leaves_files_out(roots, here, capsys):
     sorted(root.glob("*/*.mp4"))[0].write_bytes(b"words")
     words = ("data", "prepare", "folder", "--root", root, "--cache", here / "cache")
     assert run(*words) == 1
-    assert "has no frame that can be read" in capsys.readouterr().err
+    assert "holds no video" in capsys.readouterr().err
     assert run(*words, "--skip-broken") == 0
     captured = capsys.readouterr()
     assert "5 sequences" in captured.out and "left out 1 unusable files" in captured.err

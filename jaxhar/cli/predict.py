@@ -1,6 +1,7 @@
 """The command `jaxhar predict`: pose and action in videos, pictures or a whole data set."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from jaxhar.data import sets
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
     )
-    parser.add_argument("--skip-broken", action="store_true", help="go on after a broken image or part of a video")
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out broken images of a folder; a damaged video is no failure"
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     parser.add_argument("--format", choices=("json", "coco"), default="json", help="coco: also write coco.json")
     parser.add_argument(
@@ -44,15 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
 
 
-def main(args: argparse.Namespace) -> None:
-    """Run `jaxhar predict` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
+def main(args: argparse.Namespace) -> int:
+    """Run `jaxhar predict`; the exit code is 1 if a video is damaged or cut off, without --skip-broken."""
 
     compile_cache.enable()
     if args.data is None:
-        _predict(args)
+        complete = _predict(args)
         if args.format == "coco":
             print(f"for COCO's tools: {args.out / coco.FILE}")
-        return
+        return 0 if complete or args.skip_broken else 1
     written = predict_set.run(
         args.data,
         args.source,
@@ -66,10 +69,11 @@ def main(args: argparse.Namespace) -> None:
         progress=not args.no_progress,
     )
     print(f"written: {', '.join(str(path) for path in written)}")
+    return 0
 
 
-def _predict(args: argparse.Namespace) -> None:
-
+def _predict(args: argparse.Namespace) -> bool:
+    """Whether all of the source could be read."""
     summary = predict.run(
         args.source,
         args.weights,
@@ -81,8 +85,6 @@ def _predict(args: argparse.Namespace) -> None:
         coco=args.format == "coco",
         progress=not args.no_progress,
     )
-    for sentence in summary.broken:
-        print(f"skipped: {sentence}")
     for sentence in summary.notes:
         print(sentence)
     if summary.empty:
@@ -100,6 +102,9 @@ def _predict(args: argparse.Namespace) -> None:
     written = ", ".join(str(path) for path in summary.files[:4])
     more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
     print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
+    for sentence in summary.broken:
+        print(f"not all could be read: {sentence}", file=sys.stderr)
+    return not summary.broken
 
 
 def parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:

@@ -170,12 +170,15 @@ def test_a_corrupt_picture(form, damage, make, layouts):
     assert index["sequences"] and str(path) in str(index["skipped"])
 
 
+@pytest.mark.parametrize("damage", ["words", "cut"])
 @pytest.mark.parametrize("form", WITH_VIDEOS)
-def test_a_corrupt_video(form, make):
+def test_a_corrupt_video(form, damage, make):
     root = make(form)
     path = pictures(root, ".avi", ".mp4")[1]
-    path.write_bytes(b"words")
-    assert str(path) in sentence(form, root)
+    data = path.read_bytes()
+    path.write_bytes(b"words" if damage == "words" else data[: len(data) // 2])
+    said = sentence(form, root)
+    assert f"{path}: " in said and ("holds no video" in said or "frame" in said)
     _, index = packed(form, root, skip_broken=True)
     assert len(index["skipped"]) == 1 and str(path) in str(index["skipped"])
 

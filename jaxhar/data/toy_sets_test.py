@@ -15,7 +15,7 @@ from jaxhar.checks import data_set, examples
 from jaxhar.data import transforms, vocabulary
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.example import cropped_example
-from jaxhar.data.formats.video import VideoWriter
+from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.mixed import Mixed
 from jaxhar.data.records import pictures
 from jaxhar.data.records.record import Field, Folder, Record, VideoClip

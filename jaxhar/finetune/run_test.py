@@ -185,7 +185,7 @@ def test_people_are_found(world):
         (["mine", "--weights", "nothing"], 1, "no model at nothing"),
         (["mine", "--folds", "1"], 2, "--folds is 1; it must be at least 2"),
         (["mine", "--unfreeze", "pose.blok.*"], 1, "'pose.blok.*' of optimizer.table decides no parameter"),
-        (["broken"], 1, "broken.mp4 has no frame that can be read"),
+        (["broken"], 1, "broken.mp4: this file cannot be read: it holds no video"),
     ],
 )
 def test_mistakes_are_one_sentence(world, tmp_path, monkeypatch, capsys, words, code, sentence):

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from jaxhar.data import listing
-from jaxhar.data.formats.video import Images
+from jaxhar.data.formats.source import Images
 from jaxhar.data.own.listing import VIDEOS
 from jaxhar.data.records.record import Skipped
 from jaxhar.host.errors import Problem

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxhar.cli import predict as command
-from jaxhar.data.formats import video
+from jaxhar.data.formats.source import open_source
 from jaxhar.host.errors import Problem
 from jaxhar.predict import predictor
 from jaxhar.predict.folder import take_images
@@ -28,7 +28,7 @@ def photos(tmp_path):
 
 
 def test_what_of_a_folder_is_taken_and_left(photos):
-    images = video.open_source(photos)
+    images = open_source(photos)
     lines = take_images(images, photos)
     assert [path.name for path in images.paths] == ["1.jpg", "2.jpg", "10.jpg", "x.png"]
     assert lines == (
@@ -46,7 +46,7 @@ def test_what_of_a_folder_is_taken_and_left(photos):
 def test_a_folder_of_hidden_images_alone(tmp_path):
     (tmp_path / "._a.jpg").write_bytes(b"")
     with pytest.raises(Problem, match="holds no images; ._a.jpg: hidden files"):
-        take_images(video.open_source(tmp_path), tmp_path)
+        take_images(open_source(tmp_path), tmp_path)
 
 
 def test_the_command_says_it(photos, tmp_path, monkeypatch, capsys):

@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image
 
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data.formats.video import Frame, Images, Video, VideoWriter
+from jaxhar.data.formats.source import Images
+from jaxhar.data.formats.video import Frame, Video
+from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file

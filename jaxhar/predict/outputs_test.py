@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from jaxhar.core.skeleton import PENN
-from jaxhar.data.formats import video
+from jaxhar.data.formats.source import Images
+from jaxhar.data.formats.video import Frame, Video
+from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import outputs as results
 from jaxhar.viz import draw as viz
@@ -22,14 +24,14 @@ def result(index: int, probability: float) -> results.FrameResult:
     return results.FrameResult(index, np.array([0.0, 0, 9, 9]), np.full((13, 2), 4.0), np.ones(13), action, [clip])
 
 
-def frame(index: int, path: Path) -> video.Frame:
-    return video.Frame(index, index / 10, path, np.zeros((20, 30, 3), np.uint8))
+def frame(index: int, path: Path) -> Frame:
+    return Frame(index, index / 10, path, np.zeros((20, 30, 3), np.uint8))
 
 
-def video_source(folder: Path) -> video.Video:
-    with video.VideoWriter(folder / "in.mp4", Fraction(10), 30, 20) as writer:
+def video_source(folder: Path) -> Video:
+    with VideoWriter(folder / "in.mp4", Fraction(10), 30, 20) as writer:
         writer.write(np.zeros((20, 30, 3), np.uint8), 0.0)
-    return video.Video(folder / "in.mp4")
+    return Video(folder / "in.mp4")
 
 
 def test_nothing_has_its_name_before_the_end(tmp_path: Path):
@@ -56,7 +58,7 @@ def test_left_without_finish_it_removes_what_it_began(tmp_path: Path):
 
 def test_missing_numbers_are_null_in_the_json(tmp_path: Path):
     Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
-    source = video.Images([tmp_path / "x.png"])
+    source = Images([tmp_path / "x.png"])
     lost = result(0, 0.5)
     lost.pose[3] = np.nan
     with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
@@ -72,7 +74,7 @@ def test_missing_numbers_are_null_in_the_json(tmp_path: Path):
 
 def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
     Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
-    source = video.Images([tmp_path / "x.png"])
+    source = Images([tmp_path / "x.png"])
     deep = result(0, 0.5)
     deep.pose = np.tile([4.126, 5.0, 0.51239], (13, 1))
     with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
@@ -85,7 +87,7 @@ def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
 
 def test_joints_that_are_not_seen_are_marked_and_not_drawn(tmp_path: Path):
     Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
-    source = video.Images([tmp_path / "x.png"])
+    source = Images([tmp_path / "x.png"])
     partly = result(0, 0.5)
     partly.pose[:] = np.random.default_rng(0).uniform(2, 18, (13, 2))
     partly.confidence[5:] = 0.2

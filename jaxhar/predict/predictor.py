@@ -21,7 +21,9 @@ from jaxhar.core.familiar import Familiar
 from jaxhar.core.network import NetworkConfig, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import transforms
-from jaxhar.data.formats.video import Images, Video, open_source, read_ahead
+from jaxhar.data.formats.ahead import read_ahead
+from jaxhar.data.formats.source import Images, open_source
+from jaxhar.data.formats.video import Video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
 from jaxhar.predict import poses
@@ -63,7 +65,7 @@ class Summary:
       action, probability: of a whole video, by the geometric mean over its clips. None if the network predicts no
         actions, if the source is several images, or if the network reads clips and the source is an image.
       empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
-      broken: one sentence for each image that was skipped.
+      broken: a sentence for each image that was skipped, and for damage in a video or its early end.
       seconds: wall time, with compilation.
       notes: sentences about what the weights do not know, files that they were trained on, and what of a folder is read
         and left out.
@@ -103,7 +105,7 @@ def run(
       batch: frames in one run of the network (rounded down to full clips, at least one).
       stride: step between the frames of a clip, smaller if the video is too short; 2 is the step of the published
         Penn Action figures.
-      skip_broken: continue after a broken image of a folder or a damaged part of a video.
+      skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
       coco: also write coco.json.
 
     Raises:
@@ -113,6 +115,8 @@ def run(
     _check(bbox, batch, stride)
     opened = open_source(source, skip_broken)
     folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
+    if isinstance(opened, Video):
+        opened.skip_broken = True  # results of what can be read are written, and `Summary.broken` says what is missing
     model, meta = checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
     untrained = meta.untrained_actions(weights)
@@ -209,7 +213,7 @@ def predict_source(
         probability=None if outputs.action is None else float(outputs.action.max()),
         empty=outputs.empty,
         unfamiliar=outputs.unfamiliar,
-        broken=tuple(source.broken) if isinstance(source, Images) else (),
+        broken=tuple(source.broken),
         seconds=clock.perf_counter() - begun,
     )
 

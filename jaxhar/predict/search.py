@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxhar.data import transforms
-from jaxhar.data.formats.video import Images, Video
+from jaxhar.data.formats.source import Images
+from jaxhar.data.formats.video import Video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict.boxes import person_box
 

@@ -1,12 +1,11 @@
-"""JPEG frames: checked when a data set is packed, decoded when an example is made."""
+"""JPEG frames of packed data sets: made of pictures and videos, decoded when an example is made."""
 
-import io
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from jaxhar.data.formats import picture
 from jaxhar.data.records.record import Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -29,32 +28,67 @@ def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
 
 
 def encode(image: np.ndarray, quality: int = 92) -> bytes:
-    """BGR uint8 (H, W, 3), as OpenCV reads videos, to JPEG bytes."""
+    """BGR uint8 (H, W, 3), as OpenCV draws, to JPEG bytes."""
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
+def encode_rgb(image: np.ndarray, side: int | None = None) -> tuple[bytes, tuple[int, int], float]:
+    """RGB uint8 (H, W, 3) to JPEG bytes, shrunk if its width or height exceeds `side` pixels.
+
+    Returns: the bytes, (width, height), and the factor by which it was shrunk.
+    """
+    height, width = image.shape[:2]
+    shrink = min(1.0, (side or max(width, height)) / max(width, height))
+    if shrink < 1:
+        width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return encode(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)), (width, height), shrink
+
+
+def read_picture(path: Path, side: int | None = None, upright: bool = False) -> tuple[bytes, tuple[int, int], float]:
+    """A picture file of any kind as `encode_rgb` gives it; a JPEG file that needs no change is taken as it is.
+
+    Args:
+      side: largest width or height. upright: turn the picture by its EXIF tag, see `picture.read_image`.
+
+    Raises:
+      Problem: the file is missing, is not a picture, or is damaged.
+    """
+    with picture.opened(path) as found:
+        plain = found.format in ("JPEG", "MPO") and found.mode in ("RGB", "L") and max(found.size) <= (side or 1 << 30)
+        if plain and not (upright and found.getexif().get(0x0112, 1) != 1):
+            size = found.size
+            found.draft(
+                "L", (size[0] // 8 or 1, size[1] // 8 or 1)
+            )  # decoded small, which finds a file that is cut off
+            found.load()
+            return files.read(path, "picture"), size, 1.0
+        longest = max(found.size)
+        if side and longest >= 4 * side:  # decoded at a half to an eighth, which a large JPEG picture can be
+            found.draft("RGB", (2 * side, 2 * side))
+        found.load()
+        image = picture.as_rgb(picture.turned(found) if upright else found)
+    data, size, _ = encode_rgb(image, side)
+    return data, size, max(size) / longest
+
+
 def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of a JPEG file and its (width, height); decodes it once. Problem if it is not JPEG or is truncated."""
-    data = files.read(path, "frame")
+    """A frame of a data set as JPEG bytes in its stored pixels, and its (width, height).
+
+    Raises:
+      Problem: the file is missing, is not a picture, or is damaged.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            kind, size = image.format, image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        kind, size = None, (0, 0)
-    if kind != "JPEG":
-        raise Problem(f"the frame {path} is not a JPEG image; restore it or set skip_broken")
-    # OpenCV fills a truncated image with grey without an error, but a complete one ends with this marker.
-    if b"\xff\xd9" not in data[-1024:]:
-        raise Problem(f"the frame {path} is cut off; restore it or set skip_broken")
-    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
-        raise Problem(f"the frame {path} cannot be decoded; restore it or set skip_broken")
+        data, size, _ = read_picture(path)
+    except Problem as problem:
+        raise Problem(f"{problem}; restore it or set skip_broken") from problem
     return data, size
 
 
 def read_frames(
     paths: list[Path], skip_broken: bool = False
 ) -> tuple[list[bytes], np.ndarray, tuple[int, int], list[Skipped]]:
-    """Check and read the JPEG files of one sequence.
+    """Check and read the pictures of one sequence as JPEG.
 
     Returns:
       The bytes of the readable files, their indices in `paths`, (width, height), and the files left out.
@@ -73,7 +107,7 @@ def read_frames(
         except Problem as problem:
             if not skip_broken:
                 raise
-            skipped.append(Skipped(str(path), str(problem)))
+            skipped.append(Skipped(str(path), str(problem).removeprefix(f"{path}: ")))
             continue
         frames.append(data)
         keep.append(i)

@@ -1,27 +1,32 @@
-"""Reads and writes pictures and videos as streams of RGB frames; a video is never held in memory as a whole."""
+"""Reads videos as streams of RGB frames with their times; a video is never held in memory as a whole."""
 
 import contextlib
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
-from PIL import Image, ImageOps
 
+from jaxhar.data.formats import content
+from jaxhar.data.formats.ending import Ending
+from jaxhar.data.formats.times import Clock, rate
+from jaxhar.data.formats.upright import Upright
 from jaxhar.host.errors import Problem
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
-
+#: FFmpeg's names of the container formats that are read. Others read further files that they name (playlists, numbered
+#: pictures), draw text, or are formats of sound.
+_FORMATS = (
+    *("mov", "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "mpegvideo", "ogg", "mxf", "nut", "rm", "wtv", "dv"),
+    *("ivf", "obu", "av1", "h263", "h264", "hevc", "vvc", "m4v", "vc1", "mjpeg", "yuv4mpegpipe"),
+)
 #: Tolerance in seconds when frames are selected by time.
 _ROUNDING = 1e-4
-
-Item = TypeVar("Item")
+REMEDY = "restore it, or leave it out (--skip-broken, skip_broken=true)"
 
 
 @dataclass(frozen=True)
@@ -41,249 +46,185 @@ class Frame:
     image: np.ndarray | None
 
 
-def read_image(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB from any file that Pillow reads: rotated by its EXIF tag, without alpha, 16 bits scaled.
-
-    Raises:
-      Problem: the file is missing, is not an image, or is damaged.
-    """
-    try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):  # 16 bits per pixel; Pillow's conversion would clip values at 255
-                wide = np.asarray(upright)
-                upright = Image.fromarray((np.clip(wide, 0, 65535) // 257).astype(np.uint8))
-            return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError:
-        raise Problem(f"{path}: there is no such file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow repeats the path in "cannot identify image file '...'"
-        why = "it is not an image or of an unknown kind" if "identify" in str(error) else str(error)
-        raise Problem(f"{path}: this image cannot be read: {why}") from error
-
-
-class Images:
-    """A source of independent still images.
-
-    Attributes:
-      paths: the image files; with `skip_broken`, broken ones are removed when they are read.
-      broken: one sentence for each removed image.
-    """
-
-    def __init__(self, paths: Iterable[Path], skip_broken: bool = False):
-        self.paths = list(paths)
-        self.broken: list[str] = []
-        self._skip_broken = skip_broken
-
-    @property
-    def total(self) -> int:
-        return len(self.paths)
-
-    def frames(self, every: int = 1) -> Iterator[Frame]:
-        """All images, read one at a time. `every` is ignored; videos use it.
-
-        Raises:
-          Problem: an image is broken, without `skip_broken`.
-        """
-        del every
-        index = 0
-        for path in list(self.paths):
-            try:
-                image = read_image(path)
-            except Problem as problem:
-                if not self._skip_broken:
-                    raise
-                self.broken.append(str(problem))
-                self.paths.remove(path)
-                continue
-            yield Frame(index, 0.0, path, image)
-            index += 1
-
-
 class Video:
     """A video file as a source of frames; each call of `frames` reads the file from the start.
 
     Attributes:
       path: the file.
-      fps: average frames per second, a Fraction.
-      total: number of frames in the file's header; None if the header has none.
+      skip_broken: read on after damage, and to where a file breaks off, instead of stopping with a Problem.
+      broken: with `skip_broken`, a sentence about the damage, once it was read; else empty.
     """
 
     def __init__(self, path: Path, skip_broken: bool = False):
         self.path = path
-        self._skip_broken = skip_broken
-        with self._open() as container:
-            stream = container.streams.video[0]
-            self.fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            self.total = stream.frames or None
-            if self.total is None and container.duration:
-                self.total = max(1, round(container.duration / av.time_base * self.fps))
+        self.broken: list[str] = []
+        self.skip_broken = skip_broken
+        self._ready: InputContainer | None = None
+        self._check()
 
-    def _open(self) -> InputContainer:
+    def _check(self) -> None:
+        """Open the file, for the errors that this may raise; the first reading takes the open file."""
+        with contextlib.ExitStack() as stack:
+            container = stack.enter_context(self._container())
+            self._stream(container)
+            stack.pop_all()
+        self._ready = container
+
+    @property
+    def fps(self) -> Fraction:
+        """Average frames per second, from the times of all frames, see `times.rate`."""
+        return self._survey[0]
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames in the file, without decoding them; None if unknown. Broken ones are counted."""
+        return self._survey[1] or None
+
+    @cached_property
+    def _survey(self) -> tuple[Fraction, int]:
+        """Rate and number of frames, by reading the file without decoding."""
+        stamps: list[int | None] = []
+        shown = 0
+        with self._open() as (container, stream):
+            assert stream.time_base is not None
+            with contextlib.suppress(av.FFmpegError, OSError):
+                for packet in container.demux(stream):
+                    if packet.size:
+                        stamps.append(packet.dts)
+                        shown += not packet.is_discard
+            headers = stream.average_rate, stream.base_rate, stream.codec_context.framerate
+            return rate(stamps, stream.time_base, *headers), shown
+
+    def _container(self) -> InputContainer:
+        name = content.regular(self.path)
+        options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
         try:
-            container = av.open(str(self.path))
-        except FileNotFoundError:
-            raise Problem(f"{self.path}: there is no such file") from None
+            # the protocol is named, because a name such as 12:30.mp4 seems to begin with one
+            form = "mjpeg" if name.suffix.lower() in content.JPEG_STREAMS else None
+            return av.open(f"file:{name}", format=form, options=options, metadata_errors="replace")
+        except (av.error.InvalidDataError, av.error.ArgumentError) as error:
+            raise Problem(
+                f"{self.path}: this file cannot be read: it holds no video of a known kind (MP4, MOV, MKV, WebM, AVI, "
+                "MPEG, ...), or it is damaged or cut off"
+            ) from error
         except (av.FFmpegError, OSError) as error:
             raise Problem(f"{self.path}: this video cannot be read: {error.strerror or error}") from error
-        # FFmpeg reads any text file as a video of terminal art
-        if not container.streams.video or container.format.name == "tty":
-            container.close()
-            raise Problem(f"{self.path}: this file contains no video")
-        return container
 
-    def frames(self, every: int = 1) -> Iterator[Frame]:
-        """All frames, rotated as the file says. Only every `every`-th one has an `image`; with 0 none has.
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+        container, self._ready = self._ready or self._container(), None
+        with container:
+            yield container, self._stream(container)
+
+    def _stream(self, container: InputContainer) -> av.VideoStream:
+        """The video of a file: of several the one that is marked, or the largest one; a cover picture is none."""
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise Problem(f"{self.path}: this file contains no video")
+        known = [s for s in streams if s.codec_context is not None]
+        if not known:
+            raise self._undecodable("a codec that FFmpeg does not know")
+        default = av.stream.Disposition.default
+        return max(known, key=lambda s: (bool(s.disposition & default), s.width * s.height))
+
+    def _undecodable(self, codec: str) -> Problem:
+        return Problem(f"{self.path}: the video is in {codec}, which cannot be decoded here; convert it to H.264")
+
+    def frames(self, every: int = 1) -> Generator[Frame]:
+        """All frames, upright and with square pixels. Only every `every`-th one has an `image`; with 0 none has.
 
         If the size of frames changes within the video, they are scaled to the size of the first one.
 
         Raises:
-          Problem: the file is damaged, without `skip_broken`.
+          Problem: the file is damaged or ends before its header says, without `skip_broken`.
         """
         return self.between(None, None, lambda index: bool(every) and index % every == 0)
 
-    def between(self, start: float | None, end: float | None, wanted: Callable[[int], bool]) -> Iterator[Frame]:
+    def between(self, start: float | None, end: float | None, wanted: Callable[[int], bool]) -> Generator[Frame]:
         """As `frames`, for times start <= t < end in seconds; only frames whose index is `wanted` have an image.
 
         Indices and times count from the first yielded frame. Decoding begins at the key frame before `start`.
         """
-        with self._open() as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            assert stream.time_base is not None
-            origin = float((stream.start_time or 0) * stream.time_base)
-            if start:  # a second early, because a container may seek by the order of decoding
-                container.seek(int((origin + max(start - 1, 0)) / stream.time_base), stream=stream)
-            index, first, last, size = 0, None, -1.0, None
-            for frame in self._decode(container, stream):
-                moment = index / float(self.fps) if frame.time is None else frame.time
-                if start and moment - origin < start - _ROUNDING:
+        index, first = 0, None
+        with contextlib.closing(self._pictures(start)) as pictures:
+            for time, picture in pictures:
+                if start and time < start - _ROUNDING:
                     continue
-                if end is not None and moment - origin >= end - _ROUNDING:
+                if end is not None and time >= end - _ROUNDING:
                     return
-                size = size or (frame.width, frame.height)
-                first = moment if first is None else first
-                # times must rise even with a broken time stamp: the encoder and readers of the JSON rely on it
-                last = moment - first if moment - first > last else last + 1 / float(self.fps)
-                image = None
-                if wanted(index):
-                    image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-                    image = np.rot90(image, round(getattr(frame, "rotation", 0) / 90))
-                yield Frame(index, last, self.path, image)
+                first = time if first is None else first
+                yield Frame(index, time - first, self.path, picture() if wanted(index) else None)
                 index += 1
 
-    def _decode(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-        packets = container.demux(stream)
-        count = 0
+    def _pictures(self, start: float | None) -> Generator[tuple[float, Callable[[], np.ndarray]]]:
+        """The time of every frame in seconds from the first frame of the file, and a function that converts it.
+
+        With `start`, frames more than a second before it may be left out.
+        """
+        with self._open() as (container, stream):
+            assert stream.time_base is not None
+            stream.thread_type = "AUTO"
+            name = container.format.name
+            upright = Upright(stream.sample_aspect_ratio, turns=stream.codec_context.name in ("h264", "hevc"))
+            clock = Clock(lambda: float(1 / self.fps), joined=name in ("mpegts", "mpeg"))
+            base = float(stream.time_base)
+            origin = (stream.start_time or 0) * base
+            start = start or 0.0
+            # the times of AVI files count frames in the order of decoding
+            ordered = name != "avi" or not stream.codec_context.has_b_frames
+            seeks = start > 1 and stream.start_time is not None and ordered
+            if seeks:  # a second early, because a container may seek by the order of decoding
+                container.seek(int((origin + start - 1) / base), stream=stream)
+            skipped: float | None = None
+            for frame in self._decode(container, stream, whole=not seeks):
+                # AVI files have no times of presentation; FFmpeg makes them up, and not always in order
+                stamp = frame.dts if name == "avi" else frame.pts
+                moment = None if stamp is None else stamp * base
+                if skipped is None:
+                    skipped = (moment or 0.0) - origin if seeks else 0.0
+                    if skipped > start:  # a stream without key frames
+                        yield from self._pictures(None)
+                        return
+                yield skipped + clock(moment), partial(upright, frame)
+
+    def _decode(self, container: InputContainer, stream: av.VideoStream, whole: bool) -> Iterator[av.VideoFrame]:
+        """The decoded frames; damage is a Problem or noted in `broken`. `whole`: reading began at the start."""
+        ending = Ending(container, stream, whole)
+        packets = container.demux(ending.streams)
+        count, damage = 0, ""
         while True:
+            why, packet = "", None
+            decoded: list[Any] = []
             try:
                 packet = next(packets, None)
-                decoded = packet.decode() if packet is not None else ()
-            except (av.FFmpegError, OSError) as error:
-                if self._skip_broken and isinstance(error, av.error.InvalidDataError):
-                    continue
-                why = error.strerror or error
-                raise Problem(
-                    f"{self.path}: the video is damaged after frame {count}: {why}; --skip-broken skips that part"
-                ) from error
-            if packet is None:
-                return
-            for frame in decoded:
-                count += 1
-                yield frame
-
-
-def open_source(path: Path, skip_broken: bool = False) -> Video | Images:
-    """Open a video, an image, or all images of a folder (sorted by name, without subfolders).
-
-    Raises:
-      Problem: there is no file or folder `path`, or nothing in it that can be read.
-    """
-    if not path.exists():
-        raise Problem(f"{path}: there is no such file or folder")
-    if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        if not paths:
-            raise Problem(f"{path}: this folder holds no images ({' '.join(IMAGE_SUFFIXES)})")
-        return Images(paths, skip_broken)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Images([path], skip_broken=False)
-    return Video(path, skip_broken)
-
-
-class VideoWriter:
-    """Writer of H.264 videos in .mp4 files, with a time for every frame; a context manager.
-
-    The last column or row is repeated if the width or height is odd, because H.264 needs even sizes.
-    """
-
-    def __init__(self, path: Path, fps: Fraction, width: int, height: int):
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        self._stream = self._container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "20"})
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._base = 1 / (1000 * Fraction(fps))
-        self._stream.codec_context.time_base = self._base
-        self._last = -1
-
-    def write(self, image: np.ndarray, time: float) -> None:
-        """Add a frame, (H, W, 3) uint8, at `time` seconds from the start; times must rise."""
-        height, width = image.shape[:2]
-        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-        self._last = max(self._last + 1, round(time / self._base))
-        frame.pts, frame.time_base = self._last, self._base
-        self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-        finally:
-            self._container.close()
-
-
-def read_ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Yield the same items, read by a thread that runs at most `depth` items ahead of the consumer.
-
-    An error in `items` is raised here; closing this generator stops the thread and closes `items`.
-    """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(entry: tuple[bool, Any]) -> bool:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(entry, timeout=0.05)
-                return True
-        return False
-
-    def work() -> None:
-        end: BaseException | None = None
-        try:
-            for item in items:
-                if not put((False, item)):
+                if packet is None:
                     break
-        except BaseException as error:
-            end = error
-        finally:
-            getattr(items, "close", lambda: None)()
-            put((True, end))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            last, item = ready.get()
-            if not last:
-                yield item
-            elif item is None:
-                return
-            else:
-                raise item
-    finally:
-        stop.set()
-        thread.join()
+                ending.packet(packet)
+                if packet.stream is stream:
+                    decoded = packet.decode()
+            except (av.error.PatchWelcomeError, av.error.DecoderNotFoundError) as error:
+                raise self._undecodable(f"a form of {stream.codec_context.name}") from error
+            except (av.FFmpegError, OSError) as error:
+                why = error.strerror or str(error)
+            for frame in decoded:
+                ending.frame(frame)
+            if ending.torn is not None:
+                why = why or "parts of it are overwritten or missing"
+            if why and not damage:
+                whole_frames = count if ending.torn is None else ending.torn
+                total = ending.promised(self.fps) or self.total
+                damage = f"the video is damaged after frame {whole_frames} of {total}: {why}"
+                if not self.skip_broken:
+                    raise Problem(f"{self.path}: {damage}; {REMEDY}")
+            count += len(decoded)
+            yield from decoded
+        if not whole:
+            return
+        complaint = ending.complaint(lambda: self.fps)
+        if not count:
+            why = damage or complaint or "it holds none"
+            raise Problem(f"{self.path}: no frame of this video can be decoded: {why}; {REMEDY}")
+        if complaint and not self.skip_broken:
+            raise Problem(f"{self.path}: {complaint}; {REMEDY}")
+        if damage or complaint:
+            self.broken = [f"{self.path}: {damage or complaint}; {count} frames were read"]

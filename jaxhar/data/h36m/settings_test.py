@@ -156,7 +156,7 @@ def test_missing_photos_stop_or_are_left_out(generated, tmp_path, capsys):
     root = tmp_path / "set"
     shutil.copytree(generated, root)
     (root / "images" / "a02_s09_e01_c02" / "00001.jpg").unlink()
-    with pytest.raises(Problem, match="a02_s09_e01_c02/00001.jpg cannot be read"):
+    with pytest.raises(Problem, match="a02_s09_e01_c02/00001.jpg: there is no such file"):
         H36M(root=str(root)).prepare(tmp_path / "run")
     before = len(H36M(root=str(generated)).prepare(tmp_path / "run").sequence_names("test"))
     prepared = H36M(root=str(root), skip_broken=True).prepare(tmp_path / "run")

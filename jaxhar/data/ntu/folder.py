@@ -8,6 +8,7 @@ in mm. Pictures are NAME_rgb.avi, or folders NAME with 00001.jpg, 00002.jpg, ...
 Files may be in the root or in a folder in it.
 """
 
+import contextlib
 import os
 import re
 import threading
@@ -16,12 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import NTU
-from jaxhar.data.formats.jpeg import encode, read_frames
+from jaxhar.data.formats.jpeg import encode_rgb, read_frames
+from jaxhar.data.formats.video import Video
 from jaxhar.data.ntu.skeleton_file import Labels, read_skeleton
 from jaxhar.data.records.record import Folder, Record, Skipped, joint_fields
 from jaxhar.host.errors import Problem
@@ -218,35 +219,19 @@ def read_video(path: Path, wanted: np.ndarray, side: int) -> tuple[list[bytes], 
       The JPEG bytes, without up to `TAIL` frames that are missing at the end, and (width, height).
 
     Raises:
-      Problem: the file is not a video, or more frames are missing.
+      Problem: the file is not a video, is damaged or cut off, or more frames are missing.
     """
-    video = cv2.VideoCapture(str(path))
-    try:
-        if not video.isOpened():
-            raise Problem(f"the video {path} cannot be opened; restore it")
-        frames, size, at = [], (0, 0), 0
-        for index in wanted.tolist():
-            while at < index and video.grab():
-                at += 1
-            ok, image = video.read() if at == index else (False, None)
-            if not ok or image is None:
-                break
-            at += 1
-            height, width = image.shape[:2]
-            shrink = side / max(width, height)
-            if shrink < 1:
-                shape = round(width * shrink), round(height * shrink)
-                image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-            frames.append(encode(image))
-            size = image.shape[1], image.shape[0]
-        expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        video.release()
+    needed, frames, size, at = set(wanted.tolist()), [], (0, 0), 0
+    with contextlib.closing(Video(path).between(None, None, needed.__contains__)) as found:
+        for frame in found:
+            at = frame.index + 1
+            if frame.image is not None:
+                data, size, _ = encode_rgb(frame.image, side)
+                frames.append(data)
+                if len(frames) == len(needed):
+                    break
     if not frames or at + TAIL <= wanted[-1]:
-        raise Problem(
-            f"the video {path} ends after {at} frames, but its header says {expected} and its labels go on to "
-            f"{wanted[-1] + 1}; restore it"
-        )
+        raise Problem(f"the video {path} ends after {at} frames, but its labels go on to {wanted[-1] + 1}; restore it")
     return frames, size
 
 

@@ -12,6 +12,7 @@ from jaxhar.core import classes as actions
 from jaxhar.core import skeleton
 from jaxhar.core.batch import to_image
 from jaxhar.data import transforms
+from jaxhar.data.formats.video import Video
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.ntu import folder as ntu_folder
@@ -91,8 +92,7 @@ def test_generated_files_are_of_the_true_form(written):
     for name in labels:
         total, bodies = ntu_skeleton.read_bodies(labels_of(written, name))
         counts.add(len(bodies))
-        video = cv2.VideoCapture(str(written / "nturgb+d_rgb" / f"{name}_rgb.avi"))
-        assert video.get(cv2.CAP_PROP_FRAME_COUNT) == total
+        assert Video(written / "nturgb+d_rgb" / f"{name}_rgb.avi").total == total
         table = np.load(written / "authors" / "nturgb+d_numpy" / f"{name}.npy")
         assert table.shape == (total, 151)
         text, array = ntu_folder.read_labels(labels_of(written, name)), ntu_folder.read_npy
@@ -285,11 +285,11 @@ def damage(root: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        ("cut video", f"{FIRST}_rgb.avi ends after . frames, but its header says"),
-        ("no video", f"{FIRST}_rgb.avi cannot be opened"),
+        ("cut video", f"{FIRST}_rgb.avi: the video ends after frame ., but its header says"),
+        ("no video", f"{FIRST}_rgb.avi: this file cannot be read: it holds no video"),
         ("video gone", f"no {FIRST}_rgb.avi and no folder {FIRST}"),
         ("action", "A121.skeleton is of action 121"),
-        ("frames", "00003.jpg is cut off"),
+        ("frames", "00003.jpg: this image cannot be read: it is cut off"),
         ("pickle", f"{FIRST}.npy cannot be read as a numpy array"),
         ("shape", r"of shape \(9, 150\), expected numbers of shape \(frames, 151\)"),
         ("numbers", "do not rise from 1"),

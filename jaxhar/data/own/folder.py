@@ -8,18 +8,17 @@ NAME_0001.jpg, NAME_0002.jpg, ... are from one video NAME. Joints are not labell
 (`listing`).
 """
 
-import io
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
 from jaxhar.core.skeleton import PA16
-from jaxhar.data.formats.jpeg import encode, read_jpeg
+from jaxhar.data.formats.jpeg import encode_rgb, read_picture
+from jaxhar.data.formats.source import open_file
+from jaxhar.data.formats.video import Video
 from jaxhar.data.own import listing
 from jaxhar.data.own.sources import Item, divided
 from jaxhar.data.records.record import FAR, SMALL, Field, Folder, Record, Skipped, joint_fields
@@ -84,7 +83,7 @@ def _load(
 ) -> tuple[Record | None, list[Skipped]]:
     """The record of one file, named by its path below `home`; its subject is the number of the person."""
     try:
-        frames, size, shrink = _read_image(item.path, side) if item.still else _read_video(item.path, side)
+        frames, size, shrink = _read(item.path, side)
         image_box = (0.0, 0.0, float(size[0]), float(size[1]))
         box = image_box if item.box is None else tuple(v * shrink for v in item.box)
         if item.box is not None and min(box[2] - box[0], box[3] - box[1]) < SMALL * shrink:
@@ -100,7 +99,7 @@ def _load(
     except Problem as problem:
         if not skip_broken:
             raise
-        return None, [Skipped(str(item.path), str(problem))]
+        return None, [Skipped(str(item.path), str(problem).removeprefix(f"{item.path}: "))]
     record = Record(
         name=_below(home, item.path) + ("" if item.box is None else f" {item.where.split(' of ')[0]}"),
         split=item.split,
@@ -122,47 +121,28 @@ def _below(home: Path, path: Path) -> str:
     return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
 
 
-def _shrunk(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    height, width = image.shape[:2]
-    shrink = min(1.0, side / max(width, height))
-    shape = max(1, round(width * shrink)), max(1, round(height * shrink))
-    return (cv2.resize(image, shape, interpolation=cv2.INTER_AREA) if shrink < 1 else image), shrink
+def _read(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:
+    """The frames of a picture or a video as JPEG; their (width, height), and the factor by which they were shrunk."""
+    source = open_file(path)
+    return _read_video(source, side) if isinstance(source, Video) else _read_image(path, side)
 
 
 def _read_image(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:
-    """One picture as JPEG, rotated by its EXIF tag; its (width, height), and the factor by which it was shrunk."""
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        data, size = read_jpeg(path)
-        with Image.open(io.BytesIO(data)) as picture:
-            upright = picture.getexif().get(0x0112, 1) == 1
-        if upright and max(size) <= side:
-            return [data], size, 1.0
-    try:
-        with Image.open(path) as picture:
-            image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Problem(f"the image {path} cannot be read ({error}); restore it") from error
-    image, shrink = _shrunk(image, side)
-    return [encode(np.ascontiguousarray(image[..., ::-1]))], (image.shape[1], image.shape[0]), shrink
+    """One picture as `_read` gives it, turned by its EXIF tag."""
+    data, size, shrink = read_picture(path, side, upright=True)
+    return [data], size, shrink
 
 
-def _read_video(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:
-    """All frames of a video as JPEG; their (width, height), and the factor by which they were shrunk."""
-    video = cv2.VideoCapture(str(path))
+def _read_video(video: Video, side: int) -> tuple[list[bytes], tuple[int, int], float]:
+    """All frames of a video as `_read` gives them."""
     frames: list[bytes] = []
     size, shrink = (0, 0), 1.0
-    try:
-        while True:
-            ok, image = video.read()
-            if not ok:
-                break
-            image, shrink = _shrunk(image, side)
-            size = image.shape[1], image.shape[0]
-            frames.append(encode(image))
-            if len(frames) > _LONGEST:
-                raise Problem(f"the video {path} has more than {_LONGEST} frames; cut it into clips of one action each")
-    finally:
-        video.release()
-    if not frames:
-        raise Problem(f"the video {path} has no frame that can be read; restore it")
+    for frame in video.frames():
+        if len(frames) == _LONGEST:
+            raise Problem(
+                f"the video {video.path} has more than {_LONGEST} frames; cut it into clips of one action each"
+            )
+        assert frame.image is not None
+        data, size, shrink = encode_rgb(frame.image, side)
+        frames.append(data)
     return frames, size, shrink

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar.data.formats.picture import IMAGE_SUFFIXES
 from jaxhar.data.listing import HIDDEN, is_hidden, shown
 from jaxhar.data.own.sources import Item, key
 from jaxhar.data.records.record import Skipped
 from jaxhar.host.errors import Problem
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+#: Endings of files that are taken; what a file is, its content says.
+IMAGES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".gif")
 VIDEOS = (
-    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv"),
-    *(".ts", ".mts", ".m2ts", ".3gp", ".ogv"),
+    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".gif", ".vob"),
+    *(".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".mxf", ".mjpeg", ".mjpg", ".dv", ".h264", ".hevc"),
 )
 _READ = "videos and images are read: " + " ".join((*VIDEOS, *IMAGES))
 #: Endings of files that are expected beside videos and images, and lose nothing when they are left out.

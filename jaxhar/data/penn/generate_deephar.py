@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from jaxhar.core import classes as actions
 from jaxhar.core.skeleton import PENN
+from jaxhar.data.formats import picture
 from jaxhar.data.formats.matfile import mat_bytes
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.penn import deephar_form as deephar_form
@@ -40,8 +40,7 @@ def annotations(root: Path, joints: tuple[str, ...] = PENN.joints) -> bytes:
         part = [sequence for sequence in found if sequence.train == train]
         cells = np.empty((1, len(part)), object)
         for i, sequence in enumerate(part):
-            with Image.open(sequence.frames[0]) as image:
-                width, height = image.size
+            width, height = picture.size(sequence.frames[0])
             frames = np.empty((1, len(sequence.frames)), object)
             for t in range(len(sequence.frames)):
                 frames[0, t] = {

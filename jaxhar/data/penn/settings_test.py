@@ -278,7 +278,7 @@ def test_broken_frames_stop_or_are_skipped_with_a_list(root, tmp_path, capsys):
     with pytest.raises(Problem, match="0002.mat"):
         small(root).prepare(tmp_path / "run")
     (root / "labels" / "0002.mat").unlink()
-    with pytest.raises(Problem, match="000003.jpg is not a JPEG"):
+    with pytest.raises(Problem, match="000003.jpg: this image cannot be read: it is no picture"):
         small(root).prepare(tmp_path / "run")
     (root / "labels" / "0002.mat").write_text("no label")
     prepared = small(root, skip_broken=True).prepare(tmp_path / "run")

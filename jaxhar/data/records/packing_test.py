@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxhar.data.formats import jpeg
-from jaxhar.data.formats.video import VideoWriter
+from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.records import packing, pictures, store
 from jaxhar.data.records.reader import Records
 from jaxhar.data.records.record import Field, Folder, PackOptions, Record, Skipped, VideoClip, joint_fields
