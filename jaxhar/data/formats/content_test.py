@@ -104,6 +104,17 @@ def test_songs_with_a_cover_are_no_videos(tmp_path: Path, name: str):
         open_file(tmp_path / name)
 
 
+def test_a_file_in_which_sound_begins_later(tmp_path: Path):
+    """Its header knows of the video alone."""
+    words = "-f lavfi -i testsrc2=s=64x48:r=5:d=20 -f lavfi -itsoffset 19 -i sine=d=0.5 -c:v flv -c:a mp3 a.flv".split()
+    subprocess.run([FFMPEG, "-v", "error", *words], cwd=tmp_path, check=True)
+    data = bytearray((tmp_path / "a.flv").read_bytes())
+    data[4] &= ~4  # "there is sound"
+    (tmp_path / "a.flv").write_bytes(data)
+    video = open_file(tmp_path / "a.flv")
+    assert isinstance(video, Video) and len(list(video.frames(0))) == 100 and video.fps == 5
+
+
 def test_jpeg_pictures_one_after_another(tmp_path: Path):
     clip(tmp_path / "a.mp4")
     words = "-i a.mp4 -c:v mjpeg -q:v 2 -f mjpeg a.mjpeg".split()

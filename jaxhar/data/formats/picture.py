@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 #: Tags of TIFF files: kind of the first picture, 1 for a preview; version of a raw photo in Adobe's form.
 _SUBFILE, _DNG = 254, 50706
+#: What Pillow raises for damaged files.
+_DAMAGE = (
+    *(OSError, ValueError, SyntaxError, LookupError, TypeError, EOFError, MemoryError, RuntimeError, ArithmeticError),
+    struct.error,
+)
 #: Pillow's own limit holds for the whole process, so only one thread at a time may lift it.
 _LIMIT = threading.Lock()
 
@@ -54,8 +60,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
             yield picture
     except UnidentifiedImageError:
         raise Problem(f"{path}: this image cannot be read: it is no picture, or of an unknown kind") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        why = "it is cut off" if "truncated" in str(error).lower() else str(error) or type(error).__name__
+    except _DAMAGE as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        why = "it is cut off" if "truncated" in words.lower() else words
         raise Problem(f"{path}: this image cannot be read: {why}") from error
 
 
@@ -91,7 +98,7 @@ def is_picture(path: Path) -> bool:
     try:
         with _identified(path):
             return True
-    except (OSError, ValueError, SyntaxError, EOFError):
+    except _DAMAGE:
         return False
 
 

@@ -188,6 +188,27 @@ def test_animated_pictures_are_videos(tmp_path: Path, form: str):
     assert isinstance(open_file(path), Images)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about tags that it leaves out
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF"])
+def test_damaged_pictures_are_one_sentence_or_a_picture(tmp_path: Path, form: str):
+    if form == "HEIF":
+        data = heic(tmp_path / "a.heic", corners()).read_bytes()
+    else:
+        Image.fromarray(corners()).save(tmp_path / "whole", form)
+        data = (tmp_path / "whole").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a"
+    for n in range(40):
+        broken = bytearray(data)
+        for place in rng.integers(0, len(data) if n % 2 else min(len(data), 300), rng.integers(1, 9)):
+            broken[place] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            list(open_file(path, skip_broken=True).frames())
+        except Problem as problem:
+            assert str(path) in str(problem) and "\n" not in str(problem)
+
+
 @pytest.mark.parametrize("form", ["GIF", "PNG"])
 def test_an_animation_that_breaks_off(tmp_path: Path, form: str):
     noise = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)

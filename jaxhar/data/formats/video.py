@@ -87,7 +87,7 @@ class Video:
         shown = 0
         with self._open() as (container, stream):
             assert stream.time_base is not None
-            with contextlib.suppress(av.FFmpegError, OSError):
+            with contextlib.suppress(av.FFmpegError, OSError, IndexError):
                 for packet in container.demux(stream):
                     if packet.size:
                         stamps.append(packet.dts)
@@ -202,6 +202,8 @@ class Video:
                 ending.packet(packet)
                 if packet.stream is stream:
                     decoded = packet.decode()
+            except IndexError:  # of PyAV, behind the last packet of a file in which a stream begins later
+                break
             except (av.error.PatchWelcomeError, av.error.DecoderNotFoundError) as error:
                 raise self._undecodable(f"a form of {stream.codec_context.name}") from error
             except (av.FFmpegError, OSError) as error:
