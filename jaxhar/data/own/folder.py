@@ -1,11 +1,11 @@
 """Reads a user's own videos and images: DIR/CLASS/*.mp4, *.jpg, *.png, or a CSV file that lists them.
 
 The CSV has a header with the columns file (path relative to the CSV), label, and optionally person, split ("train" or
-"test") and a box x1, y1, x2, y2 in pixels around the person; cells may be empty. A folder may have train/ and test/
-above the classes. Without splits, a quarter of the people is used for testing: of the persons in the CSV, or else of
-the source videos (`sources`), since frames of one video are too similar to be in both splits. Images named
-NAME_0001.jpg, NAME_0002.jpg, ... are from one video NAME. Joints are not labelled. What is not used is told
-(`listing`).
+"test") and a box x1, y1, x2, y2 around the person, in pixels of the picture as players show it: upright, with square
+pixels; cells may be empty. A folder may have train/ and test/ above the classes. Without splits, a quarter of the
+people is used for testing: of the persons in the CSV, or else of the source videos (`sources`), since frames of one
+video are too similar to be in both splits. Images named NAME_0001.jpg, NAME_0002.jpg, ... are from one video NAME.
+Joints are not labelled. What is not used is told (`listing`).
 """
 
 import os
