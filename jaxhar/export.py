@@ -6,7 +6,8 @@ that read other keys of a batch, a dict of them. The output is that of `jaxhar.i
 (K, B, T, J, D), visible (K, B, T, J) and, for action networks, action (K', B, A).
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jax import export
 
-from jaxhar.core.network import NetworkConfig
+from jaxhar.core.network import NetworkConfig, clip_length, frame_size
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 from jaxhar.inference import infer
@@ -104,10 +105,30 @@ def to_jax(model: nnx.Module, out: Path) -> Infer:
     return lambda inputs: artifact.call(inputs)
 
 
-def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
+#: How the input of an exported network is cut from an image.
+CROP = (
+    "the smallest box of the shape height x width around the person's box, with some margin (jaxhar predict: 1.5 times "
+    "the extent of the joints), scaled to height x width, black outside of the image; poses are in units of the crop"
+)
+
+
+def about(meta: checkpoint.Meta) -> dict[str, str]:
+    """What a program needs to use an exported network: names of joints and classes (JSON), its input, the crop."""
+    found = {"actions": json.dumps(meta.actions)}
+    if meta.skeleton is not None:
+        found["joints"] = json.dumps(meta.skeleton.joints)
+    if meta.config.pixels is not None:
+        (height, width), (low, high) = frame_size(meta.config), meta.config.pixels.bounds()
+        found |= {"height": str(height), "width": str(width), "frames": str(clip_length(meta.config))}
+        found["pixels"] = f"{meta.config.pixels}: RGB float32 from {low:.4g} to {high:.4g}"
+        found["crop"] = CROP
+    return found
+
+
+def to_onnx(model: nnx.Module, offsets: list[str], out: Path, metadata: Mapping[str, str] | None = None) -> Infer:
     """Writes a folded network as ONNX with PyTorch; returns the exported network, run by ONNX Runtime.
 
-    The metadata of the file say which release of ONNX Runtime it needs: opset, ir_version, onnxruntime.
+    The metadata of the file are `metadata` and which release of ONNX Runtime it needs: opset, ir_version, onnxruntime.
     """
 
     try:
@@ -124,7 +145,9 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path) -> Infer:
         needed = _RUNTIMES.get(proto.ir_version, onnxruntime.__version__)  # or the one that it is tried with below
         opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
         told = {"opset": str(opset), "ir_version": str(proto.ir_version), "onnxruntime": f">={needed}"}
-        onnx.helper.set_model_props(proto, {entry.key: entry.value for entry in proto.metadata_props} | told)
+        onnx.helper.set_model_props(
+            proto, {entry.key: entry.value for entry in proto.metadata_props} | told | dict(metadata or {})
+        )
         onnx.save(proto, temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
@@ -157,9 +180,13 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
       Problem: the weights cannot be read, packages are missing, or the file cannot be written.
     """
 
-    model = checkpoint.load_model(weights)[0]
+    model, meta = checkpoint.load_model(weights)
     folded, offsets = fold(model)
-    artifact = to_jax(folded, out) if form == "jax" else to_onnx(folded, offsets, out)
+    if form == "onnx":
+        artifact = to_onnx(folded, offsets, out, about(meta))
+    else:
+        artifact = to_jax(folded, out)
+        files.write(out.with_name(f"{out.name}.json"), json.dumps(about(meta), indent=2).encode())
     rng = np.random.default_rng(0)
     inputs = jax.tree.map(lambda one: rng.uniform(-1, 1, one.shape).astype(one.dtype), _inputs(model, 2))
     return differences(infer(model, inputs), artifact(inputs))

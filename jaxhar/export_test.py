@@ -1,5 +1,6 @@
 """Artifacts against the live network, and that they run where this package is not."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from flax import nnx
 
 from jaxhar import export, infer, port, zoo
 from jaxhar.cli import main as cli
+from jaxhar.core.skeleton import PA16
 from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.nn.layers import ConvNorm, Norm, SeparableNorm
 from jaxhar.weights import checkpoint
@@ -110,11 +112,13 @@ def test_jax_runs_without_this_package(folders, tmp_path, capsys):
     for name, batch in (("one", 1), ("three", 3)):
         expected = infer(network(CLIPS), frames(batch, CLIPS))
         close({key: found[f"{name}{key}"] for key in expected}, expected)
-    assert [p.name for p in out.parent.iterdir()] == ["clips.jax"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["clips.jax", "clips.jax.json"]
+    about = json.loads(Path(f"{out}.json").read_text())
+    assert json.loads(about["joints"]) == list(PA16.joints) and about["frames"] == str(CLIPS.num_frames)
 
 
 @pytest.mark.parametrize(("name", "config"), [("stills", STILLS), ("clips", CLIPS)])
-def test_onnx_runs_for_any_batch_and_has_no_normalisation(name, config, folders, tmp_path):
+def test_onnx_runs_for_any_batch_and_has_no_normalisation(name, config, folders, tmp_path, capsys):
     apart = export.run(folders / name, tmp_path / "net.onnx", "onnx")
     assert apart.keys() == ({"pose", "visible", "action"} if config.num_actions else {"pose", "visible"})
     assert max(apart.values()) < 5e-6
@@ -132,6 +136,17 @@ def test_onnx_runs_for_any_batch_and_has_no_normalisation(name, config, folders,
         close(dict(zip(names, session.run(None, {"frames": x}), strict=True)), infer(network(config), x))
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+    assert len(json.loads(told["joints"])) == config.num_joints and told["height"] == told["width"] == str(
+        config.image_size
+    )
+    assert told["pixels"] == "signed: RGB float32 from -1 to 1" and "black outside of the image" in told["crop"]
+    if config.num_actions:
+        text = (Path(__file__).parent.parent / "docs" / "weights.md").read_text()
+        (block,) = [b.split("```")[0] for b in text.split("```python\n")[1:] if "onnxruntime" in b]
+        pictures = np.random.default_rng(0).integers(0, 256, (config.num_frames, 90, 120, 3), np.uint8)
+        exec(block.replace("penn.onnx", str(tmp_path / "net.onnx")), {"images": pictures})
+        said = capsys.readouterr().out
+        assert said.split("\n")[0] in json.loads(told["actions"]) and "'head': [" in said
 
 
 def test_what_is_refused(folders, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """Inference: predictions of a network as numpy arrays, with `infer`."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import is_
@@ -141,6 +142,8 @@ def _as_frames(frames: np.ndarray, config: NetworkConfig) -> np.ndarray:
             raise ValueError(f"frames of type {frames.dtype} are not understood; {advice}")
         if frames.size and (frames.min() < low - _SLACK or frames.max() > high + _SLACK):
             raise ValueError(f"frames have values from {frames.min():.3g} to {frames.max():.3g}; {advice}")
+        if low < 0 and frames.size and frames.min() >= 0 and frames.max() > 0:
+            warnings.warn(f"no pixel is below 0: floats from 0 to 1 are another scale; {advice}", stacklevel=3)
         frames = frames.astype(np.float32)
     return frames[:, None] if frames.ndim == 4 else frames
 

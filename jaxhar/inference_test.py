@@ -42,6 +42,11 @@ def test_frames_that_are_not_understood_are_refused(frames, sentence):
         infer(model, frames)
 
 
+def test_floats_from_0_to_1_are_told():
+    with pytest.warns(UserWarning, match="no pixel is below 0"):
+        infer(zoo.create(zoo.tiny("reception-mpii")), np.full((1, 64, 64, 3), 0.5))
+
+
 def test_bounds_of_pixels():
     assert Pixels.SIGNED.bounds() == (-1, 1)
     np.testing.assert_allclose(Pixels.IMAGENET.bounds(), (-2.1179, 2.64), atol=1e-4)
