@@ -16,7 +16,7 @@ from jax import export as jax_export
 
 import torch_ref
 from jaxhar import export, infer, inference, port, zoo
-from jaxhar.weights import checkpoint, forms
+from jaxhar.weights import checkpoint, forms, state_dict
 from parity_tests import cases
 from parity_tests.tolerances import LATE, OUTPUTS, distance
 
@@ -67,7 +67,7 @@ def test_the_weights_come_back_bit_by_bit(network, tmp_path):
     assert loaded[1] == meta
     for again in (
         port.to_flat(loaded[0]),
-        port.from_torch(forms.load_pth(tmp_path / "w.pth"), network.config),
+        port.from_torch(state_dict.read_pth(tmp_path / "w.pth").arrays, network.config),
     ):
         assert again.keys() == network.weights.keys()
         for name, array in network.weights.items():
