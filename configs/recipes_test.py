@@ -41,8 +41,8 @@ SMALL = {
     | FEATURES
     | {"data.stills_per_batch": 2, "data.clips_per_batch": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
 }
-#: These are run end to end among the slow tests; the others have the same kinds of stages.
-LONG = ("ntu", "spnet_pose", "spnet_ntu")
+#: These are run end to end among the slow tests; here each of their stages is tried on a batch of its data.
+LONG = ("h36m", "ntu", "spnet_pose", "spnet_ntu")
 #: Compiling takes most of the time; programs that are run twice need not be fast.
 QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
 

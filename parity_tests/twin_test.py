@@ -83,13 +83,11 @@ STEPS = (
     "pose of odd sizes",
     "action of odd sizes",
     "3-D pose of odd sizes",
-    "3-D action",
     "pyramids in 3-D, two label sets",
     "pyramids, pose only",
-    "pyramids, strided",
 )
 #: Of these too, among the slow tests.
-MORE_STEPS = ("pose", "action", "pyramids", "pyramids of odd sizes")
+MORE_STEPS = ("pose", "action", "3-D action", "pyramids", "pyramids, strided", "pyramids of odd sizes")
 #: Of these two steps of each optimizer.
 OPTIMIZED = ("3-D pose of odd sizes", "pyramids in 3-D, two label sets")
 
