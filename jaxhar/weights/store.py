@@ -20,7 +20,7 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,7 @@ class Store:
     def _orbax(self) -> "ocp.AsyncCheckpointer":
         import orbax.checkpoint as ocp
 
-        # Orbax logs the tracebacks of its threads; what has failed is raised by `wait` too.
-        logging.getLogger("absl").addFilter(_not_of_orbax)
+        _silence()
         options = ocp.options.AsyncOptions(post_finalization_callback=self._add_files)
         return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=options)
 
@@ -275,8 +274,18 @@ def _first_intact(folder: Path, steps: list[int], with_training: bool = False) -
     return None, damaged
 
 
-def _not_of_orbax(line: logging.LogRecord) -> bool:
-    return f"{os.sep}orbax{os.sep}" not in line.pathname
+@cache
+def _silence() -> None:
+    """Keeps tracebacks of Orbax's and TensorStore's threads from stderr; what has failed is raised by `wait` too."""
+    previous = sys.unraisablehook
+
+    def hook(error: "sys.UnraisableHookArgs") -> None:
+        if "Event loop is closed" not in str(error.exc_value):  # of reads and writes beside the one that failed
+            previous(error)
+
+    sys.unraisablehook = hook
+    logging.getLogger("absl").addFilter(lambda line: f"{os.sep}orbax{os.sep}" not in line.pathname)
+    logging.getLogger("asyncio").addFilter(lambda line: "never retrieved" not in line.getMessage())
 
 
 def _described(array: np.ndarray) -> dict[str, object]:
@@ -320,6 +329,7 @@ def _read_arrays(path: Path, part: str, table: dict[str, dict[str, Any]]) -> Fla
 
     if not table:
         return {}
+    _silence()
     wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in table}
     args = ocp.args.PyTreeRestore(item=dict.fromkeys(table, 0), restore_args=wanted)
     try:
