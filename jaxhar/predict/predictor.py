@@ -138,7 +138,7 @@ def run(
         familiar=None if meta.familiar is None else partial(_recognise, model, meta.familiar),
     )
     seen = trained_on.sentence(weights, opened.paths if isinstance(opened, Images) else [source])
-    return dataclasses.replace(summary, notes=(*folder, *filter(None, (untrained, seen))))
+    return dataclasses.replace(summary, notes=(*folder, *filter(None, (untrained, meta.unseen_classes(), seen))))
 
 
 def _recognise(model: Any, familiar: Familiar, crops: np.ndarray) -> np.ndarray:

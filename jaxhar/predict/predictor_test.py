@@ -275,6 +275,9 @@ def test_heads_that_no_label_has_trained_name_no_action(tmp_path: Path, capsys):
         r"no action is named: the action heads of .*run are not trained yet \(3 of 9 steps", summary.notes[0]
     )
     content = pose_file.read(tmp_path / "out" / "poses.json")
+    done = checkpoint.Meta(PA16, ("run", "jump"), config, {**trained, "actions": True, "unseen_classes": ["jump"]})
+    assert done.unseen_classes() == "training has seen no example of these actions: jump"
+    assert done.untrained_actions(tmp_path) is None
     assert content["made_by"]["trained"] == trained and len(content["made_by"]["weights_sha256"]) == 64
 
 

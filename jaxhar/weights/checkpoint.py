@@ -59,6 +59,13 @@ class Meta:
         done = f"{self.trained['step']} of {self.trained['steps']} steps"
         return f"no action is named: the action heads of {weights} are not trained yet ({done} are done)"
 
+    def unseen_classes(self) -> str | None:
+        """A sentence if training has seen no example of some classes."""
+        unseen = (self.trained or {}).get("unseen_classes", [])
+        return (
+            f"training has seen no example of these actions: {', '.join(unseen)}" if unseen and self.actions else None
+        )
+
 
 def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -> dict[str, object]:
     """JSON-serialisable description of a model, which `load_model` returns as `Meta`."""
