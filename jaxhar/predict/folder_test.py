@@ -12,7 +12,7 @@ from jaxhar.data.formats.source import open_source
 from jaxhar.host.errors import Problem
 from jaxhar.predict import predictor
 from jaxhar.predict.folder import take_images
-from jaxhar.weights import trained_on
+from jaxhar.weights import checkpoint, trained_on
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_a_folder_of_hidden_images_alone(tmp_path):
 
 def test_the_command_says_it(photos, tmp_path, monkeypatch, capsys):
     config = SimpleNamespace(pose_shape=(3, 2), reads=("frames",))
-    told = {"untrained_actions": lambda path: "", "trained": None, "familiar": None}
-    monkeypatch.setattr(predictor.checkpoint, "load_model", lambda path: (None, SimpleNamespace(config=config, **told)))
+    meta = checkpoint.Meta(None, (), config)
+    monkeypatch.setattr(predictor.checkpoint, "load_model", lambda path: (None, meta))
     monkeypatch.setattr(predictor.checkpoint, "sha256", lambda model: "")
     counts = {"frames": 4, "empty": 0, "unfamiliar": 0, "seconds": 1.0}
     summary = predictor.Summary(files=(tmp_path / "p.json",), action=None, probability=None, broken=(), **counts)
