@@ -39,7 +39,7 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
         model = loop.run(experiment, workdir, model, prepared, figures if plans else None)
     if mode == "eval" or (experiment.train.best and experiment.steps):
         model, _ = checkpoint.load_model(workdir)
-    if mode == "train":
+    if mode == "train" and experiment.steps and checkpoint.load_model(workdir)[1].familiar is None:
         found = familiar.of_data(model, prepared)
         if found is not None:
             checkpoint.save_familiar(workdir, found)

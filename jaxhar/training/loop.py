@@ -83,7 +83,9 @@ def run(
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
             check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
-            learned = Learned(**saved.record.get("learned", {"actions": True}))  # absent in checkpoints of jaxhar 0.1
+            learned = Learned(
+                **saved.record.get("learned", {"actions": True})
+            )  # absent in checkpoints of the earlier form
             part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved, state)

@@ -170,7 +170,7 @@ def _load(path: Path) -> tuple[Flat, dict[str, Any], Familiar | None]:
             own = {name: array for name, array in arrays.items() if name.startswith(_FAMILIAR)}
             model = {name: array for name, array in arrays.items() if name not in own}
             return model, description, _familiar(own, description)
-        saved: store.Saved | None = store.read(weights)  # a checkpoint of jaxhar 0.1
+        saved: store.Saved | None = store.read(weights)  # a checkpoint of the earlier form
     elif store.is_checkpoint(path):
         saved = store.read(path)
     else:

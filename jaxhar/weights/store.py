@@ -9,7 +9,7 @@ it when all is on the disk, so that a killed write leaves no checkpoint. It hold
     files.json  the crc32 of every file of these three
 
 Orbax itself notices few damaged bits, so files and arrays are compared with their checksums when they are read.
-Checkpoints of jaxhar 0.1, checkpoints/STEP.safetensors, are read too.
+Checkpoints of the earlier form, checkpoints/STEP.safetensors, are read too.
 """
 
 import json
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FOLDER = "checkpoints"
 _RECORD = "record"
 _FILES = "files.json"
-#: Ending of the file of a checkpoint of jaxhar 0.1, and the prefix of its arrays of the model.
+#: Ending of the file of a checkpoint of the earlier form, and the prefix of its arrays of the model.
 _OLD = ".safetensors"
 _OLD_MODEL = "model/"
 #: Beginning of the name of a checkpoint that is being deleted, and a part of the name of one that is being written.
@@ -64,10 +64,6 @@ class Saved:
     training: Arrays
     record: dict[str, Any]
     figure: float | None = None
-
-    def parts(self) -> dict[str, Arrays]:
-        """The arrays by the names of their folders."""
-        return {"model": self.model, "training": self.training}
 
 
 class Store:
@@ -114,7 +110,8 @@ class Store:
 
         self.wait()
         # Views of arrays on the host, which Orbax copies before `save` returns: faster than its way for jax arrays.
-        views = {part: {n: np.asarray(a) for n, a in flat.items()} for part, flat in saved.parts().items()}
+        parts = {"model": saved.model, "training": saved.training}
+        views = {part: {name: np.asarray(a) for name, a in flat.items()} for part, flat in parts.items()}
         table = {part: {name: _described(array) for name, array in flat.items()} for part, flat in views.items()}
         training = {"step": saved.step, "record": saved.record, "figure": saved.figure}
         text = json.dumps({**model, "training": training, "arrays": table})
@@ -201,7 +198,9 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def read(path: Path, with_training: bool = False) -> Saved:
-    """A checkpoint from its folder, or from a file of jaxhar 0.1; the record also has the model's description, "model".
+    """A checkpoint from its folder, or from a file of the earlier form.
+
+    Its record also has the description of the model, "model".
 
     Args:
       with_training: whether to read the arrays of the optimizer too.
