@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jax import export
 
-from jaxhar.core.network import NetworkConfig, clip_length, frame_size
+from jaxhar.core.network import NetworkConfig, frame_size
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 from jaxhar.inference import infer
@@ -119,7 +119,7 @@ def about(meta: checkpoint.Meta) -> dict[str, str]:
         found["joints"] = json.dumps(meta.skeleton.joints)
     if meta.config.pixels is not None:
         (height, width), (low, high) = frame_size(meta.config), meta.config.pixels.bounds()
-        found |= {"height": str(height), "width": str(width), "frames": str(clip_length(meta.config))}
+        found |= {"height": str(height), "width": str(width), "frames": str(meta.config.inputs(1)["frames"].shape[1])}
         found["pixels"] = f"{meta.config.pixels}: RGB float32 from {low:.4g} to {high:.4g}"
         found["crop"] = CROP
     return found

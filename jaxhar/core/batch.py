@@ -29,6 +29,7 @@ class Batch(TypedDict, total=False):
     valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
     world: Array  # (B, J, 3) float32 joints in space, mm
     action: Array  # (B,) int32 class, -1 unknown, or (B, A) float32 soft labels; a tuple with several label sets
+    together: Array  # (B,) bool, whether the T frames are views of one moment, which may be fused
     mask: Array  # (B,) bool, False for examples that only fill up the last batch
     affine: Array  # (B, T, 3, 3) float32, image pixels -> crop units, as left-multiplied homogeneous matrices
     norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown

@@ -52,6 +52,15 @@ class Describing(Protocol):
         """Features of every frame averaged over positions: frames (B, T, H, W, 3) -> (B, T, S)."""
 
 
+@runtime_checkable
+class Viewing(Protocol):
+    """Settings of a network whose frames are the views of one moment by several cameras, not a clip."""
+
+    @property
+    def views(self) -> int:
+        """V, the number of views that it reads together."""
+
+
 def frame_size(config: NetworkConfig) -> tuple[int, int]:
     """(height, width) of a network's frames; KeyError for a network without frames."""
     height, width = config.inputs(1)["frames"].shape[2:4]
@@ -59,5 +68,5 @@ def frame_size(config: NetworkConfig) -> tuple[int, int]:
 
 
 def clip_length(config: NetworkConfig) -> int:
-    """Default clip length T of a network, 1 for stills; KeyError for a network without frames."""
-    return config.inputs(1)["frames"].shape[1]
+    """Default clip length T of a network, 1 for stills and for views of one moment; KeyError without frames."""
+    return 1 if isinstance(config, Viewing) else config.inputs(1)["frames"].shape[1]

@@ -29,8 +29,18 @@ _LIMBS: tuple[tuple[str, str], ...] = (
     ("l_hip", "l_knee"),
     ("l_knee", "l_ankle"),
     ("l_ankle", "l_foot"),
+    ("pelvis", "belly"),
+    ("belly", "neck_base"),
+    ("neck_base", "nose"),
+    ("nose", "crown"),
+    ("neck_base", "r_shoulder"),
+    ("neck_base", "l_shoulder"),
+    ("nose", "r_eye"),
+    ("nose", "l_eye"),
+    ("r_eye", "r_ear"),
+    ("l_eye", "l_ear"),
 )
-#: Only for layouts without thorax and pelvis (Penn's 13 joints).
+#: Only for layouts without a joint in the middle of the trunk: Penn Action's and COCO's.
 _TRUNKLESS_LIMBS = (
     ("r_shoulder", "l_shoulder"),
     ("r_hip", "l_hip"),
@@ -68,7 +78,7 @@ class Skeleton:
     @cached_property
     def limbs(self) -> tuple[tuple[int, int], ...]:
         """Pairs of joint indices to connect when drawing."""
-        pairs = _LIMBS if "thorax" in self.joints else _LIMBS + _TRUNKLESS_LIMBS
+        pairs = _LIMBS if {"thorax", "neck_base"} & {*self.joints} else _LIMBS + _TRUNKLESS_LIMBS
         if "spine" in self.joints:
             pairs = tuple(p for p in pairs if p != ("pelvis", "thorax"))
         return tuple((self.index(a), self.index(b)) for a, b in pairs if a in self.joints and b in self.joints)
@@ -138,7 +148,34 @@ NTU = Skeleton(
     ),
 )
 
-_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M)}
+#: Human3.6M's 17 joints of multi-view networks, chosen from the 32 of `H36M`. Its belly is the data set's Spine1, its
+#: neck_base lies between the shoulders, its crown is the top of the head.
+H36M17 = Skeleton(
+    "h36m17",
+    tuple(
+        "pelvis r_hip r_knee r_ankle l_hip l_knee l_ankle belly neck_base nose crown "
+        "l_shoulder l_elbow l_wrist r_shoulder r_elbow r_wrist".split()
+    ),
+)
+#: The union of `H36M17` and `MPII`, 20 joints, for networks that learn from both. Joints of like names but other
+#: positions are apart: MPII's thorax, neck and head, Human3.6M's neck_base and crown.
+UNION20 = Skeleton(
+    "union20",
+    tuple(
+        "pelvis r_hip r_knee r_ankle l_hip l_knee l_ankle belly thorax neck_base neck nose crown head "
+        "l_shoulder l_elbow l_wrist r_shoulder r_elbow r_wrist".split()
+    ),
+)
+#: COCO, in the order of its annotation files.
+COCO = Skeleton(
+    "coco",
+    tuple(
+        "nose l_eye r_eye l_ear r_ear l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist "
+        "l_hip r_hip l_knee r_knee l_ankle r_ankle".split()
+    ),
+)
+
+_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M, H36M17, UNION20, COCO)}
 
 
 def get(name: str) -> Skeleton:

@@ -46,6 +46,7 @@ KEYS = {
     "depth_range": Key(),
     "world": Key(),
     "action": Key(missing=-1),
+    "together": Key(missing=False),
     "mask": Key(missing=True),
     "sequence": Key(missing=-1),
     "source": Key(missing=-1),

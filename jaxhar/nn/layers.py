@@ -44,13 +44,28 @@ def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 
 
 class Norm(nnx.BatchNorm):
-    """Batch normalisation with Keras' constants, computed in float32 or a larger type.
+    """Batch normalisation, by default with Keras' constants, computed in float32 or a larger type.
 
     The CVPR'18 networks use a bias without scale, the TPAMI'20 networks both.
+
+    Args:
+      momentum: share of the running statistics that a step keeps, 0.99 in Keras and 0.9 in PyTorch.
+      epsilon: 1e-3 in Keras, 1e-5 in PyTorch.
+      unbiased: keep the unbiased variance of the batch, n / (n - 1) of the biased one, as PyTorch does.
     """
 
-    def __init__(self, features: int, *, scale: bool = False, rngs: nnx.Rngs):
-        super().__init__(features, use_scale=scale, momentum=0.99, epsilon=1e-3, rngs=rngs)
+    def __init__(
+        self,
+        features: int,
+        *,
+        scale: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        unbiased: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(features, use_scale=scale, momentum=momentum, epsilon=epsilon, rngs=rngs)
+        self.unbiased = unbiased
 
     def __call__(self, x: Array) -> Array:  # type: ignore[override]
         dtype, x = x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -61,7 +76,11 @@ class Norm(nnx.BatchNorm):
             if self.axis_name is not None:  # in a vmap with this name
                 mean, square = jax.lax.pmean((mean, square), self.axis_name)
             variance = jnp.maximum(0, square - mean * mean)
-            for running, new in ((self.mean, mean), (self.var, variance)):
+            kept = variance
+            if self.unbiased:
+                count = math.prod(x.shape[:-1]) * (1 if self.axis_name is None else jax.lax.axis_size(self.axis_name))
+                kept = variance * (count / max(count - 1, 1))
+            for running, new in ((self.mean, mean), (self.var, kept)):
                 running[...] = self.momentum * running[...] + (1 - self.momentum) * new
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if self.scale is not None:

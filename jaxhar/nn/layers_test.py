@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from jaxhar.nn.layers import (
@@ -126,3 +127,15 @@ def test_gradient_of_a_product_is_that_of_matmul(operands):
     for a, b in zip(ours, oracle, strict=True):
         assert a.dtype == operands
         np.testing.assert_allclose(np.float32(a), np.float32(b), atol=2e-2 if operands == jnp.bfloat16 else 1e-5)
+
+
+def test_norm_with_pytorchs_constants_keeps_the_unbiased_variance():
+    norm = Norm(3, scale=True, momentum=0.9, epsilon=1e-5, unbiased=True, rngs=nnx.Rngs(0))
+    twin = torch.nn.BatchNorm2d(3)
+    x = np.random.default_rng(0).normal(2, 3, (2, 3, 2, 3)).astype(np.float32)
+    norm.train()
+    for _ in range(2):
+        ours, theirs = norm(jnp.asarray(x)), twin(torch.from_numpy(x).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(ours, theirs.detach().permute(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(norm.mean[...], twin.running_mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.var[...], twin.running_var, rtol=1e-5)
