@@ -59,13 +59,16 @@ def four_steps(over_time, time):
 
 @pytest.mark.parametrize("time", [1, 2, 3, 5, 16])
 def test_training_steps_equal_folding_and_a_plain_vmap_over_time(time, monkeypatch):
-    """The plain vmap has Flax's own normalisation, which gathers over the named axis by `pmean`."""
+    """The plain vmap has Flax's own normalisation, which gathers over the named axis by `pmean`.
+
+    It sums in another order, and in four steps rounding errors grow where a ReLU is near zero.
+    """
     ours = four_steps(per_frame, time)
     for a, b in zip(ours, four_steps(folded, time), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
     monkeypatch.setattr(Norm, "__call__", nnx.BatchNorm.__call__)
     for a, b in zip(ours, four_steps(vmapped, time), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=5e-5)
 
 
 @pytest.mark.parametrize("time", [1, 2, 3, 5, 16])
