@@ -6,8 +6,8 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.common import Contenders, Measured, Row, in_new_process, random, take_turns
-from benchmarks.networks import NAMES, inference_runs, training_runs
+from benchmarks.common import Contenders, Measured, Row, in_new_process, take_turns
+from benchmarks.networks import NAMES, inference_runs, pictures, training_runs
 from jaxhar import infer, zoo
 from jaxhar.core.network import clip_length
 
@@ -36,8 +36,7 @@ def growth(name: str, stills: bool) -> Measured:
     model = zoo.create(config)
 
     def call(count: int):
-        shape = config.inputs(*((count, 1) if stills else (1, count)))["frames"].shape
-        frames = np.array(random(*shape))
+        frames = pictures(config, *((count, 1) if stills else (1, count)))
         return lambda: infer(model, frames)
 
     found: Contenders = {str(count): call(count) for count in LENGTHS}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import Contenders, Row, random
+from benchmarks.common import Contenders, Row
+from benchmarks.networks import pictures
 from jaxhar import infer, zoo
 
 
@@ -34,7 +35,7 @@ def image(folder: Path) -> Contenders:
     """One image in float32, with random weights on both sides."""
     model, function = _theirs(folder)
     ours = zoo.create(zoo.config("reception-mpii"))
-    frames = np.array(random(1, 256, 256, 3))
+    frames = pictures(ours.config, 1, None)[:, 0]
     return {
         "ours": lambda: infer(ours, frames),
         "deephar's Keras, tf.function": lambda: [np.asarray(y) for y in function(frames)],

@@ -1,5 +1,6 @@
 """Speed of inference and training steps of full networks, compared with PyTorch and ONNX Runtime on equal weights."""
 
+import importlib.util
 import itertools
 import tempfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from torch import nn
 
 import torch_ref
 import torch_ref.losses
-from benchmarks.common import Contenders, Measured, Row, in_new_process, random
+from benchmarks.common import Contenders, Measured, Row, in_new_process
 from jaxhar import export, infer, port, zoo
 from jaxhar.core.network import clip_length
 from jaxhar.training.losses import multitask as losses
@@ -58,6 +59,12 @@ def one_by_one(net: Callable, images: torch.Tensor) -> list:
     return [net(images[:, t : t + 1]) for t in range(images.shape[1])]
 
 
+def pictures(config: Any, batch: int, frames: int | None) -> np.ndarray:
+    """Random normalised frames (B, T, H, W, 3) for a network."""
+    shape = config.inputs(batch, frames)["frames"].shape
+    return np.random.default_rng(0).uniform(*config.pixels.bounds(), shape).astype(np.float32)
+
+
 def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Callable[[], Callable[[], object]]]:
     """Contender -> function that builds it. All contenders read frames in memory and return arrays."""
     config = zoo.config(name)
@@ -65,7 +72,7 @@ def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Calla
     if clips and frames:
         config = config.for_classes(config.classes[0], frames)
     model = zoo.create(config, dtype=dtype)
-    clip = np.array(random(*config.inputs(1, frames)["frames"].shape))
+    clip = pictures(config, 1, frames)
     images = torch.from_numpy(clip).permute(0, 1, 4, 2, 3)
     mixed = dtype == jnp.bfloat16
 
@@ -94,7 +101,23 @@ def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Calla
         )
     if not mixed:
         builders["ONNX Runtime"] = onnx
+    if importlib.util.find_spec("openvino"):
+        builders["OpenVINO"] = lambda: openvino(model, clip if clips else clip[0], mixed)
     return builders
+
+
+def openvino(model: nnx.Module, frames: np.ndarray, mixed: bool) -> Callable[[], object]:
+    """The network's ONNX file in OpenVINO, on all cores, in float32 or bfloat16."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
+        read = openvino.Core().read_model(Path(folder) / "net.onnx")
+        read.reshape({"frames": frames.shape})
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if mixed else "f32"}
+        compiled = openvino.compile_model(read, "CPU", hints)
+    request = compiled.create_infer_request()
+    return lambda: request.infer([frames], share_inputs=True)
 
 
 def inference(name: str, dtype: Any, frames: int | None = None) -> Contenders:
@@ -107,7 +130,7 @@ def training_batch(config: Any, clips: int, frames: int) -> dict[str, np.ndarray
     joints, dims = config.pose_shape
     rng = np.random.default_rng(0)
     batch = {
-        "frames": rng.uniform(-1, 1, config.inputs(clips, frames)["frames"].shape).astype(np.float32),
+        "frames": pictures(config, clips, frames),
         "pose": rng.uniform(0, 1, (clips, frames, joints, dims)).astype(np.float32),
         "valid": np.ones((clips, frames, joints, dims), bool),
         "visible": np.ones((clips, frames, joints), np.float32),

@@ -1,10 +1,13 @@
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from benchmarks import results
+from benchmarks import networks, results
 from benchmarks.__main__ import select
 from benchmarks.common import Measured, take_turns
+from jaxhar import zoo
 
 
 def read(path):
@@ -40,3 +43,12 @@ def test_contenders_take_turns_in_alternating_order():
 @pytest.mark.parametrize("words, found", [([], ["x, y", "x, z"]), (["x", "z"], ["x, z"]), (["q"], [])])
 def test_words_select_rows(words, found):
     assert list(select({"x, y": None, "x, z": None}, words)) == found
+
+
+def test_the_contenders_accept_the_frames_of_a_row(monkeypatch):
+    """The same normalised frames for ours and for PyTorch, on a tiny network."""
+    config = zoo.tiny("reception-mpii")
+    monkeypatch.setattr(zoo, "config", lambda name: config)
+    builders = networks.inference_runs("reception-mpii", jnp.float32, None)
+    ours, theirs = builders["ours"]()(), builders["torch eager"]()()
+    np.testing.assert_allclose(ours["pose"], theirs["pose"], atol=1e-5)
