@@ -4,7 +4,6 @@ import tempfile
 from functools import partial
 
 import jax.numpy as jnp
-import numpy as np
 
 from benchmarks.common import Contenders, Measured, Row, in_new_process, take_turns
 from benchmarks.networks import NAMES, inference_runs, pictures, training_runs
