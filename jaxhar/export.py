@@ -22,7 +22,9 @@ from jaxhar.core.network import NetworkConfig, frame_size
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 from jaxhar.inference import infer
+from jaxhar.nn.deconv import Deconv
 from jaxhar.nn.layers import SeparableConv
+from jaxhar.nn.symmetric import Depthwise
 from jaxhar.weights import checkpoint
 from jaxhar.weights.flat import to_flat
 from jaxhar.weights.torch import to_torch, twin, twin_network
@@ -66,11 +68,16 @@ def fold(model: nnx.Module) -> tuple[nnx.Module, list[str]]:
                 continue
             norm = _below(module, norm_name)
             kernel = (conv.pointwise if isinstance(conv, SeparableConv) else conv).kernel  # (rows, columns, in, out)
+            out_last = not isinstance(conv, Deconv | Depthwise)  # those are (rows, columns, out, in or 1)
             mean, var, bias = (np.asarray(v[...], np.float64) for v in (norm.mean, norm.var, norm.bias))
             factor = 1 / np.sqrt(var + norm.epsilon)
             if norm.scale is not None:
                 factor *= np.asarray(norm.scale[...], np.float64)
-            kernel[...] = jnp.asarray(np.asarray(kernel[...], np.float64) * factor, jnp.float32)
+            scaled = np.asarray(kernel[...], np.float64) * (factor if out_last else factor[:, None])
+            kernel[...] = jnp.asarray(scaled, jnp.float32)
+            if isinstance(conv, Deconv) and conv.bias is not None:
+                mean = mean - np.asarray(conv.bias[...], np.float64)
+                conv.bias[...] = jnp.zeros_like(conv.bias[...])
             *above, last = norm_name.split(".")
             setattr(_below(module, ".".join(above)), last, Offset(bias - mean * factor))
             offsets.append(".".join(map(str, (*path, norm_name))))
@@ -140,7 +147,11 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path, metadata: Mapping[
     net = twin_network(model.config)  # type: ignore[attr-defined]
     shape = _inputs(model, 1).shape[1:]
     with files.replacing(out) as temporary:
-        twin().save_onnx(net, to_torch(to_flat(model)), offsets, shape, temporary)
+        config: NetworkConfig = model.config  # type: ignore[attr-defined]
+        flat = to_flat(model)
+        names = [next(iter(to_torch({f"{path}.bias": flat[f"{path}.bias"]}, config))) for path in offsets]
+        norms = [name.removesuffix(".bias") for name in names]
+        twin().save_onnx(net, to_torch(flat, config), norms, shape, temporary)
         proto = onnx.load(temporary)
         needed = _RUNTIMES.get(proto.ir_version, onnxruntime.__version__)  # or the one that it is tried with below
         opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
@@ -188,7 +199,8 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
         artifact = to_jax(folded, out)
         files.write(out.with_name(f"{out.name}.json"), json.dumps(about(meta), indent=2).encode())
     rng = np.random.default_rng(0)
-    inputs = jax.tree.map(lambda one: rng.uniform(-1, 1, one.shape).astype(one.dtype), _inputs(model, 2))
+    low, high = meta.config.pixels.bounds() if meta.config.pixels is not None else (-1.0, 1.0)
+    inputs = jax.tree.map(lambda one: rng.uniform(low, high, one.shape).astype(one.dtype), _inputs(model, 2))
     return differences(infer(model, inputs), artifact(inputs))
 
 

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxhar.core.batch import Batch, batch_size
 from jaxhar.core.network import NetworkConfig, frame_size
 from jaxhar.nn import platform
-from jaxhar.nn.layers import cast_kernels
+from jaxhar.nn.layers import arrange
 
 #: Maximum number of frames in one call of the network, to limit memory.
 CHUNK = 64
@@ -181,7 +181,7 @@ def prepare(model: Any) -> tuple[Structure, nnx.State]:
     if before is None or parts is None or before.changed():
         with platform.garbage_collection_off():
             view = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
-            cast_kernels(view)  # the arrays of `model` are not changed
+            arrange(view)  # the arrays of `model` are not changed
             graphdef, state = nnx.split(view)
             parts = Structure(graphdef, any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))), state
             _prepared[model] = _Contents(model), parts

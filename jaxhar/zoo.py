@@ -12,6 +12,8 @@ from jaxhar.core.family import Entry, Family
 from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.host.errors import Problem, Usage
+from jaxhar.models.baseline import zoo as baseline
+from jaxhar.models.multiview import zoo as multiview
 from jaxhar.models.reception import zoo as reception
 from jaxhar.models.spnet import zoo as spnet
 from jaxhar.nn.cost import count
@@ -20,6 +22,8 @@ from jaxhar.nn.cost import count
 FAMILIES: list[Family] = [
     reception.FAMILY,
     spnet.FAMILY,
+    baseline.FAMILY,
+    multiview.FAMILY,
 ]
 
 

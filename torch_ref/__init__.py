@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_ref import reception, spnet
+from torch_ref import baseline, multiview, reception, spnet
 from torch_ref.onnx import save_onnx as save_onnx
 
 #: One line per family: a module with `ZOO` (network name -> settings) and `build` (settings -> network).
 _FAMILIES: tuple[ModuleType, ...] = (
     reception,
     spnet,
+    baseline,
+    multiview,
 )
 
 
@@ -41,10 +43,11 @@ def create(name: str, **overrides) -> nn.Module:
 
 @torch.no_grad()
 def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
-    """As jaxhar.infer: frames (B, H, W, 3) or (B, T, H, W, 3) -> pose, visible, action probabilities.
+    """As jaxhar.infer: frames (B, H, W, 3) or (B, T, H, W, 3) -> pose, visible, action probabilities and so on.
 
     Args:
-      frames: RGB, uint8 or float in [-1, 1].
+      frames: RGB uint8, or floats normalised as the network needs them (`net.pixels`): deephar's from -1 to 1, others
+        by ImageNet's mean and deviation, Simple Baselines and multi-view networks with the channels in BGR order.
 
     Raises:
       ValueError: frames of another type or range, or with another number of axes.
@@ -52,10 +55,12 @@ def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
     frames = np.asarray(frames)
     if frames.ndim not in (4, 5) or frames.shape[-1] != 3:
         raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
+    pixels = getattr(net, "pixels", "signed")
+    low, high = _normalised(np.array([[0] * 3, [255] * 3], np.uint8), pixels)[:, 0]
     if frames.dtype == np.uint8:
-        frames = 2 * (frames.astype(np.float32) / 255 - 0.5)
-    elif frames.dtype.kind != "f" or not np.abs(frames).max(initial=0) <= 1.5:
-        raise ValueError("give frames as uint8 pixels from 0 to 255, or as finite floats from -1 to 1")
+        frames = _normalised(frames, pixels)
+    elif frames.dtype.kind != "f" or not low - 0.5 <= frames.min(initial=0) <= frames.max(initial=0) <= high + 0.5:
+        raise ValueError(f"give frames as uint8 pixels from 0 to 255, or as finite floats from {low:.3g} to {high:.3g}")
     x = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
     if x.ndim == 4:
         x = x[:, None]
@@ -69,6 +74,15 @@ def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
     elif action is not None:
         found["action"] = action.softmax(-1).numpy()
     return found
+
+
+def _normalised(frames: np.ndarray, pixels: str) -> np.ndarray:
+    """uint8 frames (..., 3) RGB as a network needs them, float32."""
+    unit = frames.astype(np.float32) / 255
+    if pixels == "signed":
+        return 2 * (unit - 0.5)
+    unit = unit[..., ::-1] if pixels == "imagenet_bgr" else unit
+    return (unit - np.array([0.485, 0.456, 0.406], np.float32)) / np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def save(state: Mapping[str, np.ndarray], path: str | Path) -> None:

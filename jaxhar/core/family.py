@@ -137,7 +137,8 @@ class Family:
       build: (config, *, dtype, rngs) -> a network in training mode, with `.config`.
       entries: name -> network; names are unique over all families.
       tiny: settings that make any of its networks small enough for tests.
-      table: names and kinds of the weights in PyTorch state dicts; the first matching rule applies.
+      table: config -> names and kinds of the weights in PyTorch state dicts; the first matching rule applies.
+      dialects: config -> further tables, of other programs' files that can be read.
       ignored: regular expressions for entries of PyTorch state dicts to ignore.
       keras: the layout of its Keras files; None if there are none.
       trunk: dotted path of the part that processes the frames and can be frozen; "" if there is none.
@@ -151,7 +152,8 @@ class Family:
     build: Callable[..., nnx.Module]
     entries: Mapping[str, Entry] = field(default_factory=dict)
     tiny: Mapping[str, object] = field(default_factory=dict)
-    table: tuple[Rule, ...] = LAYERS
+    table: Callable[..., tuple[Rule, ...]] = lambda config: LAYERS
+    dialects: Callable[..., Sequence[tuple[Rule, ...]]] = lambda config: ()
     ignored: tuple[str, ...] = (r".*\.num_batches_tracked",)
     keras: KerasLayout | None = None
     trunk: str = ""

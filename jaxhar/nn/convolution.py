@@ -21,19 +21,21 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 _CHWN = lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
 
 
-def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Convolution with Keras' SAME padding: at stride 2 and even size, one more pixel at the bottom and right.
+def convolve(x: Array, kernel: Array, stride: int = 1, pad: int | None = None) -> Array:
+    """Convolution with padding.
 
     Args:
       x: (N, H, W, in).
       kernel: (kh, kw, in, out).
+      pad: pixels on every side, as in PyTorch; None for Keras' SAME padding: at stride 2 and even size, one more pixel
+        at the bottom and right.
 
     Returns:
-      (N, ceil(H / stride), ceil(W / stride), out).
+      (N, H', W', out), with SAME padding (N, ceil(H / stride), ceil(W / stride), out).
     """
     few = isinstance(x.shape[0], int) and x.shape[0] <= forms().images_apart  # symbolic in jax.export
     custom = few and _worth_it(x.shape, kernel.shape, stride)
-    return (_with_gradients if custom else _plain)(x, kernel, stride)
+    return (_with_gradients if custom else _plain)(x, kernel, stride, pad)
 
 
 def _worth_it(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> bool:
@@ -43,24 +45,26 @@ def _worth_it(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> b
     return multiplications >= 50e6 and inputs >= 16 and (inputs <= 64 or stride > 1) and min(kh, kw) >= stride
 
 
-def _plain(x: Array, kernel: Array, stride: int) -> Array:
-    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=_NHWC)
+def _plain(x: Array, kernel: Array, stride: int, pad: int | None = None) -> Array:
+    pads = "SAME" if pad is None else [(pad, pad)] * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
 
 
-_with_gradients = jax.custom_vjp(_plain, nondiff_argnums=(2,))
+_with_gradients = jax.custom_vjp(_plain, nondiff_argnums=(2, 3))
 
 
-def _backward(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(stride: int, pad: int | None, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
+    same = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
+    pads = same if pad is None else [(pad, pad)] * 2
     if stride > 1:
         x_gradient = _input_gradient(x.shape, kernel, g, stride, pads)
     else:
-        (x_gradient,) = jax.vjp(lambda x: _plain(x, kernel, stride), x)[1](g)
+        (x_gradient,) = jax.vjp(lambda x: _plain(x, kernel, stride, pad), x)[1](g)
     return x_gradient, _kernel_gradient(x, kernel.shape, g, stride, pads)
 
 
-_with_gradients.defvjp(lambda x, kernel, stride: (_plain(x, kernel, stride), (x, kernel)), _backward)
+_with_gradients.defvjp(lambda x, kernel, stride, pad: (_plain(x, kernel, stride, pad), (x, kernel)), _backward)
 
 
 def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, stride: int, pads: Pads) -> Array:

@@ -8,8 +8,9 @@ If a batch norm is the only user of a convolution's output, list the pair (convo
 """
 
 import math
+from collections.abc import Callable
 from functools import partial, reduce
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,18 +30,28 @@ def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Glorot's uniform distribution for a kernel (rows, columns, in, out), as in Keras.
+def drawn(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
+    dtype=jnp.float32,
+) -> Array:
+    """A random array by `draw(generator, shape)`.
 
     Drawn by numpy on the host: jax.random would compile a program for every shape, half a minute for a network, and
     `jnp.asarray` one for every conversion, half a second.
     """
     if isinstance(key, jax.core.Tracer):  # only the shape is needed
         return jnp.zeros(shape, dtype)
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    return jax.device_put(draw(np.random.default_rng(seed), shape).astype(dtype))
+
+
+def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """Glorot's uniform distribution for a kernel (rows, columns, in, out), as in Keras."""
     rows_columns, (fan_in, fan_out) = math.prod(shape[:-2]), shape[-2:]
     limit = math.sqrt(6 / (rows_columns * (fan_in + fan_out)))
-    seed = np.asarray(jax.random.key_data(key)).tolist()
-    return jax.device_put(np.random.default_rng(seed).uniform(-limit, limit, shape).astype(dtype))
+    return drawn(key, shape, lambda rng, shape: rng.uniform(-limit, limit, shape), dtype)
 
 
 class Norm(nnx.BatchNorm):
@@ -119,6 +130,11 @@ class Conv(nnx.Module):
         self.stride = stride
         self.dtype = dtype
 
+    def arrange(self) -> None:
+        """Converts a 1x1 kernel to the arithmetic type."""
+        if self.kernel.shape[:2] == (1, 1) and self.kernel.dtype != self.dtype:
+            self.kernel = nnx.Param(self.kernel[...].astype(self.dtype))
+
     def __call__(self, x: Array) -> Array:
         kernel, dtype = self.kernel[...], result_dtype(self.dtype)
         if kernel.shape[:2] == (1, 1) and self.stride == 1:
@@ -127,11 +143,19 @@ class Conv(nnx.Module):
         return convolve(x.astype(dtype), kernel.astype(dtype), self.stride)
 
 
-def cast_kernels(model: nnx.Module) -> None:
-    """Converts 1x1 kernels to the arithmetic type once, instead of in every call."""
-    for _, module in nnx.iter_modules(model):
-        if isinstance(module, Conv) and module.kernel.shape[:2] == (1, 1) and module.kernel.dtype != module.dtype:
-            module.kernel = nnx.Param(module.kernel[...].astype(module.dtype))
+@runtime_checkable
+class Arranging(Protocol):
+    """A layer that can bring its kernel into the form that it computes with once, instead of in every call."""
+
+    def arrange(self) -> None:
+        """Replaces arrays of the layer, which can then only be evaluated."""
+
+
+def arrange(model: nnx.Module) -> None:
+    """Calls `arrange` of every layer that has it."""
+    for _, module in list(nnx.iter_modules(model)):
+        if isinstance(module, Arranging):
+            module.arrange()
 
 
 class ConvTranspose(nnx.Module):

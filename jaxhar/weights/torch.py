@@ -30,7 +30,7 @@ def to_torch(flat: Flat, config=None) -> Flat:
     Raises:
       Problem: the family's table has no rule for a weight, a rule for another shape, or one name for two weights.
     """
-    table = LAYERS if config is None else zoo.family(config).table
+    table = LAYERS if config is None else zoo.family(config).table(config)
     state: Flat = {}
     names: dict[str, str] = {}
     for path, array in flat.items():
@@ -57,12 +57,14 @@ def from_torch(state: Flat, config) -> Flat:
 def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
     """The weights of a network in a state dict, and a list of mismatches.
 
-    A component with which all names begin, such as `module.` of PyTorch's data parallel networks, does not matter.
+    A component with which all names begin, such as `module.` of PyTorch's data parallel networks, does not matter. Of
+    the family's tables, that with the most names in the file is used.
     """
     family = zoo.family(config)
-    rules = {path: _rule(path, family.table) for path in shapes(config)}
+    tables = (family.table(config), *family.dialects(config))
+    found = [_named(state, config, table) for table in tables]
+    rules, state = max(found, key=lambda pair: sum(name in pair[1] for name, _ in pair[0].values()))
     names = {name for name, _ in rules.values()}
-    state = _without_prefix(state, names)
     complaints = [f"missing: {name}" for name, _ in rules.values() if name not in state]
     complaints += [
         f"left over: {name}"
@@ -82,6 +84,12 @@ def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
             else:
                 flat[path] = back
     return flat, complaints
+
+
+def _named(state: Flat, config, table: Sequence[Rule]) -> tuple[dict[str, tuple[str, Kind]], Flat]:
+    """By dotted path the names and kinds of a table, and the weights without a common prefix."""
+    rules = {path: _rule(path, table) for path in shapes(config)}
+    return rules, _without_prefix(state, {name for name, _ in rules.values()})
 
 
 def _without_prefix(state: Flat, names: Collection[str]) -> Flat:

@@ -108,7 +108,11 @@ TABLE = (
     *LAYERS,
 )
 FAMILY = Family(
-    "toy", ToyConfig, Toy, {"toy-kinetics": Entry(ToyConfig(), actions=("run", "jump", "sit"))}, table=TABLE
+    "toy",
+    ToyConfig,
+    Toy,
+    {"toy-kinetics": Entry(ToyConfig(), actions=("run", "jump", "sit"))},
+    table=lambda config: TABLE,
 )
 
 
@@ -164,13 +168,13 @@ def test_a_state_dict_that_does_not_fit_says_why(model):
 
 
 def test_a_weight_without_a_rule_is_named(model):
-    zoo.register(dataclasses.replace(FAMILY, table=LAYERS))
+    zoo.register(dataclasses.replace(FAMILY, table=lambda config: LAYERS))
     with pytest.raises(Problem, match="no rule for the weight positions"):
         port.to_torch(port.to_flat(model), ToyConfig())
-    zoo.register(dataclasses.replace(FAMILY, table=(Rule(".*", "same", Kind.NORM),)))
+    zoo.register(dataclasses.replace(FAMILY, table=lambda config: (Rule(".*", "same", Kind.NORM),)))
     with pytest.raises(Problem, match="both have the PyTorch name same"):
         port.to_torch(port.to_flat(model), ToyConfig())
-    zoo.register(dataclasses.replace(FAMILY, table=(Rule(r"(.*)", r"\1", Kind.QKV),)))
+    zoo.register(dataclasses.replace(FAMILY, table=lambda config: (Rule(r"(.*)", r"\1", Kind.QKV),)))
     with pytest.raises(Problem, match="cannot be of the kind qkv"):
         port.to_torch(port.to_flat(model), ToyConfig())
 
