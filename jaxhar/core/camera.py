@@ -9,7 +9,7 @@ OpenCV's (Brown's) distortion has w = 2, that of Human3.6M w = 1. On four of its
 positions to within 3e-5 px, w = 2 to within 0.2 px. deephar also uses w = 1; its file has p2 before p1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,12 +79,21 @@ class Camera:
         Far outside the image the distortion may have no inverse; the closed form is used there.
         """
         uvd = np.asarray(uvd, np.float64)
-        bent = (uvd[..., :2] - self.c) / self.f
-        tangent = self._closed_form(bent)
-        if not closed_form:
-            tangent = self._straighten(bent, tangent)
+        tangent = self._closed_form((uvd[..., :2] - self.c) / self.f) if closed_form else self.undistort(uvd[..., :2])
         depth = uvd[..., 2:]
         return np.concatenate([tangent * depth, depth], axis=-1) @ np.linalg.inv(self.R).T + self.t
+
+    def undistort(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) to points (..., 2) of the plane at depth 1 in the camera's axes, without lens distortion.
+
+        Far outside the image the distortion may have no inverse; an approximation is used there.
+        """
+        bent = (np.asarray(pixels, np.float64) - self.c) / self.f
+        return self._straighten(bent, self._closed_form(bent))
+
+    def original_lens(self) -> "Camera":
+        """This camera as the code of multi-view fusion takes it: OpenCV's tangential term, and one focal length."""
+        return replace(self, f=np.full(2, self.f.mean()), w=OPENCV)
 
     def _bend(self, tangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distorted points (..., 2) and the derivative of the distortion, (..., 2, 2)."""
