@@ -141,7 +141,7 @@ def reconstruct(
         inputs = (maps, affine, vectors, centre, limbs)
         levels, energy = _solve(*(jnp.asarray(array, jnp.float64) for array in inputs), tree, settings)
         found, possible = np.array(levels), np.asarray(energy) > 0
-    for b in np.flatnonzero(~possible):
+    for b in np.flatnonzero(~possible).tolist():
         cells, value = (np.asarray(array) for array in decode(jnp.asarray(maps[b])))
         pixels = to_image(affine[b], cells / np.array([maps.shape[3], maps.shape[2]]))
         found[b] = triangulate(cameras[b], pixels, np.maximum(value, 0)).points
@@ -167,7 +167,7 @@ def _solve(
             pose = _fine_level(_scores(maps, affine, cameras, bins), bins, limbs, tree, settings)
             return pose, pose
 
-        edges = settings.size / settings.bins / 2.0 ** np.arange(settings.levels)
+        edges = jnp.asarray(settings.size / settings.bins / 2.0 ** np.arange(settings.levels))
         return jnp.concatenate([first[None], jax.lax.scan(finer, first, edges)[1]]), energy
 
     return jax.lax.map(one, (maps, affine, cameras, centre, limbs))

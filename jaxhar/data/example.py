@@ -54,7 +54,7 @@ def cropped_example(
     if norm is not None:
         example["norm"] = norm.astype(np.float32)
     if layout is not None and skeleton is not None:
-        example |= _joints(record, frames, crop, layout, skeleton, dims, depth, keep_outside)
+        example |= labels_of(record, frames, crop, layout, skeleton, dims, depth, keep_outside)
     if "camera" in record:
         example["camera"] = np.tile(record["camera"].astype(np.float32), (length, 1))
     if record["action"] >= 0:
@@ -62,7 +62,7 @@ def cropped_example(
     return example
 
 
-def _joints(
+def labels_of(
     record: dict[str, Any],
     frames: list[int],
     crop: transforms.Crop,
@@ -72,6 +72,10 @@ def _joints(
     depth: transforms.Depth | None,
     keep_outside: bool,
 ) -> pipeline.Example:
+    """The labels of an example in units of a crop: pose, visible, valid, and depth and depth_range if there are depths.
+
+    Arguments as of `cropped_example`.
+    """
     points, labelled = record["points"][frames], record["labelled"][frames]
     index = mapping(layout, skeleton)
     deep = dims == 3 and points.shape[-1] == 3

@@ -9,6 +9,7 @@ from typing import Any
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
+from jaxhar.data.lip.settings import LIP
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
@@ -32,6 +33,7 @@ SETS = {
     "h36m": KnownSet(H36M()),
     "ntu": KnownSet(NTU()),
     "ntu120": KnownSet(NTU(num_actions=120)),
+    "lip": KnownSet(LIP()),
     "folder": KnownSet(Own()),
 }
 

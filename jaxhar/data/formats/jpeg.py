@@ -45,17 +45,24 @@ def encode_rgb(image: np.ndarray, side: int | None = None) -> tuple[bytes, tuple
     return encode(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)), (width, height), shrink
 
 
-def read_picture(path: Path, side: int | None = None, upright: bool = False) -> tuple[bytes, tuple[int, int], float]:
+def read_picture(
+    path: Path, side: int | None = None, upright: bool = False, lossless: bool = False
+) -> tuple[bytes, tuple[int, int], float]:
     """A picture file of any kind as `encode_rgb` gives it; a JPEG file that needs no change is taken as it is.
 
     Args:
       side: largest width or height. upright: turn the picture by its EXIF tag, see `picture.read_image`.
+      lossless: take a PNG file that needs no change as it is too; `decode` reads it.
 
     Raises:
       Problem: the file is missing, is not a picture, or is damaged.
     """
     with picture.opened(path) as found:
-        plain = found.format in ("JPEG", "MPO") and found.mode in ("RGB", "L") and max(found.size) <= (side or 1 << 30)
+        plain = (
+            found.format in ("JPEG", "MPO", *(("PNG",) if lossless else ()))
+            and found.mode in ("RGB", "L")
+            and max(found.size) <= (side or 1 << 30)
+        )
         if plain and not (upright and found.getexif().get(0x0112, 1) != 1):
             size = found.size
             found.draft(
