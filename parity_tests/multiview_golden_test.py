@@ -242,7 +242,7 @@ def test_three_training_steps_in_double_precision(case, tmp_path):
     small = np.concatenate([found["after1"][key].ravel() for key in names["small"]])
     np.testing.assert_allclose(small, expected["after1_small"], rtol=1e-7, atol=1e-9)
     for stored, after in (("stats1", found["after1"]), ("statsN", found["afterN"])):
-        stats = np.concatenate([after[key].ravel() for key in names["stats"]])
+        stats = np.concatenate([after[key].ravel() for key, _ in names["stats"]])
         np.testing.assert_allclose(stats, expected[stored], rtol=1e-7, atol=1e-9)
 
 

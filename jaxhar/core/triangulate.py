@@ -119,7 +119,7 @@ def _solve(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def _checked(cameras: Sequence[Camera], pixels: np.ndarray, weight: np.ndarray, points: np.ndarray) -> Triangulated:
     used = weight > 0
     projected = np.stack([camera.project(points) for camera in cameras])
-    behind = (used & (projected[..., 2] <= 0)).any(0)
+    behind = np.any(used & (projected[..., 2] <= 0), axis=0)
     points = np.where(behind[..., None], np.nan, points)
     errors = np.linalg.norm(projected[..., :2] - pixels, axis=-1)
     known = (pixels != 0).any(-1) & np.isfinite(points[..., 0])

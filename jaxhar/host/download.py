@@ -29,16 +29,17 @@ def digest(path: Path, algorithm: str) -> str:
         raise Problem(f"{path} cannot be read: {error.strerror}") from error
 
 
-def fetch(url: str, md5: str, folder: Path | None = None, progress: bool = True) -> Path:
+def fetch(url: str, checksum: str, folder: Path | None = None, progress: bool = True, algorithm: str = "md5") -> Path:
     """Downloads a file, or takes it from the cache if it is there.
 
     Data is collected in NAME.part until the file is complete and correct; a later call resumes there.
 
     Args:
       url: of the file.
-      md5: checksum of the file, in hexadecimal.
+      checksum: of the file, or its first digits, in hexadecimal.
       folder: the cache folder; None for `cache_folder()`.
       progress: show a progress bar.
+      algorithm: of the checksum, "md5" or "sha256".
 
     Raises:
       Problem: the download fails or the checksum differs; the message names the URL.
@@ -46,22 +47,22 @@ def fetch(url: str, md5: str, folder: Path | None = None, progress: bool = True)
     folder = folder or cache_folder()
     path = folder / url.rsplit("/", 1)[-1]
     part = path.with_name(f"{path.name}.part")
-    if path.is_file() and digest(path, "md5") == md5:
+    if path.is_file() and digest(path, algorithm).startswith(checksum):
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         resumed = _size(part) > 0
         _receive(url, part, progress)
-        found = digest(part, "md5")
-        if found == md5:
+        found = digest(part, algorithm)
+        if found.startswith(checksum):
             os.replace(part, path)
             return path
         part.unlink()
     except OSError as error:  # errors of requests are OSErrors too, but _receive handles them
         raise Problem(f"cannot write in {folder}: {error.strerror or error}; $JAXHAR_CACHE moves the cache") from error
     if resumed:  # the data from an earlier call may be damaged
-        return fetch(url, md5, folder, progress)
-    raise Problem(f"{url} is not the published file: its md5 is {found}, not {md5}; {_BY_HAND}")
+        return fetch(url, checksum, folder, progress, algorithm)
+    raise Problem(f"{url} is not the published file: its {algorithm} is {found}, not {checksum}; {_BY_HAND}")
 
 
 def _receive(url: str, part: Path, progress: bool) -> None:

@@ -29,7 +29,7 @@ from jaxhar.training import history, stages
 from jaxhar.training.experiment import Experiment
 from jaxhar.training.learned import Learned
 from jaxhar.training.step import Batches, TrainState, check, make_step
-from jaxhar.weights import checkpoint, store, transfer
+from jaxhar.weights import checkpoint, start, store, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Net
 from jaxhar.weights.transfer import compare
@@ -90,7 +90,7 @@ def run(
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved, state)
         elif experiment.init_from is not None:
-            arrays, source = checkpoint.load_flat(Path(experiment.init_from))
+            arrays, source = start.load(experiment.init_from, network)
             table = experiment.init_table or transfer.of_family(network)
             fresh = net.load(arrays, experiment.init_from, table)
             learned.actions = not fresh and source.get("trained", {"actions": True})["actions"]

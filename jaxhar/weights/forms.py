@@ -20,8 +20,8 @@ from jaxhar.weights import checkpoint, keras
 from jaxhar.weights.checkpoint import Meta
 from jaxhar.weights.flat import Flat, by_module, fill, from_flat, shapes, to_flat
 from jaxhar.weights.keras.files import save_keras
-from jaxhar.weights.state_dict import read_pth, read_safetensors
-from jaxhar.weights.torch import read_torch, save_pth, to_torch
+from jaxhar.weights.state_dict import StateDict, read_pth, read_safetensors
+from jaxhar.weights.torch import read_torch, save_pth, to_torch, trunk_misfit
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ def load(
         config = entry.config
     config = override(config, changes or {})
     flat, complaints, config, notes = _read(source, kind, config, changes or {})
+    if partial and kind in ("torch", "safetensors"):
+        wrong = trunk_misfit(_state(source, kind).arrays, flat, config)
+        if wrong:
+            raise Problem(f"{described} do not fit the trunk of the network: {wrong}")
     meta = checkpoint.Meta(*zoo.labels(entry, config), config)
     if not partial:
         return Loaded(from_flat(flat, config, described, complaints), meta, notes)
@@ -95,7 +99,7 @@ def _read(
         return checkpoint.load_flat(source)[0], [], config, ()
     untold = [why for name, why in zoo.family(config).untold(config).items() if name not in changes]
     if kind != "keras":
-        found = read_pth(source) if kind == "torch" else read_safetensors(source)
+        found = _state(source, kind)
         return *read_torch(found.arrays, config), config, (*found.notes, *untold)
     groups = keras.read(source)
     told = {name: text for name, text in keras.told(groups, config).items() if name not in changes}
@@ -103,6 +107,10 @@ def _read(
     flat, complaints = keras.assign(groups, config)
     notes = tuple(f"{name}={text}, as the constants in {source} tell" for name, text in told.items())
     return flat, complaints + ([] if told or not complaints else untold), config, notes
+
+
+def _state(source: Path, kind: str) -> StateDict:
+    return read_pth(source) if kind == "torch" else read_safetensors(source)
 
 
 def _infer(source: Path, kind: str) -> tuple[NetworkConfig, Entry]:

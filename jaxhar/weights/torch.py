@@ -86,6 +86,42 @@ def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
     return flat, complaints
 
 
+def trunk_misfit(state: Flat, flat: Flat, config) -> str:
+    """A sentence on how the trunk in a state dict differs from that of a network, e.g. in depth; "" if it does not.
+
+    Args:
+      state: the state dict. flat: what `read_torch` made of it.
+
+    A file without any weight of the trunk has no such trunk, which is no difference.
+    """
+    family = zoo.family(config)
+    wanted = {path: shape for path, shape in shapes(config).items() if path.startswith(f"{family.trunk}.")}
+    found = [path for path, shape in wanted.items() if path in flat and flat[path].shape == shape]
+    if not family.trunk or not found:
+        return ""
+    other = [path for path in wanted if path in flat and flat[path].shape != wanted[path]]
+    if other:
+        return f"{other[0]} is {flat[other[0]].shape}, expected {wanted[other[0]]}; it is a trunk of another kind"
+    if len(found) < len(wanted):
+        missing = next(path for path in wanted if path not in flat)
+        return f"{len(wanted) - len(found)} of its {len(wanted)} weights are missing, e.g. {missing}; is it less deep?"
+    tables = (family.table(config), *family.dialects(config))
+    rules, state = max(
+        (_named(state, config, table) for table in tables),
+        key=lambda pair: sum(name in pair[1] for name, _ in pair[0].values()),
+    )
+    names = {name for name, _ in rules.values()}
+    stages = {rules[path][0].partition(".")[0] for path in found if rules[path][0].count(".") > 2}
+    more = [
+        name
+        for name in state
+        if name not in names
+        and name.partition(".")[0] in stages
+        and not any(re.fullmatch(pattern, name) for pattern in family.ignored)
+    ]
+    return f"the file has {len(more)} more, e.g. {more[0]}; is it deeper?" if more else ""
+
+
 def _named(state: Flat, config, table: Sequence[Rule]) -> tuple[dict[str, tuple[str, Kind]], Flat]:
     """By dotted path the names and kinds of a table, and the weights without a common prefix."""
     rules = {path: _rule(path, table) for path in shapes(config)}

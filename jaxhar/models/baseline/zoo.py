@@ -64,6 +64,8 @@ FAMILY = Family(
     tiny=MapsConfig.TINY,
     table=table,
     dialects=dialects,
+    # torchvision's ResNets have a classifier.
+    ignored=(r".*\.num_batches_tracked", r"fc\..*"),
     trunk="single.backbone",
     # A multi-view network has the same part, and matrices of its own.
     transfer=Transfer(fresh=(_HEAD,), unused=(_HEAD, r"fusion\..*")),

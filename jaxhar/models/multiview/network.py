@@ -16,7 +16,7 @@ from jaxhar.core.gaussian import Decoding, decode
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.layers import drawn
 from jaxhar.nn.maps import MapsConfig, MapsNet
-from jaxhar.nn.time import per_frame
+from jaxhar.nn.time import is_training, per_frame
 
 Array = jax.Array
 
@@ -116,6 +116,12 @@ class MultiView(nnx.Module):
         """The mean of the backbone's features over positions: frames (B, V, H, W, 3) -> (B, V, S)."""
         return per_frame(_appearance, self.single, self.config.pixels(batch))
 
+    def _views(self, frames: Array) -> Array:
+        """Raw maps (B, T, h, w, J). In training batch norms see one view after the other, as in the original."""
+        if not is_training(self.single):
+            return per_frame(MapsNet.__call__, self.single, frames)
+        return jnp.stack([self.single(frames[:, view]) for view in range(frames.shape[1])], 1)
+
     def fuse(self, maps: Array, batch: Batch) -> Array:
         """Fused maps (B, V, h, w, J); the maps themselves where `together` says that they are not of one moment."""
         assert self.fusion is not None
@@ -134,7 +140,7 @@ class MultiView(nnx.Module):
         Returns:
           maps (K, B, T, h, w, J), pose (K, B, T, J, 2), visible (K, B, T, J); K = 2 with fusion, else 1.
         """
-        raw = per_frame(MapsNet.__call__, self.single, self.config.pixels(batch))
+        raw = self._views(self.config.pixels(batch))
         fusing = self.fusion is not None and raw.shape[1] == self.config.views
         maps = jnp.stack([raw, self.fuse(raw, batch)] if fusing else [raw])
         cells, value = decode(maps, self.config.decoding)

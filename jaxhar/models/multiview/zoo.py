@@ -53,7 +53,7 @@ FAMILY = Family(
     table=table,
     dialects=dialects,
     # The original writes its matrices also for a network without fusion, which never uses them.
-    ignored=(r".*\.num_batches_tracked", r"aggre_layer\.aggre\.\d+\.weight"),
+    ignored=(r".*\.num_batches_tracked", r"aggre_layer\.aggre\.\d+\.weight", r"fc\..*"),
     trunk="single.backbone",
     # A single-view network has the same part `single`.
     transfer=Transfer(fresh=(_HEAD,), unused=(_HEAD,)),

@@ -1,0 +1,74 @@
+"""LIP: 2-D joints of one person, by ResNet-18 and three transposed convolutions (single-person-pose-estimation).
+
+    python launch.py --config=configs/lip.py             the original's experiment if the data is found, else the demo
+    python launch.py --config=configs/lip.py:paper --config.data.root=DIR
+    python launch.py --config=configs/lip.py:demo
+
+The original's settings: whole pictures resized to 256 x 256, heat maps of 64 x 64 with sigma 1, mean squared error over
+all values, Adam with learning rate 1e-4, batches of 32, 20 epochs. It starts from ImageNet's weights: `jaxhar weights
+resnet18` fetches them; --config.init_from=None starts from random ones. Published: a validation error of 0.00031. We
+have not run this experiment to its end.
+
+The demo: a narrow ResNet-18 on generated pictures in LIP's layout, 96 x 96.
+"""
+
+from dataclasses import replace
+
+import optax
+
+from jaxhar import zoo
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.lip.settings import LIP
+from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.map_error import MapError
+from jaxhar.evaluation.metrics import PCKh
+from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.results import Published
+from jaxhar.evaluation.samples import Samples
+from jaxhar.training.experiment import Experiment, Train, pick
+from jaxhar.training.losses.maps import Maps
+from jaxhar.training.optim import Optimizer
+
+EPOCH = 30_462 // 32  # steps: rows of the training split, in batches of 32
+METRICS = (PCKh(0.5), PCKh(0.2))
+
+
+def get_config(which: str = "") -> Experiment:
+    """The experiment `which`."""
+    return pick(which, ("LIP",), demo=demo, paper=paper)
+
+
+def paper() -> Experiment:
+    return Experiment(
+        name="lip",
+        model=zoo.config("simple-baseline-lip"),
+        data=LIP(),
+        losses=Maps("lip", weight=1 / 16),
+        optimizer=Optimizer(rule=optax.adam, learning_rate=1e-4),
+        train=Train(steps=20 * EPOCH, eval_every=EPOCH, checkpoint_every=500, best="-map_mse"),
+        init_from="torchvision:resnet18",
+        evals={
+            "lip": Eval(
+                scorers=(MapError(), Pose(METRICS), Samples()),
+                published=(Published("map_mse/original", 0.00031, "validation, the name of its file", ""),),
+            )
+        },
+    )
+
+
+def demo() -> Experiment:
+    model = replace(zoo.config("simple-baseline-lip"), image_size=96, width=24, deconv_filters=(64, 64, 64))
+    return Experiment(
+        name="lip-demo",
+        model=model,
+        data=LIP(synth=Synth(1600, 160, 800, 160, size=(200, 150), clutter=0.0), image_size=96, stills_per_batch=32),
+        losses=Maps("lip", weight=1.0),
+        optimizer=Optimizer(
+            rule=optax.adam,
+            learning_rate=3e-3,
+            schedule=optax.warmup_cosine_decay_schedule,
+            schedule_options={"init_value": 0.0, "warmup_steps": 50},
+        ),
+        train=Train(steps=900, checkpoint_every=200),
+        evals={"lip": Eval(scorers=(Pose(METRICS), MapError(), Samples()), batch=32)},
+    )
