@@ -26,6 +26,7 @@ class Batch(TypedDict, total=False):
     cover: Array  # (B, T, H, W) float32 fraction of each pixel that lies inside person boxes
     pose: Array  # (B, T, J, D) float32 crop units: 0 at the left, top or near edge, 1 at the right, bottom or far
     visible: Array  # (B, T, J) float32, 1 if annotated and inside the crop, else 0
+    hidden: Array  # (B, T, J) bool, annotated joints that something in front hides; absent where unknown
     valid: Array  # (B, T, J, D) bool, which coordinates of `pose` carry a label; the others are 0
     world: Array  # (B, J, 3) float32 joints in space, mm
     action: Array  # (B,) int32 class, -1 unknown, or (B, A) float32 soft labels; a tuple with several label sets

@@ -96,6 +96,11 @@ class DataSet(abc.ABC):
         are valid only with `keep_outside`: they are scored in evaluation, but not trained on.
         """
 
+    @property
+    def keeps_outside(self) -> bool:
+        """Whether joints outside of the crop are valid in training, too."""
+        return False
+
     def split_of(self, entry: IndexEntry) -> str:
         """The split of a record; records of a split that is not in `splits` are never read."""
         return entry["split"]

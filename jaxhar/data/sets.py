@@ -11,6 +11,7 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.lip.settings import LIP
 from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.multiview.settings import MPIIGroups, MultiView
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
 from jaxhar.data.penn import generate_deephar
@@ -34,6 +35,8 @@ SETS = {
     "ntu": KnownSet(NTU()),
     "ntu120": KnownSet(NTU(num_actions=120)),
     "lip": KnownSet(LIP()),
+    "h36m-multiview": KnownSet(MultiView()),
+    "mpii-groups": KnownSet(MPIIGroups()),
     "folder": KnownSet(Own()),
 }
 

@@ -17,7 +17,16 @@ from jaxhar.data.vocabulary import KEYS
 from jaxhar.host.errors import Usage
 
 SYNTH = Synth(4, 2, 2, 1, frames=(4, 5), size=(160, 96), seed=3)
-TYPES = {"frames": np.uint8, "valid": bool, "mask": bool, "flipped": bool, "action": np.int32, "sequence": np.int32}
+TYPES = {
+    "frames": np.uint8,
+    "valid": bool,
+    "mask": bool,
+    "flipped": bool,
+    "hidden": bool,
+    "together": bool,
+    "action": np.int32,
+    "sequence": np.int32,
+}
 
 
 @pytest.fixture(scope="module", params=list(sets.SETS))

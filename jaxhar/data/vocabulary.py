@@ -38,6 +38,7 @@ KEYS = {
     "features": Key(per_frame=True),
     "pose": Key(per_frame=True, missing=0.0),  # not valid
     "visible": Key(per_frame=True, missing=0.0),
+    "hidden": Key(per_frame=True, missing=False),
     "valid": Key(per_frame=True, missing=False),
     "affine": Key(per_frame=True),
     "norm": Key(per_frame=True, missing=0.0),

@@ -20,6 +20,10 @@ from jaxhar.core import triangulate as triangulation
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import H36M17
 from jaxhar.data import centre_crop
+from jaxhar.data.multiview.settings import MPIIGroups, MultiView
+from jaxhar.data.records.reader import as_read
+from jaxhar.data.records.record import Folder
+from jaxhar.data.transforms import Draw
 from jaxhar.evaluation import pckh_rows
 from jaxhar.evaluation.detection import detected
 from jaxhar.models.multiview import network as multiview
@@ -121,6 +125,42 @@ def pckh(pred: np.ndarray, gt: np.ndarray, visible: np.ndarray, headbox: np.ndar
 def crop_matrix(center: np.ndarray, scale: np.ndarray | float, rotation: float, size: tuple[int, int]) -> np.ndarray:
     """(2, 3), crop pixels from image pixels."""
     return centre_crop.crop_matrix(center, scale, rotation, size)
+
+
+def _listed(root: str | Path, split: str, dataset: str) -> list[tuple[MultiView | MPIIGroups, Folder, Any, int]]:
+    """The groups of a data set: settings, folder, group, and the number of entries of files before its own."""
+    found: list[tuple[MultiView | MPIIGroups, Folder, Any, int]] = []
+    before = 0
+    settings = {
+        "mixed": (MultiView(), MPIIGroups()),
+        "multiview_h36m": (MultiView(),),
+        "multiview_mpii": (MPIIGroups(),),
+    }
+    for data in settings[dataset]:
+        folder = data.open(Path(root))
+        items, _ = folder.scan(False)
+        found += [(data, folder, group, before) for group in items if group.split == split]
+        before += folder.counts.get(f"photos, {split}", 0)
+    return found
+
+
+def groups(root: str | Path, split: str, dataset: str) -> np.ndarray:
+    """(G, 4) indices in the label files, those of MPII after those of Human3.6M."""
+    return np.array([np.array(group.numbers) + before for _, _, group, before in _listed(root, split, dataset)])
+
+
+def item(
+    root: str | Path, split: str, dataset: str, group: int, image_size: int, heatmap_size: int, sigma: float
+) -> dict[str, np.ndarray]:
+    """One group: image (4, S, S, 3) uint8 RGB, target (4, 20, h, h), weight (4, 20)."""
+    data, folder, chosen, _ = _listed(root, split, dataset)[group]
+    record, _ = folder.load(chosen, False)
+    assert record is not None
+    data = dataclasses.replace(data, image_size=image_size)
+    example = data.example(as_read(record), [0, 1, 2, 3], Draw())
+    size = (heatmap_size, heatmap_size)
+    maps, weight = gaussian.encode(example["pose"] * heatmap_size, example["visible"], size, sigma)
+    return {"image": example["frames"], "target": np.moveaxis(np.asarray(maps), -1, 1), "weight": np.asarray(weight)}
 
 
 def _camera(given: Mapping[str, Any]) -> Camera:

@@ -46,6 +46,10 @@ class LIP(DataSet):
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_lip.write(out, synth)
 
+    @property
+    def keeps_outside(self) -> bool:
+        return True
+
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:

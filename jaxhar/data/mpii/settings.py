@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxhar.core.skeleton import PA16, Skeleton
-from jaxhar.data import pipeline, presets, transforms
+from jaxhar.data import centre_crop, pipeline, presets, transforms
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.example import cropped_example, mirrored_crops
 from jaxhar.data.generate.film import Synth
@@ -18,6 +18,9 @@ from jaxhar.data.mpii import generate as synthetic_mpii
 from jaxhar.data.mpii.folder import Person, read
 from jaxhar.data.records.reader import as_read
 from jaxhar.data.records.record import Folder
+from jaxhar.host.errors import Usage
+
+_CROPS = ("deephar", "simple_baselines")
 
 __all__ = ["MPII", "Person", "box", "read", "to_example"]
 
@@ -35,6 +38,10 @@ class MPII(DataSet):
       shifts: of the crops of the view "multi", each also mirrored, in the units of `Draw.trans`: 20 is a tenth of the
         crop's side. The published test figure is from several crops, which are not published; these are our choice.
         "flip" is the centred crop and its mirror image.
+      crop: "deephar", or "simple_baselines" for the rule of `centre_crop`, where positions in the annotation files
+        count from 1. Labelled joints outside of a crop are then valid and visible in training, too: the target map has
+        the part of their Gaussian that is inside. Set `augment` to `centre_crop.SIMPLE_BASELINES` with it, and
+        `separate` to False for all persons. The view "multi" is then that of "flip".
     """
 
     augment: transforms.Augment = presets.MPII
@@ -45,6 +52,7 @@ class MPII(DataSet):
     parts: tuple[str, ...] = ("train", "valid")
     separate: bool = True
     shifts: tuple[tuple[float, float], ...] = ((0, 0), (-10, 0), (10, 0), (0, -10), (0, 10))
+    crop: str = "deephar"
 
     title: ClassVar[str] = "MPII"
     home: ClassVar[str] = "MPII"
@@ -53,6 +61,14 @@ class MPII(DataSet):
     eval_split: ClassVar[str] = "valid"
     stacks: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.crop not in _CROPS:
+            raise Usage(f"data.crop is {self.crop!r}; there are {' and '.join(_CROPS)}")
+
+    @property
+    def keeps_outside(self) -> bool:
+        return self.crop == "simple_baselines"
+
     def open(self, root: Path) -> Folder:
         return mpii_folder.folder(root, self.parts, self.separate)
 
@@ -60,11 +76,14 @@ class MPII(DataSet):
         synthetic_mpii.write(out, synth)
 
     def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        return {"flip": mirrored_crops(((0, 0),)), "multi": mirrored_crops(self.shifts)}
+        centred = mirrored_crops(((0, 0),))
+        return {"flip": centred, "multi": centred if self.keeps_outside else mirrored_crops(self.shifts)}
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
     ) -> pipeline.Example:
+        if self.keeps_outside:
+            return self._centred(record, frames, draw)
         x, y, scale = (float(v) for v in record["person"])
         return cropped_example(
             record,
@@ -78,6 +97,25 @@ class MPII(DataSet):
             size=self.image_size,
             keep_outside=keep_outside,
         )
+
+    def _centred(self, record: dict[str, Any], frames: list[int], draw: transforms.Draw) -> pipeline.Example:
+        assert self.skeleton is not None
+        center, scale = centre_crop.prepared(record["person"][:2], record["person"][2])
+        example = centre_crop.example(
+            record,
+            frames,
+            draw,
+            centers=center[None],
+            scales=[float(scale)],
+            size=self.image_size,
+            layout=PA16,
+            skeleton=self.skeleton,
+            norm=record["norm"][frames],
+            first=1,
+            dims=self.dims,
+            keep_outside=True,
+        )
+        return {**example, "visible": example["valid"][..., 0].astype(np.float32)}
 
 
 def box(center: np.ndarray, scale: float, draw: transforms.Draw | None = None) -> transforms.Box:

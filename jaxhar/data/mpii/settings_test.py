@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxhar.checks import examples
 from jaxhar.core.batch import to_image
-from jaxhar.core.skeleton import MPII, PA16
-from jaxhar.data import transforms
+from jaxhar.core.skeleton import MPII, PA16, mapping
+from jaxhar.data import centre_crop, transforms
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import settings as mpii
 from jaxhar.evaluation.metrics import PCKh
 from jaxhar.evaluation.views import average_crops
-from jaxhar.host.errors import Problem
+from jaxhar.host.errors import Problem, Usage
 
 #: A standing person in MPII's order; the head joints end a box whose diagonal is 50 = 40 / 0.8.
 JOINTS = [
@@ -261,3 +262,34 @@ def test_an_exif_tag_turns_no_photo(tmp_path):
         picture.save(person.image, quality=95, exif=exif)
     after = mpii.to_example(person, size=32)["frames"]
     np.testing.assert_allclose(after.astype(int), before, atol=12)
+
+
+def test_crops_by_the_rule_of_simple_baselines(tmp_path):
+    """Positions of the JSON files count from 1, and joints outside of a crop stay visible in training."""
+    mpii.MPII().generate(tmp_path / "set", Synth(3, 2, 2, 1, size=(160, 120), seed=2))
+    settings = mpii.MPII(
+        root=str(tmp_path / "set" / "annot"),
+        cache=str(tmp_path / "cache"),
+        crop="simple_baselines",
+        separate=False,
+        image_size=(64, 48),
+        augment=centre_crop.SIMPLE_BASELINES,
+        augment_stills=centre_crop.SIMPLE_BASELINES,
+        stills_per_batch=2,
+    )
+    prepared = settings.prepare(tmp_path)
+    record = prepared.records("train")[0]
+    example = settings.example(record, [0], transforms.Draw(scale=0.4))
+    entry = json.loads((tmp_path / "set" / "annot" / "train.json").read_text())[0]
+    scale, (x, y) = entry["scale"], entry["center"]
+    k = 48 / (200 * 1.25 * scale * 0.4)
+    joints = np.array(entry["joints"])
+    expected = ((joints - 1 - [x - 1, y + 15 * scale - 1]) * k + [24, 32]) / [48, 64]
+    order = mapping(MPII, PA16)
+    seen = (np.array(entry["joints_vis"]) > 0)[order]
+    np.testing.assert_allclose(example["pose"][0][seen], expected[order][seen], atol=1e-4)
+    assert example["visible"][0][seen].all() and (np.abs(example["pose"][0] - 0.5) > 0.5).any()
+    found, _ = examples.check_examples(prepared, 6, trained=False)
+    assert found and not [finding for finding in found if not finding.passed]
+    with pytest.raises(Usage, match="data.crop is 'paper'; there are deephar and simple_baselines"):
+        mpii.MPII(crop="paper")
