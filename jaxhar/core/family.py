@@ -142,6 +142,7 @@ class Family:
       ignored: regular expressions for entries of PyTorch state dicts to ignore.
       keras: the layout of its Keras files; None if there are none.
       trunk: dotted path of the part that processes the frames and can be frozen; "" if there is none.
+      whole_trunk: whether a file that has some weights of the trunk must have all of them, and no more stages.
       transfer: how to initialise a network from one with other heads.
       skeletons: joint layouts of its networks, one for each number of joints.
       untold: config -> by name the settings that no weight tells, each with a sentence on the choice.
@@ -157,6 +158,7 @@ class Family:
     ignored: tuple[str, ...] = (r".*\.num_batches_tracked",)
     keras: KerasLayout | None = None
     trunk: str = ""
+    whole_trunk: bool = False
     transfer: Transfer = Transfer()
     skeletons: tuple[Skeleton, ...] = ()
     untold: Callable[..., Mapping[str, str]] = lambda config: {}

@@ -92,12 +92,12 @@ def trunk_misfit(state: Flat, flat: Flat, config) -> str:
     Args:
       state: the state dict. flat: what `read_torch` made of it.
 
-    A file without any weight of the trunk has no such trunk, which is no difference.
+    A file without any weight of the trunk has no such trunk, which is no difference. See `Family.whole_trunk`.
     """
     family = zoo.family(config)
     wanted = {path: shape for path, shape in shapes(config).items() if path.startswith(f"{family.trunk}.")}
     found = [path for path, shape in wanted.items() if path in flat and flat[path].shape == shape]
-    if not family.trunk or not found:
+    if not family.whole_trunk or not found:
         return ""
     other = [path for path in wanted if path in flat and flat[path].shape != wanted[path]]
     if other:

@@ -67,6 +67,7 @@ FAMILY = Family(
     # torchvision's ResNets have a classifier.
     ignored=(r".*\.num_batches_tracked", r"fc\..*"),
     trunk="single.backbone",
+    whole_trunk=True,
     # A multi-view network has the same part, and matrices of its own.
     transfer=Transfer(fresh=(_HEAD,), unused=(_HEAD, r"fusion\..*")),
     skeletons=(MPII, COCO),

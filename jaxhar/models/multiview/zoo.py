@@ -55,6 +55,7 @@ FAMILY = Family(
     # The original writes its matrices also for a network without fusion, which never uses them.
     ignored=(r".*\.num_batches_tracked", r"aggre_layer\.aggre\.\d+\.weight", r"fc\..*"),
     trunk="single.backbone",
+    whole_trunk=True,
     # A single-view network has the same part `single`.
     transfer=Transfer(fresh=(_HEAD,), unused=(_HEAD,)),
     skeletons=(UNION20, H36M17),
