@@ -186,7 +186,7 @@ def test_triangulation():
     "case",
     slow(
         ("clean", "mean_limbs", "ghosts_80", "abs_150", "small", "short_limb"),
-        ("clean", "mean_limbs", "abs_150", "short_limb"),
+        ("ghosts_80", "small"),
     ),
 )
 def test_pictorial_structures(case):
