@@ -17,6 +17,7 @@ from jaxhar import infer as run
 from jaxhar import port, zoo
 from jaxhar.core import gaussian, structures
 from jaxhar.core import triangulate as triangulation
+from jaxhar.core.batch import to_image
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import H36M17
 from jaxhar.data import centre_crop
@@ -177,7 +178,7 @@ def project(points: np.ndarray, camera: Mapping[str, Any]) -> np.ndarray:
 
 def triangulate(cameras: Sequence[Mapping[str, Any]], pixels: np.ndarray) -> np.ndarray:
     """World points (J, 3) in mm."""
-    return triangulation.triangulate([_camera(c).original_lens() for c in cameras], pixels).points
+    return triangulation.triangulate([_camera(c).original_lens() for c in cameras], pixels, unit=1.0).points
 
 
 def rpsm(
@@ -188,29 +189,36 @@ def rpsm(
     limbs: Mapping[tuple[int, int], float],
     settings: Mapping[str, Any],
 ) -> np.ndarray:
-    """World poses (levels + 1, 17, 3) in mm after every level of pictorial structures."""
-    tree = structures.tree_of(H36M17)
-    lengths = np.zeros(len(H36M17))
-    for (_, child), length in limbs.items():
-        lengths[child] = length
+    """World poses (levels + 1, 17, 3) in mm after every level; where no pose is possible, the triangulated one."""
+    parents = structures.tree(H36M17)
     kind, amount = settings.get("pair_rule", ("rel", 0.4))
     chosen = structures.Structures(
         bins=settings.get("first_nbins", 16),
         size=settings.get("grid_size", 2000.0),
-        fine_bins=settings.get("recur_nbins", 2),
-        levels=settings.get("recur_depth", 10),
-        tolerance=amount if kind == "rel" else 0.4,
-        tolerance_mm=amount if kind == "abs" else None,
-        fine_tolerance_mm=settings.get("tolerance", 150.0),
+        rule="relative" if kind == "rel" else "absolute",
+        tolerance=amount,
+        depth=settings.get("recur_depth", 10),
+        recursion_bins=settings.get("recur_nbins", 2),
+        recursion_tolerance=settings.get("tolerance", 150.0),
     )
     size = settings.get("image_size", 4 * heatmaps.shape[-1])
     to_units = np.diag([1 / size, 1 / size, 1.0])
     affine = np.stack([to_units @ np.vstack([crop_matrix(c, s, 0.0, (size, size)), [0, 0, 1]]) for c, s in crops])
     views = [_camera(camera).original_lens() for camera in cameras]
-    maps = np.moveaxis(heatmaps, 1, -1)[None]
-    return structures.reconstruct(maps, affine[None], [views], np.asarray(center)[None], lengths, tree, chosen).levels[
-        0
-    ]
+    maps = np.moveaxis(heatmaps, 1, -1)
+    cells, value = gaussian.decode(jnp.asarray(maps))
+    start = triangulation.triangulate(views, to_image(affine, np.asarray(cells) / maps.shape[1]), value).points
+    found = structures.solve(
+        chosen,
+        parents,
+        np.stack([view.to_vector() for view in views])[None],
+        affine[None],
+        maps[None],
+        start[None],
+        np.array([limbs.get((parent, joint), 0.0) for joint, parent in enumerate(parents)]),
+        np.asarray(center)[None],
+    )
+    return np.broadcast_to(found.points, found.levels[:, 0].shape) if found.fell_back[0] else found.levels[:, 0]
 
 
 def training_step(
