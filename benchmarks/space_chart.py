@@ -19,7 +19,7 @@ from jaxhar.core.structures import limb_lengths, solve
 from jaxhar.core.triangulate import ransac, triangulate
 
 POSES, THRESHOLD = 20, 20.0
-VIEWS, NOISE = (2, 3, 4, 6), (0.0, 2.0, 4.0, 8.0, 16.0)
+VIEWS, NOISE = (2, 3, 4, 6), (1.0, 2.0, 4.0, 8.0, 16.0)
 METHODS = ("DLT", "RANSAC", "pictorial structures")
 
 
@@ -51,7 +51,7 @@ def errors(views: int, noise: float, wrong: float = 0.0, missing: float = 0.0) -
 
 
 def chart(path: Path) -> None:
-    figure, axes = plt.subplots(1, len(VIEWS), figsize=(10, 3), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(VIEWS), figsize=(10, 3.2), sharey=True, layout="constrained")
     for axis, views in zip(axes, VIEWS, strict=True):
         for wrong, style in ((0.0, "-"), (0.1, "--")):
             found = [errors(views, noise, wrong) for noise in NOISE]
@@ -59,10 +59,10 @@ def chart(path: Path) -> None:
                 values = [result[method][0] for result in found]
                 label = method + (", 10 % wrong" if wrong else "")
                 axis.plot(NOISE, values, style, color=colour, label=label, marker="o", markersize=3)
-        axis.set(title=f"{views} views", xlabel="noise, px", yscale="log", ylim=(0.5, 3000))
+        axis.set(title=f"{views} views", xlabel="noise, px", yscale="log", ylim=(3, 1000))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mean error, mm")
-    axes[-1].legend(fontsize=6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=7)
     figure.savefig(path, dpi=80)
 
 
