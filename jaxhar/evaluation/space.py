@@ -21,6 +21,8 @@ Method = Literal["triangulation", "ransac", "structures"]
 
 #: Largest error in mm of pictorial structures on the heat maps of the true pose: the maps are narrow and not exact.
 _TRUE_MAPS = 40.0
+#: The same of triangulation with `Camera.original_lens` on exact positions, which were made by another lens.
+_OTHER_LENS = 5.0
 
 METRICS: tuple[WorldMetric, ...] = (AbsoluteMPJPE(name="MPJPE"), MPJPE(name="relative MPJPE"), ProcrustesMPJPE())
 
@@ -106,6 +108,7 @@ class SpaceSums:
         self._world = WorldSums(scorer.metrics, context, self._suffix)
         self._error: list[np.ndarray] = []  # (K, 4): sums of the reprojection error, joints found, missing, fallen back
         self._labelled = 0
+        self._other_lens = False
 
     def add(self, example: Example, preds: Predicted) -> None:
         """See `Sums`."""
@@ -116,6 +119,8 @@ class SpaceSums:
         if len(example["camera"]) < 2:
             raise Problem("poses in space need two or more views of one moment; remove the scorer Space")
         same_joints(preds["pose"], joints_of(self._context))
+        focal = np.asarray(example["camera"])[:, 12:14]
+        self._other_lens |= bool((focal[:, 0] == focal[:, 1]).all())
         found, fell_back = self._points(example, preds)
         true = float64(example["world"])
         valid = example["valid"].all(-1).any(0) if "valid" in example else np.ones(len(true), bool)
@@ -214,14 +219,17 @@ class SpaceSums:
                 for name, (values, unit) in rows.items()
             ),
         )
-        structures = self._scorer.method == "structures"
+        bounds = {**whole.if_true}
+        if self._scorer.method == "structures" or self._other_lens:
+            bound = _TRUE_MAPS if self._scorer.method == "structures" else _OTHER_LENS
+            bounds = dict.fromkeys(bounds, (0.0, bound))
         return [
             replace(
                 whole,
                 scalars={**whole.scalars, **scalars},
                 units={**whole.units, **units},
                 tables=(*whole.tables, table),
-                if_true={key: (0.0, _TRUE_MAPS) for key in whole.if_true} if structures else whole.if_true,
+                if_true=bounds,
             )
         ]
 

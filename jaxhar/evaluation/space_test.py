@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxhar.core import geometry
+from jaxhar.core.camera import Camera
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import H36M17, PA16, UNION20
 from jaxhar.core.structures import Structures, tree
@@ -103,6 +104,15 @@ def test_the_truth_is_within_its_bounds(method):
     for key, (low, high) in section.if_true.items():
         assert low <= section.scalars[key] <= high, key
     assert section.scalars[f"missing{suffix}"] == 0 and section.scalars[f"reprojection{suffix}"] < 1e-3
+
+
+def test_the_truth_with_the_originals_lens_has_a_wider_bound():
+    scorer, context, data = Space(), Context(View("single", "each")), Groups()
+    lenses = [[Camera.from_vector(vector).original_lens().to_vector() for vector in group] for group in data.camera]
+    data.camera = np.array(lenses, np.float32)
+    plan = Eval(scorers=(scorer,), batch=2)
+    (section,) = evaluate.run(lambda batch: scorer.truth(batch, context), data, plan, progress=False).sections
+    assert 0.01 < section.scalars["mpjpe"] and section.if_true["mpjpe"] == (0.0, 5.0)
 
 
 def test_raw_and_fused_side_by_side_and_a_wrong_view():
