@@ -45,6 +45,7 @@ class _Sums:
     def __init__(self, settings: Detection, context: Context):
         self._settings, self._context = settings, context
         self._states: list[State] = []
+        self._hidden: list[State] = []
 
     def add(self, example: Example, preds: Predicted) -> None:
         """See `Sums`."""
@@ -53,12 +54,18 @@ class _Sums:
         same_joints(preds["pose"], joints_of(self._context))
         pred, true = (to_image(example["affine"], float64(source["pose"])) for source in (preds, example))
         valid = example["valid"][..., :2].all(-1)
+        self._states = self._counted(self._states, pred, true, valid)
+        if "hidden" in example:
+            self._hidden = self._counted(self._hidden, pred, true, valid & example["hidden"])
+
+    def _counted(self, states: list[State], pred: np.ndarray, true: np.ndarray, valid: np.ndarray) -> list[State]:
+        """The sums for each threshold, with those of one example: poses (K, T, J, 2), mask (T, J)."""
         count = np.broadcast_to(valid.sum(0), (len(pred), valid.shape[-1])).astype(np.int64)
         found = [
             State((detected(pred, true, threshold) & valid).sum(1).astype(np.int64), count)
             for threshold in self._settings.thresholds
         ]
-        self._states = [a.merge(b) for a, b in zip(self._states, found, strict=True)] if self._states else found
+        return [a.merge(b) for a, b in zip(states, found, strict=True)] if states else found
 
     def sections(self) -> list[Section]:
         """See `Sums`."""
@@ -75,7 +82,13 @@ class _Sums:
             if len(means) > 1:
                 scalars[f"{key}/raw"] = float(means[0])
             tables.append(self._table(threshold, state, rates, means))
-            note = f"mean of {int((state.count[-1] > 0).sum())} joints within {threshold:g} px of the image"
+            if self._hidden and self._hidden[len(tables) - 1].count.any():
+                pooled = self._hidden[len(tables) - 1].pooled()
+                scalars[f"{key}/hidden"] = float(pooled[-1])
+                if len(pooled) > 1:
+                    scalars[f"{key}/hidden/raw"] = float(pooled[0])
+            covered = f"; {number(scalars[f'{key}/hidden'])} % of hidden joints" if f"{key}/hidden" in scalars else ""
+            note = f"mean of {int((state.count[-1] > 0).sum())} joints within {threshold:g} px of the image{covered}"
             tiles.append(Tile(f"Joint detection rate, {threshold:g} px", f"{number(means[-1])} %", note))
         return [
             Section(

@@ -1,11 +1,16 @@
 """PCKh on MPII by the rule of Simple Baselines (ECCV'18) and HRNet: the rows of the papers' tables."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from jaxhar.core.batch import Batch, Preds, to_image
 from jaxhar.core.skeleton import MPII
 from jaxhar.evaluation.metrics import pck
+from jaxhar.evaluation.pose import joints_of, poses
+from jaxhar.evaluation.scorer import Context, Example, Predicted, float64
+from jaxhar.evaluation.sections import Section, Table, number
 
 #: Reference length over the diagonal of the head box.
 HEAD_SHARE = 0.6
@@ -48,3 +53,63 @@ def rows(
 def head_size(boxes: np.ndarray) -> np.ndarray:
     """(N,) reference lengths of head boxes (N, 2, 2), two corners each."""
     return HEAD_SHARE * np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=-1)
+
+
+@dataclass(frozen=True)
+class PCKhRows:
+    """Scores PCKh as in the tables of Simple Baselines: figures "pckh_rows/head" to "pckh_rows/mean" and "mean@0.1".
+
+    The data must have MPII's 16 joints.
+    """
+
+    reads = ("pose",)
+
+    def begin(self, context: Context) -> "_Sums | None":
+        """Empty sums; None in "clips" views, and for data with other joints."""
+        joints = () if context.skeleton is None else context.skeleton.joints
+        return _Sums(context) if set(joints) == set(MPII.joints) and context.view.kind != "clips" else None
+
+    def truth(self, batch: Batch, context: Context) -> Preds:
+        """The labels as predictions."""
+        return poses(batch)
+
+
+class _Sums:
+    def __init__(self, context: Context):
+        self._context = context
+        self._seen: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, example: Example, preds: Predicted) -> None:
+        """See `Sums`."""
+        if "pose" not in preds or "pose" not in example or "norm" not in example:
+            return
+        pred, true = (
+            to_image(example["affine"], float64(preds["pose"][-1])),
+            to_image(example["affine"], example["pose"]),
+        )
+        self._seen.append((pred, true, example["valid"][..., :2].all(-1), example["norm"]))
+
+    def sections(self) -> list[Section]:
+        """See `Sums`."""
+        if not self._seen:
+            return []
+        skeleton = joints_of(self._context)
+        pred, true, valid, head = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
+        found = {name: value / 100 for name, value in rows(pred, true, valid, head, skeleton.joints).items()}
+        prefix = "pckh_rows/"
+        scalars = {f"{prefix}{name.lower()}{self._context.suffix}": value for name, value in found.items()}
+        table = Table(
+            "PCKh by the rule of Simple Baselines, %",
+            tuple(found),
+            (tuple(number(value) for value in found.values()),),
+            note="Mean@0.1 is the rate at 0.11, as in the papers.",
+        )
+        return [
+            Section(
+                "Pose",
+                scalars=scalars,
+                units=dict.fromkeys(scalars, "%"),
+                tables=(table,),
+                if_true={name: (1.0, 1.0) for name in scalars if "/mean" in name},
+            )
+        ]
