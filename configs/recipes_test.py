@@ -24,9 +24,13 @@ STREAMS = {"model.pose_stream_width": 16, "model.visual_stream_width": 16}
 PYRAMIDS = {"model.growth": 8, "model.num_levels": 2, "model.kernel_size": 1}
 FEATURES = {"model.num_pose_features": 16, "model.num_visual_features": 16}
 PLAIN = {"train.steps": 2}
+MAPS = {"model.width": 4, "model.deconv_filters": (4, 4, 4)} | PLAIN
 SMALL = {
     "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
     "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "evals.h36m.views": ("single",)},
+    "lip": MAPS | {"data.stills_per_batch": 2},
+    "mpii_resnet": MAPS | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
+    "multiview": MAPS | {"data.clips": {"h36m": 1, "mpii": 1}},
     "ntu": NARROW
     | STREAMS
     | {"stages.pose.data.stills": {"ntu": 1, "mpii": 1, "h36m": 1}, "data.clips.ntu": 2, "stages.pose.steps": 2}
@@ -42,7 +46,7 @@ SMALL = {
     | {"data.stills_per_batch": 2, "data.clips_per_batch": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
 }
 #: These are run end to end among the slow tests; here each of their stages is tried on a batch of its data.
-LONG = ("h36m", "ntu", "spnet_pose", "spnet_ntu")
+LONG = ("h36m", "ntu", "spnet_pose", "spnet_ntu", "lip", "mpii_resnet")
 #: Compiling takes most of the time; programs that are run twice need not be fast.
 QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
 
@@ -81,7 +85,7 @@ def test_demo_end_to_end(name, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if "loss" in row]
     assert steps == list(range(2, experiment.steps + 1, 2))  # a row for every stage
-    assert bool(experiment.model.num_actions) == any("clips/action" in row for row in rows)
+    assert bool(experiment.model.classes) == any("clips/action" in row for row in rows)
     assert "EMBEDDED DEMO" in done.stdout and done.stdout.count("report:") == len(experiment.evals)
 
 
@@ -103,11 +107,11 @@ def test_the_paper_is_the_default_where_its_data_is(name, tmp_path, monkeypatch)
     monkeypatch.delenv("JAXHAR_DATA", raising=False)
     demo = config.load(path)
     assert demo.name.endswith("-demo") and "EMBEDDED DEMO" in demo.banner
-    for folder in ("Penn_Action", "MPII", "Human3.6M", "nturgb+d"):
+    for folder in ("Penn_Action", "MPII", "Human3.6M", "nturgb+d", "LIP", "Human3.6M-multiview", "MPII-groups"):
         (tmp_path / folder).mkdir()
     monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
     paper = config.load(path)
-    assert paper.name == demo.name.removesuffix("-demo") and not paper.banner
+    assert paper.name.startswith(demo.name.removesuffix("-demo")) and not paper.banner
     assert next(iter(paper.evals.values())).published
     assert paper.model.image_size == 256 and paper.steps > 10_000
     with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo, :paper"):

@@ -60,3 +60,10 @@ def test_a_crop_and_the_way_back(size):
             crop(image, wrong)
     with pytest.raises(ValueError, match="must be .H, W, 3. uint8"):
         crop(image.astype(float))
+
+
+def test_the_example_of_several_views_runs(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "multiview.md").read_text()
+    for block in text.split("```python\n")[1:]:
+        exec(block.split("```")[0], {})
+    assert capsys.readouterr().out.split() == ["True", "True"]
