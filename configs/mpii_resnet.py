@@ -30,7 +30,7 @@ from jaxhar.evaluation.results import Published
 from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.maps import Maps
-from jaxhar.training.optim import Optimizer
+from jaxhar.training.optim import QUICK, Optimizer
 
 EPOCH = 22_246 // 32  # steps: persons of the training split, in batches of 32
 #: Depth, side of the photos -> published PCKh@0.5 in percent.
@@ -93,12 +93,7 @@ def demo() -> Experiment:
             augment_stills=mild,
         ),
         losses=Maps(sigma=1.5, weight=1.0),
-        optimizer=Optimizer(
-            rule=optax.adam,
-            learning_rate=3e-3,
-            schedule=optax.warmup_cosine_decay_schedule,
-            schedule_options={"init_value": 0.0, "warmup_steps": 50},
-        ),
-        train=Train(steps=900, checkpoint_every=200),
+        optimizer=QUICK,
+        train=Train(steps=1500, checkpoint_every=200),
         evals={"mpii": Eval(views=("single", "flip"), scorers=(Pose((PCKh(0.5),)), PCKhRows(), Samples()), batch=24)},
     )

@@ -31,7 +31,7 @@ from jaxhar.evaluation.samples import Samples
 from jaxhar.evaluation.space import Space
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.maps import Maps
-from jaxhar.training.optim import Optimizer
+from jaxhar.training.optim import QUICK, Optimizer
 
 #: Groups of an epoch: every fifth of 389,938 of Human3.6M's five training subjects, and 5,561 of MPII.
 GROUPS = 77_988 + 5_561
@@ -111,12 +111,7 @@ def demo() -> Experiment:
             clips={"h36m": 6, "mpii": 1},
         ),
         losses=Maps(sigma=1.5),
-        optimizer=Optimizer(
-            rule=optax.adam,
-            learning_rate=2e-3,
-            schedule=optax.warmup_cosine_decay_schedule,
-            schedule_options={"init_value": 0.0, "warmup_steps": 50},
-        ),
+        optimizer=QUICK,
         train=Train(steps=700, checkpoint_every=200),
         evals={"h36m": Eval(scorers=(Detection((4.0,)), Space(), Samples()), batch=4)},
     )
