@@ -111,8 +111,7 @@ def mosaic(shape: tuple[int, ...], seed: int) -> np.ndarray:
     """Frames (..., H, W, 3) in [-1, 1]: a coarse mosaic with noise."""
     rng = np.random.RandomState(seed)
     tiles = rng.uniform(-1, 1, (*shape[:-3], 16, 16, 3))
-    side = shape[-2] // 16
-    tiles = tiles.repeat(side, axis=-3).repeat(side, axis=-2)
+    tiles = tiles.repeat(shape[-3] // 16, axis=-3).repeat(shape[-2] // 16, axis=-2)
     return np.clip(tiles + 0.1 * rng.standard_normal(shape), -1, 1).astype(np.float32)
 
 

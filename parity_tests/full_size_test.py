@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import torch_ref
 from jaxhar import infer, port, zoo
 from parity_tests import cases
-from parity_tests.tolerances import DOUBLE, HALF, LATE, OUTPUTS, distance
+from parity_tests.tolerances import DOUBLE, HALF, HALF_MAPS, LATE, OUTPUTS, distance
 from torch_ref.layers import Norm
 
 pytestmark = pytest.mark.slow
@@ -27,11 +28,12 @@ def network(request):
     """
     name = request.param
     config = zoo.config(name)
-    frames = cases.mosaic((1, config.num_frames or 1, config.image_size, config.image_size, 3), seed=0)
+    frames = cases.mosaic(config.inputs(1)["frames"].shape, seed=0)
     weights = cases.seeded_weights(config)
     net = torch_ref.create(name)
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in port.to_torch(weights).items()})
-    norms = [m for m in getattr(net, "pose", net).modules() if isinstance(m, Norm)]
+    state = {k: torch.from_numpy(v) for k, v in port.to_torch(weights, config).items()}
+    assert not net.load_state_dict(state, strict=False).unexpected_keys
+    norms = [m for m in getattr(net, "pose", net).modules() if isinstance(m, Norm | nn.BatchNorm2d)]
     hooks = [norm.register_forward_pre_hook(_settle) for norm in norms]
     torch_ref.infer(net, frames)
     for hook in hooks:
@@ -41,7 +43,7 @@ def network(request):
     return SimpleNamespace(name=name, config=config, weights=weights, frames=frames, net=net, ours=ours, twins=twins)
 
 
-def _settle(norm: Norm, inputs: tuple[torch.Tensor]):
+def _settle(norm: Norm | nn.BatchNorm2d, inputs: tuple[torch.Tensor]):
     norm.running_mean.copy_(inputs[0].mean((0, 2, 3)))
     norm.running_var.copy_(inputs[0].var((0, 2, 3), unbiased=False))
 
@@ -51,6 +53,8 @@ def test_jax_and_torch_give_the_same(network):
     print(network.name, far)
     assert far.keys() == network.ours.keys()
     assert far.pop("action", 0) < OUTPUTS
+    if "maps" in far:  # a joint is a cell: of two that are equally high either may be found
+        far.pop("pose")
     assert max(far.values()) < LATE.get(network.name, OUTPUTS), far
 
 
@@ -61,6 +65,9 @@ def test_bfloat16_gives_nearly_the_same_pose(network):
     bfloat16 moves their predictions by up to 0.04, rounding nothing but the pictures by 0.02.
     """
     half = infer(port.from_flat(network.weights, network.config, dtype=jnp.bfloat16), network.frames)
+    if "maps" in half:  # their joints are cells, which may be others where two are nearly as high
+        assert distance(half["maps"], network.ours["maps"]) < HALF_MAPS
+        return
     far = np.abs(half["pose"] - network.ours["pose"])
     sign = np.sign(np.random.default_rng(0).standard_normal(network.frames.shape))
     noisy = network.frames + (sign * 0.5 / 127.5).astype(np.float32)
