@@ -385,7 +385,7 @@ SKELETONS = Family(
     build=SkeletonNet,
     entries={"toy-skeletons": Entry(SkeletonConfig(), actions=NAMES, published="none: a test")},
     tiny={"width": 8},
-    table=(
+    table=lambda config: (
         Rule(r"(.*\.)qkv\.kernel", r"\1qkv.weight", Kind.QKV),
         Rule(r"(.*\.)qkv\.bias", r"\1qkv.bias", Kind.QKV),
         *LAYERS,

@@ -56,6 +56,18 @@ def draw_skeleton(
     return out
 
 
+def draw_crosses(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Draw a small white cross at each of the points (N, 2) in image pixels; points with NaN are not drawn."""
+    out = np.ascontiguousarray(image).copy()
+    arm = max(3, max(image.shape[:2]) // 200)
+    for point in points[np.isfinite(points).all(-1) & (np.abs(points) < 1e5).all(-1)]:
+        for thick, colour in ((3, OUTLINE), (1, (255, 255, 255))):
+            for way in ((arm, arm), (arm, -arm)):
+                ends = _fixed(point - way), _fixed(point + way)
+                cv2.line(out, *ends, colour, thick, cv2.LINE_AA, _SHIFT)
+    return out
+
+
 def draw_box(image: np.ndarray, box: Sequence[float], colour: Colour = (235, 235, 235)) -> np.ndarray:
     """Draw the outline of a box (x1, y1, x2, y2) in pixels, light with a dark edge, visible on any background."""
     out = np.ascontiguousarray(image).copy()

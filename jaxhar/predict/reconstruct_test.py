@@ -1,0 +1,222 @@
+"""Joints in space from generated people whose true points are known, and what is said of wrong input."""
+
+import csv
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from jaxhar.cli import main as cli
+from jaxhar.core.camera import Camera
+from jaxhar.core.skeleton import PA21
+from jaxhar.data.formats import calibration
+from jaxhar.data.formats.calibration import Rig
+from jaxhar.data.formats.source import open_source
+from jaxhar.data.formats.writer import VideoWriter
+from jaxhar.data.generate.body import perform
+from jaxhar.data.generate.film import axes_towards, performer
+from jaxhar.data.generate.motions import MOTIONS
+from jaxhar.host.errors import Problem
+from jaxhar.predict import poses, reconstruct
+from jaxhar.viz.draw import draw_skeleton
+
+FRAMES, FPS, SIZE = 12, 25, (160, 120)
+NAMES = ("left", "middle", "right")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A folder with cams.json, three videos and their exact poses, and the true points (F, J, 3) in mm."""
+    folder = tmp_path_factory.mktemp("scene")
+    motion = MOTIONS["squat"]
+    truth = 1000 * perform(motion, performer(0, 0).body, FRAMES, np.random.default_rng(0)).joints
+    middle = truth.mean((0, 1))
+    cameras = []
+    for x, y in ((-3000, 3500), (200, 4600), (3200, 3000)):
+        eye = middle + np.array([x, y, 400.0])
+        lens = {"k": np.array([-0.1, 0.02, 0.0]), "p": np.array([1e-3, -5e-4])}
+        cameras.append(Camera(axes_towards(eye, middle), eye, np.full(2, 190.0), np.array([80.0, 61.0]), **lens))
+    calibration.write(folder / "cams.json", Rig(NAMES, tuple(cameras), (SIZE,) * 3))
+    for name, camera in zip(NAMES, cameras, strict=True):
+        pixels = camera.project(truth)[..., :2]
+        with VideoWriter(folder / f"{name}.mp4", Fraction(FPS), *SIZE) as writer:
+            for n, pose in enumerate(pixels):
+                writer.write(draw_skeleton(np.full((SIZE[1], SIZE[0], 3), 60, np.uint8), pose, PA21), n / FPS)
+        write_poses(folder / f"{name}.json", pixels)
+    return folder, truth
+
+
+def write_poses(path, pixels, rate=FPS, confidence=1.0):
+    box, sure = np.array([0.0, 0, *SIZE]), np.full(len(PA21), confidence)
+    persons = [[] if np.isnan(p).all() else [poses.person(box, p, sure, PA21, None)] for p in pixels]
+    frames = [{"index": n, "time": n / FPS, "persons": one} for n, one in enumerate(persons)]
+    content = {"version": 2, "skeleton": poses.skeleton(PA21), "fps": rate, "frames": frames, "tracks": []}
+    path.write_text(poses.dumps(content))
+    return path
+
+
+def files_of(folder, ending):
+    return [str(folder / f"{name}.{ending}") for name in NAMES]
+
+
+def run(folder, out, *words, given=None):
+    given = files_of(folder, "json") if given is None else given
+    words = [*words, "--cameras", folder / "cams.json", "--out", out, "--no-progress", "--poses", *given]
+    return cli.main(["reconstruct", *map(str, words)])
+
+
+def test_points_are_where_they_are_in_all_files(scene, tmp_path, capsys):
+    folder, truth = scene
+    assert run(folder, tmp_path, *files_of(folder, "mp4")) == 0
+    said = capsys.readouterr().out
+    assert f"{truth.shape[0] * truth.shape[1]} of {truth.shape[0] * truth.shape[1]} joints of 12 frames" in said
+    assert "cameras by name: left is left, middle is middle" in said
+    content = json.loads((tmp_path / "space.json").read_text())
+    points = np.array([frame["joints"] for frame in content["frames"]])
+    assert np.linalg.norm(points - truth, axis=-1).max() < 1
+    assert all(camera["error"]["max"] < 0.02 for camera in content["cameras"])
+    assert np.array([frame["used"] for frame in content["frames"]]).all()
+    with open(tmp_path / "space.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    listed = np.array([[row[f"{axis}_mm"] for axis in "xyz"] for row in rows], float).reshape(truth.shape)
+    assert np.abs(listed - truth).max() < 1 and {row["views"] for row in rows} == {"3"}
+    lines = (tmp_path / "space.trc").read_text().splitlines()
+    assert lines[2].split("\t")[:5] == ["25", "25", "12", "21", "mm"]
+    table = np.array([line.split("\t") for line in lines[6:]], float)
+    assert np.abs(table[:, 2:].reshape(truth.shape) - truth).max() < 1
+    np.testing.assert_allclose(table[:, 1], np.arange(FRAMES) / FPS, atol=1e-6)
+
+
+def test_overlays_and_the_page(scene, tmp_path):
+    folder, truth = scene
+    assert run(folder, tmp_path, *files_of(folder, "mp4")) == 0
+    for name in NAMES:
+        shown = list(open_source(tmp_path / name / "overlay_space.mp4").frames())
+        plain = list(open_source(folder / f"{name}.mp4").frames())
+        assert len(shown) == FRAMES and shown[0].image.shape == plain[0].image.shape
+        # the projected skeleton covers the drawn one, and the crosses in it are white
+        assert (shown[5].image.min(-1) > 150).sum() > (plain[5].image.min(-1) > 150).sum() + 10
+    page = (tmp_path / "space.html").read_text()
+    assert "http" not in page and "/*CONTENT*/" not in page
+    content = json.loads(page.split("const content = ")[1].split(";\n")[0])
+    shown = np.array(content["frames"])
+    assert [camera["name"] for camera in content["cameras"]] == list(NAMES)
+    np.testing.assert_allclose(shown[..., 2], truth[..., 2], atol=150)  # up is up, but for the cameras' tilt
+    lengths = [np.linalg.norm(np.diff(p[:, list(PA21.limbs[3])], axis=1), axis=-1) for p in (shown, truth)]
+    np.testing.assert_allclose(lengths[0], lengths[1], atol=1)
+
+
+def test_ransac_leaves_a_wrong_view_out_and_gaps_stay_empty(scene, tmp_path, capsys):
+    folder, truth = scene
+    content = poses.read(folder / "middle.json")
+    content["frames"][3]["persons"][0]["joints"][5][0] += 60
+    content["frames"][4]["persons"] = []
+    (tmp_path / "middle.json").write_text(json.dumps(content))
+    content = poses.read(folder / "right.json")
+    content["frames"][4]["persons"] = []
+    (tmp_path / "right.json").write_text(json.dumps(content))
+    given = [folder / "left.json", tmp_path / "middle.json", tmp_path / "right.json"]
+    assert run(folder, tmp_path / "all", given=given) == 0
+    assert run(folder, tmp_path / "out", "--method", "ransac", "--threshold", 3, given=given) == 0
+    said = capsys.readouterr().out
+    assert f"{len(PA21)} were seen with confidence in fewer than two views that agree" in said
+    off = []
+    for out in ("all", "out"):
+        frames = json.loads((tmp_path / out / "space.json").read_text())["frames"]
+        off.append(np.linalg.norm(np.array(frames[3]["joints"][5]) - truth[3, 5]))
+        assert frames[4]["joints"] == [None] * len(PA21)
+    assert off[0] > 50 and off[1] < 1 and not frames[3]["used"][1][5] and frames[3]["errors"][1][5] > 50
+    assert ",,,,,0" not in (tmp_path / "out" / "space.csv").read_text().splitlines()[1]
+    assert not (tmp_path / "out" / "left").exists(), "no videos, no overlays"
+
+
+def test_smoothing_takes_noise_away_between_gaps():
+    time = np.arange(100) / 50
+    truth = np.stack([300 * np.sin(2 * np.pi * time), 1000 * time, 0 * time], -1)[:, None]
+    noisy = truth + np.random.default_rng(0).normal(0, 10, truth.shape)
+    noisy[40:43] = np.nan
+    found = reconstruct.smoothed(noisy, 50.0, 4.0)
+    assert (np.isnan(found) == np.isnan(noisy)).all()
+    rms = [np.sqrt(np.nanmean((values - truth) ** 2)) for values in (noisy, found)]
+    assert rms[1] < 0.65 * rms[0]
+    np.testing.assert_allclose(reconstruct.smoothed(truth, 50.0, 4.0)[10:-10, :, 1], truth[10:-10, :, 1], atol=1)
+
+
+def test_a_network_predicts_every_view(scene, tmp_path, monkeypatch):
+    """`jaxhar predict` of each video, here with the exact poses in place of a network, then points."""
+    folder, truth = scene
+
+    def predict(path, weights, out, **settings):
+        out.mkdir(parents=True)
+        (out / "poses.json").write_bytes(path.with_suffix(".json").read_bytes())
+        return reconstruct.predictor.Summary(FRAMES, (), None, None, 2, 0, (), 0.0, ("a note",))
+
+    monkeypatch.setattr(reconstruct.predictor, "run", predict)
+    videos = [folder / f"{name}.mp4" for name in NAMES]
+    found = reconstruct.run(videos, [folder / "cams.json"], tmp_path, weights=tmp_path, progress=False)
+    assert found.found.all() and found.frames == FRAMES
+    assert "left: a note" in found.notes and "right: nobody was found in 2 of 12 frames" in found.notes
+    assert tmp_path / "right" / "overlay_space.mp4" in found.files and all(path.is_file() for path in found.files)
+
+
+def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
+    folder, truth = scene
+    left, middle, right = given = files_of(folder, "json")
+    pixels = np.array([[joint[:2] for joint in f["persons"][0]["joints"]] for f in poses.read(left)["frames"]])
+    short = write_poses(tmp_path / "right.json", pixels[:7])
+    fast = write_poses(tmp_path / "x" / "right.json" if (tmp_path / "x").mkdir() else tmp_path / "r.json", pixels, 50)
+    two = poses.read(left)
+    two["frames"][2]["persons"] *= 2
+    (tmp_path / "two.json").write_text(json.dumps(two))
+    other = poses.read(left)
+    other["skeleton"]["joints"][0] = "tail"
+    other["skeleton"]["limbs"] = []
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    broken = poses.read(left)
+    del broken["frames"][0]["persons"][0]["confidence"]
+    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    (tmp_path / "photo.mp4").write_bytes(b"")
+    videos = files_of(folder, "mp4")
+    wrong = [
+        (((), [left, middle, short]), 1, "have 12 and 7 frames; cut the videos"),
+        (((), [left, middle, fast]), 1, "have 25 and 50 frames per second"),
+        (((), [left, middle]), 0, ""),
+        (((), [left]), 1, "at least two are needed"),
+        (((), [left, middle, right, short]), 1, "4 views (left, middle, right, right)"),
+        (((), [*given, tmp_path / "two.json"]), 1, "4 views (left, middle, right, two) and 3 cameras"),
+        (((), [left, middle, tmp_path / "two.json"]), 1, "has 2 persons in frame 2"),
+        (((), [left, middle, tmp_path / "other.json"]), 1, "different joints"),
+        (((), [left, middle, tmp_path / "broken.json"]), 1, "is not a poses.json"),
+        (((), [left, middle, tmp_path / "missing.json"]), 1, "cannot be read"),
+        (((*videos[:2],), given), 2, "2 videos and 3 files of --poses"),
+        (((*videos[:2], tmp_path / "photo.mp4"), given), 1, "photo.mp4"),
+        ((("--smooth", 12.5), given), 2, "below half of the 25 frames"),
+        ((("--smooth", 0), given), 2, "above 0 Hz"),
+        ((("--threshold", 0), given), 2, "--threshold above 0"),
+        ((("--weights", tmp_path), given), 2, "either --weights"),
+    ]
+    for (words, files), code, sentence in wrong:
+        assert run(folder, tmp_path / "out", *words, given=files) == code, (words, files)
+        error = capsys.readouterr().err
+        assert sentence in error and error.count("\n") == (1 if code else 0), error
+    assert run(folder, tmp_path / "out", "--until-shortest", given=[left, middle, short]) == 0
+    assert len(json.loads((tmp_path / "out" / "space.json").read_text())["frames"]) == 7
+
+
+def test_videos_that_do_not_fit_stop_before_the_prediction(scene, tmp_path):
+    folder, truth = scene
+    rig = calibration.read([folder / "cams.json"])
+    calibration.write(tmp_path / "large.json", replace(rig, sizes=((640, 480),) * 3))
+    videos = [folder / f"{name}.mp4" for name in NAMES]
+    with pytest.raises(Problem, match="has 160x120 pixels, but its camera left was calibrated at 640x480"):
+        reconstruct.run(videos, [tmp_path / "large.json"], tmp_path, weights=tmp_path)
+    for name, count, rate in (("short", 5, FPS), ("fast", FRAMES, 50)):
+        with VideoWriter(tmp_path / f"{name}.mp4", Fraction(rate), *SIZE) as writer:
+            for n in range(count):
+                writer.write(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), n / rate)
+    with pytest.raises(Problem, match="12 and 5 frames"):
+        reconstruct.run([*videos[:2], tmp_path / "short.mp4"], [folder / "cams.json"], tmp_path, weights=tmp_path)
+    with pytest.raises(Problem, match="25 and 50 frames per second"):
+        reconstruct.run([*videos[:2], tmp_path / "fast.mp4"], [folder / "cams.json"], tmp_path, weights=tmp_path)

@@ -1,0 +1,156 @@
+"""Writes what `jaxhar reconstruct` found: space.json, space.csv, space.trc, space.html, overlays, table of errors."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from jaxhar.core.triangulate import Triangulated
+from jaxhar.data.formats.calibration import Rig
+from jaxhar.data.formats.video import Video
+from jaxhar.data.formats.writer import VideoWriter
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+from jaxhar.predict import poses
+from jaxhar.predict.views import Views
+from jaxhar.viz import draw, turntable
+
+VERSION = 1
+
+
+def write(out: Path, seen: Views, rig: Rig, result: Triangulated, made_by: dict[str, object]) -> tuple[Path, ...]:
+    """Writes the four files of the points and returns their paths."""
+    content = {
+        "space.json": poses.dumps(document(seen, rig, result, made_by)) + "\n",
+        "space.csv": _csv(seen, result),
+        "space.trc": _trc("space.trc", seen, result.points),
+        "space.html": turntable.page(
+            result.points, seen.skeleton.joints, seen.limbs, dict(zip(seen.names, rig.cameras, strict=True)), seen.rate
+        ),
+    }
+    for name, text in content.items():
+        files.write(out / name, text.encode())
+    return tuple(out / name for name in content)
+
+
+def document(seen: Views, rig: Rig, result: Triangulated, made_by: dict[str, object]) -> dict[str, object]:
+    """The content of space.json, see docs/reconstruct.md."""
+    limbs = [[seen.skeleton.joints[a], seen.skeleton.joints[b]] for a, b in seen.limbs]
+    cameras = [
+        {
+            "name": view,
+            "camera": name,
+            "poses": str(path),
+            "position": [poses.number(v) for v in camera.t],
+            "error": _statistics(result.errors[n][result.used[n]]),
+        }
+        for n, (view, name, path, camera) in enumerate(zip(seen.names, rig.names, seen.files, rig.cameras, strict=True))
+    ]
+    frames = [
+        {
+            "index": n,
+            "time": round(float(time), 6),
+            "joints": [[poses.number(v) for v in p] if np.isfinite(p).all() else None for p in result.points[n]],
+            "error": [poses.number(v, 3) for v in result.error[n]],
+            "errors": [[poses.number(v, 3) for v in view] for view in result.errors[:, n]],
+            "used": result.used[:, n].tolist(),
+        }
+        for n, time in enumerate(seen.times)
+    ]
+    return {
+        "version": VERSION,
+        "made_by": made_by,
+        "unit": "mm",
+        "fps": seen.rate,
+        "skeleton": {"name": seen.skeleton.name, "joints": list(seen.skeleton.joints), "limbs": limbs},
+        "cameras": cameras,
+        "few": int(result.few.sum()),
+        "behind": int(result.behind.sum()),
+        "frames": frames,
+    }
+
+
+def _statistics(errors: np.ndarray) -> dict[str, float | None]:
+    if not errors.size:
+        return {"mean": None, "median": None, "max": None}
+    values = {"mean": errors.mean(), "median": np.median(errors), "max": errors.max()}
+    return {name: poses.number(value, 3) for name, value in values.items()}
+
+
+def table(names: Sequence[str], result: Triangulated, seen: Views) -> tuple[str, ...]:
+    """Lines of text: for each view the joints used and left out, and the reprojection errors of those used."""
+    wide = max(4, *(len(name) for name in names))
+    lines = [f"{'view':<{wide}}  {'used':>8}  {'left out':>8}  {'mean px':>8}  {'median':>8}  {'largest':>8}"]
+    for n, name in enumerate(names):
+        used = result.used[n]
+        found = _statistics(result.errors[n][used])
+        figures = "  ".join(f"{'-' if v is None else f'{v:.2f}':>8}" for v in found.values())
+        lines.append(f"{name:<{wide}}  {used.sum():>8}  {used.size - used.sum():>8}  {figures}")
+    means = {
+        joint: float(np.mean(found))
+        for j, joint in enumerate(seen.skeleton.joints)
+        if (found := result.error[:, j][result.valid[:, j]]).size
+    }
+    worst = sorted(means, key=means.__getitem__, reverse=True)[:3]
+    if worst:
+        lines.append("joints of the largest mean error: " + ", ".join(f"{j} {means[j]:.2f} px" for j in worst))
+    return tuple(lines)
+
+
+def _csv(seen: Views, result: Triangulated) -> str:
+    """A row for each joint in each frame; empty fields where there is no point."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["frame", "time", "joint", "x_mm", "y_mm", "z_mm", "error_px", "views"])
+    for n, time in enumerate(seen.times):
+        for j, joint in enumerate(seen.skeleton.joints):
+            numbers = [*result.points[n, j], result.error[n, j]]
+            row = ["" if not np.isfinite(v) else f"{v:.3f}" for v in numbers]
+            rows.writerow([n, f"{time:.6f}", joint, *row, int(result.used[:, n, j].sum())])
+    return text.getvalue()
+
+
+def _trc(name: str, seen: Views, points: np.ndarray) -> str:
+    """OpenSim's table of markers, tabs between fields, in mm; empty fields where there is no point."""
+    joints = [joint.replace("\t", " ").replace("\n", " ") for joint in seen.skeleton.joints]
+    count, rate = len(joints), f"{seen.rate or 1.0:.6g}"
+    lines = [
+        f"PathFileType\t4\t(X/Y/Z)\t{name}",
+        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
+        f"{rate}\t{rate}\t{len(points)}\t{count}\tmm\t{rate}\t1\t{len(points)}",
+        "Frame#\tTime\t" + "\t\t\t".join(joints) + "\t\t",
+        "\t\t" + "\t".join(f"{axis}{n}" for n in range(1, count + 1) for axis in "XYZ"),
+        "",
+    ]
+    for n, (time, frame) in enumerate(zip(seen.times, points, strict=True), 1):
+        fields = ["" if not np.isfinite(v) else f"{v:.4f}" for v in frame.ravel()]
+        lines.append("\t".join([str(n), f"{time:.6f}", *fields]))
+    return "\n".join(lines) + "\n"
+
+
+def overlay(path: Path, video: Video, seen: Views, pixels: np.ndarray, projected: np.ndarray, progress: bool) -> None:
+    """Writes the video with the projected skeleton, and small crosses where the view itself sees the joints.
+
+    Args:
+      pixels, projected: (F, J, 2).
+    """
+    with files.replacing(path) as part, contextlib.ExitStack() as stack:
+        frames = stack.enter_context(contextlib.closing(video.frames()))
+        writer: VideoWriter | None = None
+        try:
+            bar = tqdm(frames, desc=f"drawing {path.parent.name}", total=len(projected), disable=not progress)
+            for frame, given, found in zip(bar, pixels, projected, strict=False):
+                assert frame.image is not None
+                if writer is None:
+                    height, width = frame.image.shape[:2]
+                    writer = stack.enter_context(VideoWriter(part, video.fps, width, height))
+                inside = np.where(np.abs(found) < 1e5, found, np.nan)
+                image = draw.draw_skeleton(frame.image, inside, seen.skeleton)
+                writer.write(draw.draw_crosses(image, given), frame.time)
+        except av.FFmpegError as error:
+            raise Problem(f"{path} cannot be written ({error.strerror}); check the path and the disk") from error
