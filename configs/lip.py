@@ -24,7 +24,6 @@ from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.map_error import MapError
 from jaxhar.evaluation.metrics import PCKh
 from jaxhar.evaluation.pose import Pose
-from jaxhar.evaluation.results import Published
 from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.maps import Maps
@@ -51,7 +50,7 @@ def paper() -> Experiment:
         evals={
             "lip": Eval(
                 scorers=(MapError(), Pose(METRICS), Samples()),
-                published=(Published("map_mse/original", 0.00031, "validation, the name of its file", ""),),
+                published=("a mean squared error of 0.00031 by the original's rule (the name of its file)",),
             )
         },
     )

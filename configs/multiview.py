@@ -90,7 +90,7 @@ def paper(name: str) -> Experiment:
                 batch=4,
                 published=(
                     Published("jdr@12.8px", 0.947, "ResNet-50, 256 x 256, fusion, S9 and S11 (the original's README)"),
-                    Published("mpjpe/structures", 26.2, "ResNet-152, 320 x 320, true root and limbs (ICCV'19)", "mm"),
+                    "26.2 mm by pictorial structures with the true root and limbs, ResNet-152, 320 x 320 (ICCV'19)",
                 ),
             )
         },

@@ -313,7 +313,9 @@ def names(
     wanted: list[tuple[str, str, list[Section]]] = []
     if experiment.train.best:
         first = next(iter(experiment.evals), None)
-        wanted.append(("train.best", experiment.train.best, [] if first is None else sections[first][0]))
+        wanted.append(
+            ("train.best", experiment.train.best.removeprefix("-"), [] if first is None else sections[first][0])
+        )
     for name, plan in experiment.evals.items():
         every = list(itertools.chain.from_iterable(sections[name]))
         wanted += [("published", one.key, every) for one in plan.published if isinstance(one, Published)]

@@ -66,17 +66,18 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _tables(entries: dict[str, Entry]):
-    """Two tables: the networks, and their files."""
+    """Two tables: the networks, and the files of those that have one."""
 
-    networks = Table("network", "joints", "actions", "frames", "parameters", "multiply-adds", "published")
+    networks = Table("network", "joints", "actions", "frames", "parameters", "mult-adds", "published")
     files = Table("network", "published file", "md5")
     for name, entry in entries.items():
         weights, cost = counts(name)
         size = f"{weights / 1e6:.1f} M", f"{cost / 1e9:.1f} G"
         networks.add_row(name, *predicts(entry), *size, entry.published)
-        release = entry.release.removeprefix(RELEASES)
-        files.add_row(name, release or "not published", entry.md5 or ("none given" if entry.release else ""))
+        if entry.release:
+            files.add_row(name, entry.release.removeprefix(RELEASES), entry.md5 or "none given")
     files.columns[1].overflow = "fold"
+    networks.columns[0].no_wrap = files.columns[0].no_wrap = True
     return networks, files
 
 

@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from jaxhar import zoo
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import MPII, Skeleton
+from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.detection import Detection
 from jaxhar.evaluation.pckh_rows import PCKhRows
 from jaxhar.evaluation.scorer import Context
@@ -60,3 +64,11 @@ def test_rows_of_simple_baselines_leave_pelvis_and_thorax_out_of_the_mean():
     assert section.scalars["pckh_rows/mean"] == pytest.approx(13 / 14)
     assert section.scalars["pckh_rows/wrist"] == 0.5 and section.scalars["pckh_rows/head"] == 1
     assert PCKhRows().begin(Context(View("single", "each"), skeleton=TWO)) is None
+
+
+def test_groups_that_are_no_views_of_one_moment_are_not_fused_in_evaluation():
+    config = dataclasses.replace(zoo.tiny("multiview-h36m"), image_size=32)
+    predict = evaluate._predict(zoo.create(config))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3), np.uint8)
+    maps = np.asarray(predict({"frames": frames, "together": np.array([True, False])})["maps"])
+    assert (maps[0, 1] == maps[1, 1]).all() and (maps[0, 0] != maps[1, 0]).any()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from jaxhar import inference
 from jaxhar.core.batch import Batch, Preds, batch_size
-from jaxhar.core.network import NetworkConfig
+from jaxhar.core.network import NetworkConfig, Viewing
 from jaxhar.core.prepared import Prepared, View
 from jaxhar.evaluation.results import Published, Results
 from jaxhar.evaluation.scorer import Context, Example, Predicted, Scorer
@@ -191,10 +191,11 @@ def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
     if not isinstance(model, nnx.Module):
         return model
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
+    wanted = {*config.reads, *(("together",) if isinstance(config, Viewing) else ())}
     forward = partial(inference.forward, *inference.prepare(model))
 
     def predict(batch: Batch) -> Mapping[str, object]:
-        return forward({key: value for key, value in batch.items() if key in config.reads})
+        return forward({key: value for key, value in batch.items() if key in wanted})
 
     return predict
 
