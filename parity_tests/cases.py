@@ -163,24 +163,23 @@ def seeded_inputs(config, examples: int, frames: int | None = None, seed: int = 
 def seeded_batch(config, clips: int, time: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random frames and labels; coordinates without a label are NaN."""
     rng = np.random.default_rng(seed)
-    joints = config.num_joints
+    joints, dims = config.pose_shape
     labelled = rng.random((clips, time, joints)) < 0.8
-    valid = np.repeat(labelled[..., None], config.dims, -1)
+    valid = np.repeat(labelled[..., None], dims, -1)
     pose = rng.uniform(0.05, 0.95, valid.shape).astype(np.float32)
-    if config.dims == 3:  # some joints have no depth label
+    if dims == 3:  # some joints have no depth label
         valid[..., 2] &= rng.random(labelled.shape) < 0.5
     pose[~valid] = np.nan
     batch = {
-        "frames": rng.uniform(-1, 1, (clips, time, config.image_size, config.image_size, 3)).astype(np.float32),
+        "frames": rng.uniform(-1, 1, config.inputs(clips, time)["frames"].shape).astype(np.float32),
         "pose": pose,
         "visible": labelled.astype(np.float32),
         "valid": valid,
     }
-    if isinstance(config.num_actions, tuple) and len(config.num_actions) > 1:
-        # The first clip has no label of the first set.
-        labels = [rng.integers(count, size=clips).astype(np.int32) for count in config.num_actions]
-        labels[0][0] = -1
+    labels = [rng.integers(count, size=clips).astype(np.int32) for count in config.classes]
+    if len(labels) > 1:
+        labels[0][0] = -1  # the first clip has no label of the first set
         batch["action"] = tuple(labels)
-    elif config.num_actions is not None:
-        batch["action"] = rng.integers(config.num_actions, size=clips).astype(np.int32)
+    elif labels:
+        batch["action"] = labels[0]
     return batch

@@ -16,13 +16,15 @@ import torch_ref
 import torch_ref.losses
 from jaxhar import infer, port, zoo
 from jaxhar.models.reception.network import ReceptionConfig
+from jaxhar.nn.maps import MapsConfig
 from jaxhar.training import optim
+from jaxhar.training.losses import maps as map_losses
 from jaxhar.training.losses import multitask as losses
 from parity_tests import cases
 from parity_tests.tolerances import DOUBLE, GRADIENTS, LOSSES, MOVES, OUTPUTS, STATISTICS, distance
 from torch_ref.layers import Norm
 
-TINY = ReceptionConfig.TINY
+TINY, MAPS = ReceptionConfig.TINY, MapsConfig.TINY
 PYRAMIDS = {
     "image_size": 64,
     "image_div": 4,
@@ -73,11 +75,28 @@ NETWORKS = {
         17,
     ),
     "pyramids, action now and then": ("spnet-penn", {**PYRAMIDS, "num_pyramids": 3, "action_pyramids": (1, 3)}, 2, 1),
+    "maps after a sigmoid": ("simple-baseline-lip", MAPS, 3, 2),
+    "maps of wide pictures": (
+        "simple-baseline-coco",
+        {**MAPS, "image_size": (64, 96), "deconv_kernels": (2, 3, 4), "final_kernel": 3, "num_joints": 13},
+        3,
+        1,
+    ),
+    "maps of four views": ("multiview-h36m", MAPS, 2, 4),
+    "maps of other views": ("multiview-h36m", {**MAPS, "views": 3, "backbone": "mobilenetv2"}, 2, 2),
 }
 
 
-#: These are networks of the zoo as they are; entries_test.py compares their outputs.
-ENTRIES = ("pose", "action", "3-D pose", "3-D action")
+#: These are networks of the zoo as they are, or nearly; entries_test.py compares their outputs.
+ENTRIES = (
+    "pose",
+    "action",
+    "3-D pose",
+    "3-D action",
+    "maps after a sigmoid",
+    "maps of four views",
+    "maps of other views",
+)
 #: Of these one training step is compared.
 STEPS = (
     "pose of odd sizes",
@@ -87,7 +106,18 @@ STEPS = (
     "pyramids, pose only",
 )
 #: Of these too, among the slow tests.
-MORE_STEPS = ("pose", "action", "3-D action", "pyramids", "pyramids, strided", "pyramids of odd sizes")
+MORE_STEPS = (
+    "pose",
+    "action",
+    "3-D action",
+    "pyramids",
+    "pyramids, strided",
+    "pyramids of odd sizes",
+    "maps after a sigmoid",
+    "maps of wide pictures",
+    "maps of four views",
+    "maps of other views",
+)
 #: Of these two steps of each optimizer.
 OPTIMIZED = ("3-D pose of odd sizes", "pyramids in 3-D, two label sets")
 
@@ -97,8 +127,15 @@ def build(name: str, changes: dict):
     config = dataclasses.replace(zoo.config(name), **changes)
     flat = cases.seeded_weights(config)
     net = torch_ref.create(name, **changes)
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in port.to_torch(flat).items()})
+    load(net, flat, config)
     return config, port.from_flat(flat, config), net
+
+
+def load(net: torch.nn.Module, flat: port.Flat, config) -> None:
+    """Gives the torch net all of these weights."""
+    state = {key: torch.from_numpy(value) for key, value in port.to_torch(flat, config).items()}
+    missing, unexpected = net.load_state_dict(state, strict=False)
+    assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
 
 
 def to_torch(batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -139,6 +176,19 @@ def test_losses_of_the_same_predictions():
         assert distance(np.asarray(ours[key]), value.numpy()) < LOSSES, key
 
 
+@pytest.mark.parametrize("kind", map_losses.Targets)
+def test_losses_of_the_same_maps(kind):
+    rng = np.random.default_rng(0)
+    config = dataclasses.replace(zoo.config("simple-baseline-coco"), image_size=(32, 64))
+    batch = cases.seeded_batch(config, clips=3, time=2)
+    batch["pose"][0, 0, :4] = [[-0.3, 0.5], [0.01, 0.99], [0.5, 1.2], [1.0, 0.0]]  # outside, and at the edges
+    batch["valid"][0, 0, :4] = True
+    preds = {"maps": rng.normal(0, 1, (2, 3, 2, 12, 20, 17)).astype(np.float32)}
+    ours = map_losses.Maps(kind, sigma=1.5)(preds, batch)["maps"]
+    twins = torch_ref.losses.maps({"maps": torch.from_numpy(preds["maps"])}, to_torch(batch), kind, 1.5)
+    assert distance(np.asarray(ours), twins.numpy()) < LOSSES
+
+
 @pytest.mark.parametrize("network", [*STEPS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_STEPS)])
 def test_one_training_step_in_double_precision(network):
     """Loss, gradients and running statistics.
@@ -174,7 +224,8 @@ def test_two_steps_of_each_optimizer_in_double_precision(network):
                 twin.zero_grad()
                 start.twin_loss(net).backward()
                 twin.step()
-            moves = port.to_torch({path: np.asarray(leaf - start.params[path]) for path, leaf in params.items()})
+            moved = {path: np.asarray(leaf - start.params[path]) for path, leaf in params.items()}
+            moves = port.to_torch(moved, start.config)
             befores, afters = dict(start.net.named_parameters()), dict(net.named_parameters())
             twins = {path: (leaf - befores[path]).detach().numpy() for path, leaf in afters.items()}
             assert _farthest(moves, twins) < MOVES
@@ -192,7 +243,7 @@ def _training(network: str, dtype) -> SimpleNamespace:
     flat = {key: value.astype(dtype) for key, value in cases.seeded_weights(config).items()}
     batch = cases.seeded_batch(config, clips, time)
     batch = jax.tree.map(lambda v: v.astype(dtype) if v.dtype == np.float32 else v, batch)
-    multitask = losses.Multitask(action=0.1)
+    loss, twin_terms = _losses(config)
 
     graphdef, params, stats = nnx.split(zoo.create(config, dtype=dtype), nnx.Param, nnx.BatchStat)
     params, stats = ({path: jnp.asarray(flat[path]) for path in port.flatten(state)} for state in (params, stats))
@@ -203,22 +254,32 @@ def _training(network: str, dtype) -> SimpleNamespace:
         def total(params):
             state = nnx.from_flat_state({places[path]: leaf for path, leaf in (params | stats).items()})
             net = nnx.merge(graphdef, state, copy=True)
-            terms = multitask(net(batch), batch)
+            terms = loss(net(batch), batch)
             moved = dict(nnx.to_flat_state(nnx.state(net, nnx.BatchStat)))
             return sum(term.mean() for term in terms.values()), {path: moved[places[path]][...] for path in stats}
 
         return jax.value_and_grad(total, has_aux=True)(params)
 
     net = torch_ref.create(name, **changes).to(torch.float64 if dtype == jnp.float64 else torch.float32)
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in port.to_torch(flat).items()})
+    load(net, flat, config)
     tensors = to_torch(batch)
-    weights = {"pose": multitask.pose, "visible": multitask.visible, "action": multitask.action}
 
     def twin_loss(net):
-        preds = net.train()(tensors["frames"])
-        return sum(term.mean() for term in torch_ref.losses.multitask(preds, tensors, weights).values())
+        return sum(term.mean() for term in twin_terms(net.train()(tensors["frames"]), tensors).values())
 
-    return SimpleNamespace(params=params, stats=stats, step=partial(step, batch=batch), net=net, twin_loss=twin_loss)
+    return SimpleNamespace(
+        config=config, params=params, stats=stats, step=partial(step, batch=batch), net=net, twin_loss=twin_loss
+    )
+
+
+def _losses(config):
+    """The loss that networks of this kind learn by, and the same in PyTorch."""
+    if "maps" in config.predicts:
+        loss = map_losses.Maps(sigma=1.5)
+        return loss, lambda preds, batch: {"maps": torch_ref.losses.maps(preds, batch, sigma=1.5)}
+    multitask = losses.Multitask(action=0.1)
+    weights = {"pose": multitask.pose, "visible": multitask.visible, "action": multitask.action}
+    return multitask, lambda preds, batch: torch_ref.losses.multitask(preds, batch, weights)
 
 
 def _farthest(ours: dict[str, np.ndarray], twins: dict[str, np.ndarray]) -> float:
@@ -243,15 +304,14 @@ def _compare_one_step(network: str, dtype, loss_bound: float, bound: float):
     twin_loss.backward()
     assert distance(np.asarray(loss), twin_loss.detach().numpy()) < loss_bound
 
-    ours = port.to_torch({path: np.asarray(gradient) for path, gradient in gradients.items()})
+    ours = port.to_torch({path: np.asarray(gradient) for path, gradient in gradients.items()}, start.config)
     twins = {path: p.grad.numpy() for path, p in net.named_parameters() if p.grad is not None}
     assert _farthest(ours, twins) < bound
 
-    for path, value in moved.items():
-        value, before = np.asarray(value), np.asarray(start.stats[path])
-        *above, leaf = path.split(".")
-        twin = net.get_buffer(".".join([*above, {"mean": "running_mean", "var": "running_var"}[leaf]])).numpy()
-        if leaf == "var":  # torch keeps the unbiased variance of the batch
-            n = counts[".".join(above)]
+    befores = port.to_torch({path: np.asarray(value) for path, value in start.stats.items()}, start.config)
+    for path, value in port.to_torch({path: np.asarray(value) for path, value in moved.items()}, start.config).items():
+        above, _, leaf = path.rpartition(".")
+        if leaf == "running_var" and above in counts:  # torch keeps the unbiased variance of the batch
+            before, n = befores[path], counts[above]
             value = 0.99 * before + (value - 0.99 * before) * n / max(n - 1, 1)
-        assert distance(value, twin) < STATISTICS, path
+        assert distance(value, net.get_buffer(path).numpy()) < STATISTICS, path

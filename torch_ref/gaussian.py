@@ -1,4 +1,4 @@
-"""Joints from heat maps (..., J, h, w) in PyTorch, as jaxhar/core/gaussian.py."""
+"""Heat maps (..., J, h, w) from joints, and joints from heat maps, in PyTorch, as jaxhar/core/gaussian.py."""
 
 import math
 
@@ -7,6 +7,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _DARK_KERNEL = 11
+_GRID = 4096  # positions are rounded to this fraction of a cell before their cell is chosen
+
+
+def encode(cells: Tensor, visible: Tensor, size: tuple[int, int], sigma: float = 2.0) -> tuple[Tensor, Tensor]:
+    """Target maps (..., J, h, w) of joints (..., J, 2) in cells, cut at 3 sigma, and their weights (..., J)."""
+    reach = int(3 * sigma)
+    middle = ((cells * _GRID).round() / _GRID + 0.5).trunc()
+    outside = ((middle - reach >= middle.new_tensor(size[::-1])) | (middle + reach + 1 < 0)).any(-1)
+    weights = visible.to(middle.dtype).masked_fill(outside, 0.0)
+    maps = _drawn(middle, size, sigma, middle - reach, middle + reach)
+    return maps * (weights > 0.5)[..., None, None], weights
+
+
+def encode_lip(cells: Tensor, present: Tensor, size: tuple[int, int], legacy: bool = False) -> Tensor:
+    """Target maps (..., J, h, w) with sigma 1 on cells -4 to 3 about each joint, which is moved into the map."""
+    last = cells.new_tensor(size[::-1]) - 1
+    middle = ((cells * _GRID).round() / _GRID).trunc().clamp(min=0).minimum(last)
+    maps = _drawn(middle, size, 1.0, middle - 4, (middle + 3).minimum(last - 1 if legacy else last))
+    return maps * (present > 0.5)[..., None, None]
+
+
+def _drawn(middle: Tensor, size: tuple[int, int], sigma: float, first: Tensor, last: Tensor) -> Tensor:
+    grid = torch.meshgrid(*(torch.arange(side, dtype=middle.dtype) for side in size), indexing="ij")
+    at = torch.stack(grid[::-1], -1)  # (h, w, 2)
+    middle, first, last = (x[..., None, None, :] for x in (middle, first, last))
+    near = ((at >= first) & (at <= last)).all(-1)
+    return (-((at - middle) ** 2).sum(-1) / (2 * sigma**2)).exp() * near
 
 
 def decode(maps: Tensor, how: str = "argmax") -> tuple[Tensor, Tensor]:

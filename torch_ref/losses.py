@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_ref.gaussian import encode, encode_lip
+
 
 def binary_crossentropy(pred: Tensor, target: Tensor) -> Tensor:
     """Elementwise cross-entropy; the prediction is clipped to [1e-7, 1 - 1e-7] and the target to [0, 1]."""
@@ -46,3 +48,21 @@ def multitask(preds: dict[str, Tensor], batch: dict[str, Tensor], weights: dict[
         sets = zip(logits, labels, strict=True) if isinstance(logits, tuple) else [(logits, labels)]
         terms["action"] = weights["action"] * torch.stack([action(*one).sum(0) for one in sets]).sum(0)
     return terms
+
+
+def maps(preds: dict[str, Tensor], batch: dict[str, Tensor], kind: str = "standard", sigma: float = 2.0) -> Tensor:
+    """Squared error (B,) of maps (K, B, T, h, w, J): mean over pixels, sum over joints, frames and predictions.
+
+    Args:
+      kind: standard, lip or lip_legacy, see jaxhar/training/losses/maps.py.
+    """
+    found = preds["maps"].movedim(-1, -3)
+    size = found.shape[-2:]
+    labelled = batch["valid"][..., :2].all(-1)
+    cells = batch["pose"][..., :2].where(labelled[..., None], 0.0) * batch["pose"].new_tensor([size[1], size[0]])
+    if kind == "standard":
+        target, weight = encode(cells, labelled, size, sigma)
+    else:
+        target, weight = encode_lip(cells, labelled, size, legacy=kind == "lip_legacy"), torch.ones_like(cells[..., 0])
+    error = (weight[..., None, None] * (found - target)) ** 2
+    return error.mean((-2, -1)).sum((0, 2, 3))

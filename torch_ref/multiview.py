@@ -60,7 +60,10 @@ class MultiView(nn.Module):
             self.aggre_layer = Fusion(config.views, size[0] * size[1] // scale**2)
 
     def forward(self, frames: Tensor, together: Tensor | None = None) -> dict[str, Tensor]:
-        raw = self.resnet.maps(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        if self.training:  # as in the original, batch norms see one view after the other
+            raw = torch.stack([self.resnet.maps(view) for view in frames.unbind(1)], 1)
+        else:
+            raw = self.resnet.maps(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         maps = [raw]
         if self.config.fusion and frames.shape[1] == self.config.views:
             fused = self.aggre_layer(raw)
