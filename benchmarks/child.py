@@ -60,7 +60,7 @@ def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float
     return {"megabytes": peak()}
 
 
-def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[float]]:
+def training(name: str, size: str, clips: str, frames: str, kind: str) -> dict[str, list[float]]:
     """Milliseconds of a training step of every contender, in alternating order."""
     from jaxhar.host import process
 
@@ -69,7 +69,7 @@ def training(name: str, size: str, clips: str, frames: str) -> dict[str, list[fl
     from benchmarks import networks
     from benchmarks.common import take_turns
 
-    builders = networks.training_runs(name, networks.SIZES[size](name), int(clips), int(frames))
+    builders = networks.training_runs(name, networks.SIZES[size](name), int(clips), int(frames), kind == "bfloat16")
     return take_turns({who: build() for who, build in builders.items()}).values
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from benchmarks.common import Contenders, Measured, Row, in_new_process, take_turns
-from benchmarks.networks import NAMES, inference_runs, pictures, training_runs
+from benchmarks.networks import MAPS, NAMES, inference_runs, pictures, training_runs
 from jaxhar import infer, zoo
 from jaxhar.core.network import clip_length
 
@@ -58,6 +58,10 @@ def rows() -> dict[str, Row]:
         found[f"{name}, compile time, training step"] = partial(compiling, "training", name)
         found[f"{name}, peak memory, inference, 16-frame clip"] = partial(memory, "inference", name, 16)
         frames = clip_length(zoo.config(name))
+        found[f"{name}, peak memory, training step, 1x{frames} frames"] = partial(memory, "training", name, frames)
+    for name in MAPS:
+        frames = zoo.config(name).inputs(1)["frames"].shape[1]
+        found[f"{name}, peak memory, inference, {frames} frames"] = partial(memory, "inference", name, frames)
         found[f"{name}, peak memory, training step, 1x{frames} frames"] = partial(memory, "training", name, frames)
     found["reception-mpii, one block, compile time, training step"] = partial(
         compiling, "training", "reception-mpii", 1

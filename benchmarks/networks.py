@@ -23,11 +23,14 @@ import torch_ref.losses
 from benchmarks.common import Contenders, Measured, Row, in_new_process
 from jaxhar import export, infer, port, zoo
 from jaxhar.core.network import clip_length
-from jaxhar.training.losses import multitask as losses
+from jaxhar.training.losses.maps import Maps
+from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.step import TrainState, make_step
 from jaxhar.weights.net import Net
 
 NAMES = ("reception-mpii", "reception-penn", "spnet-penn")
+#: Networks that give heat maps.
+MAPS = ("simple-baseline-lip", "simple-baseline-mpii", "multiview-h36m")
 WEIGHTS = {"pose": 1.0, "visible": 0.01, "action": 1.0}
 RATE = 1e-3
 #: Config of a network, by name, for training steps.
@@ -41,7 +44,10 @@ SIZES: dict[str, Callable[[str], Any]] = {
 def twin(name: str, model: nnx.Module) -> nn.Module:
     """The network's PyTorch twin with the same weights, in evaluation mode."""
     net = torch_ref.create(name, **asdict(model.config))  # type: ignore[attr-defined]
-    net.load_state_dict({key: torch.from_numpy(np.array(a)) for key, a in port.to_torch(port.to_flat(model)).items()})
+    weights = port.to_torch(port.to_flat(model), model.config)  # type: ignore[attr-defined]
+    state = {key: torch.from_numpy(np.array(a)) for key, a in weights.items()}
+    left_out = net.load_state_dict(state, strict=False)
+    assert all(key.endswith("num_batches_tracked") for key in sum(left_out, []))
     return net.eval()
 
 
@@ -68,8 +74,8 @@ def pictures(config: Any, batch: int, frames: int | None) -> np.ndarray:
 def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Callable[[], Callable[[], object]]]:
     """Contender -> function that builds it. All contenders read frames in memory and return arrays."""
     config = zoo.config(name)
-    clips = clip_length(config) > 1
-    if clips and frames:
+    clips = config.inputs(1)["frames"].shape[1] > 1
+    if clips and frames and config.classes:
         config = config.for_classes(config.classes[0], frames)
     model = zoo.create(config, dtype=dtype)
     clip = pictures(config, 1, frames)
@@ -143,7 +149,8 @@ def training_batch(config: Any, clips: int, frames: int) -> dict[str, np.ndarray
 def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callable[[], jax.Array]:
     """A function that trains on the next batch by RMSprop at each call; returns the loss without waiting for it."""
     parts, optimizer = Net(model), optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False)
-    step = make_step(parts, losses.Multitask(**WEIGHTS), optimizer)
+    config = model.config  # type: ignore[attr-defined]
+    step = make_step(parts, Maps() if "maps" in config.predicts else Multitask(**WEIGHTS), optimizer)
     state = TrainState(parts.params, parts.stats, optimizer.init(parts.params), jnp.int32(0))
     held = [jax.device_put(jax.tree.map(jnp.copy, state))]
     turn = itertools.cycle([jax.device_put({"clips": batch}) for batch in batches])
@@ -170,11 +177,16 @@ def their_step(
         ready.append({**tensors, "frames": channels_inner(tensors["frames"].permute(0, 1, 4, 2, 3))})
     turn = itertools.cycle(ready)
 
+    def losses(preds: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if "maps" in preds:
+            return {"maps": torch_ref.losses.maps(preds, tensors)}
+        return torch_ref.losses.multitask(preds, tensors, WEIGHTS)
+
     def run() -> torch.Tensor:
         tensors = next(turn)
         rule.zero_grad()
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
-            terms = torch_ref.losses.multitask(call(tensors["frames"]), tensors, WEIGHTS)
+            terms = losses(call(tensors["frames"]), tensors)
         loss = torch.stack([term.mean() for term in terms.values()]).sum()
         loss.backward()
         rule.step()
@@ -183,10 +195,12 @@ def their_step(
     return run
 
 
-def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, Callable[[], Callable[[], object]]]:
-    """Contender -> function that builds it."""
+def training_runs(
+    name: str, config: Any, clips: int, frames: int, mixed: bool = False
+) -> dict[str, Callable[[], Callable[[], object]]]:
+    """Contender -> function that builds it; `mixed`: in bfloat16."""
     batches = [training_batch(config, clips, frames)]
-    model = zoo.create(config)
+    model = zoo.create(config, dtype=jnp.bfloat16 if mixed else jnp.float32)
 
     def ours() -> Callable[[], object]:
         step = our_step(model, batches)
@@ -194,17 +208,17 @@ def training_runs(name: str, config: Any, clips: int, frames: int) -> dict[str, 
 
     return {
         "ours": ours,
-        "torch eager, channels last": lambda: their_step(name, model, batches, False, False),
-        "torch.compile": lambda: their_step(name, model, batches, True, False),
+        "torch eager, channels last": lambda: their_step(name, model, batches, False, mixed),
+        "torch.compile": lambda: their_step(name, model, batches, True, mixed),
     }
 
 
-def training(name: str, size: str, clips: int, frames: int) -> Measured:
+def training(name: str, size: str, clips: int, frames: int, kind: str = "float32") -> Measured:
     """A training step by RMSprop: loss, gradients, new weights and statistics.
 
     It runs in a new process whose memory allocation is configured as in launch.py.
     """
-    return Measured("ms", in_new_process("training", name, size, clips, frames))
+    return Measured("ms", in_new_process("training", name, size, clips, frames, kind))
 
 
 def rows() -> dict[str, Row]:
@@ -222,4 +236,14 @@ def rows() -> dict[str, Row]:
     found[f"{name}, one block, training step, 4x1 frames"] = partial(training, name, "one block", 4, 1)
     for name, clips, frames in (("reception-mpii", 4, 1), ("reception-penn", 1, 16), ("spnet-penn", 1, 8)):
         found[f"{name}, full, training step, {clips}x{frames} frames"] = partial(training, name, "full", clips, frames)
+    for name in MAPS:
+        together = zoo.config(name).inputs(1)["frames"].shape[1]
+        one = "one image" if together == 1 else f"{together} views"
+        for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
+            found[f"{name}, inference, {one}, {kind}"] = partial(inference, name, dtype)
+            if together == 1:
+                found[f"{name}, inference, 16 images, {kind}"] = partial(inference, name, dtype, 16)
+            clips = 4 // together
+            row = f"{name}, full, training step, {clips}x{together} frames, {kind}"
+            found[row] = partial(training, name, "full", clips, together, kind)
     return found
