@@ -7,8 +7,8 @@
 The paper's settings: depths 50, 101 and 152, photos of 256 x 256 (sigma 2) or 384 x 384 (sigma 3), scale 25 % and
 rotation 30 degrees, flips, Adam with learning rate 1e-3, divided by 10 after epochs 90 and 120 of 140, batches of 32.
 They start from ImageNet's weights: `jaxhar weights resnet50` fetches them; --config.init_from=None starts from random
-ones. Published, validation split with the flip test: the table below. Our flip view averages joints, theirs maps. We
-have not run these experiments to their end.
+ones. Published, validation split with the flip test: the table below. The flip test averages heat maps, with the
+original's shift by one cell; the view flip_unshifted leaves it out. We have not run these experiments to their end.
 
 The demo: a narrow ResNet-18 on generated photos in MPII's layout, 96 x 96.
 """

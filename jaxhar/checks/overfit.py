@@ -32,7 +32,7 @@ from tqdm import tqdm
 from jaxhar import inference, zoo
 from jaxhar.checks.doctor import perfect, within
 from jaxhar.core.batch import Batch, Preds, batch_size, to_image
-from jaxhar.core.network import NetworkConfig, frame_size
+from jaxhar.core.network import NetworkConfig, frame_size, inputs_of
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import PA16, Skeleton
@@ -266,7 +266,7 @@ def learn(
 
 def predict(model: Any, batch: Batch) -> Preds:
     """Predictions of a network in evaluation mode, action as logits."""
-    inputs: Any = {key: batch[key] for key in model.config.reads}  # type: ignore[literal-required]
+    inputs = inputs_of(model.config, batch)
     return jax.tree.map(np.asarray, inference.forward(*inference.prepare(model), inputs))
 
 

@@ -110,6 +110,13 @@ def decode(maps: Array, how: Decoding | str = Decoding.ARGMAX) -> tuple[Array, A
     return jnp.where((value > 0)[..., None], cells, 0), value
 
 
+def joints(maps: Array, how: Decoding | str = Decoding.ARGMAX) -> tuple[Array, Array]:
+    """Poses from heat maps (..., h, w, J): crop units (..., J, 2), and the largest value within [0, 1] (..., J)."""
+    cells, value = decode(maps, how)
+    height, width = maps.shape[-3:-1]
+    return cells / jnp.array([width, height], cells.dtype), jnp.clip(value, 0, 1)
+
+
 def _at(maps: Array, peak: Array, dx: int, dy: int) -> Array:
     """Values (..., J) of the cells at `peak` (..., J, 2) plus an offset; the nearest cell outside of the map."""
     height, width = maps.shape[-3:-1]

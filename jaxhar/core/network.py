@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 import jax
 
 from jaxhar.core.batch import Batch
+from jaxhar.core.gaussian import Decoding
 from jaxhar.core.pixels import Pixels
 
 
@@ -59,6 +60,21 @@ class Viewing(Protocol):
     @property
     def views(self) -> int:
         """V, the number of views that it reads together."""
+
+
+@runtime_checkable
+class FromMaps(Protocol):
+    """Settings of a network that predicts heat maps and decodes its joints from them."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """How a joint's position is found in its map, see `jaxhar.core.gaussian.joints`."""
+
+
+def inputs_of(config: NetworkConfig, batch: Batch) -> Batch:
+    """What a network reads of a batch; with several views also whether they belong together."""
+    wanted = {*config.reads, *(("together",) if isinstance(config, Viewing) else ())}
+    return {key: value for key, value in batch.items() if key in wanted}  # type: ignore[return-value]
 
 
 def frame_size(config: NetworkConfig) -> tuple[int, int]:

@@ -18,10 +18,16 @@ Kind = Literal["each", "crops", "clips"]
 
 @dataclass(frozen=True)
 class View:
-    """How the sequences of a split are evaluated: one clip, several crops, or many clips of each."""
+    """How the sequences of a split are evaluated: one clip, several crops, or many clips of each.
+
+    Attributes:
+      shift: with heat maps of mirrored crops, whether they are moved by the cell by which mirror images are apart; see
+        `jaxhar.evaluation.views`.
+    """
 
     name: str
     kind: Kind
+    shift: bool = True
 
 
 class SequenceEntry(TypedDict):

@@ -29,6 +29,8 @@ from jaxhar.host.settings import changed
 #: Metadata of fields that do not change results: a run can be resumed with other values.
 FREE = {"free": True}
 
+#: The crop view in which heat maps of mirror images are averaged without `View.shift`.
+UNSHIFTED = "flip_unshifted"
 #: Settings that decide which records are packed.
 _PACKED = ("root", "cache", "synth", "skip_broken")
 
@@ -106,7 +108,7 @@ class DataSet(abc.ABC):
         return entry["split"]
 
     def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        """Views with several crops of each middle clip, whose predicted poses are averaged."""
+        """Views with several crops of each middle clip, whose predictions are averaged, see `evaluation.views`."""
         return {}
 
     def views(self) -> Mapping[str, View]:
@@ -115,7 +117,7 @@ class DataSet(abc.ABC):
         "single": the clip from the middle of each sequence. "multi": clips that overlap by half, each also mirrored; a
         sequence too short for one gives its middle clip. `crop_views` are added, or replace views of the same name.
         """
-        crops = {name: View(name, "crops") for name in self.crop_views()}
+        crops = {name: View(name, "crops", shift=name != UNSHIFTED) for name in self.crop_views()}
         return {"single": View("single", "each"), "multi": View("multi", "clips"), **crops}
 
     def windows(self, view: str, length: int) -> list[tuple[list[int], transforms.Draw]]:

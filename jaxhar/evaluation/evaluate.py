@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from jaxhar import inference
 from jaxhar.core.batch import Batch, Preds, batch_size
-from jaxhar.core.network import NetworkConfig, Viewing
+from jaxhar.core.gaussian import Decoding
+from jaxhar.core.network import FromMaps, NetworkConfig, inputs_of
 from jaxhar.core.prepared import Prepared, View
 from jaxhar.evaluation.results import Published, Results
 from jaxhar.evaluation.scorer import Context, Example, Predicted, Scorer
@@ -182,8 +183,17 @@ def predictions(
     stream = prepared.eval_stream(split=split, view=view.name, batch=batch)
     length = prepared.eval_length(split=split, view=view.name, batch=batch)
     bar = tqdm(stream, total=length, desc=f"{split} {view.name}", unit="batch", disable=not progress)
-    pairs = _examples(_predict(model), bar, reads)
-    return average_crops(pairs, prepared.skeleton) if view.kind == "crops" else pairs
+    if view.kind != "crops":
+        return _examples(_predict(model), bar, reads)
+    decoding = _decoding(model)
+    reads = reads if decoding is None else tuple(dict.fromkeys((*reads, "maps")))
+    return average_crops(_examples(_predict(model), bar, reads), prepared.skeleton, decoding, view.shift)
+
+
+def _decoding(model: Predictor) -> Decoding | None:
+    """How a network decodes its joints from its heat maps; None for a network without, and for a function."""
+    config = model.config if isinstance(model, nnx.Module) else None  # type: ignore[attr-defined]
+    return config.decoding if isinstance(config, FromMaps) else None
 
 
 def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
@@ -191,11 +201,10 @@ def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
     if not isinstance(model, nnx.Module):
         return model
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
-    wanted = {*config.reads, *(("together",) if isinstance(config, Viewing) else ())}
     forward = partial(inference.forward, *inference.prepare(model))
 
     def predict(batch: Batch) -> Mapping[str, object]:
-        return forward({key: value for key, value in batch.items() if key in wanted})
+        return forward(inputs_of(config, batch))
 
     return predict
 

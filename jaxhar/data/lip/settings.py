@@ -1,5 +1,6 @@
 """Look into Person, real or generated: settings and examples, by the rules of single-person-pose-estimation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,8 +11,8 @@ from PIL import Image
 from jaxhar.core import geometry
 from jaxhar.core.skeleton import MPII, Skeleton
 from jaxhar.data import pipeline, transforms
-from jaxhar.data.dataset import DataSet
-from jaxhar.data.example import labels_of
+from jaxhar.data.dataset import UNSHIFTED, DataSet
+from jaxhar.data.example import labels_of, mirrored_crops
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.lip import folder as lip_folder
 from jaxhar.data.lip import generate as synthetic_lip
@@ -25,7 +26,8 @@ class LIP(DataSet):
 
     A picture is the crop of one person already. The whole picture is resized to the size of the network, without
     keeping its aspect ratio and without augmentation. The reference length is the head size: LIP has no head boxes, so
-    it is 0.75 of the distance from upper neck to head top, as the boxes of MPII give it.
+    it is 0.75 of the distance from upper neck to head top, as the boxes of MPII give it. The original has no flip test;
+    the views "flip" and "flip_unshifted" are as those of MPII.
     """
 
     skeleton: Skeleton | None = MPII
@@ -45,6 +47,10 @@ class LIP(DataSet):
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_lip.write(out, synth)
+
+    def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
+        centred = mirrored_crops(((0, 0),))
+        return {"flip": centred, UNSHIFTED: centred}
 
     @property
     def keeps_outside(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxhar.core.skeleton import PA16, Skeleton
 from jaxhar.data import centre_crop, pipeline, presets, transforms
-from jaxhar.data.dataset import DataSet
+from jaxhar.data.dataset import UNSHIFTED, DataSet
 from jaxhar.data.example import cropped_example, mirrored_crops
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import folder as mpii_folder
@@ -41,7 +41,8 @@ class MPII(DataSet):
       crop: "deephar", or "simple_baselines" for the rule of `centre_crop`, where positions in the annotation files
         count from 1. Labelled joints outside of a crop are then valid and visible in training, too: the target map has
         the part of their Gaussian that is inside. Set `augment` to `centre_crop.SIMPLE_BASELINES` with it, and
-        `separate` to False for all persons. The view "multi" is then that of "flip".
+        `separate` to False for all persons. The view "multi" is then that of "flip", and
+        "flip_unshifted" averages heat maps of mirror images where they lie, as the original with SHIFT_HEATMAP off.
     """
 
     augment: transforms.Augment = presets.MPII
@@ -77,7 +78,9 @@ class MPII(DataSet):
 
     def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
         centred = mirrored_crops(((0, 0),))
-        return {"flip": centred, "multi": centred if self.keeps_outside else mirrored_crops(self.shifts)}
+        if self.keeps_outside:
+            return {"flip": centred, UNSHIFTED: centred, "multi": centred}
+        return {"flip": centred, "multi": mirrored_crops(self.shifts)}
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False

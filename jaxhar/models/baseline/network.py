@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxhar.core.batch import Batch, Preds
-from jaxhar.core.gaussian import Decoding, decode
+from jaxhar.core.gaussian import Decoding, joints
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.maps import MapsConfig, MapsNet
 from jaxhar.nn.time import per_frame
@@ -76,10 +76,8 @@ class Baseline(nnx.Module):
           maps (1, B, T, h, w, J), pose (1, B, T, J, 2), visible (1, B, T, J).
         """
         maps = per_frame(MapsNet.__call__, self.single, self.config.pixels(batch))[None]
-        cells, value = decode(maps, self.config.decoding)
-        height, width = self.config.heatmap_size
-        pose = cells / jnp.array([width, height], cells.dtype)
-        return {"maps": maps, "pose": pose, "visible": jnp.clip(value, 0, 1)}
+        pose, visible = joints(maps, self.config.decoding)
+        return {"maps": maps, "pose": pose, "visible": visible}
 
 
 def _appearance(net: MapsNet, images: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxhar.core.batch import Batch, Preds
-from jaxhar.core.gaussian import Decoding, decode
+from jaxhar.core.gaussian import Decoding, joints
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.layers import drawn
 from jaxhar.nn.maps import MapsConfig, MapsNet
@@ -143,10 +143,8 @@ class MultiView(nnx.Module):
         raw = self._views(self.config.pixels(batch))
         fusing = self.fusion is not None and raw.shape[1] == self.config.views
         maps = jnp.stack([raw, self.fuse(raw, batch)] if fusing else [raw])
-        cells, value = decode(maps, self.config.decoding)
-        height, width = self.config.heatmap_size
-        pose = cells / jnp.array([width, height], cells.dtype)
-        return {"maps": maps, "pose": pose, "visible": jnp.clip(value, 0, 1)}
+        pose, visible = joints(maps, self.config.decoding)
+        return {"maps": maps, "pose": pose, "visible": visible}
 
 
 def _appearance(net: MapsNet, images: Array) -> Array:
