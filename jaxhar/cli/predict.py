@@ -7,9 +7,11 @@ from pathlib import Path
 from jaxhar.data import sets
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
+from jaxhar.host.settings import setting
 from jaxhar.predict import boxes, coco
 from jaxhar.predict import data_set as predict_set
 from jaxhar.predict import predictor as predict
+from jaxhar.predict.pictures import Pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     parser.add_argument("--format", choices=("json", "coco"), default="json", help="coco: also write coco.json")
     parser.add_argument(
-        "--data", choices=list(sets.SETS), help="predict this data set, with SOURCE as its root; writes only coco.json"
+        "--data",
+        choices=list(sets.SETS),
+        help="predict this data set, with SOURCE as its root; writes only coco.json (or --pictures)",
     )
     parser.add_argument("--split", help="with --data: the split to predict (default: the test split)")
     parser.add_argument(
@@ -45,12 +49,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --data: the evaluation view, e.g. flip (default: %(default)s)",
     )
     parser.add_argument("--cache", type=Path, help="folder for the data set's packed records")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --data: change a setting of the data set, e.g. crop=simple_baselines of mpii",
+    )
+    parser.add_argument(
+        "--maps",
+        nargs="?",
+        const="all",
+        metavar="JOINTS",
+        help="also draw the heat maps of these joints, by name or number and separated by commas (without JOINTS: of "
+        "all), as NAME_maps.png for a photo and maps.mp4 for a video; for networks that predict heat maps",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        metavar="N",
+        help="with --data: instead of predicting the whole split into coco.json, draw N of its examples, chosen at "
+        "random, with the predicted joints in red, as PNG files",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="with --pictures: of the choice (default: %(default)s)")
+    parser.add_argument("--show-truth", action="store_true", help="with --pictures: also draw the true joints, in blue")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="C",
+        help="with --pictures: leave out joints with a lower confidence (default: %(default)s)",
+    )
+    parser.add_argument("--no-skeleton", action="store_true", help="with --pictures: draw joints without limbs")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar predict`; the exit code is 1 if a video is damaged or cut off, without --skip-broken."""
 
     compile_cache.enable()
+    _check(args)
     if args.data is None:
         complete = _predict(args)
         if args.format == "coco":
@@ -66,10 +103,28 @@ def main(args: argparse.Namespace) -> int:
         cache=args.cache,
         batch=args.batch,
         skip_broken=args.skip_broken,
+        changes=dict(setting(text) for text in args.set),
+        drawn=_drawn(args),
         progress=not args.no_progress,
     )
     print(f"written: {', '.join(str(path) for path in written)}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Usage for options that do not go together."""
+    if args.data is not None and args.maps is not None:
+        raise Usage("--maps is for photos and videos of your own; leave it out with --data")
+    if args.data is None and (args.pictures is not None or args.set):
+        raise Usage("--pictures and --set are for a data set: name it with --data")
+    if args.pictures is None and (args.show_truth or args.no_skeleton or args.threshold or args.seed):
+        raise Usage("--seed, --show-truth, --threshold and --no-skeleton go with --pictures N")
+
+
+def _drawn(args: argparse.Namespace) -> Pictures | None:
+    if args.pictures is None:
+        return None
+    return Pictures(args.pictures, args.seed, args.show_truth, args.threshold, skeleton=not args.no_skeleton)
 
 
 def _predict(args: argparse.Namespace) -> bool:
@@ -83,6 +138,7 @@ def _predict(args: argparse.Namespace) -> bool:
         stride=args.stride,
         skip_broken=args.skip_broken,
         coco=args.format == "coco",
+        maps=args.maps,
         progress=not args.no_progress,
     )
     for sentence in summary.notes:

@@ -79,6 +79,8 @@ class DataSet(abc.ABC):
     layout: ClassVar[Skeleton | None] = None
     #: Whether records are single pictures, so that a training clip consists of `clip_frames` different pictures.
     stacks: ClassVar[bool] = False
+    #: Whether the `clip_frames` pictures of a record are no clip, but views of one moment or of several persons.
+    grouped: ClassVar[bool] = False
 
     @abc.abstractmethod
     def open(self, root: Path) -> Folder:

@@ -21,6 +21,7 @@ from jaxhar.core.batch import Batch, Preds, batch_size
 from jaxhar.core.gaussian import Decoding
 from jaxhar.core.network import FromMaps, NetworkConfig, inputs_of
 from jaxhar.core.prepared import Prepared, View
+from jaxhar.core.skeleton import Skeleton
 from jaxhar.evaluation.results import Published, Results
 from jaxhar.evaluation.scorer import Context, Example, Predicted, Scorer
 from jaxhar.evaluation.sections import Section
@@ -183,11 +184,18 @@ def predictions(
     stream = prepared.eval_stream(split=split, view=view.name, batch=batch)
     length = prepared.eval_length(split=split, view=view.name, batch=batch)
     bar = tqdm(stream, total=length, desc=f"{split} {view.name}", unit="batch", disable=not progress)
+    return of_batches(model, bar, view, prepared.skeleton, reads)
+
+
+def of_batches(
+    model: Predictor, batches: Iterable[Batch], view: View, skeleton: Skeleton | None, reads: tuple[str, ...]
+) -> Pairs:
+    """`predictions` for given batches of a view; `skeleton` is that of the data."""
     if view.kind != "crops":
-        return _examples(_predict(model), bar, reads)
+        return _examples(_predict(model), batches, reads)
     decoding = _decoding(model)
     reads = reads if decoding is None else tuple(dict.fromkeys((*reads, "maps")))
-    return average_crops(_examples(_predict(model), bar, reads), prepared.skeleton, decoding, view.shift)
+    return average_crops(_examples(_predict(model), batches, reads), skeleton, decoding, view.shift)
 
 
 def _decoding(model: Predictor) -> Decoding | None:

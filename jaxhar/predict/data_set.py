@@ -1,14 +1,17 @@
-"""What `jaxhar predict --data` does: write the poses of a whole split for COCO's tools and MPII's benchmark."""
+"""What `jaxhar predict --data` does: write the poses of a whole split for COCO's tools and MPII's benchmark.
+
+Or draw some of its examples, see `jaxhar.predict.pictures`.
+"""
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from jaxhar.core.batch import to_image
-from jaxhar.core.network import clip_length, frame_size
+from jaxhar.core.network import Viewing, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import sets, transforms
 from jaxhar.data.dataset import PreparedSet
@@ -19,7 +22,8 @@ from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.scorer import float64
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.predict import coco
+from jaxhar.host.settings import override
+from jaxhar.predict import coco, pictures
 from jaxhar.predict.predictor import needs_pose
 from jaxhar.weights import checkpoint
 
@@ -35,6 +39,8 @@ def run(
     cache: Path | None = None,
     batch: int = 16,
     skip_broken: bool = False,
+    changes: Mapping[str, str] | None = None,
+    drawn: pictures.Pictures | None = None,
     progress: bool = True,
 ) -> list[Path]:
     """Predict every example of a split with a model checkpoint.
@@ -43,18 +49,21 @@ def run(
       name: of the data set in `jaxhar.data.sets`. root: its folder. weights: see `checkpoint.load_model`.
       split, view: of the data set; views of kind "clips" are not possible.
       cache: for packed records; None for "jaxhar_data" beside `out`.
+      changes: settings of the data set as text, see `jaxhar.host.settings.override`.
+      drawn: draw these examples instead.
 
     Returns:
-      The files written: coco.json, whose images are named like the photos or "SEQUENCE/FRAME" (frames from 0), and for
-      MPII's "test" split pred_keypoints_mpii.mat.
+      The files written: the pictures; or coco.json, whose images are named like the photos or "SEQUENCE/FRAME" (frames
+      from 0), and for MPII's "test" split pred_keypoints_mpii.mat.
 
     Raises:
-      Problem: the data cannot be read, has no such split, or does not fit the network. Usage: an unknown view.
+      Problem: the data cannot be read, has no such split, or does not fit the network. Usage: an unknown view or
+        setting.
     """
     model, meta = checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
     skeleton = meta.joints("predicting poses")
-    settings = sets.get(name).settings
+    settings = override(sets.get(name).settings, changes or {})
     split = split or settings.eval_split
     settings = dataclasses.replace(
         settings,
@@ -62,13 +71,15 @@ def run(
         cache=None if cache is None else str(cache),
         skeleton=skeleton,
         image_size=frame_size(meta.config),
-        clip_frames=clip_length(meta.config),
+        clip_frames=settings.clip_frames if settings.grouped else clip_length(meta.config),
         skip_broken=skip_broken,
     )
     assert meta.config.pose_shape is not None  # so says needs_pose
     joints = meta.config.pose_shape[0]
     if joints != len(skeleton):
         raise Problem(f"the network predicts {joints} joints, but {skeleton.name} has {len(skeleton)}")
+    if settings.grouped and isinstance(meta.config, Viewing) and meta.config.views != settings.clip_frames:
+        raise Problem(f"the network reads {meta.config.views} views, but {settings.title} has {settings.clip_frames}")
     persons = None
     if isinstance(settings, MPII):
         settings = dataclasses.replace(settings, parts=(split,))
@@ -78,6 +89,8 @@ def run(
         raise Usage(f"--view {view}: to predict poses of {settings.title} the view must be {' or '.join(views)}")
     out.mkdir(parents=True, exist_ok=True)
     prepared = settings.prepare(out)
+    if drawn is not None:
+        return pictures.write(model, prepared, split, views[view], out, drawn, skeleton)
     pairs = evaluate.predictions(model, prepared, split, views[view], ("pose", "visible"), batch, progress)
     found = list(_found(pairs, prepared, split, persons))
     files.write(out / coco.FILE, json.dumps(coco.document(found, skeleton)).encode())

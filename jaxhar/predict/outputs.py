@@ -12,17 +12,17 @@ from typing import Any, TextIO
 
 import av
 import numpy as np
-from PIL import Image
 
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Frame, Video
-from jaxhar.data.formats.writer import VideoWriter
+from jaxhar.data.formats.writer import VideoWriter, write_png
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
 from jaxhar.predict import poses
 from jaxhar.predict.boxes import BOX_CONFIDENCE, anyone
+from jaxhar.predict.map_pictures import FrameMaps, MapPictures
 from jaxhar.viz import draw as viz
 
 #: Length of the curves in the overlay, in seconds.
@@ -50,6 +50,7 @@ class FrameResult:
         with a person contains it.
       clips: the clips with a person that begin with this frame.
       unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
+      maps: the network's heat maps of this frame, where they are asked for.
     """
 
     index: int
@@ -59,6 +60,7 @@ class FrameResult:
     action: np.ndarray | None = None
     clips: list[Clip] = field(default_factory=list)
     unfamiliar: bool | None = None
+    maps: FrameMaps | None = None
 
     @property
     def person(self) -> bool:
@@ -79,8 +81,8 @@ class Outputs:
     are removed; complete images of a folder stay.
 
     Attributes:
-      files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json if
-        asked for.
+      files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json and
+        pictures of heat maps if asked for.
       action: (A,) probabilities of the whole video, after `finish`: the normalised geometric mean over its clips.
         None for pose networks, for several images, if nobody was found, and if most frames look unfamiliar.
       empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
@@ -98,6 +100,7 @@ class Outputs:
         meta: Any,
         coco: bool = False,
         made_by: dict[str, object] | None = None,
+        maps: Sequence[int] = (),
     ):
         self.files: tuple[Path, ...] = ()
         self.empty = self.unfamiliar = 0
@@ -117,7 +120,10 @@ class Outputs:
         self._overlays = dict(
             zip(paths, ["overlay.mp4"] if isinstance(source, Video) else _image_names(paths), strict=True)
         )
-        taken = {path.resolve() for path in paths} & {(folder / name).resolve() for name in self._overlays.values()}
+        self._maps = MapPictures(folder, source, self._overlays, maps) if maps else None
+        written = [folder / name for name in self._overlays.values()]
+        written += self._maps.paths.values() if self._maps else []
+        taken = {path.resolve() for path in paths} & {path.resolve() for path in written}
         if taken:
             raise Usage(f"--out {folder}: the results would overwrite {min(taken)}; give another folder")
         self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * fps)))
@@ -150,6 +156,8 @@ class Outputs:
             if result.index == 0:
                 self._write_headers(frame.image)
             self._write_overlay(frame, self._draw(frame.image, result))
+            if self._maps is not None and result.maps is not None:
+                self._maps.add(frame, result.maps, self._skeleton, self._stack)
             self._poses.write(",\n" if result.index else "\n")
             self._poses.write(poses.dumps(self._entry(frame, result)))
             if result.person:
@@ -184,6 +192,7 @@ class Outputs:
             self._stack.close()
         extra = [self._folder / "actions.csv"] if self._csv else []
         extra += [self._folder / coco_file.FILE] if self._persons is not None else []
+        extra += self._maps.files if self._maps else []
         self.files = (*self._written, self._folder / "poses.json", *extra)
 
     @contextlib.contextmanager
@@ -233,8 +242,7 @@ class Outputs:
             self._writer.write(image, frame.time)
             return
         self._written.append(self._folder / self._overlays[frame.path])
-        with atomic(self._written[-1]) as part:
-            Image.fromarray(image).save(part, format="png", compress_level=3)
+        write_png(self._written[-1], image)
 
     def _entry(self, frame: Frame, result: FrameResult) -> dict[str, object]:
         entry: dict[str, object] = {"index": result.index, "time": round(frame.time, 6)}

@@ -26,9 +26,10 @@ from jaxhar.data.formats.source import Images, open_source
 from jaxhar.data.formats.video import Video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
-from jaxhar.predict import poses
+from jaxhar.predict import map_pictures, poses
 from jaxhar.predict.boxes import anyone, clips, smooth, union
 from jaxhar.predict.folder import take_images
+from jaxhar.predict.map_pictures import FrameMaps
 from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
 from jaxhar.predict.search import Box, Infer, find_boxes, run_network, search_frames, words
 from jaxhar.weights import checkpoint, trained_on
@@ -92,6 +93,7 @@ def run(
     stride: int = 2,
     skip_broken: bool = False,
     coco: bool = False,
+    maps: str | None = None,
     progress: bool = True,
 ) -> Summary:
     """Predict with a model checkpoint.
@@ -107,10 +109,11 @@ def run(
         Penn Action figures.
       skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
       coco: also write coco.json.
+      maps: also draw the heat maps of these joints, see `map_pictures.chosen`.
 
     Raises:
       Problem: the source or the weights cannot be read, or the results cannot be written.
-      Usage: a wrong box or number.
+      Usage: a wrong box or number; heat maps of a joint or a network that has none.
     """
     _check(bbox, batch, stride)
     opened = open_source(source, skip_broken)
@@ -119,6 +122,11 @@ def run(
         opened.skip_broken = True  # results of what can be read are written, and `Summary.broken` says what is missing
     model, meta = checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
+    joints: tuple[int, ...] = ()
+    if maps is not None:
+        if "maps" not in meta.config.predicts:
+            raise Usage(f"--maps: the network of {weights} predicts no heat maps; leave --maps out")
+        joints = map_pictures.chosen(maps, meta.joints("drawing heat maps"))
     untrained = meta.untrained_actions(weights)
     if untrained:
         meta = dataclasses.replace(meta, actions=())
@@ -133,6 +141,7 @@ def run(
         batch=batch,
         stride=stride,
         coco=coco,
+        maps=joints,
         progress=progress,
         made_by=poses.made_by(checkpoint.sha256(model), {"weights": str(weights), **settings}, meta.trained),
         familiar=None if meta.familiar is None else partial(_recognise, model, meta.familiar),
@@ -156,6 +165,7 @@ def predict_source(
     batch: int = 16,
     stride: int = 2,
     coco: bool = False,
+    maps: tuple[int, ...] = (),
     progress: bool = True,
     made_by: dict[str, object] | None = None,
     familiar: Recognise | None = None,
@@ -165,6 +175,7 @@ def predict_source(
     Args:
       meta: information about the network. If it has several sets of action labels, the first one is shown.
       name: of the source, for the header of the results.
+      maps: indices of the joints whose heat maps are drawn.
       made_by: see `poses.made_by`.
       familiar: says which crops look like those of the training; None if that is not known.
     """
@@ -179,7 +190,7 @@ def predict_source(
     batch = max(1, min(batch, source.total or batch) // length)
     every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
-    with Outputs(out, source, name, meta, coco, made_by) as outputs:
+    with Outputs(out, source, name, meta, coco, made_by, maps) as outputs:
         with contextlib.closing(read_ahead(search_frames(source, every, bbox, size), 2 * batch * length)) as crops:
             times, boxes = find_boxes(
                 bar(crops, desc="finding the person", total=source.total), infer, (batch, length), stills=fps is None
@@ -196,7 +207,7 @@ def predict_source(
         done = 0
         with (
             contextlib.closing(
-                read_ahead(_results(batches, infer, windows, boxes, familiar), 4 * batch * length)
+                read_ahead(_results(batches, infer, windows, boxes, familiar, bool(maps)), 4 * batch * length)
             ) as results,
             contextlib.closing(read_ahead(source.frames(), 4)) as frames,
         ):
@@ -281,6 +292,7 @@ def _results(
     windows: list[np.ndarray],
     boxes: np.ndarray,
     familiar: Recognise | None = None,
+    with_maps: bool = False,
 ) -> Iterator[FrameResult]:
     """Results by frame: the pose from the clip in which the frame is most central, the action from all clips that
     contain that moment, look familiar in their middle, and show somebody in at least half of their frames."""
@@ -290,24 +302,28 @@ def _results(
     done = 0
     with contextlib.closing(jobs):
         for job in jobs:
-            joints, scores, actions = run_network(infer, job.crops, job.shape, as_clips=True)
+            seen = run_network(infer, job.crops, job.shape, as_clips=True)
             known = None if familiar is None else _middles(familiar, job)
             for n, affine in enumerate(job.affines):
                 unfamiliar = None if known is None else not known[n]
                 window = windows[done]
                 done += 1
-                action = None if actions is None else np.asarray(actions[n], np.float64)
+                action = None if seen.action is None else np.asarray(seen.action[n], np.float64)
                 for t, i in enumerate(window.tolist()):
                     central = -abs(t - (len(window) - 1) / 2)
                     if central > best.get(i, -np.inf):
-                        pose = np.array(joints[n, t], np.float64)
+                        pose = np.array(seen.pose[n, t], np.float64)
                         pose[:, :2] = to_image(affine, pose)
                         box = to_image(affine, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
                         kept = open_frames[i].clips if i in open_frames else []
-                        open_frames[i] = FrameResult(i, box, pose, np.asarray(scores[n, t], np.float64), clips=kept)
+                        open_frames[i] = FrameResult(
+                            i, box, pose, np.asarray(seen.confidence[n, t], np.float64), clips=kept
+                        )
                         open_frames[i].unfamiliar = unfamiliar
+                        if with_maps and seen.maps is not None:
+                            open_frames[i].maps = FrameMaps(job.crops[n, t], seen.maps[n, t], seen.pose[n, t, :, :2])
                         best[i] = central
-                if action is not None and not unfamiliar and 2 * anyone(scores[n]).sum() >= len(window):
+                if action is not None and not unfamiliar and 2 * anyone(seen.confidence[n]).sum() >= len(window):
                     open_frames[int(window[0])].clips.append(Clip(window, action))
                     # Frames between those of the clip too; otherwise odd and even frames would differ at a stride of 2.
                     for i in range(int(window[0]), int(window[-1]) + 1):

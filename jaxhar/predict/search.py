@@ -12,7 +12,8 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict.boxes import person_box
 
 Box = tuple[float, float, float, float]
-#: Frames (B, T, H, W, 3) uint8 -> pose (K, B, T, J, D), perhaps visible (K, B, T, J) and action (K', B, A).
+#: Frames (B, T, H, W, 3) uint8 -> pose (K, B, T, J, D), perhaps visible (K, B, T, J), maps (K, B, T, h, w, J) and
+#: action (K', B, A).
 Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -72,8 +73,8 @@ def find_boxes(
     waiting: list[np.ndarray] = []
 
     def find() -> None:
-        pose, confidence, _ = run_network(infer, np.stack(waiting), shape, as_clips=False)
-        for index, points, scores in zip(searched[-len(waiting) :], pose, confidence, strict=True):
+        seen = run_network(infer, np.stack(waiting), shape, as_clips=False)
+        for index, points, scores in zip(searched[-len(waiting) :], seen.pose, seen.confidence, strict=True):
             box = box_of(points, scores, wholes[index])
             if box is not None:
                 found[index] = box
@@ -96,16 +97,25 @@ def find_boxes(
     return times, np.stack([np.interp(np.arange(len(times)), known, each[:, k]) for k in range(4)], axis=1)
 
 
-def run_network(
-    infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clips: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+@dataclass(frozen=True)
+class Found:
+    """The last prediction of a network for N crops or clips.
+
+    Attributes:
+      pose: (N, [T,] J, D) in crop units. confidence: (N, [T,] J), NaN if the network predicts none.
+      action: (N, A) or None. maps: (N, T, h, w, J) for clips, or None.
+    """
+
+    pose: np.ndarray
+    confidence: np.ndarray
+    action: np.ndarray | None = None
+    maps: np.ndarray | None = None
+
+
+def run_network(infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clips: bool) -> Found:
     """Run the network on at most B*T crops (N, H, W, 3), or at most B clips (N, T, H, W, 3), uint8.
 
     The input is padded to the shape (B, T), so that the network is compiled once.
-
-    Returns:
-      pose (N, [T,] J, D) in crop units, confidence (N, [T,] J), NaN if the network predicts none, action (N, A) or
-      None.
 
     Raises:
       Problem: the predictions are not finite.
@@ -123,10 +133,11 @@ def run_network(
     if not all(np.isfinite(array).all() for array in (pose, visible, action) if array is not None):
         raise Problem("the network's predictions are not finite; its weights are damaged, or its training diverged")
     confidence = np.full(pose.shape[:-1], np.nan, np.float32) if visible is None else visible
-    if not as_clips:
-        pose, confidence, action = pose.reshape(-1, *pose.shape[2:]), confidence.reshape(-1, pose.shape[2]), None
     n = len(crops)
-    return pose[:n], confidence[:n], None if action is None else action[:n]
+    if not as_clips:
+        return Found(pose.reshape(-1, *pose.shape[2:])[:n], confidence.reshape(-1, pose.shape[2])[:n])
+    maps = preds["maps"][-1][:n] if "maps" in preds else None
+    return Found(pose[:n], confidence[:n], None if action is None else action[:n], maps)
 
 
 def words(bbox: Box) -> str:

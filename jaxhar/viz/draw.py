@@ -56,6 +56,29 @@ def draw_skeleton(
     return out
 
 
+def draw_joints(
+    image: np.ndarray, points: np.ndarray, limbs: Sequence[tuple[int, int]], colour: Colour, head: int | None = None
+) -> np.ndarray:
+    """Draw joints in one colour, with dots of radius 3, limbs of 3 pixels and a ring of radius 15 at the joint `head`.
+
+    In images of fewer than 256 pixels along the longer side they are smaller in proportion.
+
+    Args:
+      points: (J, 2) in image pixels; joints with NaN are not drawn. limbs: pairs of joints.
+    """
+    out = np.ascontiguousarray(image).copy()
+    scale = min(1.0, max(image.shape[:2]) / 256)
+    thick = max(1, round(3 * scale))
+    shown = np.isfinite(points).all(-1) & (np.abs(points) < 1e5).all(-1)
+    for a, b in limbs:
+        if shown[a] and shown[b]:
+            cv2.line(out, _fixed(points[a]), _fixed(points[b]), colour, thick, cv2.LINE_AA, _SHIFT)
+    for j in np.flatnonzero(shown):
+        for radius, line in ((3, cv2.FILLED), *(((15, thick),) if j == head else ())):
+            cv2.circle(out, _fixed(points[j]), round(radius * scale * 2**_SHIFT), colour, line, cv2.LINE_AA, _SHIFT)
+    return out
+
+
 def draw_crosses(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Draw a small white cross at each of the points (N, 2) in image pixels; points with NaN are not drawn."""
     out = np.ascontiguousarray(image).copy()

@@ -1,10 +1,19 @@
-"""Writes H.264 videos in MP4 files."""
+"""Writes pictures as PNG files, and H.264 videos in MP4 files."""
 
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
+
+from jaxhar.host.files import atomic
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3) uint8 as a PNG file, complete or not at all."""
+    with atomic(path) as part:
+        Image.fromarray(image).save(part, format="png", compress_level=3)
 
 
 class VideoWriter:

@@ -37,6 +37,7 @@ class _Groups(DataSet):
 
     splits: ClassVar[tuple[str, ...]] = h36m.SPLITS
     eval_split: ClassVar[str] = "validation"
+    grouped: ClassVar[bool] = True
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic.write(out, synth)
