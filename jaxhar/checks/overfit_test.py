@@ -169,6 +169,21 @@ def test_a_setting_without_value_is_refused(capsys):
     assert "--set train.seed: give NAME=VALUE" in capsys.readouterr().err
 
 
+class Separate(nnx.Module):
+    """A network of several views that answers whether they belong together."""
+
+    config = zoo.config("multiview-h36m")
+
+    def __call__(self, batch):
+        return {key: value[None] for key, value in batch.items()}
+
+
+def test_a_network_of_views_is_told_whether_they_belong_together():
+    batch = {"frames": np.zeros((2, 4, 8, 8, 3), np.uint8), "together": np.array([True, False]), "mask": np.ones(2)}
+    preds = overfit.predict(Separate(), batch)
+    assert preds.keys() == {"frames", "together"} and preds["together"].tolist() == [[True, False]]
+
+
 def judge(samples: overfit.FixedSamples, **changes) -> overfit.Result:
     """The verdict on the truth with some predictions in place of it."""
     preds = doctor.perfect(samples.scorers, samples.batch, samples.context)
