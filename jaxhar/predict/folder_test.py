@@ -1,5 +1,6 @@
 """A folder of photos as people have them: what is predicted, and why the rest is not."""
 
+import argparse
 import os
 from types import SimpleNamespace
 
@@ -57,8 +58,10 @@ def test_the_command_says_it(photos, tmp_path, monkeypatch, capsys):
     counts = {"frames": 4, "empty": 0, "unfamiliar": 0, "seconds": 1.0}
     summary = predictor.Summary(files=(tmp_path / "p.json",), action=None, probability=None, broken=(), **counts)
     monkeypatch.setattr(predictor, "predict_source", lambda *words, **options: summary)
-    names = {"weights": tmp_path, "out": tmp_path, "bbox": None, "batch": 1, "stride": 1, "format": "json"}
-    args = SimpleNamespace(source=photos, skip_broken=False, no_progress=True, data=None, **names)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = [str(photos), "--weights", str(tmp_path), "--out", str(tmp_path), "--batch", "1", "--no-progress"]
+    args = parser.parse_args(words)
     command.main(args)
     said = capsys.readouterr().out
     assert f"images in {photos}: 3 .jpg, 1 .png\n" in said and "left out: 4 files, c.xcf" in said
