@@ -47,6 +47,7 @@ GUARDED = {
     "tensorflow_datasets": {"data/records/shards.py"},
     "matplotlib": {"viz/plots.py"},
     "jinja2": {"viz/report.py"},
+    "ezc3d": {"predict/c3d_file.py"},
 }
 
 

@@ -1,17 +1,22 @@
-"""The command `jaxhar reconstruct`: joints in space from several calibrated, synchronised videos."""
+"""The command `jaxhar reconstruct`: joints in space from several calibrated, synchronised views."""
 
 import argparse
 from pathlib import Path
 
 from jaxhar.data.formats import calibration
 from jaxhar.host import compile_cache
-from jaxhar.predict import reconstruct
+from jaxhar.predict import reconstruct, tracks
 from jaxhar.predict.boxes import BOX_CONFIDENCE
+
+#: Number of files that are named.
+_LISTED = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar reconstruct`."""
-    parser.add_argument("videos", type=Path, nargs="*", help="one video for each camera, all with the same moments")
+    parser.add_argument(
+        "views", type=Path, nargs="*", help="a video or a folder of pictures for each camera, all of the same moments"
+    )
     parser.add_argument(
         "--cameras",
         type=Path,
@@ -26,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=reconstruct.METHODS,
         default="triangulate",
-        help="triangulate: all views, weighted by confidence; ransac: those that agree (default: %(default)s)",
+        help="triangulate: all views, weighted by confidence; ransac: those that agree; structures: the pose that the "
+        "heat maps of all views support best (default: %(default)s)",
     )
     parser.add_argument(
         "--threshold",
@@ -42,7 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="joints below it are not used in that view (default: %(default)s)",
     )
+    parser.add_argument(
+        "--match-distance",
+        type=float,
+        default=tracks.LIMIT,
+        metavar="PX",
+        help="of several persons: the mean distance from epipolar lines up to which two are one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--other-rig",
+        action="store_true",
+        help="a network with fusion was trained for other cameras: predict each view alone",
+    )
     parser.add_argument("--smooth", type=float, metavar="HZ", help="smooth over time with this cut-off frequency")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames per second, where no file says it")
     parser.add_argument("--until-shortest", action="store_true", help="views of different length: stop at the shortest")
     parser.add_argument(
         "--unit", choices=list(calibration.UNITS), help="of the calibration (default: it says, or m or mm)"
@@ -55,27 +74,34 @@ def main(args: argparse.Namespace) -> int:
     """Run `jaxhar reconstruct`."""
     compile_cache.enable()
     summary = reconstruct.run(
-        args.videos,
+        args.views,
         args.cameras,
         args.out,
+        reconstruct.Settings(
+            method=args.method,
+            threshold=args.threshold,
+            min_confidence=args.min_confidence,
+            match_distance=args.match_distance,
+            smooth=args.smooth,
+            until_shortest=args.until_shortest,
+            other_rig=args.other_rig,
+            rate=args.rate,
+        ),
         weights=args.weights,
         given=args.poses,
-        method=args.method,
-        threshold=args.threshold,
-        min_confidence=args.min_confidence,
-        smooth=args.smooth,
-        until_shortest=args.until_shortest,
         unit=args.unit,
         batch=args.batch,
         progress=not args.no_progress,
     )
     for line in (*summary.notes, *summary.table):
         print(line)
-    found, wanted = int(summary.found.sum()), summary.found.size
-    print(f"{found} of {wanted} joints of {summary.frames} frames have a point in space")
+    frames, persons, joints = summary.found.shape
+    found, of_persons = int(summary.found.sum()), f" of {persons} persons" if persons > 1 else ""
+    print(f"{found} of {frames * persons * joints} joints{of_persons} of {frames} frames have a point in space")
     if summary.few:
         print(f"{summary.few} were seen with confidence in fewer than two views that agree")
     if summary.behind:
         print(f"{summary.behind} would lie behind a camera")
-    print(f"written: {', '.join(str(path) for path in summary.files)}")
+    written, most = ", ".join(str(path) for path in summary.files[:_LISTED]), len(summary.files) - _LISTED
+    print(f"written: {written}" + (f" and {most} more" if most > 0 else ""))
     return 0

@@ -11,6 +11,7 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.lip.settings import LIP
 from jaxhar.data.mpii.settings import MPII
+from jaxhar.data.multiview import videos
 from jaxhar.data.multiview.settings import MPIIGroups, MultiView
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
@@ -44,6 +45,7 @@ SETS = {
 #: Name of a layout -> title, and the function that generates data in it.
 LAYOUTS: dict[str, tuple[str, Callable[[Path, Synth], None]]] = {
     **{name: (one.settings.title, one.settings.generate) for name, one in SETS.items()},
+    "multiview-videos": ("four synchronised videos for jaxhar reconstruct", videos.write),
     "penn-deephar": ("Penn Action, deephar's form", generate_deephar.write),
 }
 

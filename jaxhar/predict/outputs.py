@@ -118,7 +118,7 @@ class Outputs:
         self._logs: list[np.ndarray] = []
         paths, fps = ([source.path], float(source.fps)) if isinstance(source, Video) else (source.paths, 1.0)
         self._overlays = dict(
-            zip(paths, ["overlay.mp4"] if isinstance(source, Video) else _image_names(paths), strict=True)
+            zip(paths, ["overlay.mp4"] if isinstance(source, Video) else image_names(paths), strict=True)
         )
         self._maps = MapPictures(folder, source, self._overlays, maps) if maps else None
         written = [folder / name for name in self._overlays.values()]
@@ -276,7 +276,7 @@ def _open(stack: contextlib.ExitStack, path: Path) -> TextIO:
     return stack.enter_context(open(part, "w", newline="", encoding="utf-8"))
 
 
-def _image_names(paths: Sequence[Path]) -> list[str]:
+def image_names(paths: Sequence[Path]) -> list[str]:
     """NAME.png for each image, NAME.jpg.png where two images share a NAME."""
     stems = [path.stem.lower() for path in paths]
     return [f"{p.stem if stems.count(p.stem.lower()) == 1 else p.name}.png" for p in paths]

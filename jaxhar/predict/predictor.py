@@ -95,6 +95,7 @@ def run(
     coco: bool = False,
     maps: str | None = None,
     progress: bool = True,
+    loaded: tuple[Any, checkpoint.Meta] | None = None,
 ) -> Summary:
     """Predict with a model checkpoint.
 
@@ -110,6 +111,7 @@ def run(
       skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
       coco: also write coco.json.
       maps: also draw the heat maps of these joints, see `map_pictures.chosen`.
+      loaded: what `load_model` gives for `weights`, if it is loaded already.
 
     Raises:
       Problem: the source or the weights cannot be read, or the results cannot be written.
@@ -120,7 +122,7 @@ def run(
     folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
     if isinstance(opened, Video):
         opened.skip_broken = True  # results of what can be read are written, and `Summary.broken` says what is missing
-    model, meta = checkpoint.load_model(weights)
+    model, meta = loaded or checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
     joints: tuple[int, ...] = ()
     if maps is not None:

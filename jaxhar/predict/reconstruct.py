@@ -1,8 +1,9 @@
-"""Finds the joints of one person in space from several synchronised videos with calibrated cameras."""
+"""Finds the joints of persons in space from several synchronised videos with calibrated cameras."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, filtfilt
@@ -11,17 +12,59 @@ from jaxhar.core import triangulate
 from jaxhar.core.triangulate import Triangulated
 from jaxhar.data.formats import calibration
 from jaxhar.data.formats.calibration import Rig
-from jaxhar.data.formats.source import open_source
+from jaxhar.data.formats.source import Images, open_source
 from jaxhar.data.formats.video import Video
+from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.predict import poses, predictor, space_files, views
+from jaxhar.predict import moments, pictorial, poses, predictor, space_files, tracks, views
 from jaxhar.predict.boxes import BOX_CONFIDENCE
+from jaxhar.predict.folder import take_images
 from jaxhar.predict.views import Views
+from jaxhar.weights import checkpoint
 
-METHODS = ("triangulate", "ransac")
+METHODS = ("triangulate", "ransac", "structures")
 #: Pixels by which RANSAC's views may differ from a point.
 THRESHOLD = 15.0
 _ORDER = 4  # of the Butterworth filter: of order 2, forwards and backwards
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the command that do not depend on the input.
+
+    Attributes:
+      method: see `METHODS`. threshold: pixels, see `core.triangulate.ransac`.
+      min_confidence: joints below it in a view are not used there.
+      match_distance: pixels, see `tracks.match`.
+      smooth: cut-off in Hz of a Butterworth filter; None does not smooth.
+      until_shortest: see `views.read`.
+      other_rig: see `moments.fusing`.
+      rate: frames per second if no file says it.
+    """
+
+    method: str = "triangulate"
+    threshold: float = THRESHOLD
+    min_confidence: float = BOX_CONFIDENCE
+    match_distance: float = tracks.LIMIT
+    smooth: float | None = None
+    until_shortest: bool = False
+    other_rig: bool = False
+    rate: float | None = None
+
+    def check(self, network: bool) -> None:
+        """Usage for a wrong setting; `network`: whether there is one."""
+        if self.method not in METHODS or not self.threshold > 0 or not self.match_distance > 0:
+            allowed = " or ".join(METHODS)
+            raise Usage(f"--method must be {allowed}, --threshold and --match-distance above 0 pixels")
+        if self.method == "structures" and not network:
+            raise Usage("--method structures reads the heat maps of a network; give videos and --weights")
+        if any(value is not None and not value > 0 for value in (self.smooth, self.rate)):
+            raise Usage("--smooth and --rate must be above 0 Hz")
+
+    def weight(self, seen: Views) -> np.ndarray:
+        """(V, F, P, J) how much each view counts: its confidence, or 0."""
+        with np.errstate(invalid="ignore"):
+            return np.where(seen.confidence >= self.min_confidence, seen.confidence, 0.0)
 
 
 @dataclass(frozen=True)
@@ -30,7 +73,7 @@ class Summary:
 
     Attributes:
       frames: number of frames. files: written files.
-      found: (F, J) bool, joints that have a point; few, behind: numbers of those without, by reason.
+      found: (F, P, J) bool, joints that have a point; few, behind: numbers of those without, by reason.
       table: lines of text, the reprojection errors of each view.
       notes: sentences on units, cameras, and what the single views said.
     """
@@ -44,18 +87,31 @@ class Summary:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Network:
+    """A loaded network, and whether it fuses the views."""
+
+    path: Path
+    model: Any
+    meta: checkpoint.Meta
+    fuse: bool
+    batch: int
+    progress: bool
+
+    def moments(self, sources: Sequence[Video | Images], seen: Views):
+        """Its predictions for all moments, see `moments.predict`."""
+        boxes = seen.boxes[:, :, 0]
+        return moments.predict(self.model, sources, boxes, fuse=self.fuse, batch=self.batch, progress=self.progress)
+
+
 def run(
-    videos: Sequence[Path],
+    sources: Sequence[Path],
     cameras: Sequence[Path],
     out: Path,
+    settings: Settings = Settings(),  # noqa: B008, it is frozen
     *,
     weights: Path | None = None,
     given: Sequence[Path] = (),
-    method: str = "triangulate",
-    threshold: float = THRESHOLD,
-    min_confidence: float = BOX_CONFIDENCE,
-    smooth: float | None = None,
-    until_shortest: bool = False,
     unit: str | None = None,
     batch: int = 16,
     progress: bool = True,
@@ -63,81 +119,70 @@ def run(
     """Predicts every view, or reads its joints, and writes the points in space.
 
     Args:
-      videos: one for each view. With `given` they may be left out; then no overlays are made.
+      sources: a video, or a folder of pictures, for each view. With `given` they may be left out; then no overlays are
+        made.
       cameras: see `calibration.read`.
       out: folder for the results; the files of each view go to a folder of its name.
       weights: of a pose network; or else
       given: a poses.json for each view.
-      method, threshold: see `METHODS` and `core.triangulate.ransac`.
-      min_confidence: joints below it in a view are not used there.
-      smooth: cut-off in Hz of a Butterworth filter; None does not smooth.
-      until_shortest: see `views.read`.
       unit: of the calibration, see `calibration.read`.
+      batch: pictures in one run of the network.
 
     Raises:
       Problem: something cannot be read or does not fit. Usage: wrong arguments.
     """
     if (weights is None) == (not given):
         raise Usage("give either --weights, a pose network, or --poses, one poses.json for each view")
-    if given and videos and len(given) != len(videos):
-        raise Usage(f"there are {len(videos)} videos and {len(given)} files of --poses; give one file for each video")
-    if method not in METHODS or not threshold > 0 or batch < 1:
-        raise Usage(f"--method must be {' or '.join(METHODS)}, --threshold above 0 and --batch 1 or more")
-    if smooth is not None and not smooth > 0:
-        raise Usage("--smooth must be a frequency above 0 Hz")
-    named = [views.name_of(path) for path in videos or given]
+    if given and sources and len(given) != len(sources):
+        raise Usage(f"there are {len(sources)} videos and {len(given)} files of --poses; give one file for each video")
+    if batch < 1:
+        raise Usage("--batch must be 1 or more")
+    settings.check(weights is not None)
+    named = [views.name_of(path) for path in sources or given]
     rig, how = calibration.match(calibration.read(cameras, unit), named)
-    opened = [_video(path) for path in videos]
-    for video, name, size in zip(opened, rig.names, rig.sizes, strict=False):
-        _same_size(video, name, size)
-    if opened and weights is not None:
-        for video in opened[1:]:  # before the long prediction
-            paths = opened[0].path, video.path
-            views.check_alike(paths, (opened[0].total, video.total), (opened[0].fps, video.fps), until_shortest)
-    notes = [*rig.notes, how]
+    opened = [_open(path) for path in sources]
+    _check_sources(opened, sources, rig, settings.until_shortest)
+    notes, network = [*rig.notes, how], None
     if weights is not None:
-        given = []
-        for path, name in zip(videos, named, strict=True):
-            summary = predictor.run(path, weights, out / name, batch=batch, progress=progress)
-            notes += [f"{name}: {sentence}" for sentence in (*summary.notes, *summary.broken)]
-            if summary.empty:
-                notes.append(f"{name}: nobody was found in {summary.empty} of {summary.frames} frames")
-            given.append(out / name / "poses.json")
-    seen = replace(views.read(given, until_shortest), names=tuple(named))
-    result = locate(seen, rig, method, threshold, min_confidence)
-    if smooth is not None:
+        network, said = _load(weights, rig, settings, batch, progress)
+        given, more = _predict(sources, named, out, network)
+        notes += [*said, *more]
+    read = views.read(given, settings.until_shortest)
+    groups, said = tracks.match(rig.cameras, read, settings.min_confidence, settings.match_distance)
+    seen = replace(views.join(read, groups, settings.rate), names=tuple(named))
+    notes += [*said, *views.apart(read)]
+    if seen.rate is None:
+        notes.append("no file says the frame rate, and one frame a second is written; --rate says it")
+    if network is not None and network.fuse:
+        seen = _fused(seen, opened, out, network)
+    result, said = _locate(seen, rig, settings, opened, network)
+    notes += said
+    if settings.smooth is not None:
         if seen.rate is None:
-            raise Problem(f"{seen.files[0]} does not say the frame rate, which --smooth needs; leave --smooth out")
-        result = replace(result, points=smoothed(result.points, seen.rate, smooth))
-    settings: dict[str, object] = {
-        "method": method,
-        "threshold": threshold if method == "ransac" else None,
-        "min_confidence": min_confidence,
-        "smooth": smooth,
-    }
-    made_by = poses.made_by(None, settings, None)
-    files = space_files.write(out, seen, rig, result, made_by)
-    for video, name, pixels, camera in zip(opened, named, seen.pixels, rig.cameras, strict=False):
-        path = out / name / "overlay_space.mp4"
-        space_files.overlay(path, video, seen, pixels, camera.project(result.points)[..., :2], progress)
-        files = (*files, path)
-    table = space_files.table(named, result, seen)
-    return Summary(
-        len(seen.times), files, result.valid, int(result.few.sum()), int(result.behind.sum()), table, tuple(notes)
+            raise Usage(f"{seen.files[0]} does not say the frame rate, which --smooth needs; give --rate")
+        result = replace(result, points=smoothed(result.points, seen.rate, settings.smooth))
+    made_by = poses.made_by(
+        None if network is None else checkpoint.sha256(network.model),
+        {
+            **vars(settings),
+            "weights": None if weights is None else str(weights),
+            "fused": bool(network and network.fuse),
+        },
+        None if network is None else network.meta.trained,
     )
-
-
-def locate(seen: Views, rig: Rig, method: str, threshold: float, min_confidence: float) -> Triangulated:
-    """Points (F, J, 3) in mm from the joints in the views, weighted by their confidence."""
-    with np.errstate(invalid="ignore"):
-        weight = np.where(seen.confidence >= min_confidence, seen.confidence, 0.0)
-    if method == "ransac":
-        return triangulate.ransac(rig.cameras, seen.pixels, weight, threshold)
-    return triangulate.triangulate(rig.cameras, seen.pixels, weight)
+    written, lacking = space_files.write(out, seen, rig, result, made_by)
+    notes += [lacking] if lacking else []
+    overlays: list[Path] = []
+    for source, name, pixels, camera in zip(opened, named, seen.pixels, rig.cameras, strict=False):
+        projected = camera.project(result.points)[..., :2]
+        overlays += space_files.overlay(out / name, source, seen, pixels, projected, progress)
+    table = space_files.table(named, result, seen)
+    few, behind = int(result.few.sum()), int(result.behind.sum())
+    return Summary(len(seen.times), (*written, *overlays), result.valid, few, behind, table, tuple(notes))
 
 
 def smoothed(points: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
-    """Points (F, J, 3) after a low-pass Butterworth filter of order 4 without delay (Winter, Biomechanics, 2.2.4.4).
+    """Points (F, ..., 3) after a low-pass Butterworth filter of order 4 without delay (Winter, Biomechanics, 2.2.4.4).
 
     Each joint is filtered between its gaps; pieces of nine frames or fewer stay as they are.
 
@@ -148,27 +193,101 @@ def smoothed(points: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
         raise Usage(f"--smooth {cutoff:g} must be below half of the {rate:g} frames per second")
     b, a = butter(_ORDER // 2, cutoff / (rate / 2))
     out = points.copy()
-    for j in range(points.shape[1]):
-        here = np.flatnonzero(np.isfinite(points[:, j]).all(-1))
+    for joint in np.ndindex(points.shape[1:-1]):
+        here = np.flatnonzero(np.isfinite(points[:, *joint]).all(-1))
         for piece in np.split(here, np.flatnonzero(np.diff(here) > 1) + 1):
             if len(piece) > 3 * len(b):
-                out[piece, j] = filtfilt(b, a, points[piece, j], axis=0)
+                out[piece, *joint] = filtfilt(b, a, points[piece, *joint], axis=0)
     return out
 
 
-def _video(path: Path) -> Video:
+def _open(path: Path) -> Video | Images:
     source = open_source(path)
-    if not isinstance(source, Video):
-        raise Problem(f"{path} is no video; `jaxhar reconstruct` needs one video for each camera")
+    if isinstance(source, Images) and path.is_dir():
+        take_images(source, path)
     return source
 
 
-def _same_size(video: Video, name: str, size: tuple[int, int] | None) -> None:
-    frame = next(iter(video.frames()))
+def _check_sources(opened: Sequence[Video | Images], paths: Sequence[Path], rig: Rig, until_shortest: bool) -> None:
+    """Problem if the sources do not fit to the cameras or to each other: before the long prediction."""
+    rates = [source.fps if isinstance(source, Video) else None for source in opened]
+    for n, source in enumerate(opened):
+        _same_size(source, paths[n], rig.names[n], rig.sizes[n])
+        views.check_alike((paths[0], paths[n]), (opened[0].total, source.total), (rates[0], rates[n]), until_shortest)
+
+
+def _same_size(source: Video | Images, path: Path, name: str, size: tuple[int, int] | None) -> None:
+    frame = next(iter(source.frames()))
     assert frame.image is not None
     height, width = frame.image.shape[:2]
     if size is not None and (abs(width - size[0]) > 16 or abs(height - size[1]) > 16):
         raise Problem(
-            f"{video.path} has {width}x{height} pixels, but its camera {name} was calibrated at {size[0]}x{size[1]}; "
+            f"{path} has {width}x{height} pixels, but its camera {name} was calibrated at {size[0]}x{size[1]}; "
             "give the videos in the order of the cameras, or in their calibrated size"
         )
+
+
+def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: bool) -> tuple[_Network, list[str]]:
+    """The network, and a sentence on its fusion. Problem if it cannot do what is asked for."""
+    model, meta = checkpoint.load_model(weights)
+    predictor.needs_pose(meta.config, weights)
+    if settings.method == "structures" and "maps" not in meta.config.predicts:
+        raise Problem(
+            f"the network of {weights} gives no heat maps, which --method structures needs; use --method triangulate"
+        )
+    fuse, said = moments.fusing(meta, weights, rig.cameras, settings.other_rig)
+    return _Network(weights, model, meta, fuse, batch, progress), [said] if said else []
+
+
+def _predict(
+    sources: Sequence[Path], named: Sequence[str], out: Path, network: _Network
+) -> tuple[list[Path], list[str]]:
+    """`jaxhar predict` for each view: its poses.json, and what it said."""
+    found, notes = [], []
+    for path, name in zip(sources, named, strict=True):
+        summary = predictor.run(
+            path,
+            network.path,
+            out / name,
+            batch=network.batch,
+            progress=network.progress,
+            loaded=(network.model, network.meta),
+        )
+        if summary.broken:
+            raise Problem(f"{summary.broken[0]}; frames of different moments would be compared: restore it, or cut all")
+        notes += [f"{name}: {sentence}" for sentence in summary.notes]
+        if summary.empty:
+            notes.append(f"{name}: nobody was found in {summary.empty} of {summary.frames} frames")
+        found.append(out / name / "poses.json")
+    return found, notes
+
+
+def _fused(seen: Views, opened: Sequence[Video | Images], out: Path, network: _Network) -> Views:
+    """The joints after the fusion of the views; written to fused.json of each view, in the form of poses.json."""
+    pixels, confidence = np.empty_like(seen.pixels), np.empty_like(seen.confidence)
+    for some in network.moments(opened, seen):
+        here = slice(some.first, some.first + len(some.pixels))
+        pixels[:, here, 0], confidence[:, here, 0] = some.pixels.swapaxes(0, 1), some.confidence.swapaxes(0, 1)
+    written = []
+    for n, path in enumerate(seen.files):
+        content = poses.read(path)
+        for frame, joints, sure, box in zip(
+            content["frames"], pixels[n, :, 0], confidence[n, :, 0], seen.boxes[n, :, 0], strict=False
+        ):
+            frame["persons"] = [poses.person(box, joints, sure, seen.skeleton, None)]
+        written.append(path.with_name("fused.json"))
+        files.write(written[-1], poses.dumps(content).encode())
+    return replace(seen, pixels=pixels, confidence=confidence, files=tuple(written))
+
+
+def _locate(
+    seen: Views, rig: Rig, settings: Settings, opened: Sequence[Video | Images], network: _Network | None
+) -> tuple[Triangulated, list[str]]:
+    """Points (F, P, J, 3) in mm from the joints in the views, weighted by their confidence, and sentences on them."""
+    weight = settings.weight(seen)
+    if settings.method == "ransac":
+        return triangulate.ransac(rig.cameras, seen.pixels, weight, settings.threshold), []
+    found = triangulate.triangulate(rig.cameras, seen.pixels, weight)
+    if settings.method == "triangulate" or network is None:
+        return found, []
+    return pictorial.locate(found, rig.cameras, seen.pixels, weight, seen.skeleton, network.moments(opened, seen))

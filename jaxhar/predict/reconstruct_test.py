@@ -2,11 +2,15 @@
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
+import ezc3d
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxhar.cli import main as cli
 from jaxhar.core.camera import Camera
@@ -19,8 +23,11 @@ from jaxhar.data.generate.body import perform
 from jaxhar.data.generate.film import axes_towards, performer
 from jaxhar.data.generate.motions import MOTIONS
 from jaxhar.host.errors import Problem
+from jaxhar.models.multiview.network import MultiViewConfig
+from jaxhar.nn.maps import MapsConfig
 from jaxhar.predict import poses, reconstruct
 from jaxhar.viz.draw import draw_skeleton
+from jaxhar.weights import checkpoint
 
 FRAMES, FPS, SIZE = 12, 25, (160, 120)
 NAMES = ("left", "middle", "right")
@@ -74,10 +81,10 @@ def test_points_are_where_they_are_in_all_files(scene, tmp_path, capsys):
     assert f"{truth.shape[0] * truth.shape[1]} of {truth.shape[0] * truth.shape[1]} joints of 12 frames" in said
     assert "cameras by name: left is left, middle is middle" in said
     content = json.loads((tmp_path / "space.json").read_text())
-    points = np.array([frame["joints"] for frame in content["frames"]])
+    points = np.array([frame["persons"][0]["joints"] for frame in content["frames"]])
     assert np.linalg.norm(points - truth, axis=-1).max() < 1
     assert all(camera["error"]["max"] < 0.02 for camera in content["cameras"])
-    assert np.array([frame["used"] for frame in content["frames"]]).all()
+    assert np.array([frame["persons"][0]["used"] for frame in content["frames"]]).all()
     with open(tmp_path / "space.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     listed = np.array([[row[f"{axis}_mm"] for axis in "xyz"] for row in rows], float).reshape(truth.shape)
@@ -87,6 +94,18 @@ def test_points_are_where_they_are_in_all_files(scene, tmp_path, capsys):
     table = np.array([line.split("\t") for line in lines[6:]], float)
     assert np.abs(table[:, 2:].reshape(truth.shape) - truth).max() < 1
     np.testing.assert_allclose(table[:, 1], np.arange(FRAMES) / FPS, atol=1e-6)
+    assert_c3d(tmp_path / "space.c3d", truth, PA21.joints)
+
+
+def assert_c3d(path, truth, labels):
+    """The file as another program reads it; NaN in `truth` (F, N, 3) are missing points."""
+    content = ezc3d.c3d(str(path))
+    point = content["parameters"]["POINT"]
+    assert point["RATE"]["value"] == [FPS] and point["UNITS"]["value"] == ["mm"]
+    assert point["LABELS"]["value"] == list(labels)
+    np.testing.assert_allclose(content["data"]["points"][:3].T, truth, atol=1)
+    missing = content["data"]["meta_points"]["residuals"][0].T < 0
+    np.testing.assert_array_equal(missing, np.isnan(truth).any(-1))
 
 
 def test_overlays_and_the_page(scene, tmp_path):
@@ -101,7 +120,7 @@ def test_overlays_and_the_page(scene, tmp_path):
     page = (tmp_path / "space.html").read_text()
     assert "http" not in page and "/*CONTENT*/" not in page
     content = json.loads(page.split("const content = ")[1].split(";\n")[0])
-    shown = np.array(content["frames"])
+    shown = np.array(content["frames"])[:, 0]
     assert [camera["name"] for camera in content["cameras"]] == list(NAMES)
     np.testing.assert_allclose(shown[..., 2], truth[..., 2], atol=150)  # up is up, but for the cameras' tilt
     lengths = [np.linalg.norm(np.diff(p[:, list(PA21.limbs[3])], axis=1), axis=-1) for p in (shown, truth)]
@@ -124,10 +143,14 @@ def test_ransac_leaves_a_wrong_view_out_and_gaps_stay_empty(scene, tmp_path, cap
     assert f"{len(PA21)} were seen with confidence in fewer than two views that agree" in said
     off = []
     for out in ("all", "out"):
-        frames = json.loads((tmp_path / out / "space.json").read_text())["frames"]
+        content = json.loads((tmp_path / out / "space.json").read_text())
+        frames = [frame["persons"][0] for frame in content["frames"]]
         off.append(np.linalg.norm(np.array(frames[3]["joints"][5]) - truth[3, 5]))
         assert frames[4]["joints"] == [None] * len(PA21)
     assert off[0] > 50 and off[1] < 1 and not frames[3]["used"][1][5] and frames[3]["errors"][1][5] > 50
+    assert_c3d(
+        tmp_path / "out" / "space.c3d", np.where(np.arange(FRAMES)[:, None, None] == 4, np.nan, truth), PA21.joints
+    )
     assert ",,,,,0" not in (tmp_path / "out" / "space.csv").read_text().splitlines()[1]
     assert not (tmp_path / "out" / "left").exists(), "no videos, no overlays"
 
@@ -153,12 +176,19 @@ def test_a_network_predicts_every_view(scene, tmp_path, monkeypatch):
         (out / "poses.json").write_bytes(path.with_suffix(".json").read_bytes())
         return reconstruct.predictor.Summary(FRAMES, (), None, None, 2, 0, (), 0.0, ("a note",))
 
+    config = MultiViewConfig(**{**MapsConfig.TINY, "fusion": False})
+    network = SimpleNamespace(config=config), checkpoint.Meta(PA21, (), config, {"step": 7})
     monkeypatch.setattr(reconstruct.predictor, "run", predict)
+    monkeypatch.setattr(reconstruct.checkpoint, "load_model", lambda path: network)
+    monkeypatch.setattr(reconstruct.checkpoint, "sha256", lambda model: "abc")
     videos = [folder / f"{name}.mp4" for name in NAMES]
     found = reconstruct.run(videos, [folder / "cams.json"], tmp_path, weights=tmp_path, progress=False)
     assert found.found.all() and found.frames == FRAMES
     assert "left: a note" in found.notes and "right: nobody was found in 2 of 12 frames" in found.notes
     assert tmp_path / "right" / "overlay_space.mp4" in found.files and all(path.is_file() for path in found.files)
+    made_by = json.loads((tmp_path / "space.json").read_text())["made_by"]
+    assert made_by["weights_sha256"] == "abc" and made_by["trained"] == {"step": 7}
+    assert made_by["settings"]["method"] == "triangulate" and made_by["settings"]["fused"] is False
 
 
 def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
@@ -186,7 +216,7 @@ def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
         (((), [left]), 1, "at least two are needed"),
         (((), [left, middle, right, short]), 1, "4 views (left, middle, right, right)"),
         (((), [*given, tmp_path / "two.json"]), 1, "4 views (left, middle, right, two) and 3 cameras"),
-        (((), [left, middle, tmp_path / "two.json"]), 1, "has 2 persons in frame 2"),
+        (((), [left, middle, tmp_path / "two.json"]), 1, "has several persons of one id in frame 2"),
         (((), [left, middle, tmp_path / "other.json"]), 1, "different joints"),
         (((), [left, middle, tmp_path / "broken.json"]), 1, "is not a poses.json"),
         (((), [left, middle, tmp_path / "missing.json"]), 1, "cannot be read"),
@@ -194,7 +224,7 @@ def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
         (((*videos[:2], tmp_path / "photo.mp4"), given), 1, "photo.mp4"),
         ((("--smooth", 12.5), given), 2, "below half of the 25 frames"),
         ((("--smooth", 0), given), 2, "above 0 Hz"),
-        ((("--threshold", 0), given), 2, "--threshold above 0"),
+        ((("--threshold", 0), given), 2, "--threshold and --match-distance above 0"),
         ((("--weights", tmp_path), given), 2, "either --weights"),
     ]
     for (words, files), code, sentence in wrong:
@@ -203,6 +233,70 @@ def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
         assert sentence in error and error.count("\n") == (1 if code else 0), error
     assert run(folder, tmp_path / "out", "--until-shortest", given=[left, middle, short]) == 0
     assert len(json.loads((tmp_path / "out" / "space.json").read_text())["frames"]) == 7
+
+
+def test_folders_of_pictures_are_views(scene, tmp_path, capsys):
+    """Pictures are numbered, 2 before 10; one view is a video, which says the frame rate."""
+    folder, truth = scene
+    for name in NAMES[:2]:
+        (tmp_path / name).mkdir()
+        for frame in open_source(folder / f"{name}.mp4").frames():
+            Image.fromarray(frame.image).save(tmp_path / name / f"{frame.index}.png")
+    views = [*(tmp_path / name for name in NAMES[:2]), folder / "right.mp4"]
+    assert run(folder, tmp_path / "out", *views) == 0
+    assert "right is right" in capsys.readouterr().out
+    shown = Image.open(tmp_path / "out" / "middle" / "overlay_space" / "10.png")
+    assert shown.size == SIZE and not (tmp_path / "out" / "middle" / "overlay_space.mp4").exists()
+    assert (np.asarray(shown).min(-1) > 150).sum() > 10
+    for n in (3, 11):
+        (tmp_path / "left" / f"{n}.png").unlink()
+    assert run(folder, tmp_path / "out", *views) == 1
+    assert "10 and 12 frames; cut the videos" in capsys.readouterr().err
+    content = poses.read(folder / "left.json")
+    del content["fps"]
+    for n, frame in enumerate(content["frames"]):
+        frame |= {"time": 0.0, "width": 160 + (n == 5), "height": 120}
+    (tmp_path / "left.json").write_text(json.dumps(content))
+    given = [tmp_path / "left.json", folder / "middle.json"]
+    assert run(folder, tmp_path / "out", given=given) == 1
+    assert "have different sizes" in capsys.readouterr().err
+
+
+def test_a_frame_rate_that_no_file_says(scene, tmp_path, capsys):
+    folder, truth = scene
+    given = []
+    for name in NAMES:
+        content = poses.read(folder / f"{name}.json")
+        content["fps"] = None
+        for frame in content["frames"]:
+            frame["time"] = 0.0
+        given.append(tmp_path / f"{name}.json")
+        given[-1].write_text(json.dumps(content))
+    assert run(folder, tmp_path, given=given) == 0
+    assert "no file says the frame rate" in capsys.readouterr().out
+    assert run(folder, tmp_path, "--smooth", 3, given=given) == 2
+    assert "give --rate" in capsys.readouterr().err
+    assert run(folder, tmp_path, "--rate", FPS, "--smooth", 3, given=given) == 0
+    content = json.loads((tmp_path / "space.json").read_text())
+    assert content["fps"] == FPS and content["frames"][10]["time"] == 10 / FPS
+    assert "no file says" not in capsys.readouterr().out
+
+
+def test_without_the_library_there_is_no_c3d_file(scene, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ezc3d", None)
+    assert run(scene[0], tmp_path) == 0
+    assert "space.c3d is not written, as it needs the library ezc3d" in capsys.readouterr().out
+    assert (tmp_path / "space.trc").is_file() and not (tmp_path / "space.c3d").exists()
+
+
+def test_views_that_lose_frames_are_said(scene, tmp_path, capsys):
+    content = poses.read(scene[0] / "middle.json")
+    for frame in content["frames"][7:]:
+        frame["time"] += 2 / FPS
+    (tmp_path / "middle.json").write_text(json.dumps(content))
+    given = [scene[0] / "left.json", tmp_path / "middle.json", scene[0] / "right.json"]
+    assert run(scene[0], tmp_path, given=given) == 0
+    assert "frame 7 of middle is 0.080 s away from that of left" in capsys.readouterr().out
 
 
 def test_videos_that_do_not_fit_stop_before_the_prediction(scene, tmp_path):

@@ -130,14 +130,19 @@ def run_network(infer: Infer, crops: np.ndarray, shape: tuple[int, int], as_clip
     if isinstance(heads, tuple):  # one array for each set of labels
         heads = heads[0]
     action = None if heads is None else heads[-1]
-    if not all(np.isfinite(array).all() for array in (pose, visible, action) if array is not None):
-        raise Problem("the network's predictions are not finite; its weights are damaged, or its training diverged")
+    finite(pose, visible, action)
     confidence = np.full(pose.shape[:-1], np.nan, np.float32) if visible is None else visible
     n = len(crops)
     if not as_clips:
         return Found(pose.reshape(-1, *pose.shape[2:])[:n], confidence.reshape(-1, pose.shape[2])[:n])
     maps = preds["maps"][-1][:n] if "maps" in preds else None
     return Found(pose[:n], confidence[:n], None if action is None else action[:n], maps)
+
+
+def finite(*predictions: np.ndarray | None) -> None:
+    """Problem if predictions are not finite; None is not looked at."""
+    if not all(np.isfinite(array).all() for array in predictions if array is not None):
+        raise Problem("the network's predictions are not finite; its weights are damaged, or its training diverged")
 
 
 def words(bbox: Box) -> str:

@@ -1,4 +1,4 @@
-"""What a run has learned of actions so far, so that predictions do not claim what was never trained."""
+"""What a run has learned so far of actions and from which cameras, so that predictions claim no more than that."""
 
 from dataclasses import dataclass, field
 
@@ -9,19 +9,25 @@ from jaxhar.training.step import Batches
 
 @dataclass
 class Learned:
-    """Counts of action labels; saved with the weights.
+    """Counts of action labels, and the cameras; saved with the weights.
 
     Attributes:
       actions: whether any example had an action, here or in the training of the weights from which the run started.
       classes: number of examples of each class of one set of labels; [] for soft labels and several sets.
+      cameras: the V cameras (22 numbers each) of the first moment whose views were read together; [] without any.
     """
 
     actions: bool = False
     classes: list[int] = field(default_factory=list)
+    cameras: list[list[float]] = field(default_factory=list)
 
     def add(self, batches: Batches) -> None:
-        """Counts the labels of one step."""
+        """Counts the labels of one step, and keeps the first cameras."""
         for batch in batches.values():
+            if not self.cameras and "camera" in batch and "together" in batch:
+                together = np.flatnonzero(np.asarray(batch["together"]))
+                if len(together):
+                    self.cameras = np.asarray(batch["camera"])[together[0]].astype(float).round(6).tolist()
             if "action" not in batch:
                 continue
             sets = batch["action"] if isinstance(batch["action"], tuple) else (batch["action"],)

@@ -303,7 +303,8 @@ class _Loop:
         data = {name: value for name, value in self.settings.items() if name.startswith("data.")}
         run = {"experiment": self.experiment.name, "step": step, "steps": self.parts[-1].last, "stages": stages}
         learned = {"actions": self.learned.actions, "unseen_classes": self.learned.unseen(self.data.actions)}
-        return {**run, "sets": list(self.data.parts), **learned, "data": data}
+        cameras = {"cameras": self.learned.cameras} if self.learned.cameras else {}
+        return {**run, "sets": list(self.data.parts), **learned, **cameras, "data": data}
 
 
 def _changed(data: Prepared, part: stages.Part) -> Prepared:

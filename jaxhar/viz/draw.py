@@ -27,6 +27,7 @@ def draw_skeleton(
     skeleton: Skeleton,
     confidence: np.ndarray | None = None,
     min_confidence: float = 0.1,
+    limbs: Sequence[tuple[int, int]] | None = None,
 ) -> np.ndarray:
     """Draw limbs coloured by the person's side; their opacity is the lower confidence of their two joints.
 
@@ -36,6 +37,7 @@ def draw_skeleton(
       skeleton: the layout of `pose`.
       confidence: (J,) in [0, 1]; 1 everywhere if None.
       min_confidence: joints below it are not drawn.
+      limbs: pairs of indices of joints; None: those of the skeleton.
     """
     pose = np.asarray(pose, float)[:, :2]
     sure = np.ones(len(pose)) if confidence is None else np.nan_to_num(np.asarray(confidence, float))
@@ -47,7 +49,7 @@ def draw_skeleton(
     longest = max(image.shape[:2])
     thick = float(np.clip(extent / 45, longest / 400, longest / 90))
     alpha = np.clip(0.25 + 0.75 * sure, 0, 1)
-    for a, b in skeleton.limbs:
+    for a, b in skeleton.limbs if limbs is None else limbs:
         if shown[a] and shown[b]:
             colour = _side(skeleton.joints[b], skeleton.joints[a])
             _blend_line(out, pose[a], pose[b], colour, thick, min(alpha[a], alpha[b]))

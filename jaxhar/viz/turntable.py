@@ -1,4 +1,4 @@
-"""A web page with a skeleton in space that can be turned and played; one file, without links."""
+"""A web page with skeletons in space that can be turned and played; one file, without links."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def page(
     """The page as text.
 
     Args:
-      points: (F, J, 3) mm, NaN where there is no point.
+      points: (F, P, J, 3) mm of P persons, NaN where there is no point.
       joints: J names. limbs: pairs of their indices.
       cameras: by name. The page's up is opposite to the mean of their image's down.
       rate: frames per second; None plays 10.
@@ -32,7 +32,10 @@ def page(
     axes = np.stack([right, np.cross(up, right), up])  # to x, y and z, with z up
     here = points @ axes.T
     content = {
-        "frames": [[None if np.isnan(p).any() else np.round(p, 1).tolist() for p in frame] for frame in here],
+        "frames": [
+            [[None if np.isnan(p).any() else np.round(p, 1).tolist() for p in person] for person in frame]
+            for frame in here
+        ],
         "joints": list(joints),
         "limbs": [list(pair) for pair in limbs],
         "colours": [_colour(name) for name in joints],

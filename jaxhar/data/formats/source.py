@@ -1,6 +1,6 @@
 """Opens what `jaxhar predict` and data sets are given: a video, a picture, or a folder of pictures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from jaxhar.data.formats import picture
@@ -27,7 +27,7 @@ class Images:
     def total(self) -> int:
         return len(self.paths)
 
-    def frames(self, every: int = 1) -> Iterator[Frame]:
+    def frames(self, every: int = 1) -> Generator[Frame]:
         """All images, read one at a time. `every` is ignored; videos use it.
 
         Raises:

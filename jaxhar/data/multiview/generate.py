@@ -27,13 +27,13 @@ from jaxhar.data.generate.film import Synth
 SUBJECTS = {"train": (1, 5, 6, 7, 8), "validation": (9, 11)}
 #: The joints of a performance at the places of Human3.6M's 17.
 _PLACES = {"belly": "spine", "neck_base": "thorax", "nose": "neck", "crown": "head"}
-_TO_H36M = [SKELETON.index(_PLACES.get(name, name)) for name in H36M17.joints]
+TO_H36M = [SKELETON.index(_PLACES.get(name, name)) for name in H36M17.joints]
 _TO_MPII = mapping(SKELETON, MPII)
 _LIMBS = [SKELETON.index(f"{s}_{part}") for s in "lr" for part in ("elbow", "wrist", "knee", "ankle")]
 #: Share of the views with something in front, and its sides in shares of the person's height in pixels.
 _OCCLUDED, _SIDES = 0.6, (0.2, 0.45)
 #: All subjects have the same cameras: the matrices of a fusion network belong to one rig.
-_ROOM = 1
+ROOM = 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
         if finished:
             return
         entries: dict[str, list[dict]] = {"train": [], "validation": []}
-        cameras = room.cameras(_ROOM, synth.size)
+        cameras = room.cameras(ROOM, synth.size)
         for number, take in enumerate(tqdm(plan(synth), desc="filming", unit="performance", disable=not progress)):
             entries[take.split] += _film(out / "h36m" / "images", synth, take, cameras, 4 * number)
         for folder in ("h36m", "mpii"):
@@ -102,25 +102,30 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
 
 def _film(images: Path, synth: Synth, take: Take, cameras: list[Camera], video: int) -> Iterator[dict[str, object]]:
     """Write the photos of a performance, camera by camera; yields their entries."""
+    performance, person = performed(synth, take)
+    for view, camera in enumerate(cameras):
+        name = take.name(view)
+        (images / name).mkdir(parents=True, exist_ok=True)
+        photos = shots(synth, take, view, camera, performance, person)
+        for number, (photo, hidden) in enumerate(photos):
+            path = f"{name}/{name}_{number + 1:06d}.jpg"
+            (images / path).write_bytes(encode(photo, film.QUALITY))
+            joints = 1000 * performance.joints[number, TO_H36M]
+            yield _entry(take, view, camera, joints, hidden, path, number + 1) | {"video_id": video + view}
+
+
+def performed(synth: Synth, take: Take) -> tuple[Performance, film.Performer]:
+    """The motion of a performance near the middle of the room, in metres, and who performs it."""
     rng = np.random.default_rng([synth.seed, take.performer, take.action, take.episode, 44])
     person = film.performer(synth.seed, take.performer)
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
     performance, _ = film.stage(actions.PENN[take.action], person, count, rng)
     performance = turn(performance, rng.uniform(0, 360))
     place = np.append(rng.uniform(-0.6, 0.6, 2), 0.0)
-    performance = Performance(performance.joints + place, performance.face)
-    for view, camera in enumerate(cameras):
-        name = take.name(view)
-        (images / name).mkdir(parents=True, exist_ok=True)
-        shots = _shots(synth, take, view, camera, performance, person)
-        for number, (photo, hidden) in enumerate(shots):
-            path = f"{name}/{name}_{number + 1:06d}.jpg"
-            (images / path).write_bytes(encode(photo, film.QUALITY))
-            joints = 1000 * performance.joints[number, _TO_H36M]
-            yield _entry(take, view, camera, joints, hidden, path, number + 1) | {"video_id": video + view}
+    return Performance(performance.joints + place, performance.face), person
 
 
-def _shots(
+def shots(
     synth: Synth, take: Take, view: int, camera: Camera, performance: Performance, person: film.Performer
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The photos (h, w, 3) of one camera, and which of the 17 joints are hidden in them."""
@@ -135,7 +140,7 @@ def _shots(
         return uvd[..., :2], uvd[..., 2] / 1000
 
     eye = camera.t / 1000
-    for joints, face, place in zip(performance.joints, performance.face, pixels[:, _TO_H36M], strict=True):
+    for joints, face, place in zip(performance.joints, performance.face, pixels[:, TO_H36M], strict=True):
         image = background.copy()
         figure = FigureView.of(joints, face, project, camera.f.mean(), eye)
         draw_figure(image, figure, person.body, person.clothes, [], light)
