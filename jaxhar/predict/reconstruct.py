@@ -1,6 +1,6 @@
 """Finds the joints of persons in space from several synchronised videos with calibrated cameras."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,8 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Network:
-    """A loaded network, and whether it fuses the views."""
+class Network:
+    """A loaded network, whether it fuses the views, and how it is run."""
 
     path: Path
     model: Any
@@ -98,7 +98,7 @@ class _Network:
     batch: int
     progress: bool
 
-    def moments(self, sources: Sequence[Video | Images], seen: Views):
+    def moments(self, sources: Sequence[Video | Images], seen: Views) -> Iterator[moments.Moments]:
         """Its predictions for all moments, see `moments.predict`."""
         boxes = seen.boxes[:, :, 0]
         return moments.predict(self.model, sources, boxes, fuse=self.fuse, batch=self.batch, progress=self.progress)
@@ -154,7 +154,7 @@ def run(
     if seen.rate is None:
         notes.append("no file says the frame rate, and one frame a second is written; --rate says it")
     if network is not None and network.fuse:
-        seen = _fused(seen, opened, out, network)
+        seen = fused(seen, opened, network)
     result, said = _locate(seen, rig, settings, opened, network)
     notes += said
     if settings.smooth is not None:
@@ -227,7 +227,7 @@ def _same_size(source: Video | Images, path: Path, name: str, size: tuple[int, i
         )
 
 
-def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: bool) -> tuple[_Network, list[str]]:
+def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: bool) -> tuple[Network, list[str]]:
     """The network, and a sentence on its fusion. Problem if it cannot do what is asked for."""
     model, meta = checkpoint.load_model(weights)
     predictor.needs_pose(meta.config, weights)
@@ -236,11 +236,11 @@ def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: boo
             f"the network of {weights} gives no heat maps, which --method structures needs; use --method triangulate"
         )
     fuse, said = moments.fusing(meta, weights, rig.cameras, settings.other_rig)
-    return _Network(weights, model, meta, fuse, batch, progress), [said] if said else []
+    return Network(weights, model, meta, fuse, batch, progress), [said] if said else []
 
 
 def _predict(
-    sources: Sequence[Path], named: Sequence[str], out: Path, network: _Network
+    sources: Sequence[Path], named: Sequence[str], out: Path, network: Network
 ) -> tuple[list[Path], list[str]]:
     """`jaxhar predict` for each view: its poses.json, and what it said."""
     found, notes = [], []
@@ -262,7 +262,7 @@ def _predict(
     return found, notes
 
 
-def _fused(seen: Views, opened: Sequence[Video | Images], out: Path, network: _Network) -> Views:
+def fused(seen: Views, opened: Sequence[Video | Images], network: Network) -> Views:
     """The joints after the fusion of the views; written to fused.json of each view, in the form of poses.json."""
     pixels, confidence = np.empty_like(seen.pixels), np.empty_like(seen.confidence)
     for some in network.moments(opened, seen):
@@ -281,7 +281,7 @@ def _fused(seen: Views, opened: Sequence[Video | Images], out: Path, network: _N
 
 
 def _locate(
-    seen: Views, rig: Rig, settings: Settings, opened: Sequence[Video | Images], network: _Network | None
+    seen: Views, rig: Rig, settings: Settings, opened: Sequence[Video | Images], network: Network | None
 ) -> tuple[Triangulated, list[str]]:
     """Points (F, P, J, 3) in mm from the joints in the views, weighted by their confidence, and sentences on them."""
     weight = settings.weight(seen)
