@@ -57,7 +57,7 @@ def maps(preds: dict[str, Tensor], batch: dict[str, Tensor], kind: str = "standa
       kind: standard, lip or lip_legacy, see jaxhar/training/losses/maps.py.
     """
     found = preds["maps"].movedim(-1, -3)
-    size = found.shape[-2:]
+    size = found.shape[-2], found.shape[-1]
     labelled = batch["valid"][..., :2].all(-1)
     cells = batch["pose"][..., :2].where(labelled[..., None], 0.0) * batch["pose"].new_tensor([size[1], size[0]])
     if kind == "standard":
