@@ -14,6 +14,8 @@ from jaxhar.predict.moments import Moments
 
 #: mm between two bins of the first grid; the time grows with the fifth power of their number.
 _SPACING = 100.0
+#: Number of joints that a sentence names.
+_NAMED = 3
 
 
 def body(skeleton: Skeleton) -> tuple[Skeleton, tuple[int, ...]]:
@@ -53,17 +55,17 @@ def locate(
       moments: heat maps of all frames, in order.
 
     Raises:
-      Problem: the skeleton has no limbs, or one of them has no length.
+      Problem: the skeleton has no limbs.
     """
     layout, parents = body(skeleton)
     index = [skeleton.index(joint) for joint in layout.joints]
     limbs = _limbs(start.points[:, 0, index], layout, parents)
     unknown = [joint for joint, length in zip(layout.joints, limbs, strict=True) if not np.isfinite(length)]
     if unknown:
-        raise Problem(
-            f"--method structures needs the length of every limb, and those that end in {', '.join(unknown)} have no "
-            "point in any frame; use --method triangulate"
-        )
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        return start, [
+            f"all frames are triangulated, as no limb to {', '.join(unknown[:_NAMED])}{more} has a length in any frame"
+        ]
     settings, vectors = grid(limbs, parents), np.stack([camera.to_vector() for camera in cameras])
     solved = np.zeros(start.few.shape, bool)
     points, size = start.points.copy(), 0
