@@ -51,6 +51,7 @@ class FrameResult:
       clips: the clips with a person that begin with this frame.
       unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
       maps: the network's heat maps of this frame, where they are asked for.
+      id: identity of the person.
     """
 
     index: int
@@ -61,11 +62,41 @@ class FrameResult:
     clips: list[Clip] = field(default_factory=list)
     unfamiliar: bool | None = None
     maps: FrameMaps | None = None
+    id: int = poses.PERSON
 
     @property
     def person(self) -> bool:
-        """Whether somebody is in the frame."""
+        """Whether somebody is there."""
         return bool(anyone(self.confidence))
+
+
+@dataclass
+class PersonResult:
+    """A person over the whole source.
+
+    Attributes:
+      first, last: frames in which the person was found. frames, unfamiliar: how many these are, and how many of them
+        look unlike the network's training.
+      action: (A,) probabilities over all clips, their normalised geometric mean. None for pose networks, without clips,
+        and if most frames look unfamiliar.
+    """
+
+    first: int
+    last: int
+    frames: int = 0
+    unfamiliar: int = 0
+    _logs: np.ndarray | float = 0.0
+    _clips: int = 0
+
+    @property
+    def action(self) -> np.ndarray | None:
+        strange = 2 * self.unfamiliar > self.frames
+        return None if strange or not self._clips else normalised(np.asarray(self._logs) / self._clips)
+
+    def add_clip(self, action: np.ndarray) -> None:
+        """Adds the probabilities (A,) of a clip."""
+        self._logs = self._logs + np.log(np.maximum(action, 1e-12))
+        self._clips += 1
 
 
 def normalised(logs: np.ndarray) -> np.ndarray:
@@ -83,9 +114,8 @@ class Outputs:
     Attributes:
       files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json and
         pictures of heat maps if asked for.
-      action: (A,) probabilities of the whole video, after `finish`: the normalised geometric mean over its clips.
-        None for pose networks, for several images, if nobody was found, and if most frames look unfamiliar.
-      empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
+      persons: the persons of a video by identity, or the one of a single picture.
+      empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
 
     Raises:
       Problem: the folder cannot be made or written to.
@@ -101,21 +131,20 @@ class Outputs:
         coco: bool = False,
         made_by: dict[str, object] | None = None,
         maps: Sequence[int] = (),
+        several: bool = False,
     ):
         self.files: tuple[Path, ...] = ()
         self.empty = self.unfamiliar = 0
-        self._made_by = made_by
-        self._found: list[int] = []  # the first and the last frame with a person
-        self.action: np.ndarray | None = None
+        self.persons: dict[int, PersonResult] = {}
+        self._made_by, self._several = made_by, several
         self._folder, self._source, self._name, self._meta = folder, source, name, meta
         self._skeleton: Skeleton = meta.skeleton
-        self._persons: list[coco_file.Detection] | None = [] if coco else None
+        self._coco: list[coco_file.Detection] | None = [] if coco else None
         self._stack = contextlib.ExitStack()
         self._finished = False
         self._written: list[Path] = []
         self._times: Sequence[float] = ()
         self._writer: VideoWriter | None = None
-        self._logs: list[np.ndarray] = []
         paths, fps = ([source.path], float(source.fps)) if isinstance(source, Video) else (source.paths, 1.0)
         self._overlays = dict(
             zip(paths, ["overlay.mp4"] if isinstance(source, Video) else image_names(paths), strict=True)
@@ -149,51 +178,62 @@ class Outputs:
         """Start, with the times of all frames in seconds."""
         self._times = times
 
-    def add(self, frame: Frame, result: FrameResult) -> None:
-        """Draw and write one frame."""
+    def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
+        """Draw and write one frame with its persons."""
         assert frame.image is not None
+        there = [result for result in results if result.person]
         with self._readable_errors():
-            if result.index == 0:
+            if frame.index == 0:
                 self._write_headers(frame.image)
-            self._write_overlay(frame, self._draw(frame.image, result))
-            if self._maps is not None and result.maps is not None:
-                self._maps.add(frame, result.maps, self._skeleton, self._stack)
-            self._poses.write(",\n" if result.index else "\n")
-            self._poses.write(poses.dumps(self._entry(frame, result)))
-            if result.person:
-                self._found = [*self._found[:1], result.index]
-            self.empty += not result.person
-            self.unfamiliar += result.person and bool(result.unfamiliar)
-            if self._persons is not None and result.person:
-                file = frame.path.name if isinstance(self._source, Images) else f"frame_{result.index:06d}"
-                size, points = frame.image.shape[1::-1], np.round(result.pose[:, :2], 2)
-                scores, box = np.round(result.confidence, 4), np.round(result.box, 2)
-                self._persons.append(coco_file.Detection(file, size, points, scores, box))
-            for clip in result.clips:
-                self._write_clip(frame.path, clip)
+            self._write_overlay(frame, self._draw(frame.image, there))
+            if self._maps is not None and results and results[0].maps is not None:
+                self._maps.add(frame, results[0].maps, self._skeleton, self._stack)
+            self._poses.write(",\n" if frame.index else "\n")
+            self._poses.write(poses.dumps(self._entry(frame, there)))
+            self.empty += not there
+            self.unfamiliar += any(result.unfamiliar for result in there)
+            for result in there:
+                self._count(frame, result)
+            for result in results:
+                for clip in result.clips:
+                    self._write_clip(frame.path, result, clip)
+
+    def _count(self, frame: Frame, result: FrameResult) -> None:
+        person = self.persons.setdefault(result.id, PersonResult(frame.index, frame.index))
+        person.last = frame.index
+        person.frames += 1
+        person.unfamiliar += bool(result.unfamiliar)
+        if self._coco is not None:
+            assert frame.image is not None
+            file = frame.path.name if isinstance(self._source, Images) else f"frame_{frame.index:06d}"
+            size, points = frame.image.shape[1::-1], np.round(result.pose[:, :2], 2)
+            scores, box = np.round(result.confidence, 4), np.round(result.box, 2)
+            self._coco.append(coco_file.Detection(file, size, points, scores, box))
 
     def finish(self) -> None:
         """Close all files and give them their names."""
-        strange = 2 * self.unfamiliar > len(self._times) - self.empty
-        if self._logs and not strange and not (isinstance(self._source, Images) and len(self._times) > 1):
-            self.action = normalised(np.mean(self._logs, axis=0))
         tracks = []
-        if self._found and isinstance(self._source, Video):
-            name, probability = None, None
-            if self.action is not None:
-                name, probability = self._meta.actions[int(self.action.argmax())], float(self.action.max())
-            tracks.append(poses.track(self._found[0], self._found[-1], name, probability))
+        if isinstance(self._source, Images):
+            self.persons = self.persons if len(self._times) == 1 else {}
+        else:
+            for who, person in sorted(self.persons.items()):
+                name, probability = self.named(person.action)
+                tracks.append(poses.track(who, person.first, person.last, name, probability))
         with self._readable_errors():
             self._poses.write(f'\n], "tracks": {poses.dumps(tracks)}}}\n')
-            if self._persons is not None:
-                found = coco_file.document(self._persons, self._skeleton)
+            if self._coco is not None:
+                found = coco_file.document(self._coco, self._skeleton)
                 self._stack.enter_context(atomic(self._folder / coco_file.FILE)).write_text(json.dumps(found))
             self._finished = True
             self._stack.close()
         extra = [self._folder / "actions.csv"] if self._csv else []
-        extra += [self._folder / coco_file.FILE] if self._persons is not None else []
+        extra += [self._folder / coco_file.FILE] if self._coco is not None else []
         extra += self._maps.files if self._maps else []
         self.files = (*self._written, self._folder / "poses.json", *extra)
+
+    def named(self, action: np.ndarray | None) -> tuple[str | None, float | None]:
+        """The most probable of the actions (A,), and its probability; None for None."""
+        return (None, None) if action is None else (self._meta.actions[int(action.argmax())], float(action.max()))
 
     @contextlib.contextmanager
     def _readable_errors(self) -> Iterator[None]:
@@ -219,15 +259,21 @@ class Outputs:
             self._writer = self._stack.enter_context(VideoWriter(part, self._source.fps, width, height))
         self._poses.write(json.dumps(header)[:-1] + ', "frames": [')
         if self._csv:
-            columns = "source start_frame end_frame start_time end_time action probability".split()
+            columns = "source person start_frame end_frame start_time end_time action probability".split()
             self._csv.writerow([*columns, *self._meta.actions])
 
-    def _draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
-        if not result.person:
+    def _draw(self, image: np.ndarray, results: Sequence[FrameResult]) -> np.ndarray:
+        for result in results:
+            image = viz.draw_box(image, result.box.tolist())
+            confidence = None if np.isnan(result.confidence).all() else result.confidence
+            image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
+        if self._several:
+            for result in results:
+                image = viz.draw_label(image, result.box.tolist(), self._label(result))
             return image
-        image = viz.draw_box(image, result.box.tolist())
-        confidence = None if np.isnan(result.confidence).all() else result.confidence
-        image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
+        if not results:
+            return image
+        (result,) = results
         if result.unfamiliar:
             return viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
         if result.action is None:
@@ -237,6 +283,12 @@ class Outputs:
         history = np.stack(self._history) if self._writer else None
         return viz.draw_action(image, self._meta.actions[top], float(result.action[top]), history)
 
+    def _label(self, result: FrameResult) -> str:
+        if result.unfamiliar:
+            return f"{result.id} unfamiliar"
+        name, probability = self.named(result.action)
+        return str(result.id) if name is None else f"{result.id} {name.replace('_', ' ')} {probability:.0%}"
+
     def _write_overlay(self, frame: Frame, image: np.ndarray) -> None:
         if self._writer:
             self._writer.write(image, frame.time)
@@ -244,27 +296,31 @@ class Outputs:
         self._written.append(self._folder / self._overlays[frame.path])
         write_png(self._written[-1], image)
 
-    def _entry(self, frame: Frame, result: FrameResult) -> dict[str, object]:
-        entry: dict[str, object] = {"index": result.index, "time": round(frame.time, 6)}
+    def _entry(self, frame: Frame, results: Sequence[FrameResult]) -> dict[str, object]:
+        entry: dict[str, object] = {"index": frame.index, "time": round(frame.time, 6)}
         if isinstance(self._source, Images):
             assert frame.image is not None
             height, width = frame.image.shape[:2]
             entry |= {"file": frame.path.name, "width": width, "height": height}
-        action = None
-        if result.action is not None:
-            top = int(result.action.argmax())
-            action = {"name": self._meta.actions[top], "probability": poses.number(result.action[top], 4)}
-        one = poses.person(result.box, result.pose, result.confidence, self._skeleton, action, result.unfamiliar)
-        return {**entry, "persons": [one] if result.person else []}
+        return {**entry, "persons": [self._person(result) for result in results]}
 
-    def _write_clip(self, path: Path, clip: Clip) -> None:
+    def _person(self, result: FrameResult) -> dict[str, object]:
+        name, probability = self.named(result.action)
+        action: dict[str, object] | None = (
+            None if probability is None else {"name": name, "probability": poses.number(probability, 4)}
+        )
+        return poses.person(
+            result.id, result.box, result.pose, result.confidence, self._skeleton, action, result.unfamiliar
+        )
+
+    def _write_clip(self, path: Path, result: FrameResult, clip: Clip) -> None:
         action = clip.action / clip.action.sum()
-        self._logs.append(np.log(np.maximum(action, 1e-12)))
+        self.persons.setdefault(result.id, PersonResult(result.index, result.index)).add_clip(action)
         assert self._csv is not None
         start, end, top = int(clip.frames[0]), int(clip.frames[-1]), int(action.argmax())
         span = [start, end, f"{self._times[start]:.3f}", f"{self._times[end]:.3f}"]
         values = [f"{p:.6f}" for p in action]
-        self._csv.writerow([path.name, *span, self._meta.actions[top], values[top], *values])
+        self._csv.writerow([path.name, result.id, *span, self._meta.actions[top], values[top], *values])
 
 
 class Unfinished(Exception):

@@ -39,7 +39,7 @@ def test_nothing_has_its_name_before_the_end(tmp_path: Path):
     with results.Outputs(out, source, source.path, META) as outputs:
         outputs.begin([0.0, 0.1])
         for i in range(2):
-            outputs.add(frame(i, source.path), result(i, 0.8))
+            outputs.add(frame(i, source.path), [result(i, 0.8)])
             assert all(p.name.endswith(".tmp") for p in out.iterdir())
         outputs.finish()
     assert sorted(outputs.files) == sorted(out.iterdir())
@@ -52,7 +52,7 @@ def test_left_without_finish_it_removes_what_it_began(tmp_path: Path):
     source = video_source(tmp_path)
     with results.Outputs(tmp_path / "out", source, source.path, META) as outputs:
         outputs.begin([0.0])
-        outputs.add(frame(0, source.path), result(0, 0.5))
+        outputs.add(frame(0, source.path), [result(0, 0.5)])
     assert outputs.files == () and not list((tmp_path / "out").iterdir())
 
 
@@ -63,7 +63,7 @@ def test_missing_numbers_are_null_in_the_json(tmp_path: Path):
     lost.pose[3] = np.nan
     with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
         outputs.begin([0.0])
-        outputs.add(frame(0, tmp_path / "x.png"), lost)
+        outputs.add(frame(0, tmp_path / "x.png"), [lost])
         outputs.finish()
     entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
     assert entry["persons"][0]["joints"][3:5] == [[None, None], [4.0, 4.0]] and (entry["width"], entry["height"]) == (
@@ -79,7 +79,7 @@ def test_depth_is_not_rounded_like_pixels(tmp_path: Path):
     deep.pose = np.tile([4.126, 5.0, 0.51239], (13, 1))
     with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
         outputs.begin([0.0])
-        outputs.add(frame(0, tmp_path / "x.png"), deep)
+        outputs.add(frame(0, tmp_path / "x.png"), [deep])
         outputs.finish()
     entry = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]
     assert entry["persons"][0]["joints"][0] == [4.13, 5.0, 0.5124]
@@ -93,7 +93,7 @@ def test_joints_that_are_not_seen_are_marked_and_not_drawn(tmp_path: Path):
     partly.confidence[5:] = 0.2
     with results.Outputs(tmp_path / "out", source, tmp_path, META) as outputs:
         outputs.begin([0.0])
-        outputs.add(frame(0, tmp_path / "x.png"), partly)
+        outputs.add(frame(0, tmp_path / "x.png"), [partly])
         outputs.finish()
     (person,) = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"][0]["persons"]
     assert person["unseen"] == list(PENN.joints[5:]) and person["confidence"] == [1.0] * 5 + [0.2] * 8

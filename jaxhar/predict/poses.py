@@ -14,7 +14,7 @@ from jaxhar.host.errors import Problem
 from jaxhar.predict.boxes import seen
 
 VERSION = 2
-#: Identity of the one person that is followed.
+#: Identity of the person, if one is followed.
 PERSON = 1
 
 
@@ -37,6 +37,7 @@ def skeleton(layout: Skeleton) -> dict[str, object]:
 
 
 def person(
+    id: int,
     box: np.ndarray,
     pose: np.ndarray,
     confidence: np.ndarray,
@@ -47,6 +48,7 @@ def person(
     """One person in one frame.
 
     Args:
+      id: identity, the same in all frames of a video.
       box: (4,) x1, y1, x2, y2 in pixels.
       pose: (J, D), x and y in pixels, depth in units of the network.
       confidence: (J,), NaN if the network predicts none.
@@ -54,7 +56,7 @@ def person(
       unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
     """
     entry: dict[str, object] = {
-        "id": PERSON,
+        "id": id,
         "box": [number(v) for v in box],
         "joints": [[number(v, 4 if axis == 2 else 2) for axis, v in enumerate(point)] for point in pose],
         "confidence": [number(v, 4) for v in confidence],
@@ -64,9 +66,9 @@ def person(
     return entry if action is None else {**entry, "action": action}
 
 
-def track(first: int, last: int, action: str | None, probability: float | None) -> dict[str, object]:
+def track(id: int, first: int, last: int, action: str | None, probability: float | None) -> dict[str, object]:
     """A person from the first to the last frame in which it was found, with its action over all clips."""
-    entry: dict[str, object] = {"id": PERSON, "first": first, "last": last}
+    entry: dict[str, object] = {"id": id, "first": first, "last": last}
     return entry if action is None else {**entry, "action": action, "probability": number(probability or 0, 4)}
 
 
@@ -104,12 +106,12 @@ def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
         joints = [old["joints"][name] for name in names]
         pose = np.array([[joint[axis] for axis in "xyz" if axis in joint] for joint in joints], float)
         confidence = np.array([joint["confidence"] for joint in joints], float)
-        one = person(np.array(old["bbox"], float), pose, confidence, layout, old.get("action"))
+        one = person(PERSON, np.array(old["bbox"], float), pose, confidence, layout, old.get("action"))
         kept = {key: value for key, value in old.items() if key not in ("bbox", "joints", "action")}
         frames.append({**kept, "persons": [one]})
     rest = {key: value for key, value in content.items() if key not in ("frames", "action")}
     action, probability = max(content.get("action", {}).items(), key=lambda item: item[1], default=(None, None))
-    tracks = [track(0, len(frames) - 1, action, probability)] if frames else []
+    tracks = [track(PERSON, 0, len(frames) - 1, action, probability)] if frames else []
     return {"version": VERSION, "made_by": None, **rest, "frames": frames, "tracks": tracks}
 
 

@@ -73,6 +73,6 @@ def test_other_files_are_refused(tmp_path, content, sentence):
 
 def test_a_person_follows_the_schema():
     pose, confidence = np.full((13, 2), np.nan), np.full(13, np.nan)
-    one = poses.person(np.array([0.0, 1, 2, 3]), pose, confidence, PENN, None)
+    one = poses.person(1, np.array([0.0, 1, 2, 3]), pose, confidence, PENN, None)
     jsonschema.validate(one, {"$ref": "#/$defs/person", "$defs": SCHEMA["$defs"]})
     assert one["unseen"] == [] and one["confidence"] == [None] * 13

@@ -1,13 +1,13 @@
-"""Predicts pose and action of the person in a video, an image or a folder of images; writes overlay, JSON and CSV.
+"""Predicts pose and action of the persons in a video, an image or a folder of images; writes overlay, JSON and CSV.
 
-A source is read three times as a stream: to find the person's box, to crop and run the network, and to draw. So only a
-few frames are in memory; for each frame of the video only its box and time are kept.
+A source is read three times as a stream: to find the persons' boxes, to crop and run the network, and to draw. So only
+a few frames are in memory; for each frame of the video only its boxes and its time are kept.
 """
 
 import contextlib
 import dataclasses
 import time as clock
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from jaxhar.core.batch import to_image
 from jaxhar.core.familiar import Familiar
 from jaxhar.core.network import NetworkConfig, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
@@ -26,21 +25,15 @@ from jaxhar.data.formats.source import Images, open_source
 from jaxhar.data.formats.video import Video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
-from jaxhar.predict import map_pictures, poses
-from jaxhar.predict.boxes import anyone, clips, smooth, union
+from jaxhar.predict import clip_results, map_pictures, persons, poses
+from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.boxes import smooth
+from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.folder import take_images
-from jaxhar.predict.map_pictures import FrameMaps
-from jaxhar.predict.outputs import Clip, FrameResult, Outputs, normalised
-from jaxhar.predict.search import Box, Infer, find_boxes, run_network, search_frames, words
+from jaxhar.predict.outputs import Outputs
+from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Detector, Stretch
+from jaxhar.predict.search import Box, Infer, find_boxes, search_frames, words
 from jaxhar.weights import checkpoint, trained_on
-
-#: Crops (N, H, W, 3) uint8 -> (N,) bool, whether each one looks like those on which the network was trained.
-Recognise = Callable[[np.ndarray], np.ndarray]
-
-#: Boxes predicted per second of video; those of other frames are interpolated.
-BOXES_PER_SECOND = 8
-#: Standard deviation in seconds of the Gaussian that smooths the box over time.
-BOX_SMOOTHING = 0.25
 
 
 class NetworkInfo(Protocol):
@@ -63,8 +56,10 @@ class Summary:
     Attributes:
       frames: number of frames.
       files: written files.
-      action, probability: of a whole video, by the geometric mean over its clips. None if the network predicts no
-        actions, if the source is several images, or if the network reads clips and the source is an image.
+      action, probability: of the person who is there for longest, by the geometric mean over its clips. None if the
+        network predicts no actions, if the source is several images, or if the network reads clips and the source is an
+        image.
+      persons: identity -> first and last frame, action and its probability, of the persons of a video or of one image.
       empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
       broken: a sentence for each image that was skipped, and for damage in a video or its early end.
       seconds: wall time, with compilation.
@@ -81,6 +76,7 @@ class Summary:
     broken: tuple[str, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    persons: dict[int, tuple[int, int, str | None, float | None]] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -168,6 +164,8 @@ def predict_source(
     stride: int = 2,
     coco: bool = False,
     maps: tuple[int, ...] = (),
+    detector: Detector | BoxFile | None = None,
+    keep: int | None = None,
     progress: bool = True,
     made_by: dict[str, object] | None = None,
     familiar: Recognise | None = None,
@@ -178,6 +176,8 @@ def predict_source(
       meta: information about the network. If it has several sets of action labels, the first one is shown.
       name: of the source, for the header of the results.
       maps: indices of the joints whose heat maps are drawn.
+      detector: finds the persons. None: one person, in `bbox` or found by the network itself.
+      keep: number of persons, see `persons.find`.
       made_by: see `poses.made_by`.
       familiar: says which crops look like those of the training; None if that is not known.
     """
@@ -190,40 +190,43 @@ def predict_source(
         infer, actions = partial(_without_action, infer), ()
     meta = checkpoint.Meta(meta.skeleton, actions, meta.config)
     batch = max(1, min(batch, source.total or batch) // length)
-    every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
-    with Outputs(out, source, name, meta, coco, made_by, maps) as outputs:
-        with contextlib.closing(read_ahead(search_frames(source, every, bbox, size), 2 * batch * length)) as crops:
-            times, boxes = find_boxes(
-                bar(crops, desc="finding the person", total=source.total), infer, (batch, length), stills=fps is None
-            )
+    with Outputs(out, source, name, meta, coco, made_by, maps, several=detector is not None) as outputs:
+        look = partial(bar, desc="finding the persons" if detector else "finding the person", total=source.total)
+        if detector is None:
+            times, stretches = _one_person(source, infer, (batch, length), size, bbox, look)
+        else:
+            times, stretches = persons.find(source, detector, infer, (batch, length), size, keep, look)
         if not times:
             raise Problem(f"{name}: it has no picture that can be read")
-        if bbox:
-            boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
-        elif fps:
-            boxes = smooth(boxes, BOX_SMOOTHING * fps)
-        windows = clips(len(times), length, stride)
+        windows = clip_results.windows(stretches, length, stride)
         outputs.begin(times)
-        batches = read_ahead(_batches(source, windows, boxes, batch, size), 2)
+        batches = read_ahead(clip_results.batches(source, windows, len(times), batch, size), 2)
         done = 0
         with (
             contextlib.closing(
-                read_ahead(_results(batches, infer, windows, boxes, familiar, bool(maps)), 4 * batch * length)
+                read_ahead(
+                    clip_results.results(batches, infer, windows, len(times), familiar, bool(maps)), 4 * batch * length
+                )
             ) as results,
             contextlib.closing(read_ahead(source.frames(), 4)) as frames,
         ):
-            for frame, result in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
-                outputs.add(frame, result)
+            for frame, found in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
+                outputs.add(frame, found)
                 done += 1
         if done < len(times):
             raise Problem(f"{name}: the file changed while it was read; start again when it is complete")
         outputs.finish()
+    first = min(outputs.persons.values(), key=lambda person: -person.frames, default=None)
+    action, probability = outputs.named(None if first is None else first.action)
     return Summary(
         frames=len(times),
         files=outputs.files,
-        action=None if outputs.action is None else meta.actions[int(outputs.action.argmax())],
-        probability=None if outputs.action is None else float(outputs.action.max()),
+        action=action,
+        probability=probability,
+        persons={
+            who: (person.first, person.last, *outputs.named(person.action)) for who, person in outputs.persons.items()
+        },
         empty=outputs.empty,
         unfamiliar=outputs.unfamiliar,
         broken=tuple(source.broken),
@@ -253,94 +256,23 @@ def _check(bbox: Box | None, batch: int, stride: int) -> None:
         raise Usage(f"--bbox {words(bbox)} lies within one pixel: give pixels, not fractions of the picture")
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Clips for one run of the network: crops (N, T, H, W, 3) uint8, and the affine map (3, 3) of each clip."""
-
-    crops: np.ndarray
-    affines: list[np.ndarray]
-    shape: tuple[int, int]
-
-
-def _batches(
-    source: Video | Images, windows: list[np.ndarray], boxes: np.ndarray, batch: int, size: tuple[int, int]
-) -> Iterator[_Job]:
-    """Crop every clip by the union of its boxes. A frame is cropped for all its clips when it is read, and not kept."""
-    shape = (batch, len(windows[0]))
-    waiting: list[tuple[np.ndarray, transforms.Crop, np.ndarray]] = []
-    coming = 0
-    for frame in source.frames():
-        assert frame.image is not None
-        height, width = frame.image.shape[:2]
-        while coming < len(windows) and windows[coming][0] <= frame.index:
-            box = transforms.fit_aspect(union(boxes[windows[coming]]), size)
-            plan = transforms.plan_crop(box, (width, height), size)
-            waiting.append((windows[coming], plan, np.zeros((shape[1], *size, 3), np.uint8)))
-            coming += 1
-        for window, plan, crops in waiting:
-            here = np.flatnonzero(window == frame.index)
-            if len(here):
-                crops[here] = transforms.crop_image(frame.image, plan)
-        done = sum(window[-1] <= frame.index for window, _, _ in waiting)
-        while done >= batch or (done and frame.index == len(boxes) - 1):
-            job, waiting = waiting[:batch], waiting[batch:]
-            done -= len(job)
-            yield _Job(np.stack([crops for _, _, crops in job]), [plan.affine for _, plan, _ in job], shape)
-
-
-def _results(
-    jobs: Generator[_Job, None, None],
+def _one_person(
+    source: Video | Images,
     infer: Infer,
-    windows: list[np.ndarray],
-    boxes: np.ndarray,
-    familiar: Recognise | None = None,
-    with_maps: bool = False,
-) -> Iterator[FrameResult]:
-    """Results by frame: the pose from the clip in which the frame is most central, the action from all clips that
-    contain that moment, look familiar in their middle, and show somebody in at least half of their frames."""
-    open_frames: dict[int, FrameResult] = {}
-    votes: dict[int, list[np.ndarray]] = {}
-    best: dict[int, float] = {}
-    done = 0
-    with contextlib.closing(jobs):
-        for job in jobs:
-            seen = run_network(infer, job.crops, job.shape, as_clips=True)
-            known = None if familiar is None else _middles(familiar, job)
-            for n, affine in enumerate(job.affines):
-                unfamiliar = None if known is None else not known[n]
-                window = windows[done]
-                done += 1
-                action = None if seen.action is None else np.asarray(seen.action[n], np.float64)
-                for t, i in enumerate(window.tolist()):
-                    central = -abs(t - (len(window) - 1) / 2)
-                    if central > best.get(i, -np.inf):
-                        pose = np.array(seen.pose[n, t], np.float64)
-                        pose[:, :2] = to_image(affine, pose)
-                        box = to_image(affine, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
-                        kept = open_frames[i].clips if i in open_frames else []
-                        open_frames[i] = FrameResult(
-                            i, box, pose, np.asarray(seen.confidence[n, t], np.float64), clips=kept
-                        )
-                        open_frames[i].unfamiliar = unfamiliar
-                        if with_maps and seen.maps is not None:
-                            open_frames[i].maps = FrameMaps(job.crops[n, t], seen.maps[n, t], seen.pose[n, t, :, :2])
-                        best[i] = central
-                if action is not None and not unfamiliar and 2 * anyone(seen.confidence[n]).sum() >= len(window):
-                    open_frames[int(window[0])].clips.append(Clip(window, action))
-                    # Frames between those of the clip too; otherwise odd and even frames would differ at a stride of 2.
-                    for i in range(int(window[0]), int(window[-1]) + 1):
-                        votes.setdefault(i, []).append(np.log(np.maximum(action, 1e-12)))
-            settled = int(windows[done][0]) if done < len(windows) else len(boxes)
-            for i in sorted(k for k in open_frames if k < settled):
-                result = open_frames.pop(i)
-                best.pop(i)
-                if i in votes:
-                    result.action = normalised(np.mean(votes.pop(i), axis=0))
-                yield result
-
-
-def _middles(familiar: Recognise, job: _Job) -> np.ndarray:
-    """Whether the middle frame of each clip looks familiar; padded to one shape, so that it is compiled once."""
-    crops = np.zeros((job.shape[0], *job.crops.shape[2:]), np.uint8)
-    crops[: len(job.crops)] = job.crops[:, job.shape[1] // 2]
-    return familiar(crops)[: len(job.crops)]
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    bbox: Box | None,
+    bar: Callable[[Iterator], Iterator],
+) -> tuple[list[float], list[Stretch]]:
+    """The times of all frames, and the one person in all of them: in the given box, or found by the network."""
+    fps = float(source.fps) if isinstance(source, Video) else None
+    every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
+    with contextlib.closing(read_ahead(search_frames(source, every, bbox, size), 2 * shape[0] * shape[1])) as crops:
+        times, boxes = find_boxes(bar(crops), infer, shape, stills=fps is None)
+    if bbox:
+        boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
+    elif fps:
+        boxes = smooth(boxes, BOX_SMOOTHING * fps)
+    if fps is None:
+        return times, [Stretch(poses.PERSON, i, box[None]) for i, box in enumerate(boxes)]
+    return times, [Stretch(poses.PERSON, 0, boxes)] if times else []

@@ -157,6 +157,20 @@ def draw_words(image: np.ndarray, words: str) -> np.ndarray:
     return out
 
 
+def draw_label(image: np.ndarray, box: Sequence[float], words: str) -> np.ndarray:
+    """Write a line on a dark strip at the upper left corner of a box (x1, y1, x2, y2), inside of the image."""
+    height, width = image.shape[:2]
+    text = max(10, round(min(height, width) / 30))
+    wide, high = min(width, round(_font(text).getlength(words)) + text), min(height, round(1.6 * text))
+    x = int(np.clip(box[0], 0, width - wide))
+    y = int(np.clip(box[1], 0, height - high))
+    out = np.ascontiguousarray(image).copy()
+    strip = Image.fromarray((out[y : y + high, x : x + wide] * 0.3).astype(np.uint8))
+    _write(ImageDraw.Draw(strip), (text // 2, 0.2 * text), words, text, wide - text)
+    out[y : y + high, x : x + wide] = np.asarray(strip)
+    return out
+
+
 def contact_sheet(images: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.ndarray:
     """Images side by side in rows of `columns`, centred in cells of the largest height and width, dark between them.
 

@@ -1,0 +1,167 @@
+"""Boxes of persons from a file: MOT text, COCO's detections, or a poses.json of `jaxhar predict`."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.data.formats.video import Frame
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+from jaxhar.predict import poses
+
+#: COCO's category of persons.
+PERSON = 1
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One box: where it stands in the file, its frame (number from 0, or name of a picture), and what is said of it."""
+
+    place: str
+    frame: int | str
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2
+    score: float
+    id: int
+
+
+class BoxFile:
+    """The boxes of a file as a source of boxes.
+
+    Attributes:
+      path: the file.
+      identified: whether each box has an identity.
+      tight: whether the boxes are the outlines of persons; those of a poses.json are what a network reads.
+    """
+
+    def __init__(self, path: Path):
+        """Reads the whole file.
+
+        Args:
+          path: one of these.
+            MOT text: lines frame,id,x,y,width,height[,score...], frames from 1, id -1 where it is not known.
+            COCO JSON: a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, image_id being the
+            number of the frame from 0, or the name of the picture; or {"images", "annotations"}, images found by
+            file_name, or in a video by their order. Categories other than persons are left out.
+            poses.json: with the identities of its persons.
+
+        Raises:
+          Problem: the file is none of these, or a line of it is wrong.
+        """
+        self.path, self.tight = path, True
+        self._at: dict[int | str, list[_Line]] = defaultdict(list)
+        for line in self._read():
+            if not np.isfinite(line.box).all() or line.box[0] >= line.box[2] or line.box[1] >= line.box[3]:
+                raise Problem(f"{path}: {line.place}: the box has no area, or is not made of numbers")
+            if not 0 <= line.score <= 1:
+                raise Problem(f"{path}: {line.place}: the score {line.score:g} does not lie between 0 and 1")
+            self._at[line.frame].append(line)
+        known = [line.id >= 0 for lines in self._at.values() for line in lines]
+        self.identified = bool(known) and all(known)
+        for frame, lines in self._at.items():
+            ids = [line.id for line in lines if line.id >= 0]
+            if len(set(ids)) < len(ids):
+                raise Problem(f"{path}: frame {frame} has two boxes of one identity")
+
+    def at(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) x1, y1, x2, y2 in pixels, and scores (N,), of a frame.
+
+        Raises:
+          Problem: a box lies outside of the picture.
+        """
+        lines = self._lines(frame)
+        if frame.image is not None:
+            height, width = frame.image.shape[:2]
+            for line in lines:
+                x1, y1, x2, y2 = line.box
+                if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+                    raise Problem(f"{self.path}: {line.place}: the box lies outside of the picture, {width}x{height}")
+        boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
+        return boxes, np.array([line.score for line in lines], float)
+
+    def ids(self, frame: Frame) -> list[int]:
+        """The identities of the boxes of a frame, in the same order; -1 where one is not known."""
+        return [line.id for line in self._lines(frame)]
+
+    def check(self, frames: int, names: set[str]) -> None:
+        """Problem if the file has boxes for frames that the source does not have.
+
+        Args:
+          frames: number of frames of the source. names: of its pictures; empty for a video.
+        """
+        for where, lines in self._at.items():
+            if (where not in names) if isinstance(where, str) else (where >= frames or where < 0):
+                raise Problem(
+                    f"{self.path}: {lines[0].place}: there is no frame {where!r}; the source has {frames} frames, "
+                    "counted from 1 in MOT text and from 0 in JSON"
+                )
+
+    def _lines(self, frame: Frame) -> list[_Line]:
+        return [*self._at.get(frame.index, ()), *self._at.get(frame.path.name, ())]
+
+    def _read(self) -> Iterator[_Line]:
+        path = self.path
+        if path.suffix.lower() != ".json":
+            yield from _mot(path)
+            return
+        content = files.read_json(path, "file of boxes")
+        try:
+            if isinstance(content, dict) and "frames" in content:
+                self.tight = False
+                yield from _ours(path)
+            elif isinstance(content, dict) and "annotations" in content:
+                names = {
+                    image["id"]: image.get("file_name", number)
+                    for number, image in enumerate(content.get("images", []))
+                }
+                video = all(isinstance(name, str) and name.startswith("frame_") for name in names.values())
+                places = {key: number if video else name for number, (key, name) in enumerate(names.items())}
+                yield from _coco(content["annotations"], places)
+            elif isinstance(content, list):
+                yield from _coco(content, {})
+            else:
+                raise Problem(f"{path}: this is no file of boxes: give MOT text, COCO's detections or a poses.json")
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise Problem(f"{path} is no file of boxes: {error!r} is missing or wrong") from error
+
+
+def _mot(path: Path) -> Iterator[_Line]:
+    text = files.read(path, "file of boxes").decode("utf-8", errors="replace")
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        if not "".join(row).strip():
+            continue
+        try:
+            frame, who, x, y, width, height, *rest = map(float, row)
+            if frame != int(frame) or who != int(who):
+                raise ValueError
+        except (ValueError, OverflowError) as error:
+            line = ",".join(row)[:60]
+            raise Problem(f"{path}: line {number} is not frame,id,x,y,width,height,score: {line!r}") from error
+        score = rest[0] if rest and rest[0] >= 0 else 1.0
+        yield _Line(f"line {number}", int(frame) - 1, (x, y, x + width, y + height), score, max(int(who), -1))
+
+
+def _coco(annotations: list, places: dict) -> Iterator[_Line]:
+    for number, one in enumerate(annotations):
+        if one.get("category_id", PERSON) != PERSON:
+            continue
+        x, y, width, height = map(float, one["bbox"])
+        where = one["image_id"]
+        where = places[where] if places else where if isinstance(where, str) else int(where)
+        yield _Line(f"entry {number}", where, (x, y, x + width, y + height), float(one.get("score", 1.0)), _id(one))
+
+
+def _id(one: dict) -> int:
+    return int(one.get("track_id", -1))
+
+
+def _ours(path: Path) -> Iterator[_Line]:
+    content = poses.read(path)
+    for frame in content["frames"]:
+        for person in frame["persons"]:
+            x1, y1, x2, y2 = map(float, person["box"])
+            where = frame.get("file", frame["index"])
+            yield _Line(f"frame {frame['index']}", where, (x1, y1, x2, y2), 1.0, int(person["id"]))

@@ -1,0 +1,229 @@
+"""Where the persons of a source are: detections in some frames, tracks over time, and a box in every frame."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from jaxhar.data import transforms
+from jaxhar.data.formats.ahead import read_ahead
+from jaxhar.data.formats.source import Images
+from jaxhar.data.formats.video import Frame, Video
+from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.boxes import person_box, smooth
+from jaxhar.predict.search import Infer, run_network
+from jaxhar.predict.tracking import Detected, Tracker
+
+#: Boxes predicted per second of video; those of other frames are interpolated.
+BOXES_PER_SECOND = 8
+#: Standard deviation in seconds of the Gaussian that smooths a box over time.
+BOX_SMOOTHING = 0.25
+#: Side of the square that a network reads, over the longer side of a person's outline; 1.5 over the extent of the
+#: joints, which lie inside.
+MARGIN = 1.35
+#: Where a person is not detected for longer, in seconds, nothing is said of it.
+GAP = 0.5
+
+
+class Detector(Protocol):
+    """A source of boxes."""
+
+    def boxes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) x1, y1, x2, y2 in pixels and scores (N,) of the persons in a picture (H, W, 3) uint8, RGB."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A person in consecutive frames.
+
+    Attributes:
+      id: identity of the person. first: index of the first frame.
+      boxes: (N, 4) x1, y1, x2, y2 in pixels of what the network reads, of each frame.
+    """
+
+    id: int
+    first: int
+    boxes: np.ndarray
+
+    def at(self, frames: np.ndarray) -> np.ndarray:
+        """The boxes of these frames."""
+        return self.boxes[frames - self.first]
+
+
+@dataclass
+class _Seen:
+    """The boxes of a person in the frames in which it was found, by rising index."""
+
+    indices: list[int]
+    boxes: list[np.ndarray]
+
+
+#: Identity -> the frames in which a person was found, by rising index, and its box there.
+_Found = dict[int, list[tuple[int, np.ndarray]]]
+#: Shows the progress of an iteration over frames.
+_Bar = Callable[[Iterator[Frame]], Iterator[Frame]]
+
+
+def find(
+    source: Video | Images,
+    detector: Detector | BoxFile,
+    infer: Infer,
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    keep: int | None,
+    bar: _Bar,
+) -> tuple[list[float], list[Stretch]]:
+    """The times of all frames in seconds, and the persons, by their first frame.
+
+    Args:
+      infer, shape, size: the pose network, (B, T) of one run of it, and (height, width) of its input.
+      keep: number of persons, the largest ones over time (in still pictures, of each picture); None keeps all.
+
+    Raises:
+      Problem: boxes of a file do not fit the source.
+    """
+    fps = float(source.fps) if isinstance(source, Video) else None
+    every = max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
+    if isinstance(detector, BoxFile) and detector.identified:
+        every = 1
+        times, found = _of_file(source, detector, bar)
+    else:
+        times, found = _detected(source, detector, infer, shape, size, every, bar)
+    if isinstance(detector, BoxFile):
+        detector.check(len(times), {path.name for path in source.paths} if isinstance(source, Images) else set())
+    stretches = [
+        stretch for who, boxes in found.items() for stretch in _stretches(who, boxes, len(times), fps, every // 2)
+    ]
+    if keep is not None:
+        stretches = _largest(stretches, keep, pictures=fps is None)
+    return times, sorted(stretches, key=lambda stretch: (stretch.first, stretch.id))
+
+
+def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[float], _Found]:
+    """The persons of a file that says who is who."""
+    times: list[float] = []
+    found: _Found = {}
+    for frame in bar(source.frames(10**9)):  # of a video only the first frame is made a picture
+        times.append(frame.time)
+        for who, box in zip(file.ids(frame), file.at(frame)[0], strict=True):
+            found.setdefault(who, []).append((frame.index, _square(box) if file.tight else box))
+    return times, found
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One frame's detections (N, 4) with scores (N,), the squares around them (N, 4), and these as crops."""
+
+    index: int
+    time: float
+    boxes: np.ndarray
+    scores: np.ndarray
+    squares: list[np.ndarray]
+    crops: list[np.ndarray]
+
+
+def _detected(
+    source: Video | Images,
+    detector: Detector | BoxFile,
+    infer: Infer,
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    every: int,
+    bar: _Bar,
+) -> tuple[list[float], _Found]:
+    """Detections and the joints in each; from both, tracks. In still pictures they are numbered from the best score."""
+    times: list[float] = []
+    tracker = Tracker()
+    boxes: dict[tuple[int, int], np.ndarray] = {}  # of number n in frame i: the square around the joints
+    found: _Found = {}
+    waiting: list[_Picture] = []
+
+    def settle() -> None:
+        pose, confidence = _joints(infer, [crop for picture in waiting for crop in picture.crops], shape)
+        done = 0
+        for picture in waiting:
+            points = np.array(pose[done : done + len(picture.crops)], float)
+            sure = confidence[done : done + len(picture.crops)]
+            done += len(picture.crops)
+            for n, square in enumerate(picture.squares):
+                box = person_box(points[n], sure[n], square)
+                points[n, :, :2] = square[:2] + points[n, :, :2] * (square[2:] - square[:2])
+                if isinstance(source, Images):
+                    found.setdefault(n + 1, []).append((picture.index, square if box is None else box))
+                boxes[picture.index, n] = square if box is None else box
+            tracker.add(picture.index, picture.time, Detected(picture.boxes, picture.scores, points, sure))
+        waiting.clear()
+
+    with contextlib.closing(read_ahead(source.frames(every), 4)) as frames:
+        for frame in bar(frames):
+            times.append(frame.time)
+            if frame.image is None:
+                continue
+            seen, scores = detector.at(frame) if isinstance(detector, BoxFile) else detector.boxes(frame.image)
+            waiting.append(_cropped(frame, seen, scores, size))
+            if sum(len(picture.crops) for picture in waiting) >= shape[0] * shape[1]:
+                settle()
+    settle()
+    if isinstance(source, Video):
+        found = {
+            track.id: [(i, boxes[i, n]) for i, n in zip(track.indices, track.numbers, strict=True)]
+            for track in tracker.tracks
+        }
+    return times, found
+
+
+def _cropped(frame: Frame, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> _Picture:
+    assert frame.image is not None
+    order = np.argsort(-scores, kind="stable")
+    shape = frame.image.shape[1::-1]
+    squares = [transforms.fit_aspect(_square(box), size) for box in boxes[order]]
+    crops = [transforms.crop_image(frame.image, transforms.plan_crop(square, shape, size)) for square in squares]
+    return _Picture(frame.index, frame.time, boxes[order], scores[order], squares, crops)
+
+
+def _joints(infer: Infer, crops: list[np.ndarray], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, J, D) in crop units and their confidence (N, J)."""
+    room = shape[0] * shape[1]
+    parts = [run_network(infer, np.stack(crops[n : n + room]), shape, False) for n in range(0, len(crops), room)]
+    if not parts:
+        return np.zeros((0, 0, 2)), np.zeros((0, 0))
+    return np.concatenate([part.pose for part in parts]), np.concatenate([part.confidence for part in parts])
+
+
+def _square(box: np.ndarray) -> np.ndarray:
+    return transforms.valid_bbox(box.reshape(2, 2), rel=MARGIN)
+
+
+def _stretches(
+    who: int, found: list[tuple[int, np.ndarray]], count: int, fps: float | None, reach: int
+) -> Iterator[Stretch]:
+    """The stretches of a person, with boxes between those that were found; `reach` frames more at both ends."""
+    indices = np.array([index for index, _ in found])
+    boxes = np.stack([box for _, box in found])
+    if fps is None:
+        yield from (Stretch(who, int(index), box[None]) for index, box in zip(indices, boxes, strict=True))
+        return
+    ends = np.flatnonzero(np.diff(indices) > max(1, GAP * fps)) + 1
+    parts = np.split(np.arange(len(indices)), ends)
+    for n, part in enumerate(parts):
+        before = int(indices[parts[n - 1][-1]]) + reach + 1 if n else 0
+        after = int(indices[parts[n + 1][0]]) - reach if n + 1 < len(parts) else count
+        first, last = max(int(indices[part[0]]) - reach, before), min(int(indices[part[-1]]) + reach, after - 1)
+        at = np.arange(first, last + 1)
+        each = np.stack([np.interp(at, indices[part], boxes[part, k]) for k in range(4)], 1)
+        yield Stretch(who, first, smooth(each, BOX_SMOOTHING * fps))
+
+
+def _largest(stretches: list[Stretch], keep: int, pictures: bool) -> list[Stretch]:
+    """Those of the persons whose boxes have the largest area in sum; of each picture, if they are still."""
+    sums: dict[tuple[int, int], float] = {}
+    for stretch in stretches:
+        key = (stretch.first if pictures else 0, stretch.id)
+        area = (stretch.boxes[:, 2:] - stretch.boxes[:, :2]).prod(-1).sum()
+        sums[key] = sums.get(key, 0.0) + float(area)
+    kept = set()
+    for picture in {picture for picture, _ in sums}:
+        kept |= set(sorted((key for key in sums if key[0] == picture), key=lambda key: -sums[key])[:keep])
+    return [stretch for stretch in stretches if (stretch.first if pictures else 0, stretch.id) in kept]

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from jaxhar.evaluation.identities import idf1
+from jaxhar.predict.tracking import Detected, Tracker, Tracking, oks
+
+RATE = 8  # frames a second
+
+
+def body(x: float, y: float = 100.0, phase: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The box and the joints of somebody at x; `phase` moves the limbs."""
+    offsets = np.array([[0, -90], [0, -50], [25 * np.sin(phase), 0], [0, 40], [30 * np.cos(phase), 90]])
+    return np.array([x - 35, y - 100, x + 35, y + 100]), np.array([x, y]) + offsets
+
+
+def found(*people: tuple[np.ndarray, np.ndarray], scores: list[float] | None = None, pose: bool = True) -> Detected:
+    boxes = np.array([box for box, _ in people]).reshape(-1, 4)
+    joints = np.array([points for _, points in people]).reshape(-1, 5, 2)
+    return Detected(boxes, np.array(scores or [0.9] * len(people)), joints if pose else None)
+
+
+def follow(frames: list[Detected]) -> list[list[int]]:
+    tracker = Tracker()
+    return [tracker.add(n, n / RATE, frame) for n, frame in enumerate(frames)]
+
+
+@pytest.mark.parametrize("pose", [True, False])
+def test_two_who_cross_keep_their_identities(pose):
+    ways = [[(100 + 15 * n), (400 - 15 * n)] for n in range(20)]
+    frames = [found(body(a, phase=0.4 * n), body(b, phase=2 + 0.7 * n), pose=pose) for n, (a, b) in enumerate(ways)]
+    frames[10] = found(body(ways[10][0], phase=4.0), pose=pose)  # the second is hidden behind the first
+    given = follow(frames)
+    assert given[0] == [0, 0] and given[1] == [1, 2]
+    assert given[10] == [1] and all(ids == [1, 2] for n, ids in enumerate(given) if n not in (0, 10))
+
+
+def test_who_leaves_and_comes_back_within_a_second_is_the_same():
+    xs = [300 + 20 * n for n in range(8)] + [None] * 3 + [440 - 20 * n for n in range(8)]
+    given = follow([found() if x is None else found(body(x)) for x in xs])
+    assert given[7] == [1] and given[8:11] == [[]] * 3 and given[11:] == [[1]] * 8
+
+
+def test_who_stays_away_for_longer_gets_an_identity_that_nobody_had():
+    xs = [300] * 4 + [None] * 10 + [300] * 4
+    given = follow([found() if x is None else found(body(x)) for x in xs])
+    assert given[3] == [1] and given[14] == [0] and given[-1] == [2]
+
+
+def test_a_weak_detection_continues_a_track_and_begins_none():
+    frames = [found(body(100)), found(body(100)), found(body(104), body(500), scores=[0.2, 0.2]), found(body(106))]
+    assert follow(frames) == [[0], [1], [1, 0], [1]]
+
+
+def test_a_detection_that_comes_once_gets_no_identity():
+    frames = [found(body(100)), found(body(100), body(400)), found(body(100)), found(body(100), body(400))]
+    frames += [found(body(100))] * 10
+    assert all(ids[:1] in ([0], [1]) for ids in follow(frames)) and max(max(ids) for ids in follow(frames)) == 2
+    once = Tracker(Tracking(hits=3))
+    assert [once.add(n, n / RATE, frame) for n, frame in enumerate(frames)][3] == [1, 0] and len(once.tracks) == 1
+
+
+def test_nobody_anywhere_is_no_error():
+    assert follow([found(), found()]) == [[], []]
+
+
+def test_similarity_of_poses():
+    pose = body(100)[1]
+    assert oks(pose, pose, 1e4) == 1.0
+    assert oks(pose + [16, 0], pose, 1e4) == pytest.approx(np.exp(-0.5))
+    assert np.isnan(oks(np.full((5, 2), np.nan), pose, 1e4))
+
+
+def test_idf1():
+    box, other = np.array([0, 0, 10, 10]), np.array([20, 0, 30, 10])
+    truth = [{1: box, 2: other}] * 4
+    assert idf1(truth, truth) == 1.0
+    assert idf1(truth, [{7: box, 9: other}] * 4) == 1.0
+    assert idf1(truth, [{7: box}] * 4) == pytest.approx(2 * 4 / (8 + 4))
+    swapped = [{1: box, 2: other}] * 2 + [{1: other, 2: box}] * 2
+    assert idf1(truth, swapped) == pytest.approx(0.5)
+    assert idf1(truth, [{}] * 4) == 0.0
