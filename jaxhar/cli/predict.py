@@ -27,6 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X1,Y1,X2,Y2",
         help="the person's box in pixels, with some margin (default: the network finds it)",
     )
+    parser.add_argument(
+        "--persons",
+        metavar="largest|all|N",
+        help="whom to follow: the largest person, all, or the N largest ones (default: with --boxes or --detector all; "
+        "else the one person that the network finds by itself)",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="the persons' boxes: MOT text, COCO's detections, or a poses.json; identities in the file are kept",
+    )
+    parser.add_argument(
+        "--detector",
+        metavar="own|FILE.onnx",
+        help="what finds the persons: the small network of this package (own; the default where several are asked for), "
+        "or a YOLOX or RTMDet in an ONNX file, written as yolox:FILE or rtmdet:FILE if its name does not say",
+    )
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
     parser.add_argument(
         "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
@@ -139,6 +157,9 @@ def _predict(args: argparse.Namespace) -> bool:
         skip_broken=args.skip_broken,
         coco=args.format == "coco",
         maps=args.maps,
+        boxes=args.boxes,
+        detector=args.detector,
+        several=args.persons,
         progress=not args.no_progress,
     )
     for sentence in summary.notes:
@@ -153,7 +174,10 @@ def _predict(args: argparse.Namespace) -> bool:
             f"{summary.unfamiliar} of {summary.frames} frames look unlike what the network was trained on; they are "
             "marked as unfamiliar and name no action"
         )
-    if summary.action is not None:
+    for who, (first, last, action, probability) in summary.persons.items() if len(summary.persons) > 1 else ():
+        named = "" if action is None else f": {action} ({probability:.1%})"
+        print(f"person {who}, frames {first} to {last}{named}")
+    if summary.action is not None and len(summary.persons) < 2:
         print(f"action: {summary.action} ({summary.probability:.1%})")
     written = ", ".join(str(path) for path in summary.files[:4])
     more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +11,12 @@ from jaxhar.data import transforms
 from jaxhar.data.formats.ahead import read_ahead
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Frame, Video
+from jaxhar.host.errors import Usage
+from jaxhar.predict import onnx_detector
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import person_box, smooth
+from jaxhar.predict.detector import Detector, Own
+from jaxhar.predict.onnx_detector import OnnxDetector
 from jaxhar.predict.search import Infer, run_network
 from jaxhar.predict.tracking import Detected, Tracker
 
@@ -27,11 +31,33 @@ MARGIN = 1.35
 GAP = 0.5
 
 
-class Detector(Protocol):
-    """A source of boxes."""
+def chosen(boxes: Path | None, detector: str | None, persons: str | None) -> tuple[Detector | BoxFile | None, int | None]:
+    """What finds the persons, and how many are kept (None: all), by the options of `jaxhar predict`.
 
-    def boxes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4) x1, y1, x2, y2 in pixels and scores (N,) of the persons in a picture (H, W, 3) uint8, RGB."""
+    Args:
+      boxes: a file for `BoxFile`. detector: "own", or an ONNX file, perhaps with "yolox:" or "rtmdet:" before it.
+      persons: "largest", "all" or a number. None: all, if boxes or a detector are given, else the one person that the
+        pose network finds by itself, for which None is returned.
+
+    Raises:
+      Problem: a file cannot be read. Usage: options that do not fit together.
+    """
+    if boxes and detector:
+        raise Usage("--boxes and --detector are two sources of persons; give one of them")
+    keep = None
+    if persons not in (None, "all"):
+        if persons != "largest" and not (persons.isdecimal() and int(persons) > 0):
+            raise Usage(f"--persons {persons!r} is neither largest, all, nor a number above 0")
+        keep = 1 if persons == "largest" else int(persons)
+    if boxes:
+        return BoxFile(boxes), keep
+    if detector is None and persons in (None, "largest"):
+        return None, keep
+    if detector in (None, "own"):
+        return Own(), keep
+    kind, _, file = detector.rpartition(":")
+    known = kind in onnx_detector.KINDS
+    return OnnxDetector(Path(file if known else detector), kind if known else None), keep
 
 
 @dataclass(frozen=True)

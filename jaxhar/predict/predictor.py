@@ -31,7 +31,8 @@ from jaxhar.predict.boxes import smooth
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.folder import take_images
 from jaxhar.predict.outputs import Outputs
-from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Detector, Stretch
+from jaxhar.predict.detector import Detector
+from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
 from jaxhar.predict.search import Box, Infer, find_boxes, search_frames, words
 from jaxhar.weights import checkpoint, trained_on
 
@@ -90,6 +91,9 @@ def run(
     skip_broken: bool = False,
     coco: bool = False,
     maps: str | None = None,
+    boxes: Path | None = None,
+    detector: str | None = None,
+    several: str | None = None,
     progress: bool = True,
     loaded: tuple[Any, checkpoint.Meta] | None = None,
 ) -> Summary:
@@ -107,6 +111,7 @@ def run(
       skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
       coco: also write coco.json.
       maps: also draw the heat maps of these joints, see `map_pictures.chosen`.
+      boxes, detector, several: who is predicted, see `persons.chosen`.
       loaded: what `load_model` gives for `weights`, if it is loaded already.
 
     Raises:
@@ -114,6 +119,9 @@ def run(
       Usage: a wrong box or number; heat maps of a joint or a network that has none.
     """
     _check(bbox, batch, stride)
+    finder, keep = persons.chosen(boxes, detector, several)
+    if finder and bbox:
+        raise Usage("--bbox is the box of one person; it does not go with --boxes, --detector and several --persons")
     opened = open_source(source, skip_broken)
     folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
     if isinstance(opened, Video):
@@ -128,7 +136,11 @@ def run(
     untrained = meta.untrained_actions(weights)
     if untrained:
         meta = dataclasses.replace(meta, actions=())
-    settings: dict[str, object] = {"bbox": bbox, "batch": batch, "stride": stride, "skip_broken": skip_broken}
+    settings: dict[str, object] = {
+        "boxes": None if boxes is None else str(boxes),
+        "detector": detector,
+        "persons": several,
+        "bbox": bbox, "batch": batch, "stride": stride, "skip_broken": skip_broken}
     summary = predict_source(
         opened,
         partial(_without_action, partial(infer, model)) if untrained else partial(infer, model),
@@ -140,6 +152,8 @@ def run(
         stride=stride,
         coco=coco,
         maps=joints,
+        detector=finder,
+        keep=keep,
         progress=progress,
         made_by=poses.made_by(checkpoint.sha256(model), {"weights": str(weights), **settings}, meta.trained),
         familiar=None if meta.familiar is None else partial(_recognise, model, meta.familiar),

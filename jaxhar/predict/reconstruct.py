@@ -274,7 +274,7 @@ def fused(seen: Views, opened: Sequence[Video | Images], network: Network) -> Vi
         for frame, joints, sure, box in zip(
             content["frames"], pixels[n, :, 0], confidence[n, :, 0], seen.boxes[n, :, 0], strict=False
         ):
-            frame["persons"] = [poses.person(box, joints, sure, seen.skeleton, None)]
+            frame["persons"] = [poses.person(poses.PERSON, box, joints, sure, seen.skeleton, None)]
         written.append(path.with_name("fused.json"))
         files.write(written[-1], poses.dumps(content).encode())
     return replace(seen, pixels=pixels, confidence=confidence, files=tuple(written))
