@@ -14,6 +14,7 @@ from jaxhar.core.skeleton import Skeleton
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.baseline import zoo as baseline
 from jaxhar.models.multiview import zoo as multiview
+from jaxhar.models.people import zoo as people
 from jaxhar.models.reception import zoo as reception
 from jaxhar.models.spnet import zoo as spnet
 from jaxhar.nn.cost import count
@@ -24,6 +25,7 @@ FAMILIES: list[Family] = [
     spnet.FAMILY,
     baseline.FAMILY,
     multiview.FAMILY,
+    people.FAMILY,
 ]
 
 

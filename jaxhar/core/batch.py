@@ -24,6 +24,9 @@ class Batch(TypedDict, total=False):
     points: Array  # (B, T, M, J, D) float32 skeletons as input, up to M persons; 0 for a missing joint or person
     score: Array  # (B, T, M, J) float32 confidence of `points`; 0 for a missing joint or person
     cover: Array  # (B, T, H, W) float32 fraction of each pixel that lies inside person boxes
+    boxes: Array  # (B, T, M, 4) float32 crop units, x1, y1, x2, y2 of up to M persons within the crop; 0 where absent
+    boxed: Array  # (B, T, M) bool, which of the M boxes are persons to find
+    ignored: Array  # (B, T, M) bool, boxes that are neither learned nor scored: crowds, persons nearly out of sight
     pose: Array  # (B, T, J, D) float32 crop units: 0 at the left, top or near edge, 1 at the right, bottom or far
     visible: Array  # (B, T, J) float32, 1 if annotated and inside the crop, else 0
     hidden: Array  # (B, T, J) bool, annotated joints that something in front hides; absent where unknown
@@ -52,6 +55,10 @@ class Preds(TypedDict, total=False):
     visible: Array  # (K, B, T, J) joint probability
     maps: Array  # (K, B, T, h, w, J) heat maps
     world: Array  # (K, B, J, 3) mm
+    boxes: Array  # (K, B, T, N, 4) crop units, x1, y1, x2, y2, in the order of their scores
+    scores: Array  # (K, B, T, N) in [0, 1]; 0 where there are fewer than N boxes
+    centres: Array  # (K, B, T, h, w) logits of a person's middle, see `jaxhar.core.centres`
+    extent: Array  # (K, B, T, h, w, 4) offset of the middle, in cells, and logarithm of the size there
     action: Array  # (K', B, A) logits of every head or block; a tuple with several label sets
     patches: Array  # (K, B, N, P) reconstructed patches
     removed: Array  # (K, B, N) which patches were masked out

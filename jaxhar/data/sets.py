@@ -17,6 +17,7 @@ from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
 from jaxhar.data.penn import generate_deephar
 from jaxhar.data.penn.settings import Penn
+from jaxhar.data.people.settings import People
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import override
 
@@ -38,6 +39,7 @@ SETS = {
     "lip": KnownSet(LIP()),
     "h36m-multiview": KnownSet(MultiView()),
     "mpii-groups": KnownSet(MPIIGroups()),
+    "people": KnownSet(People()),
     "folder": KnownSet(Own()),
 }
 

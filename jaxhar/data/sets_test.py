@@ -24,6 +24,8 @@ TYPES = {
     "flipped": bool,
     "hidden": bool,
     "together": bool,
+    "boxed": bool,
+    "ignored": bool,
     "action": np.int32,
     "sequence": np.int32,
 }

@@ -36,6 +36,9 @@ KEYS = {
     "score": Key(per_frame=True, missing=0.0),
     "cover": Key(per_frame=True),
     "features": Key(per_frame=True),
+    "boxes": Key(per_frame=True),
+    "boxed": Key(per_frame=True),
+    "ignored": Key(per_frame=True),
     "pose": Key(per_frame=True, missing=0.0),  # not valid
     "visible": Key(per_frame=True, missing=0.0),
     "hidden": Key(per_frame=True, missing=False),
