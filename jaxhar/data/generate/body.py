@@ -121,7 +121,10 @@ def _vary(motion: Motion, rng: np.random.Generator) -> dict[str, tuple[np.ndarra
 
 def _sample(table: dict[str, tuple[np.ndarray, np.ndarray]], phases: np.ndarray) -> dict[str, np.ndarray]:
     """Poses at the given phases (T,), monotone cubic between the keys: name -> (T, 3), look (T, 2)."""
-    return {name: PchipInterpolator(at, values)(phases) for name, (at, values) in table.items()}
+    at = next(iter(table.values()))[0]  # the same for all, so that one interpolator does
+    every = PchipInterpolator(at, np.concatenate([values for _, values in table.values()], axis=1))(phases)
+    ends = np.cumsum([values.shape[1] for _, values in table.values()])[:-1]
+    return dict(zip(table, np.split(every, ends, axis=1), strict=True))
 
 
 def _tremor(name: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

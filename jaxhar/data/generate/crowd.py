@@ -1,5 +1,7 @@
-"""Generates scenes of several persons, filmed by one camera: they overlap, walk in and out of the picture, and differ in
-distance; each has a box, joints and an identity in every frame."""
+"""Generates films of several persons, who overlap, differ in distance, and walk into the picture and out of it.
+
+Every person has a box, joints and an identity in every frame.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -186,9 +188,9 @@ class _Look:
 
 def _silhouette(view: FigureView, actor: Actor, size: tuple[int, int]) -> np.ndarray:
     """(h, w) bool, the pixels of a person, wherever other things are."""
-    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image = np.zeros((size[1], size[0]), np.uint8)
     draw_figure(image, view, actor.person.body, _WHITE, [], 1.0)
-    return image.max(-1) > 100  # the rims are darker than the limbs, at 140; half covered pixels do not count
+    return image > 100  # the rims are darker than the limbs, at 140; half covered pixels do not count
 
 
 def _surroundings(size: tuple[int, int], rng: np.random.Generator, clutter: float) -> np.ndarray:

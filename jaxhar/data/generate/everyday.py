@@ -1,4 +1,4 @@
-"""What people do in a street or a room, as motions of an articulated body: standing, walking, sitting, waving and so on.
+"""What people do in a street or a room, as motions of an articulated body: standing, walking, sitting, waving, ...
 
 In the form of `jaxhar.data.generate.motions`; they are for scenes of several persons and have no class of their own.
 """

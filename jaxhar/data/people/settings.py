@@ -28,9 +28,9 @@ class Zoom(transforms.Augment):
     """Augmentation by continuous zoom and shift of the window, in place of the lists `scales`, `trans_x` and `trans_y`.
 
     Attributes:
-      zoom: smallest and largest side of the window, as a factor of the picture's longer side; uniform in its logarithm.
+      zoom: smallest and largest side of the window over the picture's longer side; uniform in its logarithm.
       shift: largest shift of the window in each axis, as a share of the picture's longer side.
-      erase: largest side of a rectangle of one colour, as a share of the crop; 0 for none. Half of the examples have one.
+      erase: largest side of a rectangle of one colour in half of the examples, as a share of the crop; 0 for none.
     """
 
     zoom: tuple[float, float] = (1.0, 1.0)
@@ -65,8 +65,8 @@ class People(DataSet):
     """The pictures of an experiment; its settings are those of `DataSet`.
 
     An example is the whole picture, fitted into the network's size, black beside it. In training the window is larger
-    or smaller and moved, see `Zoom`. Boxes are cut at the edges of the crop; a person of whom less than 30 % of the box,
-    or only a few pixels, are left is ignored: neither learned nor scored.
+    or smaller and moved, see `Zoom`. Boxes are cut at the edges of the crop; a person of whom less than 30 % of the
+    box, or only a few pixels, are left is ignored: neither learned nor scored.
     """
 
     skeleton: Skeleton | None = None

@@ -1,8 +1,9 @@
 """A small network that finds the persons in a picture: their boxes and scores, by maps of centres and extents.
 
-The method is that of CenterNet (Zhou, Wang, Krähenbühl: "Objects as Points", 2019), see `jaxhar.core.centres`. The trunk
-is a narrow ResNet; a pyramid leads from 1/32 back to 1/4 of the picture's size. No tensor is finer than that, because
-large tensors take more time on a CPU than multiplications: with MobileNetV2's blocks a training step takes twice as long.
+The method is that of CenterNet (Zhou, Wang, Krähenbühl: "Objects as Points", 2019), see `jaxhar.core.centres`. The
+trunk is a narrow ResNet; a pyramid leads from 1/32 back to 1/4 of the picture's size. No tensor is finer than that,
+because large tensors take more time on a CPU than products: with MobileNetV2's blocks a training step takes twice as
+long.
 """
 
 from dataclasses import dataclass
@@ -128,10 +129,6 @@ class People(nnx.Module):
         wide = jnp.promote_types(x.dtype, jnp.float32)
         return self.centres(x).astype(wide), self.extent(x).astype(wide)
 
-    def appearance(self, batch: Batch) -> Array:
-        """The mean of the coarsest features over positions: frames (B, T, H, W, 3) -> (B, T, S)."""
-        return per_frame(_appearance, self, self.config.pixels(batch))
-
     def __call__(self, batch: Batch) -> Preds:
         """Boxes of every frame, and the maps that they are decoded from.
 
@@ -153,10 +150,6 @@ def upsampled(x: Array) -> Array:
     n, height, width, channels = x.shape
     wide = jnp.broadcast_to(x[:, :, None, :, None], (n, height, 2, width, 2, channels))
     return wide.reshape(n, 2 * height, 2 * width, channels)
-
-
-def _appearance(net: People, images: Array) -> Array:
-    return net.features(images)[-1].astype(jnp.float32).mean((-3, -2))
 
 
 assert 2 ** (_STAGES + 1) == 8 * STRIDE  # the pyramid ends at the stride of the maps
