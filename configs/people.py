@@ -1,8 +1,11 @@
-"""A person detector for `jaxhar predict --detector own`: small network, trained on generated scenes alone.
+"""A person detector: a small network for boxes, trained on generated scenes of up to six persons.
 
-python launch.py --config=configs/people.py
-python launch.py --config=configs/people.py:demo
-python launch.py --config=configs/people.py --config.data.root=DIR --config.data.synth=None    pictures in COCO's form
+    python launch.py --config=configs/people.py          made the weights of the package (docs/people.md)
+    python launch.py --config=configs/people.py:demo     a short run on fewer and smaller scenes
+    python launch.py --config=configs/people.py --config.data.synth=None --config.data.root=DIR
+
+DIR has annotations in COCO's format (jaxhar/data/people/folder.py). The method is CenterNet's (Zhou et al., 2019):
+heat map of centres with the penalty-reduced focal loss, absolute errors of offset and size.
 """
 
 from dataclasses import replace
@@ -14,17 +17,21 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.people.settings import People
 from jaxhar.evaluation.boxes_ap import BoxesAP
 from jaxhar.evaluation.evaluate import Eval
+from jaxhar.host.errors import Usage
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.losses.centres import Centres
 from jaxhar.training.optim import Optimizer
 
-#: Side of the pictures in training; in evaluation and prediction a network may read larger ones.
+#: Side of the pictures in training. Windows of different size are fitted into it, so that the network can read larger
+#: pictures in prediction.
 SIDE = 192
 
 
-def get_config(which: str = "full") -> Experiment:
-    """The experiment `which`."""
-    return {"full": full, "demo": demo}[which or "full"]()
+def get_config(which: str = "") -> Experiment:
+    """The experiment `which`; "" is that of the weights in the package."""
+    if which not in ("", "demo"):
+        raise Usage(f"there is no experiment :{which}; there is only :demo, and the full one without a word")
+    return demo() if which else full()
 
 
 def full() -> Experiment:
@@ -32,11 +39,7 @@ def full() -> Experiment:
         name="people",
         model=replace(zoo.config("people"), image_size=SIDE),
         data=People(
-            synth=Synth(3000, 300, 1500, 150, size=(320, 240)),
-            image_size=SIDE,
-            stills_per_batch=8,
-            threads=1,
-            prefetch=2,
+            synth=Synth(3000, 300, 1500, 150, size=(320, 240)), image_size=SIDE, stills_per_batch=8, prefetch=2
         ),
         losses=Centres(),
         optimizer=Optimizer(
@@ -44,11 +47,11 @@ def full() -> Experiment:
             {"weight_decay": 0.02},
             learning_rate=2e-3,
             schedule=optax.warmup_cosine_decay_schedule,
-            schedule_options={"warmup_steps": 200},
+            schedule_options={"warmup_steps": 100},
             clip_norm=20.0,
         ),
-        train=Train(steps=8000, eval_every=2000, checkpoint_every=500, best="ap@0.5", log_every=50),
-        evals={"people": Eval(scorers=(BoxesAP(),), batch=8)},
+        train=Train(steps=6000, checkpoint_every=500, log_every=50),
+        evals={"people": Eval(scorers=(BoxesAP(),))},
     )
 
 
@@ -57,7 +60,8 @@ def demo() -> Experiment:
     return replace(
         experiment,
         name="people-demo",
-        data=replace(experiment.data, synth=Synth(400, 60, 200, 60, size=(160, 120), clutter=0.5), image_size=128),
         model=replace(experiment.model, image_size=128),
-        train=replace(experiment.train, steps=400, eval_every=0, best=""),
+        data=People(synth=Synth(500, 60, 250, 60, size=(200, 150)), image_size=128, stills_per_batch=8, prefetch=2),
+        train=replace(experiment.train, steps=600),
+        banner="EMBEDDED DEMO: a detector of persons learns from a few generated scenes.\n",
     )

@@ -105,7 +105,7 @@ def _count_joints(record: Record, found: Findings) -> int:
 
 
 def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.ndarray:
-    """(H, W, 3) the middle frame with its name and, if labelled, its joints."""
+    """(H, W, 3) the middle frame with its name and, if labelled, its joints and boxes."""
     middle = record.length // 2
     (image,) = frames_of(as_read(record), [middle])
     scale = side / max(image.shape[:2])
@@ -114,6 +114,9 @@ def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.nda
     if layout is not None:
         labelled, points = record.fields["labelled"][middle], record.fields["points"][middle, :, :2]
         image = viz.draw_skeleton(image, np.where(labelled[:, None], points, np.nan) * scale, layout)
+    if "boxes" in record.fields:
+        for box in record.fields["boxes"][middle][record.fields["boxed"][middle]]:
+            image = viz.draw_box(image, box * scale)
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     pen.text((4, 3), record.name, (255, 255, 255), ImageFont.load_default(11), stroke_width=2, stroke_fill=(0, 0, 0))
