@@ -49,14 +49,14 @@ class Zoom(transforms.Augment):
         return dataclasses.replace(drawn, scale=scale, trans=(shift[0], shift[1]), power=power, occluder=occluder)
 
 
-#: For training: from a quarter of the picture to more than all of it, mirrored, other colours, something in front.
+#: For training: windows of half of the picture to more than all of it, mirrored, other colours, something in front.
 AUGMENT = Zoom(
     hflip=(False, True),
-    angles=(0.0, 0.0, 0.0, -6.0, 6.0),
-    channel_power=(0.7, 0.85, 1.0, 1.0, 1.2, 1.4),
-    zoom=(0.55, 1.3),
-    shift=0.2,
-    erase=0.3,
+    angles=(0.0, 0.0, 0.0, 0.0, -6.0, 6.0),
+    channel_power=(0.75, 0.9, 1.0, 1.0, 1.1, 1.3),
+    zoom=(0.6, 1.1),
+    shift=0.15,
+    erase=0.2,
 )
 
 
