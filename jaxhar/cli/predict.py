@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         metavar="own|FILE.onnx",
-        help="what finds the persons: the small network of this package (own; the default where several are asked for), "
+        help="what finds the persons: the small network of this package (own, the default if several are wanted), "
         "or a YOLOX or RTMDet in an ONNX file, written as yolox:FILE or rtmdet:FILE if its name does not say",
     )
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")

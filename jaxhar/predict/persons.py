@@ -31,7 +31,9 @@ MARGIN = 1.35
 GAP = 0.5
 
 
-def chosen(boxes: Path | None, detector: str | None, persons: str | None) -> tuple[Detector | BoxFile | None, int | None]:
+def chosen(
+    boxes: Path | None, detector: str | None, persons: str | None
+) -> tuple[Detector | BoxFile | None, int | None]:
     """What finds the persons, and how many are kept (None: all), by the options of `jaxhar predict`.
 
     Args:

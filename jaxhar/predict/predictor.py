@@ -29,9 +29,9 @@ from jaxhar.predict import clip_results, map_pictures, persons, poses
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import smooth
 from jaxhar.predict.clip_results import Recognise
+from jaxhar.predict.detector import Detector
 from jaxhar.predict.folder import take_images
 from jaxhar.predict.outputs import Outputs
-from jaxhar.predict.detector import Detector
 from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
 from jaxhar.predict.search import Box, Infer, find_boxes, search_frames, words
 from jaxhar.weights import checkpoint, trained_on
@@ -140,7 +140,11 @@ def run(
         "boxes": None if boxes is None else str(boxes),
         "detector": detector,
         "persons": several,
-        "bbox": bbox, "batch": batch, "stride": stride, "skip_broken": skip_broken}
+        "bbox": bbox,
+        "batch": batch,
+        "stride": stride,
+        "skip_broken": skip_broken,
+    }
     summary = predict_source(
         opened,
         partial(_without_action, partial(infer, model)) if untrained else partial(infer, model),
