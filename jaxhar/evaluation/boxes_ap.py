@@ -6,6 +6,7 @@ boxes are those of COCO (Lin et al., ECCV 2014).
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxhar.core.batch import Batch, Preds
@@ -101,7 +102,7 @@ class BoxesAP:
             return {}
         boxed = np.asarray(batch["boxed"])
         height, width = (side // STRIDE for side in np.shape(batch["frames"])[2:4])
-        target = encode(batch["boxes"], boxed, batch["ignored"], (height, width))
+        target = encode(*(jnp.asarray(batch[key]) for key in ("boxes", "boxed", "ignored")), (height, width))
         logits = np.where(np.asarray(target.heat) == 1, _SURE, -_SURE).astype(np.float32)
         extent = np.zeros((*boxed.shape[:2], height * width, 4), np.float32)
         b, t, m = np.nonzero(np.asarray(target.known))

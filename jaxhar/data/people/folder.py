@@ -80,7 +80,9 @@ def read(table: Path, images: Path, split: str) -> Iterator[Photo | Problem]:
       Problem: the file as a whole is not COCO's.
     """
     tree = files.read_json(table, "annotation file")
-    parts = [tree.get(key) if isinstance(tree, dict) else None for key in ("images", "annotations", "categories")]
+    parts: list[Any] = [
+        tree.get(key) if isinstance(tree, dict) else None for key in ("images", "annotations", "categories")
+    ]
     if not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts):
         raise Problem(f"{table} is no annotation file of COCO: it has no lists images, annotations and categories")
     pictures, annotations, categories = parts
@@ -112,7 +114,7 @@ def _photo(picture: dict, annotations: list[dict], table: Path, images: Path, sp
         raise Problem(f"{where} has {len(annotations)} persons, more than the {MOST} of a batch; leave it out")
     boxes, ignored = [], []
     for one in annotations:
-        box = one.get("bbox")
+        box: Any = one.get("bbox")
         numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
         if not numbers or not np.isfinite(box).all() or min(box[2:]) < 0:
             raise Problem(f"{where}: annotation {one.get('id')} has the bbox {box}; expected x, y, width, height")
@@ -140,7 +142,7 @@ def folder(root: str | Path) -> Folder:
                     raise row
         counts["persons"] = int(sum((~photo.ignored).sum() for photo in photos))
         counts["ignored boxes"] = int(sum(photo.ignored.sum() for photo in photos))
-        counts["pictures without persons"] = sum(photo.ignored.all() for photo in photos)
+        counts["pictures without persons"] = sum(bool(photo.ignored.all()) for photo in photos)
         return photos, skipped
 
     return Folder(

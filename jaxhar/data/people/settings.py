@@ -41,7 +41,8 @@ class Zoom(transforms.Augment):
         drawn = super().draw(rng)
         scale = float(np.exp(rng.uniform(*np.log(self.zoom))))
         shift = rng.uniform(-self.shift, self.shift, 2).tolist()
-        power = tuple(p * (drawn.power[0] if i else 1.0) for i, p in enumerate(drawn.power))
+        red, green, blue = drawn.power
+        power = red, green * red, blue * red
         occluder = None
         if self.erase and rng.uniform() < 0.5:
             x, y, width, height = rng.uniform(size=4).tolist()

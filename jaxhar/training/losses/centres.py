@@ -62,7 +62,8 @@ class Centres:
         if not {"centres", "extent"} <= preds.keys() or not has_boxes(batch):
             return {}
         logits, extent = precise(preds["centres"]), precise(preds["extent"])
-        target = targets(batch, logits.shape[-2:])
+        height, width = logits.shape[-2:]
+        target = targets(batch, (height, width))
         error = jnp.abs(
             at_cells(extent, jnp.broadcast_to(target.cells, (len(extent), *target.cells.shape))) - target.extent
         )
