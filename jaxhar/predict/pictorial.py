@@ -104,7 +104,7 @@ def grid(limbs: np.ndarray, parents: Sequence[int]) -> Structures:
         while here >= 0:
             length, here = length + limbs[here], parents[here]
         reach = max(reach, length)
-    size = max(Structures.size, 2 * reach)
+    size = float(max(Structures.size, 2 * reach))
     return Structures(size=size, bins=1 + math.ceil(size / _SPACING), rule="absolute", tolerance=_SPACING)
 
 
