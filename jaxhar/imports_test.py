@@ -39,7 +39,7 @@ ROWS = {
 GUARDED = {
     "torch": {"weights/torch.py"},
     "torch_ref": {"weights/torch.py"},
-    "onnxruntime": {"export.py"},
+    "onnxruntime": {"predict/onnx_detector.py", "export.py"},
     "sklearn": {"finetune"},
     "requests": {"host/download.py"},
     "absl": {"data/pipeline.py"},  # Grain's worker processes read its flags

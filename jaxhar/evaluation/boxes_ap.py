@@ -102,7 +102,7 @@ class BoxesAP:
             return {}
         boxed = np.asarray(batch["boxed"])
         height, width = (side // STRIDE for side in np.shape(batch["frames"])[2:4])
-        target = encode(*(jnp.asarray(batch[key]) for key in ("boxes", "boxed", "ignored")), (height, width))
+        target = encode(jnp.asarray(batch["boxes"]), jnp.asarray(boxed), jnp.asarray(batch["ignored"]), (height, width))
         logits = np.where(np.asarray(target.heat) == 1, _SURE, -_SURE).astype(np.float32)
         extent = np.zeros((*boxed.shape[:2], height * width, 4), np.float32)
         b, t, m = np.nonzero(np.asarray(target.known))
