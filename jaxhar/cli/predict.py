@@ -8,7 +8,7 @@ from jaxhar.data import sets
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
-from jaxhar.predict import boxes, coco
+from jaxhar.predict import boxes, coco, tables
 from jaxhar.predict import data_set as predict_set
 from jaxhar.predict import predictor as predict
 from jaxhar.predict.pictures import Pictures
@@ -53,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-broken", action="store_true", help="leave out broken images of a folder; a damaged video is no failure"
     )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-    parser.add_argument("--format", choices=("json", "coco"), default="json", help="coco: also write coco.json")
+    parser.add_argument(
+        "--format",
+        default="json",
+        metavar="FORM,...",
+        help="further files: coco (coco.json), mot (mot.txt), trajectories (trajectories.csv), pyskl (pyskl.pkl, for "
+        "pyskl and mmaction2)",
+    )
     parser.add_argument(
         "--data",
         choices=list(sets.SETS),
@@ -108,7 +114,7 @@ def main(args: argparse.Namespace) -> int:
     _check(args)
     if args.data is None:
         complete = _predict(args)
-        if args.format == "coco":
+        if "coco" in formats(args.format):
             print(f"for COCO's tools: {args.out / coco.FILE}")
         return 0 if complete or args.skip_broken else 1
     written = predict_set.run(
@@ -155,7 +161,7 @@ def _predict(args: argparse.Namespace) -> bool:
         batch=args.batch,
         stride=args.stride,
         skip_broken=args.skip_broken,
-        coco=args.format == "coco",
+        forms=formats(args.format),
         maps=args.maps,
         boxes=args.boxes,
         detector=args.detector,
@@ -185,6 +191,16 @@ def _predict(args: argparse.Namespace) -> bool:
     for sentence in summary.broken:
         print(f"not all could be read: {sentence}", file=sys.stderr)
     return not summary.broken
+
+
+def formats(words: str) -> list[str]:
+    """The words of --format; Usage for others."""
+    known = ["json", "coco", *tables.TABLES]
+    found = [word.strip() for word in words.split(",")]
+    for word in found:
+        if word not in known:
+            raise Usage(f"--format {word!r} is not known; there are {', '.join(known)}")
+    return found
 
 
 def parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:

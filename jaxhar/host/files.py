@@ -4,9 +4,9 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from platformdirs import user_cache_dir
 
@@ -38,6 +38,11 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_text(stack: ExitStack, path: Path) -> TextIO:
+    """A text file to write to, which becomes `path` when the stack unwinds without an error."""
+    return stack.enter_context(open(stack.enter_context(atomic(path)), "w", newline="", encoding="utf-8"))
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
 from jaxhar.predict import persons
 from jaxhar.predict.boxes import anyone, clips, union
+from jaxhar.predict.frame_result import Clip, FrameResult, normalised
 from jaxhar.predict.map_pictures import FrameMaps
-from jaxhar.predict.outputs import Clip, FrameResult, normalised
 from jaxhar.predict.persons import Stretch
 from jaxhar.predict.search import Infer, run_network
 from jaxhar.predict.tracking import oks

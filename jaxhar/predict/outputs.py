@@ -5,10 +5,10 @@ import csv
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import av
 import numpy as np
@@ -17,92 +17,19 @@ from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Frame, Video
 from jaxhar.data.formats.writer import VideoWriter, write_png
+from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
 from jaxhar.predict import poses
-from jaxhar.predict.boxes import BOX_CONFIDENCE, anyone
-from jaxhar.predict.map_pictures import FrameMaps, MapPictures
+from jaxhar.predict.boxes import BOX_CONFIDENCE
+from jaxhar.predict.frame_result import Clip, FrameResult, PersonResult
+from jaxhar.predict.map_pictures import MapPictures
+from jaxhar.predict.tables import TABLES, Segments, Setting, Table
 from jaxhar.viz import draw as viz
 
 #: Length of the curves in the overlay, in seconds.
 HISTORY = 4.0
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The action of one clip: frames (T,), rising indices, perhaps repeated; action (A,) probabilities."""
-
-    frames: np.ndarray
-    action: np.ndarray
-
-
-@dataclass
-class FrameResult:
-    """The predictions for one frame.
-
-    Attributes:
-      index: of the frame in its source.
-      box: (4,) x1, y1, x2, y2 of the crop of the pose, image pixels.
-      pose: (J, D) image pixels; a third coordinate is in the network's units.
-      confidence: (J,), NaN if the network predicts none; null in the files.
-      action: (A,) probabilities over all clips that contain this moment; None for pose networks, and where no clip
-        with a person contains it.
-      clips: the clips with a person that begin with this frame.
-      unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
-      maps: the network's heat maps of this frame, where they are asked for.
-      id: identity of the person.
-    """
-
-    index: int
-    box: np.ndarray
-    pose: np.ndarray
-    confidence: np.ndarray
-    action: np.ndarray | None = None
-    clips: list[Clip] = field(default_factory=list)
-    unfamiliar: bool | None = None
-    maps: FrameMaps | None = None
-    id: int = poses.PERSON
-
-    @property
-    def person(self) -> bool:
-        """Whether somebody is there."""
-        return bool(anyone(self.confidence))
-
-
-@dataclass
-class PersonResult:
-    """A person over the whole source.
-
-    Attributes:
-      first, last: frames in which the person was found. frames, unfamiliar: how many these are, and how many of them
-        look unlike the network's training.
-      action: (A,) probabilities over all clips, their normalised geometric mean. None for pose networks, without clips,
-        and if most frames look unfamiliar.
-    """
-
-    first: int
-    last: int
-    frames: int = 0
-    unfamiliar: int = 0
-    _logs: np.ndarray | float = 0.0
-    _clips: int = 0
-
-    @property
-    def action(self) -> np.ndarray | None:
-        strange = 2 * self.unfamiliar > self.frames
-        return None if strange or not self._clips else normalised(np.asarray(self._logs) / self._clips)
-
-    def add_clip(self, action: np.ndarray) -> None:
-        """Adds the probabilities (A,) of a clip."""
-        self._logs = self._logs + np.log(np.maximum(action, 1e-12))
-        self._clips += 1
-
-
-def normalised(logs: np.ndarray) -> np.ndarray:
-    """Probabilities (A,) from log-probabilities that do not sum to one."""
-    weights = np.exp(logs - logs.max())
-    return weights / weights.sum()
 
 
 class Outputs:
@@ -112,8 +39,8 @@ class Outputs:
     are removed; complete images of a folder stay.
 
     Attributes:
-      files: written files, after `finish`: overlays, poses.json, actions.csv for networks with actions, coco.json and
-        pictures of heat maps if asked for.
+      files: written files, after `finish`: overlays, poses.json, actions.csv and segments.csv for networks with
+        actions, pictures of heat maps and files in other forms if asked for.
       persons: the persons of a video by identity, or the one of a single picture.
       empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
 
@@ -128,7 +55,7 @@ class Outputs:
         source: Video | Images,
         name: Path,
         meta: Any,
-        coco: bool = False,
+        forms: Sequence[str] = (),
         made_by: dict[str, object] | None = None,
         maps: Sequence[int] = (),
         several: bool = False,
@@ -137,9 +64,11 @@ class Outputs:
         self.empty = self.unfamiliar = 0
         self.persons: dict[int, PersonResult] = {}
         self._made_by, self._several = made_by, several
+        self._forms = forms
+        self._tables: list[Table] = []
         self._folder, self._source, self._name, self._meta = folder, source, name, meta
         self._skeleton: Skeleton = meta.skeleton
-        self._coco: list[coco_file.Detection] | None = [] if coco else None
+        self._coco: list[coco_file.Detection] | None = [] if "coco" in forms else None
         self._stack = contextlib.ExitStack()
         self._finished = False
         self._written: list[Path] = []
@@ -161,9 +90,13 @@ class Outputs:
         with self._readable_errors(), contextlib.ExitStack() as stack:
             self._folder.mkdir(parents=True, exist_ok=True)
             # Files get their names when the stack unwinds without an error, which is after the last frame.
-            self._poses = _open(stack, self._folder / "poses.json")
-            self._csv = csv.writer(_open(stack, self._folder / "actions.csv")) if self._meta.actions else None
-            self._stack = stack.pop_all()
+            self._poses = files.open_text(stack, self._folder / "poses.json")
+            self._csv = csv.writer(files.open_text(stack, self._folder / "actions.csv")) if self._meta.actions else None
+            setting = Setting(self._folder, stack, self._skeleton, self._meta.actions, self._name.stem)
+            if self._csv and isinstance(self._source, Video):
+                self._tables.append(Segments(setting))
+            self._tables += [TABLES[form](setting) for form in self._forms if form in TABLES]
+            self._stack = setting.stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -192,6 +125,8 @@ class Outputs:
             self._poses.write(poses.dumps(self._entry(frame, there)))
             self.empty += not there
             self.unfamiliar += any(result.unfamiliar for result in there)
+            for table in self._tables:
+                table.add(frame, there)
             for result in there:
                 self._count(frame, result)
             for result in results:
@@ -224,10 +159,13 @@ class Outputs:
             if self._coco is not None:
                 found = coco_file.document(self._coco, self._skeleton)
                 self._stack.enter_context(atomic(self._folder / coco_file.FILE)).write_text(json.dumps(found))
+            for table in self._tables:
+                table.finish()
             self._finished = True
             self._stack.close()
         extra = [self._folder / "actions.csv"] if self._csv else []
         extra += [self._folder / coco_file.FILE] if self._coco is not None else []
+        extra += [table.path for table in self._tables]
         extra += self._maps.files if self._maps else []
         self.files = (*self._written, self._folder / "poses.json", *extra)
 
@@ -325,11 +263,6 @@ class Outputs:
 
 class Unfinished(Exception):
     """Raised inside of the context of open files to delete them."""
-
-
-def _open(stack: contextlib.ExitStack, path: Path) -> TextIO:
-    part = stack.enter_context(atomic(path))
-    return stack.enter_context(open(part, "w", newline="", encoding="utf-8"))
 
 
 def image_names(paths: Sequence[Path]) -> list[str]:

@@ -13,15 +13,16 @@ from jaxhar.data.formats.video import Frame, Video
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import outputs as results
+from jaxhar.predict.frame_result import Clip, FrameResult, normalised
 from jaxhar.viz import draw as viz
 
 META = SimpleNamespace(skeleton=PENN, actions=("a", "b"), config=ReceptionConfig())
 
 
-def result(index: int, probability: float) -> results.FrameResult:
+def result(index: int, probability: float) -> FrameResult:
     action = np.array([probability, 1 - probability])
-    clip = results.Clip(np.array([index]), action)
-    return results.FrameResult(index, np.array([0.0, 0, 9, 9]), np.full((13, 2), 4.0), np.ones(13), action, [clip])
+    clip = Clip(np.array([index]), action)
+    return FrameResult(index, np.array([0.0, 0, 9, 9]), np.full((13, 2), 4.0), np.ones(13), action, [clip])
 
 
 def frame(index: int, path: Path) -> Frame:
@@ -43,7 +44,7 @@ def test_nothing_has_its_name_before_the_end(tmp_path: Path):
             assert all(p.name.endswith(".tmp") for p in out.iterdir())
         outputs.finish()
     assert sorted(outputs.files) == sorted(out.iterdir())
-    assert sorted(p.name for p in outputs.files) == ["actions.csv", "overlay.mp4", "poses.json"]
+    assert sorted(p.name for p in outputs.files) == ["actions.csv", "overlay.mp4", "poses.json", "segments.csv"]
     tracks = json.loads((out / "poses.json").read_text())["tracks"]
     assert tracks == [{"id": 1, "first": 0, "last": 1, "action": "a", "probability": pytest.approx(0.8)}]
 
@@ -106,5 +107,5 @@ def test_joints_that_are_not_seen_are_marked_and_not_drawn(tmp_path: Path):
 
 def test_opposite_clips_cancel_out_and_certain_ones_do_not_overflow():
     logs = np.log(np.array([[0.9, 0.1], [0.1, 0.9]]))
-    np.testing.assert_allclose(results.normalised(logs.mean(0)), [0.5, 0.5])
-    np.testing.assert_allclose(results.normalised(np.array([-2000.0, 0])), [0, 1])
+    np.testing.assert_allclose(normalised(logs.mean(0)), [0.5, 0.5])
+    np.testing.assert_allclose(normalised(np.array([-2000.0, 0])), [0, 1])

@@ -7,7 +7,7 @@ a few frames are in memory; for each frame of the video only its boxes and its t
 import contextlib
 import dataclasses
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,7 +89,7 @@ def run(
     batch: int = 16,
     stride: int = 2,
     skip_broken: bool = False,
-    coco: bool = False,
+    forms: Sequence[str] = (),
     maps: str | None = None,
     boxes: Path | None = None,
     detector: str | None = None,
@@ -109,7 +109,7 @@ def run(
       stride: step between the frames of a clip, smaller if the video is too short; 2 is the step of the published
         Penn Action figures.
       skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
-      coco: also write coco.json.
+      forms: further files: coco, and the words of `tables.TABLES`.
       maps: also draw the heat maps of these joints, see `map_pictures.chosen`.
       boxes, detector, several: who is predicted, see `persons.chosen`.
       loaded: what `load_model` gives for `weights`, if it is loaded already.
@@ -126,6 +126,8 @@ def run(
     folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
     if isinstance(opened, Video):
         opened.skip_broken = True  # results of what can be read are written, and `Summary.broken` says what is missing
+    if "pyskl" in forms and not isinstance(opened, Video):
+        raise Usage(f"--format pyskl is for videos; {source} is none")
     model, meta = loaded or checkpoint.load_model(weights)
     needs_pose(meta.config, weights)
     joints: tuple[int, ...] = ()
@@ -154,7 +156,7 @@ def run(
         bbox=bbox,
         batch=batch,
         stride=stride,
-        coco=coco,
+        forms=forms,
         maps=joints,
         detector=finder,
         keep=keep,
@@ -180,7 +182,7 @@ def predict_source(
     bbox: Box | None = None,
     batch: int = 16,
     stride: int = 2,
-    coco: bool = False,
+    forms: Sequence[str] = (),
     maps: tuple[int, ...] = (),
     detector: Detector | BoxFile | None = None,
     keep: int | None = None,
@@ -209,7 +211,7 @@ def predict_source(
     meta = checkpoint.Meta(meta.skeleton, actions, meta.config)
     batch = max(1, min(batch, source.total or batch) // length)
     bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
-    with Outputs(out, source, name, meta, coco, made_by, maps, several=detector is not None) as outputs:
+    with Outputs(out, source, name, meta, forms, made_by, maps, several=detector is not None) as outputs:
         look = partial(bar, desc="finding the persons" if detector else "finding the person", total=source.total)
         if detector is None:
             times, stretches = _one_person(source, infer, (batch, length), size, bbox, look)

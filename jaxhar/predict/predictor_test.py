@@ -218,7 +218,7 @@ def test_a_box_that_leaves_the_picture(tmp_path: Path):
 
 def test_a_picture_without_a_person_has_none(tmp_path: Path):
     Image.fromarray(np.zeros((50, 100, 3), np.uint8)).save(tmp_path / "a.png")
-    summary, poses, _ = go(tmp_path / "a.png", tmp_path / "out", 1, coco=True)
+    summary, poses, _ = go(tmp_path / "a.png", tmp_path / "out", 1, forms=["coco"])
     assert poses["frames"][0]["persons"] == [] and poses["tracks"] == []
     assert summary.empty == 1 and summary.action is None
     assert json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"] == []

@@ -1,0 +1,85 @@
+"""The results for one person: in a frame, in a clip, over the whole source."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxhar.predict import poses
+from jaxhar.predict.boxes import anyone
+from jaxhar.predict.map_pictures import FrameMaps
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The action of one clip: frames (T,), rising indices, perhaps repeated; action (A,) probabilities."""
+
+    frames: np.ndarray
+    action: np.ndarray
+
+
+@dataclass
+class FrameResult:
+    """The predictions for one frame.
+
+    Attributes:
+      index: of the frame in its source.
+      box: (4,) x1, y1, x2, y2 of the crop of the pose, image pixels.
+      pose: (J, D) image pixels; a third coordinate is in the network's units.
+      confidence: (J,), NaN if the network predicts none; null in the files.
+      action: (A,) probabilities over all clips that contain this moment; None for pose networks, and where no clip
+        with a person contains it.
+      clips: the clips with a person that begin with this frame.
+      unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
+      maps: the network's heat maps of this frame, where they are asked for.
+      id: identity of the person.
+    """
+
+    index: int
+    box: np.ndarray
+    pose: np.ndarray
+    confidence: np.ndarray
+    action: np.ndarray | None = None
+    clips: list[Clip] = field(default_factory=list)
+    unfamiliar: bool | None = None
+    maps: FrameMaps | None = None
+    id: int = poses.PERSON
+
+    @property
+    def person(self) -> bool:
+        """Whether somebody is there."""
+        return bool(anyone(self.confidence))
+
+
+@dataclass
+class PersonResult:
+    """A person over the whole source.
+
+    Attributes:
+      first, last: frames in which the person was found. frames, unfamiliar: how many these are, and how many of them
+        look unlike the network's training.
+      action: (A,) probabilities over all clips, their normalised geometric mean. None for pose networks, without clips,
+        and if most frames look unfamiliar.
+    """
+
+    first: int
+    last: int
+    frames: int = 0
+    unfamiliar: int = 0
+    _logs: np.ndarray | float = 0.0
+    _clips: int = 0
+
+    @property
+    def action(self) -> np.ndarray | None:
+        strange = 2 * self.unfamiliar > self.frames
+        return None if strange or not self._clips else normalised(np.asarray(self._logs) / self._clips)
+
+    def add_clip(self, action: np.ndarray) -> None:
+        """Adds the probabilities (A,) of a clip."""
+        self._logs = self._logs + np.log(np.maximum(action, 1e-12))
+        self._clips += 1
+
+
+def normalised(logs: np.ndarray) -> np.ndarray:
+    """Probabilities (A,) from log-probabilities that do not sum to one."""
+    weights = np.exp(logs - logs.max())
+    return weights / weights.sum()

@@ -1,0 +1,173 @@
+"""Results of `jaxhar predict` in forms that other programs read: CSV tables, MOT text, pickles of pyskl."""
+
+import contextlib
+import csv
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.data.formats.video import Frame
+from jaxhar.host.files import atomic, open_text
+from jaxhar.predict.boxes import seen
+from jaxhar.predict.frame_result import FrameResult
+
+#: Added on every side of the joints' box, as a share of its extent, to reach the outline of the person.
+_MARGIN = 0.1
+
+
+class Table(Protocol):
+    """A file that is written frame by frame. It gets its name when the stack unwinds without an error."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
+        """Adds the persons of a frame; all frames in order."""
+
+    def finish(self) -> None:
+        """Writes what is left, after the last frame."""
+
+
+@dataclass
+class Setting:
+    """What tables need: the folder, an open stack, joints, names of the actions (()), name of the source."""
+
+    folder: Path
+    stack: contextlib.ExitStack
+    skeleton: Skeleton
+    actions: Sequence[str]
+    name: str
+
+
+class Trajectories:
+    """trajectories.csv: a row for each joint of each person in each frame."""
+
+    def __init__(self, setting: Setting):
+        self.path, self._joints = setting.folder / "trajectories.csv", setting.skeleton.joints
+        self._csv = csv.writer(open_text(setting.stack, self.path))
+        self._csv.writerow(["source", "frame", "time", "person", "joint", "x", "y", "z", "confidence"])
+
+    def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
+        for result in results:
+            for joint, point, sure in zip(self._joints, result.pose, result.confidence, strict=True):
+                numbers = [f"{v:.2f}" for v in point[:2]] + ([f"{point[2]:.4f}"] if len(point) > 2 else [""])
+                told = "" if np.isnan(sure) else f"{sure:.4f}"
+                self._csv.writerow(
+                    [frame.path.name, frame.index, f"{frame.time:.6f}", result.id, joint, *numbers, told]
+                )
+
+    def finish(self) -> None:
+        pass
+
+
+class Segments:
+    """segments.csv: the longest runs of frames in which a person does the same, with the mean probability.
+
+    A run ends where the most probable action changes, and where the person has no action.
+    """
+
+    def __init__(self, setting: Setting):
+        self.path, self._actions = setting.folder / "segments.csv", setting.actions
+        self._csv = csv.writer(open_text(setting.stack, self.path))
+        columns = "person start_frame end_frame start_time end_time action probability".split()
+        self._csv.writerow(columns)
+        #: Of each person: action, first and last (frame, time), probabilities' sum, number of frames.
+        self._runs: dict[int, tuple[int, tuple[int, float], tuple[int, float], float, int]] = {}
+
+    def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
+        here = (frame.index, frame.time)
+        doing = {result.id: result.action for result in results if result.action is not None}
+        for who in [who for who in self._runs if who not in doing]:
+            self._end(who)
+        for who, action in doing.items():
+            top, probability = int(action.argmax()), float(action.max())
+            if who in self._runs and self._runs[who][0] != top:
+                self._end(who)
+            _, first, _, total, count = self._runs.get(who, (top, here, here, 0.0, 0))
+            self._runs[who] = top, first, here, total + probability, count + 1
+
+    def _end(self, who: int) -> None:
+        top, first, last, total, count = self._runs.pop(who)
+        span = [first[0], last[0], f"{first[1]:.3f}", f"{last[1]:.3f}"]
+        self._csv.writerow([who, *span, self._actions[top], f"{total / count:.4f}"])
+
+    def finish(self) -> None:
+        for who in list(self._runs):
+            self._end(who)
+
+
+class Mot:
+    """mot.txt: frame (from 1), identity, x, y, width, height, score, -1, -1, -1; boxes about the joints seen."""
+
+    def __init__(self, setting: Setting):
+        self.path = setting.folder / "mot.txt"
+        self._file = open_text(setting.stack, self.path)
+
+    def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
+        for result in results:
+            x1, y1, x2, y2 = outline(result)
+            score = float(np.nan_to_num(result.confidence, nan=1.0)[seen(result.confidence)].mean())
+            numbers = ",".join(f"{v:.2f}" for v in (x1, y1, x2 - x1, y2 - y1))
+            self._file.write(f"{frame.index + 1},{result.id},{numbers},{score:.4f},-1,-1,-1\n")
+
+    def finish(self) -> None:
+        pass
+
+
+class Pyskl:
+    """pyskl.pkl: keypoint (M, T, V, 2) float16 and keypoint_score (M, T, V), as pyskl and mmaction2 read them.
+
+    M are all persons of the video, by identity; where one is absent its joints and scores are 0. The label is -1.
+    """
+
+    def __init__(self, setting: Setting):
+        self.path, self._setting = setting.folder / "pyskl.pkl", setting
+        self._frames: list[dict[int, tuple[np.ndarray, np.ndarray]]] = []
+        self._shape = (0, 0)
+
+    def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
+        assert frame.image is not None
+        self._shape = frame.image.shape[0], frame.image.shape[1]
+        self._frames.append(
+            {
+                result.id: (result.pose[:, :2].astype(np.float16), np.nan_to_num(result.confidence, nan=1.0))
+                for result in results
+            }
+        )
+
+    def finish(self) -> None:
+        people = sorted({who for frame in self._frames for who in frame})
+        shape = (len(people), len(self._frames), len(self._setting.skeleton))
+        points, scores = np.zeros((*shape, 2), np.float16), np.zeros(shape, np.float16)
+        for t, frame in enumerate(self._frames):
+            for who, (pose, sure) in frame.items():
+                points[people.index(who), t], scores[people.index(who), t] = pose, sure
+        one: dict[str, Any] = {
+            "frame_dir": self._setting.name,
+            "label": -1,
+            "img_shape": self._shape,
+            "original_shape": self._shape,
+            "total_frames": len(self._frames),
+            "keypoint": points,
+            "keypoint_score": scores,
+        }
+        content = {"split": {"all": [self._setting.name]}, "annotations": [one]}
+        part = self._setting.stack.enter_context(atomic(self.path))
+        part.write_bytes(pickle.dumps(content, protocol=4))
+
+
+#: The words of --format, but for json and coco.
+TABLES: dict[str, Callable[[Setting], Table]] = {"trajectories": Trajectories, "mot": Mot, "pyskl": Pyskl}
+
+
+def outline(result: FrameResult) -> np.ndarray:
+    """(4,) x1, y1, x2, y2: the box about the confident joints of a person, with a margin for what lies around them."""
+    points = result.pose[seen(result.confidence), :2]
+    low, high = points.min(0), points.max(0)
+    return np.concatenate([low - _MARGIN * (high - low), high + _MARGIN * (high - low)])
