@@ -1,6 +1,6 @@
 """A person detector: a small network for boxes, trained on generated scenes of up to six persons.
 
-    python launch.py --config=configs/people.py          made the weights of the package (docs/people.md)
+    python launch.py --config=configs/people.py          the recipe of the weights in the package (docs/people.md)
     python launch.py --config=configs/people.py:demo     a short run on fewer and smaller scenes
     python launch.py --config=configs/people.py --config.data.synth=None --config.data.root=DIR
 
@@ -50,7 +50,7 @@ def full() -> Experiment:
             schedule_options={"warmup_steps": 100},
             clip_norm=20.0,
         ),
-        train=Train(steps=6000, checkpoint_every=500, log_every=50),
+        train=Train(steps=20_000, checkpoint_every=500, log_every=50),
         evals={"people": Eval(scorers=(BoxesAP(),))},
     )
 
