@@ -25,8 +25,8 @@ Init = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
 def he(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """He's normal distribution by the fan out, as in torchvision's ResNet."""
-    return rng.normal(0, math.sqrt(2 / (shape[0] * shape[1] * shape[3])), shape)
+    """He's normal distribution by the fan out, as in torchvision's ResNet; any number of spatial axes."""
+    return rng.normal(0, math.sqrt(2 / (math.prod(shape[:-2]) * shape[-1])), shape)
 
 
 def narrow(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
