@@ -129,6 +129,8 @@ def about(meta: checkpoint.Meta) -> dict[str, str]:
         found |= {"height": str(height), "width": str(width), "frames": str(meta.config.inputs(1)["frames"].shape[1])}
         found["pixels"] = f"{meta.config.pixels}: RGB float32 from {low:.4g} to {high:.4g}"
         found["crop"] = CROP
+    else:
+        found["inputs"] = json.dumps({key: one.shape[1:] for key, one in meta.config.inputs(1).items()})
     return found
 
 
@@ -145,13 +147,14 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path, metadata: Mapping[
     except ImportError as error:
         raise Problem(f"ONNX needs more packages: pip install 'jaxhar[export]' ({error})") from error
     net = twin_network(model.config)  # type: ignore[attr-defined]
-    shape = _inputs(model, 1).shape[1:]
+    inputs = _inputs(model, 1)
+    shapes = {key: one.shape[1:] for key, one in _named(inputs).items()}
     with files.replacing(out) as temporary:
         config: NetworkConfig = model.config  # type: ignore[attr-defined]
         flat = to_flat(model)
         names = [next(iter(to_torch({f"{path}.bias": flat[f"{path}.bias"]}, config))) for path in offsets]
         norms = [name.removesuffix(".bias") for name in names]
-        twin().save_onnx(net, to_torch(flat, config), norms, shape, temporary)
+        twin().save_onnx(net, to_torch(flat, config), norms, shapes, temporary)
         proto = onnx.load(temporary)
         needed = _RUNTIMES.get(proto.ir_version, onnxruntime.__version__)  # or the one that it is tried with below
         opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
@@ -162,8 +165,9 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path, metadata: Mapping[
         onnx.save(proto, temporary)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
 
-    def run(frames: np.ndarray) -> dict[str, object]:
-        found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"frames": frames}), strict=True))
+    def run(inputs: Any) -> dict[str, object]:
+        outputs = [output.name for output in session.get_outputs()]
+        found = dict(zip(outputs, session.run(None, _named(inputs)), strict=True))
         sets = [found.pop(name) for name in list(found) if name.startswith("action_")]
         return found | ({"action": tuple(sets)} if sets else {})
 
@@ -202,6 +206,11 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
     low, high = meta.config.pixels.bounds() if meta.config.pixels is not None else (-1.0, 1.0)
     inputs = jax.tree.map(lambda one: rng.uniform(low, high, one.shape).astype(one.dtype), _inputs(model, 2))
     return differences(infer(model, inputs), artifact(inputs))
+
+
+def _named(inputs: Any) -> dict[str, Any]:
+    """Inputs by key, from frames alone or such a dict."""
+    return inputs if isinstance(inputs, dict) else {"frames": inputs}
 
 
 def _inputs(model: nnx.Module, batch: Any) -> Any:

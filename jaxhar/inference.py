@@ -99,7 +99,7 @@ def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chun
     batch = _as_batch(inputs, config)
     run = partial(_probabilities, *prepare(model))
     size = batch_size(batch)
-    time = batch["frames"].shape[1] if "frames" in batch else 1
+    time = next((batch[key].shape[1] for key in ("frames", "points") if key in batch), 1)  # type: ignore[literal-required]
     if size * time <= chunk:
         return checked(jax.tree.map(np.asarray, run(batch)), size)
     if time > 1 and config.frames_apart and batch.keys() == {"frames"}:

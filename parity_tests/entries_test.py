@@ -52,7 +52,7 @@ def test_the_twin_predicts_the_same(network):
     net = torch_ref.create(network.name, **dataclasses.asdict(network.config))
     state = port.to_torch(network.weights, network.config)
     net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    twins = torch_ref.infer(net, *network.inputs.values())
+    twins = torch_ref.infer(net, network.inputs)
     assert twins.keys() == network.preds.keys()
     for key, value in twins.items():
         assert distance(network.preds[key], value) < LATE.get(network.name, OUTPUTS), key
@@ -77,7 +77,7 @@ def test_the_weights_come_back_bit_by_bit(network, tmp_path):
 def test_pieces_give_what_all_at_once_gives(network):
     """Cut between examples; between frames, too, if the settings say that no frame needs another."""
     size = next(iter(network.inputs.values())).shape[0]
-    length = network.inputs["frames"].shape[1] if "frames" in network.inputs else 1
+    length = next((network.inputs[key].shape[1] for key in ("frames", "points") if key in network.inputs), 1)
     whole = network.preds
     if network.config.frames_apart and length > 1:
         parts = infer(network.model, network.inputs, chunk=length * size - 1)

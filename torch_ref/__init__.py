@@ -43,30 +43,23 @@ def create(name: str, **overrides) -> nn.Module:
 
 
 @torch.no_grad()
-def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
+def infer(net: nn.Module, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, Any]:
     """As jaxhar.infer: frames (B, H, W, 3) or (B, T, H, W, 3) -> pose, visible, action probabilities and so on.
 
     Args:
-      frames: RGB uint8, or floats normalised as the network needs them (`net.pixels`): deephar's from -1 to 1, others
-        by ImageNet's mean and deviation, Simple Baselines and multi-view networks with the channels in BGR order.
+      inputs: frames, RGB uint8, or floats normalised as the network needs them (`net.pixels`): deephar's from -1 to 1,
+        others by ImageNet's mean and deviation, Simple Baselines and multi-view networks with the channels in BGR
+        order; or a dict with the keys of a batch that the network reads.
 
     Raises:
       ValueError: frames of another type or range, or with another number of axes.
     """
-    frames = np.asarray(frames)
-    if frames.ndim not in (4, 5) or frames.shape[-1] != 3:
-        raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
-    pixels = getattr(net, "pixels", "signed")
-    low, high = _normalised(np.array([[0] * 3, [255] * 3], np.uint8), pixels)[:, 0]
-    if frames.dtype == np.uint8:
-        frames = _normalised(frames, pixels)
-    elif frames.dtype.kind != "f" or not low - 0.5 <= frames.min(initial=0) <= frames.max(initial=0) <= high + 0.5:
-        raise ValueError(f"give frames as uint8 pixels from 0 to 255, or as finite floats from {low:.3g} to {high:.3g}")
-    x = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
-    if x.ndim == 4:
-        x = x[:, None]
+    given = dict(inputs) if isinstance(inputs, Mapping) else {"frames": inputs}
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in given.items() if key != "frames"}
+    if "frames" in given:
+        tensors["frames"] = _as_tensor(np.asarray(given["frames"]), getattr(net, "pixels", "signed"))
     training = net.training
-    preds = net.eval()(x.permute(0, 1, 4, 2, 3))
+    preds = net.eval()(**tensors)
     net.train(training)
     action = preds.pop("action", None)
     found: dict[str, Any] = {key: value.numpy() for key, value in preds.items()}
@@ -75,6 +68,19 @@ def infer(net: nn.Module, frames: np.ndarray) -> dict[str, Any]:
     elif action is not None:
         found["action"] = action.softmax(-1).numpy()
     return found
+
+
+def _as_tensor(frames: np.ndarray, pixels: str) -> Tensor:
+    """Frames (B, T, 3, H, W), normalised; ValueError for what the network does not understand."""
+    if frames.ndim not in (4, 5) or frames.shape[-1] != 3:
+        raise ValueError(f"frames must be (B, H, W, 3) or (B, T, H, W, 3), not {frames.shape}")
+    low, high = _normalised(np.array([[0] * 3, [255] * 3], np.uint8), pixels)[:, 0]
+    if frames.dtype == np.uint8:
+        frames = _normalised(frames, pixels)
+    elif frames.dtype.kind != "f" or not low - 0.5 <= frames.min(initial=0) <= frames.max(initial=0) <= high + 0.5:
+        raise ValueError(f"give frames as uint8 pixels from 0 to 255, or as finite floats from {low:.3g} to {high:.3g}")
+    x = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
+    return (x if x.ndim == 5 else x[:, None]).permute(0, 1, 4, 2, 3)
 
 
 def _normalised(frames: np.ndarray, pixels: str) -> np.ndarray:

@@ -18,19 +18,28 @@ class Offset(nn.Module):
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.bias[:, None, None]
+        return x + self.bias.view(-1, *[1] * (x.ndim - 2))
 
 
 class Deployed(nn.Module):
-    """Interface of the ONNX file: frames (B, T, H, W, 3) or (B, H, W, 3) -> pose, visible, action probabilities."""
+    """Interface of the ONNX file: frames (B, T, H, W, 3) or (B, H, W, 3), or other inputs -> predictions.
 
-    def __init__(self, net: nn.Module):
+    Actions are probabilities.
+
+    Args:
+      keys: of the inputs, in the order of the arguments.
+    """
+
+    def __init__(self, net: nn.Module, keys: Sequence[str]):
         super().__init__()
-        self.net = net
+        self.net, self.keys = net, keys
 
-    def forward(self, frames: Tensor) -> dict[str, Tensor]:
-        frames = frames if frames.ndim == 5 else frames[:, None]
-        preds = dict(self.net(frames.permute(0, 1, 4, 2, 3)))
+    def forward(self, *arrays: Tensor) -> dict[str, Tensor]:
+        inputs = dict(zip(self.keys, arrays, strict=True))
+        if "frames" in inputs:
+            frames = inputs["frames"]
+            inputs["frames"] = (frames if frames.ndim == 5 else frames[:, None]).permute(0, 1, 4, 2, 3)
+        preds = dict(self.net(**inputs))
         action = preds.pop("action", None)
         if isinstance(action, tuple):  # several label sets
             return preds | {f"action_{i}": logits.softmax(-1) for i, logits in enumerate(action)}
@@ -38,37 +47,41 @@ class Deployed(nn.Module):
 
 
 def save_onnx(
-    net: nn.Module, state: Mapping[str, np.ndarray], offsets: Sequence[str], shape: Sequence[int], path: Path
+    net: nn.Module,
+    state: Mapping[str, np.ndarray],
+    offsets: Sequence[str],
+    shapes: Mapping[str, Sequence[int]],
+    path: Path,
 ) -> None:
     """Writes a network in which some batch norms are merged into convolutions.
 
-    The file has an input `frames` with a symbolic first axis, and outputs `pose`, `visible` and, for action networks,
-    `action`, or `action_0`, `action_1`, ... with several label sets.
+    The file has inputs such as `frames` with a symbolic first axis, and outputs such as `pose` and `visible`, for
+    action networks `action`, or `action_0`, `action_1`, ... with several label sets.
 
     Args:
       net: a network from `create`; it is modified.
       state: the state dict as numpy arrays, after merging.
       offsets: dotted paths of the merged batch norms, which are replaced by their bias.
-      shape: of one clip or image, (T, H, W, 3) or (H, W, 3).
+      shapes: of the inputs for one example: "frames" is (T, H, W, 3) or (H, W, 3).
       path: of the file.
     """
     for name in offsets:
         above, _, last = name.rpartition(".")
         setattr(net.get_submodule(above), last, Offset(len(state[f"{name}.bias"])))
     net.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-    deployed = Deployed(net).eval()
-    frames = torch.zeros(2, *shape)
+    deployed = Deployed(net, [*shapes]).eval()
+    inputs = tuple(torch.zeros(2, *shape) for shape in shapes.values())
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is missing, which is not needed
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings from inside the exporter
         program = torch.onnx.export(
             deployed,
-            (frames,),
+            inputs,
             dynamo=True,
             verbose=False,
-            input_names=["frames"],
-            output_names=list(deployed(frames)),
-            dynamic_shapes={"frames": {0: torch.export.Dim("batch")}},
+            input_names=[*shapes],
+            output_names=list(deployed(*inputs)),
+            dynamic_shapes={"arrays": tuple({0: torch.export.Dim("batch")} for _ in inputs)},
         )
     assert program is not None
     program.save(path)

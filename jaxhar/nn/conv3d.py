@@ -72,7 +72,7 @@ def _over_time(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def shifted(x: Array, frames: int, stride: int = 1) -> list[Array]:
-    """The clips (N, T', H, W, C) of the first, second, ... of `frames` successive frames, with zeros beyond the ends."""
+    """Clips (N, T', H, W, C) of the first, second, ... of `frames` successive frames, with zeros beyond the ends."""
     padded = jnp.pad(x, [(0, 0), (frames // 2,) * 2, (0, 0), (0, 0), (0, 0)])
     last = stride * (-(-x.shape[1] // stride) - 1) + 1
     return [lax.slice_in_dim(padded, i, i + last, stride, 1) for i in range(frames)]
