@@ -22,6 +22,7 @@ from jaxhar.core.network import NetworkConfig, frame_size
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 from jaxhar.inference import infer
+from jaxhar.nn.conv3d import Depthwise3d
 from jaxhar.nn.deconv import Deconv
 from jaxhar.nn.layers import SeparableConv
 from jaxhar.nn.symmetric import Depthwise
@@ -68,7 +69,7 @@ def fold(model: nnx.Module) -> tuple[nnx.Module, list[str]]:
                 continue
             norm = _below(module, norm_name)
             kernel = (conv.pointwise if isinstance(conv, SeparableConv) else conv).kernel  # (rows, columns, in, out)
-            out_last = not isinstance(conv, Deconv | Depthwise)  # those are (rows, columns, out, in or 1)
+            out_last = not isinstance(conv, Deconv | Depthwise | Depthwise3d)  # those are (rows, columns, out, in or 1)
             mean, var, bias = (np.asarray(v[...], np.float64) for v in (norm.mean, norm.var, norm.bias))
             factor = 1 / np.sqrt(var + norm.epsilon)
             if norm.scale is not None:

@@ -15,6 +15,7 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.baseline import zoo as baseline
 from jaxhar.models.multiview import zoo as multiview
 from jaxhar.models.people import zoo as people
+from jaxhar.models.poseconv import zoo as poseconv
 from jaxhar.models.reception import zoo as reception
 from jaxhar.models.spnet import zoo as spnet
 from jaxhar.nn.cost import count
@@ -26,6 +27,7 @@ FAMILIES: list[Family] = [
     baseline.FAMILY,
     multiview.FAMILY,
     people.FAMILY,
+    poseconv.FAMILY,
 ]
 
 

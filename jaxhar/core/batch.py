@@ -21,7 +21,8 @@ class Batch(TypedDict, total=False):
 
     frames: Array  # (B, T, H, W, 3) RGB, uint8, or float as `Pixels` makes them
     power: Array  # (B, T, 3) float32, exponent of each channel scaled to [0, 1]; for uint8 frames only
-    points: Array  # (B, T, M, J, D) float32 skeletons as input, up to M persons; 0 for a missing joint or person
+    points: Array  # (B, T, M, J, D) float32 skeletons as input, up to M persons; 0 for a missing joint or person;
+    # in crop units (D = 2), or in metres (D = 3)
     score: Array  # (B, T, M, J) float32 confidence of `points`; 0 for a missing joint or person
     cover: Array  # (B, T, H, W) float32 fraction of each pixel that lies inside person boxes
     boxes: Array  # (B, T, M, 4) float32 crop units, x1, y1, x2, y2 of up to M persons within the crop; 0 where absent
@@ -42,6 +43,8 @@ class Batch(TypedDict, total=False):
     camera: Array  # (B, T, 22) float32, see `jaxhar.core.camera.Camera.to_vector`; world unit mm
     sequence: Array  # (B,) int32, index of the source sequence in its split
     view: Array  # (B,) int32, index of the view within that sequence
+    volume: Array  # (B, T, H, W, C) float32 heat maps of joints or limbs, in place of points and score
+    mirrored: Array  # (B,) bool, whether the network mirrors the volume that it makes of points and score
     flipped: Array  # (B,) bool, whether the crop was mirrored
     source: Array  # (B,) int32, index of the data set in a mix
     features: Array  # (B, T, J, C) float32 features of a frozen trunk, in place of frames

@@ -55,6 +55,8 @@ KEYS = {
     "sequence": Key(missing=-1),
     "source": Key(missing=-1),
     "view": Key(missing=-1),
+    "volume": Key(per_frame=True),
+    "mirrored": Key(missing=False),
     "flipped": Key(missing=False),
 }
 

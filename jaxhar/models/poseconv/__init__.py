@@ -1,0 +1,1 @@
+"""PoseConv3D: action recognition from heat-map volumes of skeletons."""

@@ -1,0 +1,88 @@
+"""The family PoseConv3D."""
+
+import re
+from dataclasses import replace
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxhar.core import classes
+from jaxhar.core.family import Entry, Family, Kind, Rule, Transfer
+from jaxhar.core.skeleton import COCO
+from jaxhar.core.volume import COCO_LIMBS
+from jaxhar.models.poseconv.network import Backbone, PoseConv, PoseConvConfig
+
+
+def build(config: PoseConvConfig, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
+    """The network of these settings."""
+    return PoseConv(config, dtype=dtype, rngs=rngs)
+
+
+_ARRAYS = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _conv(match: re.Match[str]) -> str:
+    return f"backbone.{match[1].replace('shortcut', 'downsample')}.conv.weight"
+
+
+def _norm(match: re.Match[str]) -> str:
+    return f"backbone.{match[1].replace('shortcut', 'downsample')}.bn.{_ARRAYS[match[2]]}"
+
+
+_DEPTHWISE = r"conv1_t|layer\d\.\d+\.conv2"
+
+
+def table(config: PoseConvConfig) -> tuple[Rule, ...]:
+    """The names of pyskl and mmaction2."""
+    depthwise = (Rule(rf"backbone\.({_DEPTHWISE})\.conv\.kernel", _conv, Kind.DEPTHWISE),)
+    return (
+        *(depthwise if config.backbone is Backbone.X3D_SHALLOW else ()),
+        Rule(r"backbone\.(.*?)(?:\.conv)?\.kernel", _conv, Kind.CONV),
+        Rule(r"backbone\.(.*)\.norm\.(\w+)", _norm, Kind.NORM),
+        Rule(r"head\.kernel", "cls_head.fc_cls.weight", Kind.LINEAR),
+        Rule(r"head\.bias", "cls_head.fc_cls.bias", Kind.NORM),
+    )
+
+
+_NTU = PoseConvConfig()
+_LIMBS = replace(_NTU, limbs=COCO_LIMBS)
+#: Kinetics-400 by number.
+_KINETICS = tuple(f"class {i}" for i in range(400))
+
+ENTRIES = {
+    "poseconv3d-ntu60-joint": Entry(
+        _NTU,
+        COCO,
+        classes.NTU,
+        "NTU RGB+D, cross-subject 93.7 %, cross-view 96.5 %; 10 clips and mirror images (pyskl)",
+    ),
+    "poseconv3d-ntu60-limb": Entry(
+        _LIMBS,
+        COCO,
+        classes.NTU,
+        "NTU RGB+D, cross-subject 93.4 %, cross-view 96.0 %; 10 clips and mirror images (pyskl)",
+    ),
+    "poseconv3d-k400-joint": Entry(
+        replace(_NTU, blocks=(3, 4, 6), num_actions=400), COCO, _KINETICS, "Kinetics-400 47.3 %; 10 clips (pyskl)"
+    ),
+    "poseconv3d-c3d-ntu60-joint": Entry(
+        replace(_NTU, backbone=Backbone.C3D_LIGHT), COCO, classes.NTU, "NTU RGB+D, cross-subject 92.7 % (pyskl)"
+    ),
+    "poseconv3d-x3d-ntu60-joint": Entry(
+        replace(_NTU, backbone=Backbone.X3D_SHALLOW), COCO, classes.NTU, "NTU RGB+D, cross-subject 92.1 % (pyskl)"
+    ),
+}
+
+FAMILY = Family(
+    name="poseconv3d",
+    config=PoseConvConfig,
+    build=build,
+    entries=ENTRIES,
+    tiny=PoseConvConfig.TINY,
+    table=table,
+    trunk="backbone",
+    whole_trunk=True,
+    # Another set has other classes; a network on limbs learns from one on joints.
+    transfer=Transfer(fresh=(r"head\..*",), unused=(r"head\..*",)),
+    skeletons=(COCO,),
+)
