@@ -17,6 +17,7 @@ from jaxhar.models.multiview import zoo as multiview
 from jaxhar.models.people import zoo as people
 from jaxhar.models.poseconv import zoo as poseconv
 from jaxhar.models.reception import zoo as reception
+from jaxhar.models.skeleton import zoo as skeleton_transformer
 from jaxhar.models.spnet import zoo as spnet
 from jaxhar.nn.cost import count
 
@@ -28,6 +29,7 @@ FAMILIES: list[Family] = [
     multiview.FAMILY,
     people.FAMILY,
     poseconv.FAMILY,
+    skeleton_transformer.FAMILY,
 ]
 
 

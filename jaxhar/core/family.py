@@ -42,6 +42,19 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Packing:
+    """How a PyTorch weight holds an array of ours beside values that the settings give.
+
+    Attributes:
+      pack: our array, its axes in PyTorch's order -> the PyTorch weight.
+      unpack: the inverse; None if the given values in the weight are not those of the settings.
+    """
+
+    pack: Callable[[np.ndarray], np.ndarray]
+    unpack: Callable[[np.ndarray], np.ndarray | None]
+
+
+@dataclass(frozen=True)
 class Rule:
     """Maps dotted paths of weights to their names in a PyTorch state dict.
 
@@ -49,11 +62,13 @@ class Rule:
       pattern: regular expression that must match the full dotted path.
       name: the PyTorch name: a template such as r"\\1.weight", or a function of the match.
       kind: order of the axes.
+      packing: what else is in the PyTorch weight; None for nothing.
     """
 
     pattern: str
     name: str | Callable[[re.Match[str]], str]
     kind: Kind
+    packing: Packing | None = None
 
 
 #: For a PyTorch network with the same module names as ours. Linear layers count as convolutions without spatial axes.

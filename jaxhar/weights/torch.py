@@ -34,11 +34,12 @@ def to_torch(flat: Flat, config=None) -> Flat:
     state: Flat = {}
     names: dict[str, str] = {}
     for path, array in flat.items():
-        name, kind = _rule(path, table)
+        name, rule = _rule(path, table)
         if name in names:
             raise Problem(f"the weights {names[name]} and {path} both have the PyTorch name {name}")
         names[name] = path
-        state[name] = np.ascontiguousarray(arrange(np.asarray(array), kind, path))
+        found = arrange(np.asarray(array), rule.kind, path)
+        state[name] = np.ascontiguousarray(found if rule.packing is None else rule.packing.pack(found))
     return state
 
 
@@ -72,13 +73,17 @@ def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
         if name not in names and not any(re.fullmatch(pattern, name) for pattern in family.ignored)
     ]
     flat = {}
-    for path, (name, kind) in rules.items():
+    for path, (name, rule) in rules.items():
         if name in state:
             array = np.asarray(state[name])
             if array.dtype.kind != "f":
                 complaints.append(f"no floating-point numbers: {name} is of the type {array.dtype}")
                 continue
-            back = restore(array, kind, shapes(config)[path])
+            unpacked = array if rule.packing is None else rule.packing.unpack(array)
+            if unpacked is None:
+                complaints.append(f"other values: {name} does not hold those that the settings of the network give")
+                continue
+            back = restore(unpacked, rule.kind, shapes(config)[path])
             if back is None:
                 complaints.append(f"wrong shape: {name} is {array.shape}, for {path} of {shapes(config)[path]}")
             else:
@@ -122,8 +127,8 @@ def trunk_misfit(state: Flat, flat: Flat, config) -> str:
     return f"the file has {len(more)} more, e.g. {more[0]}; is it deeper?" if more else ""
 
 
-def _named(state: Flat, config, table: Sequence[Rule]) -> tuple[dict[str, tuple[str, Kind]], Flat]:
-    """By dotted path the names and kinds of a table, and the weights without a common prefix."""
+def _named(state: Flat, config, table: Sequence[Rule]) -> tuple[dict[str, tuple[str, Rule]], Flat]:
+    """By dotted path the names and rules of a table, and the weights without a common prefix."""
     rules = {path: _rule(path, table) for path in shapes(config)}
     return rules, _without_prefix(state, {name for name, _ in rules.values()})
 
@@ -139,11 +144,11 @@ def _without_prefix(state: Flat, names: Collection[str]) -> Flat:
     return shorter or state
 
 
-def _rule(path: str, table: Sequence[Rule]) -> tuple[str, Kind]:
-    """The PyTorch name and the kind of a weight."""
+def _rule(path: str, table: Sequence[Rule]) -> tuple[str, Rule]:
+    """The PyTorch name and the rule of a weight."""
     for rule in table:
         if match := re.fullmatch(rule.pattern, path):
-            return (match.expand(rule.name) if isinstance(rule.name, str) else rule.name(match)), rule.kind
+            return (match.expand(rule.name) if isinstance(rule.name, str) else rule.name(match)), rule
     raise Problem(f"the table of the family has no rule for the weight {path}: add one with its PyTorch name")
 
 

@@ -65,7 +65,7 @@ class PoseConvConfig:
         "base": 8,
         "blocks": (1, 1, 1),
         "num_frames": 8,
-        "size": 16,
+        "size": 8,
         "eval_size": None,
     }
 

@@ -1,0 +1,1 @@
+"""Transformer over the joints of skeleton sequences."""
