@@ -1,0 +1,1 @@
+"""Skeletons in the pickles of pyskl and mmaction2."""
