@@ -40,7 +40,7 @@ class Unit(nn.Module):
         self, inputs: int, outputs: int, kernel: Size, stride: Size = (1, 1, 1), groups: int = 1, norm: bool = True
     ):
         super().__init__()
-        pad = tuple(size // 2 for size in kernel)
+        pad = kernel[0] // 2, kernel[1] // 2, kernel[2] // 2
         self.conv = nn.Conv3d(inputs, outputs, kernel, stride, pad, groups=groups, bias=False)
         if norm:
             self.bn = nn.BatchNorm3d(outputs)

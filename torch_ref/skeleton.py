@@ -101,7 +101,8 @@ class SkeletonTransformer(nn.Module):
         self.head = nn.Linear(width, config.num_actions)
 
     def forward(self, points: Tensor) -> dict[str, Tensor]:
-        config, table = self.config, self.pos_embed
+        config = self.config
+        table: Tensor = self.pos_embed
         if config.positions == "hybrid":  # the sinusoids are not trained
             learned = 3 * (config.width // 4)
             table = torch.cat([table[..., :learned], table[..., learned:].detach()], -1)

@@ -6,6 +6,7 @@ joint or the limb, as the original does. Positions are (x, y) in cells; the midd
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +23,13 @@ COCO_LIMBS: tuple[tuple[int, int], ...] = (
 )
 
 
+@partial(jax.jit, static_argnames=("size", "sigma", "limbs", "epsilon", "scaling"))
 def encode(
     points: Array,
     score: Array,
     size: tuple[int, int],
     sigma: float = 0.6,
-    limbs: Pairs = (),
+    limbs: tuple[tuple[int, int], ...] = (),
     epsilon: float = 1e-4,
     scaling: float = 1.0,
 ) -> Array:

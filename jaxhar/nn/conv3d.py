@@ -21,6 +21,7 @@ products of shifted clips, "side by side" is one product of k clips along the ch
     3x3x3        48x28x28x32 to 64     249    818     95   271    sum of 2-D convolutions 141  303
 """
 
+from functools import reduce
 from typing import ClassVar
 
 import jax
@@ -84,8 +85,8 @@ def depthwise_3d(x: Array, kernel: Array) -> Array:
     if kernel.shape[1:3] == (1, 1):
         y = depthwise(x.reshape(n, time, height * width, channels), kernel[:, :, 0])
     else:
-        clips = shifted(x, kernel.shape[0])
-        y = sum(depthwise(clip.reshape(n * time, height, width, channels), kernel[i]) for i, clip in enumerate(clips))
+        parts = (clip.reshape(n * time, height, width, channels) for clip in shifted(x, kernel.shape[0]))
+        y = reduce(jnp.add, (depthwise(part, kernel[i]) for i, part in enumerate(parts)))
     return y.reshape(x.shape)
 
 

@@ -9,6 +9,7 @@ Files may be in the root or in a folder in it.
 """
 
 import contextlib
+import enum
 import os
 import re
 import threading
@@ -55,6 +56,14 @@ _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _EXPECTED = "expected S001C001P001R001A001.skeleton (or .npy) and S001C001P001R001A001_rgb.avi (or folders of .jpg)"
 
 
+class Division(enum.Enum):
+    """Division into training and test by people, by cameras (60 actions), or by setups (120; training: even)."""
+
+    CROSS_SUBJECT = "cross_subject"
+    CROSS_VIEW = "cross_view"
+    CROSS_SETUP = "cross_setup"
+
+
 @dataclass(frozen=True)
 class NTUSequence:
     """One video and its labels: a .skeleton or .npy file, and a video file or a folder of frames."""
@@ -71,6 +80,21 @@ class NTUSequence:
 def number(name: str, letter: str) -> int:
     """The number after S (setup), C (camera), P (person), R (replication) or A (action) in a name."""
     return int(name[name.index(letter) + 1 :][:3])
+
+
+def is_name(name: str) -> bool:
+    """Whether a name has the form S001C002P003R002A013."""
+    return _NAME.fullmatch(name) is not None
+
+
+def side(name: str, division: Division) -> str:
+    """Whether a sequence is for "train" or "test", by its name."""
+    train = {
+        Division.CROSS_SUBJECT: number(name, "P") in TRAIN_SUBJECTS,
+        Division.CROSS_VIEW: number(name, "C") in TRAIN_VIEWS,
+        Division.CROSS_SETUP: number(name, "S") % 2 == 0,
+    }
+    return "train" if train[division] else "test"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The NTU RGB+D data set, real or generated: settings, examples with depths, and evaluation splits."""
 
-import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,10 @@ from jaxhar.data.formats import box_json
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.ntu import folder as ntu_folder
 from jaxhar.data.ntu import generate as synthetic_ntu
+from jaxhar.data.ntu.folder import Division
 from jaxhar.data.records.record import Folder, IndexEntry
 
 _PELVIS = LAYOUT.index("pelvis")
-
-
-class Division(enum.Enum):
-    """Division into training and test by people, by cameras (60 actions), or by setups (120; training: even)."""
-
-    CROSS_SUBJECT = "cross_subject"
-    CROSS_VIEW = "cross_view"
-    CROSS_SETUP = "cross_setup"
 
 
 @dataclass(frozen=True)
@@ -79,12 +71,7 @@ class NTU(DataSet):
 
     def split_of(self, entry: IndexEntry) -> str:
         """By person, camera or setup."""
-        train = {
-            Division.CROSS_SUBJECT: entry["subject"] in ntu_folder.TRAIN_SUBJECTS,
-            Division.CROSS_VIEW: entry["view"] in ntu_folder.TRAIN_VIEWS,
-            Division.CROSS_SETUP: ntu_folder.number(entry["name"], "S") % 2 == 0,
-        }
-        return "train" if train[self.division] else "test"
+        return ntu_folder.side(entry["name"], self.division)
 
     def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
         return {**super().groups(), "setup": lambda entry: ntu_folder.number(entry["name"], "S")}

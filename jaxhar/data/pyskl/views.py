@@ -91,8 +91,8 @@ def mirrored(joints: Joints, partners: np.ndarray) -> Joints:
 def random_box(shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """A random box (left, top, right, bottom) of an image of `shape`: the first of ten candidates that fits."""
     height, width = shape
-    ratios = np.exp(rng.uniform(*np.log(_RATIO), _TRIES))
-    areas = rng.uniform(*_AREA, _TRIES) * height * width
+    ratios = np.exp(rng.uniform(np.log(_RATIO[0]), np.log(_RATIO[1]), _TRIES))
+    areas = rng.uniform(_AREA[0], _AREA[1], _TRIES) * height * width
     for w, h in zip(np.sqrt(areas * ratios).round(), np.sqrt(areas / ratios).round(), strict=True):
         if w <= width and h <= height:
             left, top = int(rng.integers(width - int(w) + 1)), int(rng.integers(height - int(h) + 1))
