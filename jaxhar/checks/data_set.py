@@ -82,7 +82,7 @@ def read_all(settings: DataSet, root: Path, pictures: int = 24, progress: bool =
         if record.name in names:
             found.bad.append(Skipped(record.name, "two sequences have this name"))
         names.add(record.name)
-        if i in chosen and record.pictures is not None:
+        if i in chosen and (record.pictures is not None or "skeletons" in record.fields):
             found.pictures.append(_picture(record, settings.layout))
     found.far = sorted(far, key=lambda pair: -pair[1])
     found.counts = {"sequences": sum(splits.values()), **dict(sorted(splits.items())), "frames": frames}
@@ -107,6 +107,8 @@ def _count_joints(record: Record, found: Findings) -> int:
 def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.ndarray:
     """(H, W, 3) the middle frame with its name and, if labelled, its joints and boxes."""
     middle = record.length // 2
+    if record.pictures is None:
+        return _named(_skeletons(record.fields["skeletons"][middle], layout, side), record.name)
     (image,) = frames_of(as_read(record), [middle])
     scale = side / max(image.shape[:2])
     shape = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -117,7 +119,27 @@ def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.nda
     if "boxes" in record.fields:
         for box in record.fields["boxes"][middle][record.fields["boxed"][middle]]:
             image = viz.draw_box(image, box * scale)
+    return _named(image, record.name)
+
+
+def _skeletons(points: np.ndarray, layout: Skeleton | None, side: int) -> np.ndarray:
+    """(side, side, 3) the skeletons (M, J, D) of a frame by their first two coordinates, scaled to the picture."""
+    image = np.zeros((side, side, 3), np.uint8)
+    known = (points != 0).any(-1)
+    if layout is None or not known.any():
+        return image
+    flat = np.where(known[..., None], points[..., :2].astype(np.float64), np.nan)
+    if points.shape[-1] == 3:
+        flat = flat * [1, -1]  # metres, upwards
+    low, high = np.nanmin(flat, (0, 1)), np.nanmax(flat, (0, 1))
+    flat = (flat - (low + high) / 2) * (0.8 * side / max((high - low).max(), 1e-6)) + side / 2
+    for person in flat:
+        image = viz.draw_skeleton(image, person, layout)
+    return image
+
+
+def _named(image: np.ndarray, name: str) -> np.ndarray:
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
-    pen.text((4, 3), record.name, (255, 255, 255), ImageFont.load_default(11), stroke_width=2, stroke_fill=(0, 0, 0))
+    pen.text((4, 3), name, (255, 255, 255), ImageFont.load_default(11), stroke_width=2, stroke_fill=(0, 0, 0))
     return np.asarray(picture)

@@ -59,7 +59,7 @@ def training_cases(prepared: PreparedSet, count: int, seed: int) -> Iterator[Cas
         length = record["length"]
         if n % 2 and not data.stacks:
             draw = data.augment.draw(rng)
-            frames = transforms.clip_frames(length, draw.subsampling, data.clip_frames, rng)
+            frames = data.train_frames(length, draw, rng)
         else:
             draw, frames = data.augment_stills.draw(rng), [int(rng.integers(length))]
         draw = dataclasses.replace(draw, occluder=None)
@@ -74,7 +74,7 @@ def evaluation_cases(prepared: PreparedSet, count: int) -> Iterator[Case]:
     draws += [draw for crops in data.crop_views().values() for draw in crops]
     for n in np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)).tolist():
         record = {**source[n], "split": split}
-        frames = transforms.clip_frames(record["length"], data.augment.fixed_subsampling, data.clip_frames)
+        frames = data.windows("single", record["length"])[0][0]
         draw = draws[n % len(draws)]
         yield Case(record, frames, draw, data.example(record, frames, draw, keep_outside=True))
 
@@ -352,8 +352,8 @@ def stream_order(prepared: PreparedSet, batch: int = 4) -> Finding:
     first = next(iter(prepared.eval_stream(split, "single", batch)))
     for i in range(min(batch, len(source))):
         record = {**source[i], "split": split}
-        frames = transforms.clip_frames(record["length"], data.augment.fixed_subsampling, data.clip_frames)
-        example = data.example(record, frames, data.augment.fixed(), keep_outside=True)
+        frames, draw = data.windows("single", record["length"])[0]
+        example = data.example(record, frames, draw, keep_outside=True)
         for name in example.keys() - {"mask"}:
             if not np.array_equal(np.asarray(first[name])[i], example[name]):  # type: ignore[literal-required]
                 return Finding("stream", f"{name} of sequence {i} in the stream differs from its record", False)

@@ -132,6 +132,10 @@ class DataSet(abc.ABC):
         clips = transforms.multi_clips(length, step, self.clip_frames)
         return [(frames, draw) for frames in clips for draw in draws]
 
+    def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
+        """Frame indices of a random training clip of a sequence of `length` frames."""
+        return transforms.clip_frames(length, draw.subsampling, self.clip_frames, rng)
+
     def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
         """Properties that may separate training from test, such as the person; `jaxhar doctor` checks them."""
         return {"performer": lambda entry: entry["subject"], "camera": lambda entry: entry["view"]}
@@ -176,7 +180,7 @@ class _TrainClip:
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> pipeline.Example:
         draw = self.data.augment.draw(rng)
-        frames = transforms.clip_frames(record["length"], draw.subsampling, self.data.clip_frames, rng)
+        frames = self.data.train_frames(record["length"], draw, rng)
         return _with_action(self.data.example(record, frames, draw), self.classes)
 
 

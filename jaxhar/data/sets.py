@@ -18,6 +18,7 @@ from jaxhar.data.own.settings import Own
 from jaxhar.data.penn import generate_deephar
 from jaxhar.data.penn.settings import Penn
 from jaxhar.data.people.settings import People
+from jaxhar.data.pyskl.settings import Pyskl
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import override
 
@@ -40,6 +41,7 @@ SETS = {
     "h36m-multiview": KnownSet(MultiView()),
     "mpii-groups": KnownSet(MPIIGroups()),
     "people": KnownSet(People()),
+    "pyskl": KnownSet(Pyskl()),
     "folder": KnownSet(Own()),
 }
 

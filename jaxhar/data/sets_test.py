@@ -22,6 +22,7 @@ TYPES = {
     "valid": bool,
     "mask": bool,
     "flipped": bool,
+    "mirrored": bool,
     "hidden": bool,
     "together": bool,
     "boxed": bool,

@@ -21,7 +21,7 @@ from jaxhar.data import uniform
 from jaxhar.data.body_axes import body_axes
 from jaxhar.data.ntu import bodies
 from jaxhar.data.ntu import folder as ntu
-from jaxhar.data.pyskl import annotations
+from jaxhar.data.formats import skeleton_pickle as annotations
 from jaxhar.data.pyskl import views as pose_views
 from jaxhar.evaluation import class_metrics
 from jaxhar.host.errors import Problem

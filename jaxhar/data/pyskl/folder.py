@@ -1,0 +1,136 @@
+"""Reads a pickle of skeletons in pictures, as pyskl and mmaction2 write it, for packing.
+
+The root is the file, or a folder with one such file. A file classes.txt beside it gives the names of the classes, one a
+line; without it, the classes are those of NTU RGB+D if there are as many, else they are numbered.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxhar.core import classes
+from jaxhar.core.skeleton import COCO
+from jaxhar.data.formats import skeleton_pickle
+from jaxhar.data.records.record import Field, Folder, Record, Skipped
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+_NAMES = "classes.txt"
+_NTU_NAME = re.compile(r"S\d{3}C(\d{3})P(\d{3})R\d{3}A\d{3}")
+
+
+def find(root: str | Path) -> Path:
+    """The pickle of a root; Problem if there is none, or more than one."""
+    root = Path(root).expanduser()
+    if root.is_file():
+        return root
+    found = sorted(root.glob("*.pkl")) + sorted(root.glob("*.pickle")) if root.is_dir() else []
+    if len(found) != 1:
+        listed = ", ".join(path.name for path in found[:4]) or "none"
+        raise Problem(f"{root} must be a pickle of skeletons, or a folder with one; it has {listed}")
+    return found[0]
+
+
+def _class_names(path: Path, count: int) -> tuple[str, ...]:
+    beside = path.with_name(_NAMES)
+    if beside.is_file():
+        text = files.read(beside, "list of classes").decode("utf-8", "replace")
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    known = {60: classes.NTU, 120: classes.NTU120}
+    return known.get(count, tuple(f"class {i}" for i in range(count)))
+
+
+def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO)) -> Folder:
+    """The folder to pack.
+
+    Args:
+      num_actions: number of classes; None for those of classes.txt, or as many as the labels tell.
+      joints: number of joints that every sample must have.
+
+    Raises:
+      Problem: there is no such file, or it has another layout.
+    """
+    path = find(root)
+    annotations, splits = skeleton_pickle.read_all(path)
+    key = skeleton_pickle.identifier(annotations)
+    known = {one[key] for one in annotations}
+    for split, names in splits.items():
+        if absent := set(names) - known:
+            raise Problem(
+                f"the split {split!r} of {path} names {len(absent)} samples that it lacks, e.g. {min(absent)}"
+            )
+    labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
+    actions = _class_names(path, num_actions or max(labels, default=0) + 1)
+    of_sample: dict[str, list[str]] = {}
+    for split, members in splits.items():
+        for name in members:
+            of_sample.setdefault(name, []).append(split)
+    persons = max(len(one["keypoint"]) if np.ndim(one.get("keypoint", 0)) else 1 for one in annotations)
+    load = partial(_load, path, of_sample, key, len(actions), persons, joints)
+    return Folder(
+        title=path.name,
+        slug="pyskl",
+        root=path,
+        fingerprint=partial(_fingerprint, path, num_actions),
+        scan=lambda skip_broken: (annotations, []),
+        load=load,
+        fields={
+            "skeletons": Field((None, persons, joints, 2), np.float16),
+            "score": Field((None, persons, joints), np.float16),
+            "shape": Field((2,), np.int32),
+        },
+        actions=actions,
+        counts={f"split {split}": len(members) for split, members in splits.items()},
+    )
+
+
+def _fingerprint(path: Path, num_actions: int | None) -> Iterator[str]:
+    for one in (path, path.with_name(_NAMES)):
+        if one.is_file():
+            stat = one.stat()
+            yield f"{one} {stat.st_size} {stat.st_mtime_ns}"
+    yield f"{num_actions}"
+
+
+def _load(
+    path: Path,
+    of_sample: dict[str, list[str]],
+    key: str,
+    num_actions: int,
+    persons: int,
+    joints: int,
+    annotation: dict[str, Any],
+    skip_broken: bool,
+) -> tuple[Record | None, list[Skipped]]:
+    """The record of an annotation. Its split is the names of all its splits, separated by commas."""
+    name = str(annotation[key])
+    try:
+        one = skeleton_pickle.checked(annotation, path, num_actions)
+        points, score = one["keypoint"], one["keypoint_score"]
+        if points.shape[2:] != (joints, 2):
+            raise Problem(
+                f"sample {name} of {path} has {points.shape[2]} joints in {points.shape[3]} coordinates; the network "
+                f"reads {joints} in 2"
+            )
+    except Problem as problem:
+        if not skip_broken:
+            raise
+        return None, [Skipped(f"{path}: {name}", str(problem))]
+    length = points.shape[1]
+    fields = {
+        "skeletons": np.zeros((length, persons, joints, 2), np.float16),
+        "score": np.zeros((length, persons, joints), np.float16),
+        "shape": np.array(one["img_shape"], np.int32),
+    }
+    finite = np.isfinite(points).all(-1)
+    fields["skeletons"][:, : len(points)] = np.where(finite[..., None], points, 0).swapaxes(0, 1)
+    fields["score"][:, : len(points)] = np.where(np.isfinite(score), score, 0).swapaxes(0, 1)
+    match = _NTU_NAME.fullmatch(name)
+    view, subject = map(int, match.groups()) if match else (-1, -1)
+    split = ",".join(of_sample.get(name, []))
+    record = Record(name, split, length, fields, action=int(one["label"]), subject=subject, view=view)
+    return record, []
