@@ -31,6 +31,7 @@ SMALL = {
     "lip": MAPS | {"data.stills_per_batch": 2},
     "mpii_resnet": MAPS | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
     "multiview": MAPS | {"data.clips": {"h36m": 1, "mpii": 1}},
+    "poseconv3d": {"train.steps": 2, "model.base": 4, "model.blocks": (1, 1, 1), "data.clips_per_batch": 2},
     "ntu": NARROW
     | STREAMS
     | {"stages.pose.data.stills": {"ntu": 1, "mpii": 1, "h36m": 1}, "data.clips.ntu": 2, "stages.pose.steps": 2}
@@ -107,12 +108,22 @@ def test_the_paper_is_the_default_where_its_data_is(name, tmp_path, monkeypatch)
     monkeypatch.delenv("JAXHAR_DATA", raising=False)
     demo = config.load(path)
     assert demo.name.endswith("-demo") and "EMBEDDED DEMO" in demo.banner
-    for folder in ("Penn_Action", "MPII", "Human3.6M", "nturgb+d", "LIP", "Human3.6M-multiview", "MPII-groups"):
+    for folder in (
+        "Penn_Action",
+        "MPII",
+        "Human3.6M",
+        "nturgb+d",
+        "LIP",
+        "Human3.6M-multiview",
+        "MPII-groups",
+        "pyskl",
+    ):
         (tmp_path / folder).mkdir()
     monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
     paper = config.load(path)
     assert paper.name.startswith(demo.name.removesuffix("-demo")) and not paper.banner
     assert next(iter(paper.evals.values())).published
-    assert paper.model.image_size == 256 and paper.steps > 10_000
+    assert paper.steps > 10_000 > demo.steps
+    assert paper.model.pixels is None or paper.model.image_size == 256
     with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo, :paper"):
         config.load(f"{path}:papre")

@@ -14,6 +14,7 @@ from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.multiview import videos
 from jaxhar.data.multiview.settings import MPIIGroups, MultiView
 from jaxhar.data.ntu.settings import NTU
+from jaxhar.data.ntu.skeletons import NTUSkeleton
 from jaxhar.data.own.settings import Own
 from jaxhar.data.penn import generate_deephar
 from jaxhar.data.penn.settings import Penn
@@ -41,6 +42,7 @@ SETS = {
     "h36m-multiview": KnownSet(MultiView()),
     "mpii-groups": KnownSet(MPIIGroups()),
     "people": KnownSet(People()),
+    "ntu-skeleton": KnownSet(NTUSkeleton()),
     "pyskl": KnownSet(Pyskl()),
     "folder": KnownSet(Own()),
 }

@@ -98,7 +98,7 @@ def side(name: str, division: Division) -> str:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """The files in a root by name: labels (.skeleton preferred), pictures (folders of frames preferred), and the list
     files that name sequences without skeletons."""
 
@@ -107,7 +107,8 @@ class _Found:
     missing: dict[str, Path]
 
 
-def _look(root: Path) -> _Found:
+def look(root: Path) -> Found:
+    """The files of a root by name, in it or in folders in it."""
     kinds: dict[str, dict[str, Path]] = {kind: {} for kind in (".skeleton", ".npy", ".avi", "frames")}
     missing: dict[str, Path] = {}
     inside = sorted(e.path for e in os.scandir(root) if e.is_dir() and not _NAME.fullmatch(e.name))
@@ -126,7 +127,7 @@ def _look(root: Path) -> _Found:
             if stem in kind:
                 raise Problem(f"{kind[stem]} and {path} are both named {stem}; remove one of them")
             kind[stem] = path
-    return _Found(kinds[".npy"] | kinds[".skeleton"], kinds[".avi"] | kinds["frames"], missing)
+    return Found(kinds[".npy"] | kinds[".skeleton"], kinds[".avi"] | kinds["frames"], missing)
 
 
 def _deeper(root: Path) -> int:
@@ -146,7 +147,7 @@ def check_root(root: str | Path) -> Path:
         raise Problem(f"{root} does not exist; {_EXPECTED}")
     if not root.is_dir():
         raise Problem(f"{root} is a file, not an NTU RGB+D folder; {_EXPECTED}")
-    found = _look(root)
+    found = look(root)
     if not found.labels or not found.pictures:
         entries = sorted(e.name + ("/" if e.is_dir() else "") for e in root.iterdir())
         listed = ", ".join(entries[:5]) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
@@ -164,7 +165,7 @@ def scan(
     without a video are a Problem; videos without labels are ignored, since the published set and deephar's form lack
     some labels. `counts` is filled with the numbers that `PUBLISHED` has.
     """
-    found = _look(root)
+    found = look(root)
     known = [name for name in found.labels if number(name, "A") <= num_actions]
     counts = {} if counts is None else counts
     counts |= {
@@ -200,7 +201,7 @@ def scan(
 
 def _fingerprint(root: Path, num_actions: int, keep_every: int, frame_side: int) -> Iterator[str]:
     yield f"{root.resolve()} {num_actions} {keep_every} {frame_side}"
-    found = _look(root)
+    found = look(root)
     yield " ".join(sorted(found.missing))
     for paths in (found.labels, found.pictures):
         for name, path in sorted(paths.items()):

@@ -32,7 +32,7 @@ VIEWS = (1, 2, 3)
 AUTHORS = "authors"
 _FPS = 30
 _FOCAL = 1068 / 1080  # focal length of the colour camera, in heights of its picture
-_BODY_ID = 72057594037931100
+BODY_ID = 72057594037931100
 _TEST_SUBJECTS = tuple(i for i in range(1, 41) if i not in ntu_folder.TRAIN_SUBJECTS)
 
 
@@ -135,29 +135,29 @@ def _cast(synth: Synth, take: NTUTake) -> list[_Actor]:
     performance = turn(performance, facing)
     middle = performance.joints[..., :2].mean((0, 1))  # also if the person moves
     performance = _moved(performance, np.append(rng.uniform(-0.2, 0.2, 2) - middle, 0.0))
-    cast = [_Actor(person, performance, _BODY_ID + 1)]
+    cast = [_Actor(person, performance, BODY_ID + 1)]
     if rng.uniform() < 1 / 3:
         other = synthetic.performer(synth.seed, 1000 + take.setup)
         still = perform(MOTIONS["jumping_jacks"], other.body, 12, rng)
         still = Performance(still.joints[:1].repeat(count, 0), still.face[:1].repeat(count, 0))
         still = _moved(turn(still, 180), np.array([rng.choice([-1.0, 1.0]) * 0.9, 0.8, 0.0]))
-        cast.insert(int(rng.integers(2)), _Actor(other, still, _BODY_ID))
+        cast.insert(int(rng.integers(2)), _Actor(other, still, BODY_ID))
     return cast
 
 
-def _text(cast: list[_Actor], camera: Kinect) -> str:
-    """A .skeleton file."""
-    count = len(cast[0].performance.joints)
+def skeleton_text(persons: list[tuple[int, Performance]], camera: Kinect) -> str:
+    """A .skeleton file of persons with their ids."""
+    count = len(persons[0][1].joints)
     lines = [str(count)]
     bodies = []
-    for actor in cast:
-        joints = all_joints(actor.performance.joints)
+    for identity, performance in persons:
+        joints = all_joints(performance.joints)
         pixels, _ = camera.project(joints)
         inside = np.asarray(((pixels >= 0) & (pixels < camera.size)).all(-1))
         seen = camera.seen(joints) * [1, -1, 1]  # the Kinect's y points up
         colour = pixels * (np.array(ntu_folder.COLOUR) / camera.size)
         depth = 366 * seen[..., :2] * [1, -1] / seen[..., 2:] + [256, 212]
-        bodies.append((actor.identity, seen, depth, colour, inside))
+        bodies.append((identity, seen, depth, colour, inside))
     for t in range(count):
         lines.append(str(len(bodies)))
         for identity, seen, depth, colour, inside in bodies:
@@ -230,7 +230,7 @@ def _labels(out: Path, name: str) -> Path:
 def _write_take(out: Path, synth: Synth, take: NTUTake) -> None:
     """Write the files of one performance; the labels of the last camera are written last."""
     cast = _cast(synth, take)
-    main = next(actor for actor in cast if actor.identity != _BODY_ID)
+    main = next(actor for actor in cast if actor.identity != BODY_ID)
     for view, camera in zip(VIEWS, kinects(take.setup, synth.size), strict=True):
         name = take.name(view)
         labels, video = _labels(out, name), out / "nturgb+d_rgb" / f"{name}_rgb.avi"
@@ -249,5 +249,7 @@ def _write_take(out: Path, synth: Synth, take: NTUTake) -> None:
             writer.release()
         np.save(table, _table(main, camera))
         unfinished = labels.with_suffix(".partial")
-        unfinished.write_text(_text(cast, camera), newline="")
+        unfinished.write_text(
+            skeleton_text([(actor.identity, actor.performance) for actor in cast], camera), newline=""
+        )
         os.replace(unfinished, labels)

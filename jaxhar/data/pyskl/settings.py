@@ -50,6 +50,7 @@ class Pyskl(DataSet):
     """The skeletons of a pickle: the settings of `DataSet`, and
 
     Attributes:
+      file: name of the pickle in the folder `root`; "" for the only one there.
       division: of the file's splits; NAME_train is for training and NAME_val for evaluation, or train and val for "".
       num_actions: number of classes; None for those of classes.txt beside the file, or as many as the labels tell.
       style: "mm" or "pk", the program whose rules choose frames and crops.
@@ -65,6 +66,7 @@ class Pyskl(DataSet):
     image_size: int | tuple[int, int] = 56
     eval_size: int | tuple[int, int] = 64
     clips_per_batch: int = 32
+    file: str = ""
     division: str = "xsub"
     num_actions: int | None = None
     style: uniform.Style = uniform.Style.MMACTION2
@@ -75,7 +77,7 @@ class Pyskl(DataSet):
     layout: ClassVar[Skeleton] = COCO
 
     def open(self, root: Path) -> Folder:
-        return pyskl_folder.folder(root, self.num_actions)
+        return pyskl_folder.folder(root / self.file if self.file else root, self.num_actions)
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_pyskl.write(out, synth)
