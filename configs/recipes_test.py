@@ -32,6 +32,7 @@ SMALL = {
     "mpii_resnet": MAPS | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
     "multiview": MAPS | {"data.clips": {"h36m": 1, "mpii": 1}},
     "poseconv3d": {"train.steps": 2, "model.base": 4, "model.blocks": (1, 1, 1), "data.clips_per_batch": 2},
+    "ntu_skeleton": {"train.steps": 2, "model.width": 8, "model.depth": 1, "data.clips_per_batch": 2},
     "ntu": NARROW
     | STREAMS
     | {"stages.pose.data.stills": {"ntu": 1, "mpii": 1, "h36m": 1}, "data.clips.ntu": 2, "stages.pose.steps": 2}

@@ -119,6 +119,13 @@ def _as_batch(inputs: np.ndarray | Mapping[str, np.ndarray], config: NetworkConf
     for key, value in batch.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ValueError(f"{key} holds values that are not finite (NaN or infinity)")
+    if "points" in batch and "points" in config.reads:
+        wanted_shape, found = config.inputs(1)["points"].shape[3:], batch["points"].shape
+        if len(found) != 5 or found[3:] != wanted_shape:
+            raise ValueError(
+                f"the network reads points (B, T, M, {wanted_shape[0]}, {wanted_shape[1]}) of {wanted_shape[0]} joints "
+                f"in {wanted_shape[1]} coordinates, not {found}"
+            )
     if "frames" in batch:
         batch["frames"] = _as_frames(batch["frames"], config)
     return batch  # type: ignore[return-value]

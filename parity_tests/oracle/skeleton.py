@@ -19,9 +19,9 @@ from jaxhar.core import volume as volumes
 from jaxhar.core.skeleton import COCO
 from jaxhar.data import uniform
 from jaxhar.data.body_axes import body_axes
+from jaxhar.data.formats import skeleton_pickle as annotations
 from jaxhar.data.ntu import bodies
 from jaxhar.data.ntu import folder as ntu
-from jaxhar.data.formats import skeleton_pickle as annotations
 from jaxhar.data.pyskl import views as pose_views
 from jaxhar.evaluation import class_metrics
 from jaxhar.host.errors import Problem
