@@ -29,6 +29,7 @@ FAMILIES: list[Family] = [
     multiview.FAMILY,
     people.FAMILY,
     poseconv.FAMILY,
+    poseconv.RGBPOSE,
     skeleton_transformer.FAMILY,
 ]
 

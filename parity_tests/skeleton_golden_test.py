@@ -93,6 +93,16 @@ def test_networks_on_volumes_give_the_originals_logits(case, tmp_path):
     assert distance(oracle.twin_infer(path, config, x), expected["logits"]) < CONVOLUTIONS
 
 
+def test_both_paths_give_the_originals_logits(tmp_path):
+    meta, expected = made.meta("pose_rgbpose_small", FOLDER), outputs("pose_rgbpose_small")
+    config = oracle.configure("rgbpose-conv3d-ntu60", meta["config"])
+    path, given = weights_file("pose_rgbpose_small", tmp_path), made.network_input(meta)
+    x = tuple(np.moveaxis(given[key], 1, -1) for key in ("rgb", "pose"))
+    for found in (oracle.infer(oracle.load_torch(path, config), x), oracle.twin_infer(path, config, x)):
+        assert distance(found[0], expected["logits_rgb"]) < CONVOLUTIONS
+        assert distance(found[1], expected["logits_pose"]) < CONVOLUTIONS
+
+
 @pytest.mark.parametrize("case", slow(("pose_slowonly_tiny", "pose_slowonly_small"), "pose_slowonly_small"))
 def test_training_steps_on_volumes_in_double_precision(case, tmp_path):
     meta, expected = made.meta(case, FOLDER), outputs(case)
@@ -119,6 +129,7 @@ def test_training_steps_on_volumes_in_double_precision(case, tmp_path):
         ("poseconv3d-k400-joint", {}, 3_208_560, 18.93),
         ("poseconv3d-c3d-ntu60-joint", {}, 3_404_892, None),
         ("poseconv3d-x3d-ntu60-joint", {}, 254_508, None),
+        ("rgbpose-conv3d-ntu60", {}, 36_147_928, None),
         *(
             ("skeleton-transformer-ntu", {"bodies": 3, "width": 16, "heads": 4, "depth": depth}, total, None)
             for depth, total in ((4, 52_668), (6, 59_228), (8, 65_788), (10, 72_348), (12, 78_908))

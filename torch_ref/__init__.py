@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_ref import baseline, multiview, people, poseconv, reception, skeleton, spnet
+from torch_ref import baseline, multiview, people, poseconv, reception, rgbpose, skeleton, spnet
 from torch_ref.onnx import save_onnx as save_onnx
 
 #: One line per family: a module with `ZOO` (network name -> settings) and `build` (settings -> network).
@@ -27,6 +27,7 @@ _FAMILIES: tuple[ModuleType, ...] = (
     multiview,
     people,
     poseconv,
+    rgbpose,
     skeleton,
 )
 

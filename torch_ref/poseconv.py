@@ -73,6 +73,13 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
+def stage(inputs: int, inner: int, count: int, mixes: bool, stride: Size) -> nn.Sequential:
+    """The blocks of a stage, the first with the stride."""
+    ends = [inputs] + [4 * inner] * count
+    steps = [stride] + [(1, 1, 1)] * (count - 1)
+    return nn.Sequential(*(Bottleneck(ends[i], inner, 4 * inner, mixes, step, i == 0) for i, step in enumerate(steps)))
+
+
 class SlowOnly(nn.Module):
     """A ResNet over frames whose last two stages mix successive frames."""
 
@@ -81,12 +88,10 @@ class SlowOnly(nn.Module):
         self.conv1 = Unit(inputs, base, (1, 7, 7))
         channels = base
         for number, count in enumerate(blocks):
-            inner, stage = base * 2**number, []
-            for place in range(count):
-                stride = (1, 1, 1) if place else (2 if number == 2 else 1, 2, 2)
-                stage.append(Bottleneck(channels, inner, 4 * inner, number > 0, stride, not place))
-                channels = 4 * inner
-            self.add_module(f"layer{number + 1}", nn.Sequential(*stage))
+            inner = base * 2**number
+            blocks_of = stage(channels, inner, count, number > 0, (2 if number == 2 else 1, 2, 2))
+            self.add_module(f"layer{number + 1}", blocks_of)
+            channels = 4 * inner
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,12 +128,12 @@ class X3DShallow(nn.Module):
         self.conv1_t = Unit(base, base, (5, 1, 1), groups=base)
         channels = base
         for number, count in enumerate(blocks):
-            outputs, stage = base * 2**number, []
+            outputs, made = base * 2**number, []
             for place in range(count):
                 stride = (1, 1, 1) if place else (1, 2, 2)
-                stage.append(Bottleneck(channels, int(2.25 * outputs), outputs, False, stride, not place, True))
+                made.append(Bottleneck(channels, int(2.25 * outputs), outputs, False, stride, not place, True))
                 channels = outputs
-            self.add_module(f"layer{number + 1}", nn.Sequential(*stage))
+            self.add_module(f"layer{number + 1}", nn.Sequential(*made))
         self.channels = int(2.25 * channels)
         self.conv5 = Unit(channels, self.channels, (1, 1, 1))
 

@@ -66,24 +66,33 @@ def load_torch(path: str | Path, config: Any) -> nnx.Module:
 
 
 def _batch(x: Any) -> dict[str, np.ndarray]:
-    """Skeletons (B, T, M, V, 3) or a volume (B, T, H, W, C), which has more than 3 channels."""
+    """Skeletons (B, T, M, V, 3), a volume (B, T, H, W, C) of more than 3 channels, or a pair of frames and volume."""
+    if isinstance(x, tuple | list):
+        return {"frames": np.asarray(x[0]), "volume": np.asarray(x[1])}
     x = np.asarray(x)
     return {"points" if x.shape[-1] == 3 else "volume": x}
 
 
-def infer(model: Any, x: Any) -> np.ndarray:
-    """Logits (B, classes)."""
-    return np.asarray(inference.forward(*inference.prepare(model), _batch(x))["action"][-1])  # type: ignore[arg-type]
+def infer(model: Any, x: Any) -> Any:
+    """Logits (B, classes); for a pair of frames and volume those of both paths, (by frames, by skeletons)."""
+    return _heads(np.asarray(inference.forward(*inference.prepare(model), _batch(x))["action"]))  # type: ignore[arg-type]
 
 
-def twin_infer(path: str | Path, config: Any, x: Any) -> np.ndarray:
+def _heads(action: np.ndarray) -> Any:
+    return action[0] if len(action) == 1 else (action[1], action[0])
+
+
+def twin_infer(path: str | Path, config: Any, x: Any) -> Any:
     """The same by the PyTorch twin."""
     name = next(name for name in zoo.names() if type(zoo.config(name)) is type(config))
     net = torch_ref.create(name, **dataclasses.asdict(config)).eval()
     state = {key: torch.from_numpy(array) for key, array in read_pth(Path(path)).arrays.items()}
     net.load_state_dict(state)
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in _batch(x).items()}
+    if "frames" in tensors:
+        tensors["frames"] = tensors["frames"].movedim(-1, 2)
     with torch.no_grad():
-        return net(**{key: torch.from_numpy(value) for key, value in _batch(x).items()})["action"][-1].numpy()
+        return _heads(net(**tensors)["action"].numpy())
 
 
 def training_step(

@@ -54,6 +54,26 @@ class Bottleneck(nnx.Module):
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
+def stage(
+    inputs: int, inner: int, count: int, mixes: bool, stride: Size, *, dtype, rngs: nnx.Rngs
+) -> nnx.List[Bottleneck]:
+    """The blocks of a stage: the first has the stride; with `mixes` each starts with a 3x1x1 convolution."""
+    sizes = ((3 if mixes else 1, 1, 1), (1, 3, 3), (1, 1, 1))
+    return nnx.List(
+        Bottleneck(
+            4 * inner if place else inputs,
+            inner,
+            4 * inner,
+            sizes,
+            (1, 1, 1) if place else stride,
+            not place,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        for place in range(count)
+    )
+
+
 class SlowOnly(nnx.Module):
     """A ResNet over frames whose last two stages mix successive frames.
 
@@ -81,13 +101,8 @@ class SlowOnly(nnx.Module):
         stages, channels = [], base
         for number, (count, mixes, stride) in enumerate(zip(blocks, mixing, strides, strict=True)):
             inner = base * 2**number
-            sizes = ((3 if mixes else 1, 1, 1), (1, 3, 3), (1, 1, 1))
-            stage = []
-            for place in range(count):
-                step = (1, 1, 1) if place else stride
-                stage.append(Bottleneck(channels, inner, 4 * inner, sizes, step, not place, **kw))
-                channels = 4 * inner
-            stages.append(nnx.List(stage))
+            stages.append(stage(channels, inner, count, mixes, stride, **kw))
+            channels = 4 * inner
         self.layer1, self.layer2, self.layer3 = stages
         self.channels = channels
 
@@ -143,12 +158,12 @@ class X3DShallow(nnx.Module):
         stages, channels = [], base
         for number, count in enumerate(blocks):
             outputs = base * 2**number
-            inner, stage = int(2.25 * outputs), []
+            inner, made = int(2.25 * outputs), []
             for place in range(count):
                 step = (1, 1, 1) if place else (1, 2, 2)
-                stage.append(Bottleneck(channels, inner, outputs, sizes, step, not place, True, **kw))
+                made.append(Bottleneck(channels, inner, outputs, sizes, step, not place, True, **kw))
                 channels = outputs
-            stages.append(nnx.List(stage))
+            stages.append(nnx.List(made))
         self.layer1, self.layer2, self.layer3 = stages
         self.channels = int(2.25 * channels)
         self.conv5 = ConvNorm3d(channels, self.channels, **kw)

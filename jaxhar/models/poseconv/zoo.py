@@ -11,6 +11,7 @@ from jaxhar.core.family import Entry, Family, Kind, Rule, Transfer
 from jaxhar.core.skeleton import COCO
 from jaxhar.core.volume import COCO_LIMBS
 from jaxhar.models.poseconv.network import Backbone, PoseConv, PoseConvConfig
+from jaxhar.models.poseconv.rgbpose import RGBPose, RGBPoseConfig
 
 
 def build(config: PoseConvConfig, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
@@ -84,5 +85,22 @@ FAMILY = Family(
     whole_trunk=True,
     # Another set has other classes; a network on limbs learns from one on joints.
     transfer=Transfer(fresh=(r"head\..*",), unused=(r"head\..*",)),
+    skeletons=(COCO,),
+)
+
+RGBPOSE = Family(
+    name="rgbpose-conv3d",
+    config=RGBPoseConfig,
+    build=RGBPose,
+    entries={"rgbpose-conv3d-ntu60": Entry(RGBPoseConfig(), COCO, classes.NTU)},
+    tiny=RGBPoseConfig.TINY,
+    table=lambda config: (
+        Rule(r"(pose_path\.layer\d_lateral)\.kernel", _conv, Kind.DECONV),
+        Rule(r"((?:rgb|pose)_path\..*?)(?:\.conv)?\.kernel", _conv, Kind.CONV),
+        Rule(r"((?:rgb|pose)_path\..*)\.norm\.(\w+)", _norm, Kind.NORM),
+        Rule(r"(rgb|pose)_head\.kernel", r"cls_head.fc_\1.weight", Kind.LINEAR),
+        Rule(r"(rgb|pose)_head\.bias", r"cls_head.fc_\1.bias", Kind.NORM),
+    ),
+    transfer=Transfer(fresh=(r"(?:rgb|pose)_head\..*",), unused=(r"(?:rgb|pose)_head\..*",)),
     skeletons=(COCO,),
 )
