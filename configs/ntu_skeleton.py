@@ -9,7 +9,7 @@ blocks, two bodies in axes of the body, AdamW for 65 epochs; we expect 80 % cros
 them. reference is the original to the letter: width 16, four blocks, three bodies in the order of the file, SGD for 200
 epochs; it reaches 50 to 60 % by the comments of its authors.
 
-The demo: a narrow network on 8 frames of generated persons, 12 actions of one and 3 of two, whom it has not seen in
+The demo: a narrow network on 6 frames of generated persons, 12 actions of one and 3 of two, whom it has not seen in
 training.
 """
 
@@ -91,14 +91,14 @@ def demo() -> Experiment:
         name="ntu_skeleton-demo",
         model=replace(
             zoo.config("skeleton-transformer-ntu"),
-            num_frames=8,
+            num_frames=6,
             width=32,
-            depth=3,
-            heads=4,
+            depth=2,
+            heads=2,
             num_actions=15,
             dropout=0.0,
         ),
-        data=NTUSkeleton(synth=Synth(900, 150, 20, 20, frames=(30, 60)), clip_frames=8, clips_per_batch=32),
+        data=NTUSkeleton(synth=Synth(900, 150, 20, 20, frames=(30, 60)), clip_frames=6, clips_per_batch=16),
         losses=Multitask(),
         optimizer=Optimizer(
             optax.adam,
@@ -107,6 +107,6 @@ def demo() -> Experiment:
             schedule_options={"warmup_steps": 50},
             clip_norm=1.0,
         ),
-        train=Train(steps=1500, checkpoint_every=500),
+        train=Train(steps=1000, checkpoint_every=250),
         evals=_evals("single", "multi"),
     )
