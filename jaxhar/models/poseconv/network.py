@@ -62,9 +62,8 @@ class PoseConvConfig:
     frames_apart: ClassVar[bool] = False
     pose_shape: ClassVar[None] = None
     TINY: ClassVar[dict[str, object]] = {
-        "base": 8,
+        "base": 4,
         "blocks": (1, 1, 1),
-        "num_frames": 8,
         "size": 8,
         "eval_size": None,
     }

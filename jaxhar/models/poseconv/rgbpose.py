@@ -54,7 +54,6 @@ class RGBPoseConfig:
         "pose_base": 4,
         "rgb_blocks": (1, 1, 1, 1),
         "pose_blocks": (1, 1, 1),
-        "num_frames": 2,
         "image_size": 32,
     }
 

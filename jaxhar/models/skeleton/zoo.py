@@ -58,7 +58,7 @@ FAMILY = Family(
     config=SkeletonTransformerConfig,
     build=build,
     entries=ENTRIES,
-    tiny={"num_frames": 4, "width": 16, "depth": 2, "heads": 4},
+    tiny={"width": 16, "depth": 2, "heads": 4},
     table=table,
     trunk="blocks",
     transfer=Transfer(fresh=(r"head\..*",), unused=(r"head\..*",)),
