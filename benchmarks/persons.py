@@ -1,0 +1,155 @@
+"""How well several persons are followed: `python -m benchmarks.persons --weights RUN`, on films of three walkers.
+
+Two of them cross, the third leaves the picture and comes back 0.4 seconds later. Printed are IDF1 and the number of
+identities with true boxes and with the detector of the package, the joints of each person beside those of the same
+person alone in the same film (PCK@0.2 of visible joints), and the time over that of three films of one person.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxhar.data.formats.writer import VideoWriter
+from jaxhar.data.generate import body
+from jaxhar.data.generate.body import Performance
+from jaxhar.data.generate.crowd import RATE, Actor, Scene, Shot, actor, moved
+from jaxhar.data.generate.film import FilmCamera, performer
+from jaxhar.evaluation.identities import idf1
+from jaxhar.host import compile_cache
+from jaxhar.predict import poses, predictor
+
+SIZE = (480, 360)
+FRAMES = 100
+FOCAL = 530.0
+
+
+def walker(who: int, depth: float, path: np.ndarray, seed: int) -> Actor:
+    """A person who walks along x = `path` (T,) in metres, looking where it goes."""
+    rng = np.random.default_rng([seed, who])
+    person = performer(seed, who)
+    both = [actor(who, person, "walk", len(path), yaw, rng) for yaw in (-90, 90)]
+    shape = (len(path), 1, 1)
+    right = (np.gradient(path) >= 0).reshape(shape)
+
+    def still(one: Actor) -> Performance:
+        return moved(one.performance, -one.performance.joints.mean(1) * [1, 1, 0])
+
+    ways = [still(one) for one in both]
+    joints = np.where(right, ways[0].joints, ways[1].joints)
+    face = np.where(right.reshape((-1,) + (1,) * (ways[0].face.ndim - 1)), ways[0].face, ways[1].face)
+    at = np.stack([path, np.full(len(path), depth), np.zeros(len(path))], 1)
+    return Actor(who, person, "walk", moved(Performance(joints, face), at))
+
+
+def three_walkers(seed: int) -> Scene:
+    """The film."""
+    t = np.arange(FRAMES) / RATE
+    there_and_back = 2.8 - 1.1 * np.abs(t - 1.64)
+    paths = [(6.0, -2.0 + 1.0 * t), (7.2, 2.2 - 1.0 * t), (5.0, there_and_back)]
+    actors = tuple(walker(who, depth, path, seed) for who, (depth, path) in enumerate(paths))
+    axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
+    centre = np.tile([SIZE[0] / 2, SIZE[1] / 2 - 40.0], (FRAMES, 1))
+    camera = FilmCamera(np.array([0, 0, 1.4]), axes, np.full(FRAMES, FOCAL), centre)
+    return Scene(actors, camera, SIZE, 0.0, (seed, 0))
+
+
+def write(scene: Scene, folder: Path) -> tuple[Path, Path, list[Shot]]:
+    """The film, its true boxes as MOT text, and what is in it."""
+    folder.mkdir(parents=True)
+    shots = list(scene.shots())
+    with VideoWriter(folder / "film.mp4", Fraction(int(RATE)), *SIZE) as writer:
+        for n, shot in enumerate(shots):
+            writer.write(np.ascontiguousarray(shot.image[..., ::-1]), n / RATE)
+    lines = []
+    for n, shot in enumerate(shots):
+        for one in shot.people:
+            x1, y1, x2, y2 = one.box
+            lines.append(f"{n + 1},{one.identity + 1},{x1},{y1},{x2 - x1},{y2 - y1},1")
+    (folder / "boxes.txt").write_text("\n".join(lines))
+    return folder / "film.mp4", folder / "boxes.txt", shots
+
+
+def predicted(film: Path, weights: Path, out: Path, **options) -> tuple[list[dict], tuple[str, ...], float]:
+    """The frames and joints of a poses.json, and the seconds it took."""
+    begun = time.perf_counter()
+    predictor.run(film, weights, out, progress=False, **options)
+    content = poses.read(out / "poses.json")
+    return content["frames"], tuple(content["skeleton"]["joints"]), time.perf_counter() - begun
+
+
+def outlines(frames: list[dict]) -> list[dict[int, np.ndarray]]:
+    """Boxes about the joints of each person, with a margin."""
+    found = []
+    for frame in frames:
+        boxes = {}
+        for person in frame["persons"]:
+            points = np.array([point[:2] for point in person["joints"]], float)
+            points = points[np.array(person["confidence"], float) >= 0.25]
+            low, high = points.min(0), points.max(0)
+            boxes[person["id"]] = np.concatenate([low - 0.1 * (high - low), high + 0.1 * (high - low)])
+        found.append(boxes)
+    return found
+
+
+def pck(frames: list[dict], names: tuple[str, ...], shots: list[Shot], who: int, identity: int) -> float:
+    """Share of the visible joints of a person that lie within a fifth of its torso."""
+    shared = [name for name in names if name in body.SKELETON.joints]
+    ours, theirs = [names.index(n) for n in shared], [body.SKELETON.joints.index(n) for n in shared]
+    hip, shoulder = (body.SKELETON.joints.index(name) for name in ("l_hip", "r_shoulder"))
+    hits = total = 0
+    for frame, shot in zip(frames, shots, strict=True):
+        for true in shot.people:
+            if true.identity != who or true.within < 0.9:
+                continue
+            visible = (true.inside & ~true.hidden)[theirs]
+            total += int(visible.sum())
+            for person in frame["persons"]:
+                if person["id"] == identity:
+                    joints = np.array([point[:2] for point in person["joints"]], float)[ours]
+                    torso = max(float(np.linalg.norm(true.joints[hip] - true.joints[shoulder])), 1.0)
+                    near = np.linalg.norm(joints - true.joints[theirs], axis=-1) <= 0.2 * torso
+                    hits += int((near & visible).sum())
+    return hits / max(total, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True, help="a pose network, e.g. runs/penn-demo")
+    parser.add_argument("--films", type=int, default=3)
+    args = parser.parse_args()
+    compile_cache.enable()
+    table = Table("film", "persons from", "IDF1", "identities", "PCK of each (alone)", "seconds (three alone)")
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(args.films):
+            place = Path(folder) / str(seed)
+            scene = three_walkers(seed)
+            film, boxes, shots = write(scene, place)
+            truth = [{one.identity: one.box for one in shot.people if one.within > 0.5} for shot in shots]
+            alone, seconds = [], 0.0
+            for who, one in enumerate(scene.actors):
+                single, file, seen = write(replace(scene, actors=(one,)), place / f"alone{who}")
+                frames, names, took = predicted(single, args.weights, place / f"out{who}", boxes=file)
+                alone.append(pck(frames, names, seen, who, who + 1))
+                seconds += took
+            for source, options in (("true boxes", {"boxes": boxes}), ("own detector", {"detector": "own"})):
+                frames, names, took = predicted(film, args.weights, place / source, **options)
+                found = outlines(frames)
+                ids = {who for frame in found for who in frame}
+                told = ""
+                if "boxes" in options:
+                    each = [pck(frames, names, shots, who, who + 1) for who in range(3)]
+                    told = ", ".join(f"{a:.3f} ({b:.3f})" for a, b in zip(each, alone, strict=True))
+                score = f"{idf1(truth, found):.3f}"
+                table.add_row(str(seed), source, score, str(len(ids)), told, f"{took:.1f} ({seconds:.1f})")
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main()
