@@ -29,9 +29,9 @@ SIDE = 192
 
 def get_config(which: str = "") -> Experiment:
     """The experiment `which`; "" is that of the weights in the package."""
-    if which not in ("", "demo"):
-        raise Usage(f"there is no experiment :{which}; there is only :demo, and the full one without a word")
-    return demo() if which else full()
+    if which not in ("", "paper", "demo"):
+        raise Usage(f"there is no experiment :{which}; there are only :demo and :paper, the full one")
+    return demo() if which == "demo" else full()
 
 
 def full() -> Experiment:

@@ -304,7 +304,7 @@ def test_a_network_of_wide_frames_without_confidences(tmp_path: Path):
 
     source = write_video(tmp_path / "a.mp4", 5)
     described = SimpleNamespace(skeleton=DOTS, actions=(), config=Wide())
-    options = {"name": source, "bbox": (20, 30, 220, 190), "coco": True, "progress": False}
+    options = {"name": source, "bbox": (20, 30, 220, 190), "forms": ["coco"], "progress": False}
     predict.predict_source(open_source(source), infer, described, tmp_path / "out", **options)
     frames = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]
     assert {score for frame in frames for score in frame["persons"][0]["confidence"]} == {None}
