@@ -46,7 +46,7 @@ def test_which_experiment():
     assert full.name == "people" and not full.banner and full.data.root is None
     assert full.model.image_size == full.data.image_size
     assert sum(array.size for array in Net(zoo.create(full.model)).params.values()) < 1_000_000
-    with pytest.raises(Usage, match="there is no experiment :papre; there is only :demo"):
+    with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo and :paper"):
         config.load(f"{CONFIG}:papre")
 
 

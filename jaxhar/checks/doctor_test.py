@@ -387,7 +387,7 @@ def figures(experiment) -> dict:
         if isinstance(data, Mixed):
             data = data.sets[plan.part or data.evaluated]
         frames = 2
-        joints, dims = len(data.skeleton), 3
+        joints, dims = len(data.skeleton or (0,)), 3
         camera = Camera(np.eye(3), (0, 0, -2000), (100, 100), (50, 50), (0, 0, 0), (0, 0)).to_vector()
         example = {
             "pose": np.random.default_rng(0).uniform(0.2, 0.8, (frames, joints, dims)),
@@ -400,6 +400,10 @@ def figures(experiment) -> dict:
             "camera": np.tile(camera, (frames, 1)),
             "action": np.int32(0),
             "sequence": np.int32(0),
+            "frames": np.zeros((frames, 64, 64, 3), np.uint8),
+            "boxes": np.tile([0.2, 0.2, 0.6, 0.8], (frames, 1, 1)),
+            "boxed": np.ones((frames, 1), bool),
+            "ignored": np.zeros((frames, 1), bool),
         }
         views = [data.views()[view] for view in plan.views]
         found[name] = []
