@@ -84,7 +84,7 @@ def test_fused_joints_are_written_beside_those_of_the_single_views(sources, tmp_
     box, joints = np.array([10.0, 4, 66, 60]), np.full((20, 2), 9.0)
     given = []
     for name in NAMES:
-        persons = [[poses.person(box, joints, np.ones(20), UNION20, None)] if n else [] for n in range(FRAMES)]
+        persons = [[poses.person(1, box, joints, np.ones(20), UNION20, None)] if n else [] for n in range(FRAMES)]
         frames = [{"index": n, "time": n / 10, "persons": one} for n, one in enumerate(persons)]
         content = {"version": 2, "skeleton": poses.skeleton(UNION20), "fps": 10.0, "frames": frames, "tracks": []}
         (tmp_path / name).mkdir()

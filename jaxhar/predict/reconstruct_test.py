@@ -57,7 +57,7 @@ def scene(tmp_path_factory):
 
 def write_poses(path, pixels, rate=FPS, confidence=1.0):
     box, sure = np.array([0.0, 0, *SIZE]), np.full(len(PA21), confidence)
-    persons = [[] if np.isnan(p).all() else [poses.person(box, p, sure, PA21, None)] for p in pixels]
+    persons = [[] if np.isnan(p).all() else [poses.person(1, box, p, sure, PA21, None)] for p in pixels]
     frames = [{"index": n, "time": n / FPS, "persons": one} for n, one in enumerate(persons)]
     content = {"version": 2, "skeleton": poses.skeleton(PA21), "fps": rate, "frames": frames, "tracks": []}
     path.write_text(poses.dumps(content))

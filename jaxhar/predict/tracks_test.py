@@ -46,7 +46,7 @@ def crowd(tmp_path_factory):
             for person, listed in ids.items():
                 if listed[n] is not None:
                     pixels = camera.project(truth[n, person])[:, :2] + rng.normal(0, 0.5, (len(PA16), 2))
-                    entry = poses.person(np.array([0.0, 0, 9, 9]), pixels, np.ones(len(PA16)), PA16, None)
+                    entry = poses.person(1, np.array([0.0, 0, 9, 9]), pixels, np.ones(len(PA16)), PA16, None)
                     persons.append(entry | {"id": listed[n]})
             frames.append({"index": n, "time": n / 10, "persons": persons[:: 1 if n % 2 else -1]})
         content = {"version": 2, "skeleton": poses.skeleton(PA16), "fps": 10, "frames": frames, "tracks": []}
