@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxhar.data.formats import calibration
 from jaxhar.host import compile_cache
-from jaxhar.predict import reconstruct, tracks
+from jaxhar.predict import across_views, reconstruct
 from jaxhar.predict.boxes import BOX_CONFIDENCE
 
 #: Number of files that are named.
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match-distance",
         type=float,
-        default=tracks.LIMIT,
+        default=across_views.LIMIT,
         metavar="PX",
         help="of several persons: the mean distance from epipolar lines up to which two are one (default: %(default)s)",
     )

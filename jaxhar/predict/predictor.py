@@ -237,7 +237,7 @@ def predict_source(
         if done < len(times):
             raise Problem(f"{name}: the file changed while it was read; start again when it is complete")
         outputs.finish()
-    first = min(outputs.persons.values(), key=lambda person: -person.frames, default=None)
+    first = max(outputs.persons.values(), key=lambda person: person.frames, default=None)
     action, probability = outputs.named(None if first is None else first.action)
     return Summary(
         frames=len(times),

@@ -16,7 +16,7 @@ from jaxhar.data.formats.source import Images, open_source
 from jaxhar.data.formats.video import Video
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.predict import moments, pictorial, poses, predictor, space_files, tracks, views
+from jaxhar.predict import across_views, moments, pictorial, poses, predictor, space_files, views
 from jaxhar.predict.boxes import BOX_CONFIDENCE
 from jaxhar.predict.folder import take_images
 from jaxhar.predict.views import Views
@@ -35,7 +35,7 @@ class Settings:
     Attributes:
       method: see `METHODS`. threshold: pixels, see `core.triangulate.ransac`.
       min_confidence: joints below it in a view are not used there.
-      match_distance: pixels, see `tracks.match`.
+      match_distance: pixels, see `across_views.match`.
       smooth: cut-off in Hz of a Butterworth filter; None does not smooth.
       until_shortest: see `views.read`.
       other_rig: see `moments.fusing`.
@@ -45,7 +45,7 @@ class Settings:
     method: str = "triangulate"
     threshold: float = THRESHOLD
     min_confidence: float = BOX_CONFIDENCE
-    match_distance: float = tracks.LIMIT
+    match_distance: float = across_views.LIMIT
     smooth: float | None = None
     until_shortest: bool = False
     other_rig: bool = False
@@ -148,7 +148,7 @@ def run(
         given, more = _predict(sources, named, out, network)
         notes += [*said, *more]
     read = views.read(given, settings.until_shortest)
-    groups, said = tracks.match(rig.cameras, read, settings.min_confidence, settings.match_distance)
+    groups, said = across_views.match(rig.cameras, read, settings.min_confidence, settings.match_distance)
     seen = replace(views.join(read, groups, settings.rate), names=tuple(named))
     notes += [*said, *views.apart(read)]
     if seen.rate is None:

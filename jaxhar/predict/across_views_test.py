@@ -14,7 +14,7 @@ from jaxhar.data.formats import calibration
 from jaxhar.data.formats.calibration import Rig
 from jaxhar.data.generate.film import axes_towards
 from jaxhar.host.errors import Problem
-from jaxhar.predict import poses, tracks, views
+from jaxhar.predict import across_views, poses, views
 
 FRAMES, NAMES = 20, ("a", "b", "c")
 
@@ -92,6 +92,6 @@ def test_nobody_who_matches_is_one_sentence(crowd):
     rig, read = calibration.read([folder / "cams.json"]), views.read(files(folder))
     away = [replace(view, pixels=view.pixels + [0, 400.0 * n]) for n, view in enumerate(read)]
     with pytest.raises(Problem, match="no person of one view matches one of another to within 40 px"):
-        tracks.match(rig.cameras, away, 0.2)
+        across_views.match(rig.cameras, away, 0.2)
     alone = [replace(view, ids=view.ids[:1], pixels=view.pixels[:, :1]) for view in away]
-    assert tracks.match(rig.cameras, alone, 0.2) == ([[[0], [0], [0]]], [])  # one person each: it is the same one
+    assert across_views.match(rig.cameras, alone, 0.2) == ([[[0], [0], [0]]], [])  # one person each: it is the same one
