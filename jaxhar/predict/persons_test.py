@@ -12,7 +12,7 @@ from scipy import ndimage
 from jaxhar.data.formats.video import Video
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.predict import persons
+from jaxhar.predict import persons, predictor
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.predictor_test import COLOURS, OFFSETS, draw, go, rows_of
 
@@ -171,6 +171,14 @@ def test_boxes_that_do_not_fit_are_told(tmp_path):
 def test_wrong_options(options, message):
     with pytest.raises((Usage, Problem), match=message):
         persons.chosen(*options)
+
+
+@pytest.mark.parametrize(("options", "word"), [({"bbox": (0, 0, 90, 90)}, "--bbox"), ({"maps": "all"}, "--maps")])
+def test_what_is_for_one_person_is_refused(tmp_path, options, word):
+    boxes = mot(tmp_path / "det.txt", UPPER[:2])
+    with pytest.raises(Usage, match=f"{word} .* of one person"):
+        predictor.run(tmp_path / "a.mp4", tmp_path, tmp_path / "out", boxes=boxes, **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_person_is_found_by_the_network_itself():

@@ -122,6 +122,8 @@ def run(
     finder, keep = persons.chosen(boxes, detector, several)
     if finder and bbox:
         raise Usage("--bbox is the box of one person; it does not go with --boxes, --detector and several --persons")
+    if finder and maps is not None:
+        raise Usage("--maps draws the heat maps of one person; it does not go with --boxes, --detector and --persons")
     opened = open_source(source, skip_broken)
     folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
     if isinstance(opened, Video):
