@@ -8,20 +8,9 @@ from rich.table import Table
 
 from jaxhar import zoo
 from jaxhar.core.family import Entry
-from jaxhar.core.network import clip_length, frame_size
+from jaxhar.core.network import NetworkConfig, clip_length, frame_size
 from jaxhar.weights.flat import shapes
 from jaxhar.zoo import multiply_adds
-
-#: Network -> weights and multiply-adds for one image or clip. Stored because counting is slow; zoo_test.py checks them.
-COUNTED = {
-    "reception-mpii": (14_746_560, 9_832_611_840),
-    "reception-h36m": (16_681_920, 11_814_420_480),
-    "reception-penn": (12_805_120, 96_483_003_904),
-    "reception-ntu": (16_943_608, 130_341_219_160),
-    "spnet-penn": (20_314_088, 49_734_635_520),
-    "spnet-ntu": (12_713_752, 35_366_914_752),
-    "spnet-pose": (21_801_472, 7_154_890_752),
-}
 
 #: Common start of the addresses of weight files; the table leaves it out.
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
@@ -29,12 +18,8 @@ RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 WIDTH = 120
 
 
-def counts(name: str) -> tuple[int, int]:
-    """Weights (running statistics included) and multiply-adds of a network of the zoo."""
-    if name in COUNTED:
-        return COUNTED[name]
-
-    config = zoo.config(name)
+def counted(config: NetworkConfig) -> tuple[int, int]:
+    """Weights, running statistics included, and multiply-adds of the network of these settings."""
     return sum(math.prod(shape) for shape in shapes(config).values()), multiply_adds(config)
 
 
@@ -71,7 +56,7 @@ def _tables(entries: dict[str, Entry]):
     networks = Table("network", "joints", "actions", "frames", "parameters", "mult-adds", "published")
     files = Table("network", "published file", "md5")
     for name, entry in entries.items():
-        weights, cost = counts(name)
+        weights, cost = entry.size or counted(entry.config)
         size = f"{weights / 1e6:.1f} M", f"{cost / 1e9:.1f} G"
         networks.add_row(name, *predicts(entry), *size, entry.published)
         if entry.release:
@@ -84,7 +69,7 @@ def _tables(entries: dict[str, Entry]):
 def _page(name: str, entry: Entry):
     """Everything about one network."""
 
-    weights, cost = counts(name)
+    weights, cost = entry.size or counted(entry.config)
     page = Table("", name)
     joints, actions, length = predicts(entry)
     reads = ", ".join(key for key in entry.config.reads if key != "frames")

@@ -33,24 +33,31 @@ ENTRIES = {
         BaselineConfig(depth=18, deconv_filters=(512, 512, 512), sigmoid=True),
         MPII,
         published="LIP validation: mean squared error 0.00031 on the first 30 % of the rows (name of its file)",
+        size=(23_783_376, 8_039_432_192),
     ),
     "simple-baseline-mpii": Entry(
-        BaselineConfig(), MPII, published="MPII validation, 256 x 256, flip test: 88.5 PCKh@0.5 (ECCV'18)"
+        BaselineConfig(),
+        MPII,
+        published="MPII validation, 256 x 256, flip test: 88.5 PCKh@0.5 (ECCV'18)",
+        size=(34_054_096, 7_234_125_824),
     ),
     "simple-baseline-coco": Entry(
         BaselineConfig(image_size=COCO_SIZE, num_joints=17),
         COCO,
         published="COCO validation, 256 x 192, detected persons: 70.4 AP (ECCV'18)",
+        size=(34_054_353, 5_426_380_800),
     ),
     "hrnet-w32-coco": Entry(
         BaselineConfig(image_size=COCO_SIZE, num_joints=17, backbone=Backbone.HRNET, width=32, pixels=Pixels.IMAGENET),
         COCO,
         published="COCO validation, 256 x 192, detected persons: 74.4 AP (CVPR'19)",
+        size=(28_590_449, 7_645_003_776),
     ),
     "hrnet-w48-coco": Entry(
         BaselineConfig(image_size=COCO_SIZE, num_joints=17, backbone=Backbone.HRNET, width=48, pixels=Pixels.IMAGENET),
         COCO,
         published="COCO validation, 256 x 192, detected persons: 75.1 AP (CVPR'19)",
+        size=(63_675_329, 15_691_825_152),
     ),
 }
 

@@ -39,6 +39,7 @@ ENTRIES = {
         MultiViewConfig(),
         UNION20,
         published="Human3.6M, ResNet-50, 256 x 256, trained with MPII: joint detection rate 94.7 % (pacom's README)",
+        size=(235_381_716, 32_979_812_352),
     ),
 }
 

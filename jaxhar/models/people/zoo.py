@@ -16,6 +16,6 @@ FAMILY = Family(
     name="people",
     config=PeopleConfig,
     build=build,
-    entries={"people": Entry(PeopleConfig())},
+    entries={"people": Entry(PeopleConfig(), size=(464_669, 161_521_664))},
     tiny={"image_size": 64, "widths": (8, 8, 16, 16), "blocks": (1, 1, 2, 1), "neck": 8, "most": 5},
 )

@@ -56,21 +56,35 @@ ENTRIES = {
         COCO,
         classes.NTU,
         "NTU RGB+D, cross-subject 93.7 %, cross-view 96.5 %; 10 clips and mirror images (pyskl)",
+        size=(2_037_468, 20_415_805_440),
     ),
     "poseconv3d-ntu60-limb": Entry(
         _LIMBS,
         COCO,
         classes.NTU,
         "NTU RGB+D, cross-subject 93.4 %, cross-view 96.0 %; 10 clips and mirror images (pyskl)",
+        size=(2_037_468, 20_415_805_440),
     ),
     "poseconv3d-k400-joint": Entry(
-        replace(_NTU, blocks=(3, 4, 6), num_actions=400), COCO, _KINETICS, "Kinetics-400 47.3 %; 10 clips (pyskl)"
+        replace(_NTU, blocks=(3, 4, 6), num_actions=400),
+        COCO,
+        _KINETICS,
+        "Kinetics-400 47.3 %; 10 clips (pyskl)",
+        size=(3_223_856, 18_931_195_904),
     ),
     "poseconv3d-c3d-ntu60-joint": Entry(
-        replace(_NTU, backbone=Backbone.C3D_LIGHT), COCO, classes.NTU, "NTU RGB+D, cross-subject 92.7 % (pyskl)"
+        replace(_NTU, backbone=Backbone.C3D_LIGHT),
+        COCO,
+        classes.NTU,
+        "NTU RGB+D, cross-subject 92.7 % (pyskl)",
+        size=(3_406_620, 21_913_156_608),
     ),
     "poseconv3d-x3d-ntu60-joint": Entry(
-        replace(_NTU, backbone=Backbone.X3D_SHALLOW), COCO, classes.NTU, "NTU RGB+D, cross-subject 92.1 % (pyskl)"
+        replace(_NTU, backbone=Backbone.X3D_SHALLOW),
+        COCO,
+        classes.NTU,
+        "NTU RGB+D, cross-subject 92.1 % (pyskl)",
+        size=(261_660, 802_726_560),
     ),
 }
 
@@ -92,7 +106,7 @@ RGBPOSE = Family(
     name="rgbpose-conv3d",
     config=RGBPoseConfig,
     build=RGBPose,
-    entries={"rgbpose-conv3d-ntu60": Entry(RGBPoseConfig(), COCO, classes.NTU)},
+    entries={"rgbpose-conv3d-ntu60": Entry(RGBPoseConfig(), COCO, classes.NTU, size=(36_213_848, 62_321_154_048))},
     tiny=RGBPoseConfig.TINY,
     table=lambda config: (
         Rule(r"(pose_path\.layer\d_lateral)\.kernel", _conv, Kind.DECONV),

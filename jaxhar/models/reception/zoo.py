@@ -26,6 +26,7 @@ ENTRIES = {
         published="MPII validation, single crop: 89.1 PCKh@0.5",
         release=RELEASES + "v0.1/weights_PE_MPII_cvpr18_19-09-2017.h5",
         md5="d6b85ba4b8a3fc9d05c8ad73f763d999",
+        size=(14_746_560, 9_832_611_840),
     ),
     "reception-h36m": Entry(
         ReceptionConfig(num_joints=17, num_context=0, depth_maps=16),
@@ -33,6 +34,7 @@ ENTRIES = {
         published="Human3.6M, S9 and S11, every 64th frame, single crop: 55.1 mm MPJPE",
         release=RELEASES + "v0.2/weights_3DPE_H36M_cvpr18_Nov-2017.h5",
         md5="af79f83ad939117d4ccc2cf1d4bd37d2",
+        size=(16_681_920, 11_814_420_480),
     ),
     "reception-penn": Entry(
         ReceptionConfig(num_blocks=4, num_frames=16, num_actions=15),
@@ -41,6 +43,7 @@ ENTRIES = {
         published="Penn Action, multi-clip with flips: 98.6 % accuracy (CVPR'18)",
         release=RELEASES + "v0.3/weights_AR_merge_ep074_26-10-17.h5",
         md5="f53f89257077616a79a6c1cd1702d50f",
+        size=(12_805_120, 96_483_003_904),
     ),
     "reception-ntu": Entry(
         ReceptionConfig(
@@ -57,6 +60,7 @@ ENTRIES = {
         published="NTU RGB+D, cross-subject: 85.5 % accuracy (CVPR'18)",
         release=RELEASES + "v0.4/weights_AR_merge_NTU_v2.h5",
         md5="ff98d70a7f6bc5976cc11c7a5760e8b7",
+        size=(16_943_608, 130_341_219_160),
     ),
 }
 

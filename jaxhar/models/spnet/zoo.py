@@ -22,6 +22,7 @@ ENTRIES = {
         classes.PENN,
         published="none given with the file",
         release="https://drive.google.com/uc?id=106yIhqNN-TrI34SX81q2xbU-NczcQj6I",  # weights_mpii+penn_ar_028.hdf5
+        size=(20_314_088, 49_734_635_520),
     ),
     "spnet-ntu": Entry(
         SPNetConfig(
@@ -38,8 +39,14 @@ ENTRIES = {
         classes.NTU,
         published="none given with the file",
         release="https://drive.google.com/uc?id=1I6GftXEkL5nohLA60Vi6faW0rvTZg6Kx",  # weights_3dp+ntu_ar_062.hdf5
+        size=(12_713_752, 35_366_914_752),
     ),
-    "spnet-pose": Entry(SPNetConfig(num_joints=17, depth_maps=True), PA17, published="none: no weights were released"),
+    "spnet-pose": Entry(
+        SPNetConfig(num_joints=17, depth_maps=True),
+        PA17,
+        published="none: no weights were released",
+        size=(21_801_472, 7_154_890_752),
+    ),
 }
 
 _HEADS = r"actions\..*"
