@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from jaxhar.core.batch import Array, Batch, Preds
 from jaxhar.evaluation.metrics import State, accuracy, confusion, log_softmax
 from jaxhar.evaluation.pose import dump, last_largest
+from jaxhar.evaluation.reliability import Reliability
 from jaxhar.evaluation.scorer import Context, Example, Predicted
 from jaxhar.evaluation.sections import Matrix, Section, Table, Tile, number, words
 from jaxhar.host.errors import Problem
@@ -149,11 +150,21 @@ class ActionFigure:
         """Hits and counts (A,) of the last head; a class that does not occur has count 0."""
         return State(np.diag(self.confusion), self.confusion.sum(1))
 
+    @property
+    def reliability(self) -> Reliability:
+        """Of the probability of the predicted class."""
+        given = self.predictions
+        return Reliability.of([p.probability for p in given], [p.predicted == p.true for p in given])
+
     def scalars(self) -> dict[str, float]:
-        """The last head's accuracy as `key`, the mean of its class accuracies as "KEY/balanced", the best head's
-        accuracy as "KEY/best"."""
+        """The last head's accuracy as `key`, the mean of its class accuracies as "KEY/balanced", the expected
+        calibration error as "KEY/calibration", the best head's accuracy as "KEY/best"."""
         rates = self.state.compute()
-        found = {self.key: float(rates[-1]), f"{self.key}/balanced": self.balanced}
+        found = {
+            self.key: float(rates[-1]),
+            f"{self.key}/balanced": self.balanced,
+            f"{self.key}/calibration": self.reliability.error,
+        }
         if len(rates) > 1:
             found[f"{self.key}/best"] = float(rates[self.best])
         return found
@@ -169,7 +180,12 @@ class ActionFigure:
             sentences.append(describe_heads(self.heads))
             sentences.append("The last head is the network's prediction. ★ marks the best head on this data.")
         names = tuple(words(name) for name in classes)
-        tables = (self._by_class(names, left_out), self._by_head(), self._mistakes(names))
+        tables = (
+            self._by_class(names, left_out),
+            self._by_head(),
+            self.reliability.table(f"actions, {_shown(self.view)}", "sequences"),
+            self._mistakes(names),
+        )
         return Section(
             "Action",
             scalars=self.scalars(),

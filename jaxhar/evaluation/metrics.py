@@ -93,8 +93,16 @@ def pck(
     Returns:
       hits (J,) and counts (J,), int64, summed over the leading axes.
     """
+    near, counted = hits(pred, true, valid, norm, threshold)
+    return _per_joint(near), _per_joint(counted)
+
+
+def hits(
+    pred: np.ndarray, true: np.ndarray, valid: np.ndarray, norm: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks (..., J) of the joints that `pck` takes as hits, and of those that it counts."""
     relative, counted = _relative(pred, true, valid, norm)
-    return _per_joint((relative <= threshold) & counted), _per_joint(counted)
+    return (relative <= threshold) & counted, counted
 
 
 def auc(
@@ -248,8 +256,11 @@ class PCK:
         """See `PoseMetric.get`; Problem if the data has no reference length."""
         if norm is None:
             raise Problem(f"{self.name} needs a reference length, which this data lacks; use PixelError instead")
-        scored = valid & _scored(skeleton, self.exclude)
-        return stack([self._core(block, true, scored, norm) for block in pred])
+        return stack([self._core(block, true, valid & self.scored(skeleton), norm) for block in pred])
+
+    def scored(self, skeleton: Skeleton) -> np.ndarray:
+        """Mask (J,) of the joints that are scored."""
+        return _scored(skeleton, self.exclude)
 
     def _core(self, pred, true, valid, norm) -> tuple[np.ndarray, np.ndarray]:
         return pck(pred, true, valid, norm, self.threshold)

@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxhar.core.batch import Batch, Preds, to_image
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.evaluation.metrics import PCK, Metric, PoseMetric, State, by_group
+from jaxhar.evaluation.metrics import PCK, Metric, PoseMetric, State, by_group, hits
+from jaxhar.evaluation.reliability import Reliability
 from jaxhar.evaluation.scorer import Context, Example, Predicted, float64
 from jaxhar.evaluation.sections import Section, Table, Tile, number, words
 from jaxhar.host.errors import Problem
@@ -30,7 +31,7 @@ class Pose:
     """
 
     metrics: tuple[PoseMetric, ...] = (PCK(0.2),)
-    reads = ("pose",)
+    reads = ("pose", "visible")
 
     def begin(self, context: Context) -> "PoseSums | None":
         """Empty sums; None in "clips" views, which are for actions only."""
@@ -55,6 +56,7 @@ class PoseFigure:
       state: sums (K, J) for every prediction block and joint.
       suffix: last part of its name, see `Context.suffix`.
       by_class: sums (A, K, J) by action class, if the metric is reported by class.
+      reliability: of the last block's joint probabilities, if the network gives any and the metric has hits.
     """
 
     metric: Metric
@@ -63,6 +65,7 @@ class PoseFigure:
     suffix: str = ""
     classes: tuple[str, ...] = ()
     by_class: State | None = None
+    reliability: Reliability | None = None
 
     @property
     def key(self) -> str:
@@ -83,7 +86,7 @@ class PoseFigure:
     def scalars(self) -> dict[str, float]:
         """Figures of the last block by name: `key` is the micro mean, "KEY/macro" the macro mean, "KEY/head" and so
         on MPII's groups of joints, "KEY/walking" and so on the micro means by class. "KEY/best" is the micro mean of
-        the best block, if there are several."""
+        the best block, if there are several; "KEY/calibration" the expected calibration error of the probabilities."""
         key, means = self.key, self.state.pooled()
         found = {key: float(means[-1]), f"{key}/macro": float(self.state.macro()[-1])}
         if len(means) > 1:
@@ -94,6 +97,8 @@ class PoseFigure:
         if self.by_class:
             pooled = self.by_class.pooled()[:, -1]
             found |= {f"{key}/{name}": float(mean) for name, mean in zip(self.classes, pooled, strict=True)}
+        if self.reliability:
+            found[f"{key}/calibration"] = self.reliability.error
         return found
 
     def tile(self) -> Tile:
@@ -107,8 +112,15 @@ class PoseFigure:
         return Tile(name, f"{number(means[-1], unit)} {unit}", note)
 
     def tables(self) -> tuple[Table, ...]:
-        """A table with a column per block and a row per joint, and one with a row per class if there are classes."""
-        return (self._by_joint(), *((self._by_class(self.by_class),) if self.by_class else ()))
+        """A table with a column per block and a row per joint, one with a row per class if there are classes, and
+        the reliability of the joint probabilities."""
+        tables = [self._by_joint()]
+        if self.by_class:
+            tables.append(self._by_class(self.by_class))
+        if self.reliability:
+            note = f"A joint is right where {self.metric.name} counts it as a hit."
+            tables.append(self.reliability.table(f"joints{self.suffix.replace('/', ', ')}", "joints", note))
+        return tuple(tables)
 
     def _by_joint(self) -> Table:
         """Joints that are never labelled are left out."""
@@ -228,6 +240,8 @@ class PoseSums:
         self._metrics, self._skeleton, self._inside = metrics, context.skeleton, inside_only
         self._context, self._suffix = context, context.suffix + suffix
         self._states: list[State] = []
+        self._judge = next((m for m in metrics if isinstance(m, PCK) and m.terms == 1), None)
+        self._reliability: Reliability | None = None
 
     def add(self, example: Example, preds: Predicted) -> None:
         """See `Sums`."""
@@ -242,13 +256,27 @@ class PoseSums:
             valid = valid & ((crop > 0) & (crop < 1)).all(-1)
         found = [metric.get(pred, true, valid, example.get("norm"), skeleton) for metric in self._metrics]
         self._states = [a.merge(b) for a, b in zip(self._states, found, strict=True)] if self._states else found
+        if "visible" in preds and self._judge is not None:
+            scored = valid & self._judge.scored(skeleton)
+            right, counted = hits(pred[-1], true, scored, example["norm"], self._judge.threshold)
+            sums = Reliability.of(float64(preds["visible"][-1])[counted], right[counted])
+            self._reliability = self._reliability.merge(sums) if self._reliability else sums
 
     @property
     def figures(self) -> tuple[PoseFigure, ...]:
         if not self._states or self._skeleton is None:
             return ()
         pairs = zip(self._metrics, self._states, strict=True)
-        return tuple(PoseFigure(metric, state, self._skeleton, self._suffix) for metric, state in pairs)
+        return tuple(
+            PoseFigure(
+                metric,
+                state,
+                self._skeleton,
+                self._suffix,
+                reliability=self._reliability if metric is self._judge else None,
+            )
+            for metric, state in pairs
+        )
 
     def sections(self) -> list[Section]:
         """See `Sums`."""
