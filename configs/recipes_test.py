@@ -48,7 +48,7 @@ SMALL = {
     | {"data.stills_per_batch": 2, "data.clips_per_batch": 2, "stages.heads.steps": 2, "stages.all.steps": 2},
 }
 #: These are run end to end among the slow tests; here each of their stages is tried on a batch of its data.
-LONG = ("h36m", "ntu", "spnet_pose", "spnet_ntu", "lip", "mpii_resnet")
+LONG = ("h36m", "ntu", "spnet_pose", "spnet_penn", "spnet_ntu", "lip", "mpii_resnet", "multiview")
 #: Compiling takes most of the time; programs that are run twice need not be fast.
 QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
 

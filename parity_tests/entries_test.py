@@ -34,6 +34,15 @@ def network(request):
     )
 
 
+#: What takes long to compile is tested for the first entry of each family; for the others it is slow.
+FIRST = {next(iter(family.entries)) for family in zoo.FAMILIES}
+one_of_each_family = pytest.mark.parametrize(
+    "network",
+    [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in zoo.names()],
+    indirect=True,
+)
+
+
 def test_predictions_are_those_it_declares(network):
     config, preds = network.config, network.preds
     assert set(preds) == set(config.predicts)
@@ -105,6 +114,7 @@ def _training_batch(network):
     return network.inputs | labels
 
 
+@one_of_each_family
 def test_the_gradient_is_finite(network):
     graphdef, params, rest = nnx.split(network.model, nnx.Param, ...)
     gradient = jax.jit(
@@ -115,6 +125,7 @@ def test_the_gradient_is_finite(network):
     assert any(bool((leaf != 0).any()) for leaf in jax.tree.leaves(found))
 
 
+@one_of_each_family
 def test_it_is_traced_in_tree_mode_too(network):
     """A network without shared variables, which is what `NNX_GRAPH_MODE=false` asks for: forward and gradient."""
     with nnx.set_graph_mode(False):

@@ -115,7 +115,9 @@ EXPERIMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("mpii", "h36m") else name for name in EXPERIMENTS]
+)
 def test_sound_data_of_every_layout_passes(name, tmp_path):
     chosen = EXPERIMENTS[name]
     if name == "folder":

@@ -260,7 +260,9 @@ def test_terms_add_up_to_the_loss(tmp_path):
     assert row["loss"] == pytest.approx(sum(v for k, v in row.items() if "/" in k), rel=1e-6)
 
 
-@pytest.mark.parametrize("crash", [2, 5, 11])
+@pytest.mark.parametrize(
+    "crash", [pytest.param(2, marks=pytest.mark.slow), 5, pytest.param(11, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, whole, crash):
     killed = subprocess.run(command(tmp_path, crash=crash), env=environment(), timeout=120)
     assert killed.returncode == 9
@@ -309,7 +311,9 @@ def test_sigterm_saves_and_leaves(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("poison", [1, 6, 12])
+@pytest.mark.parametrize(
+    "poison", [pytest.param(1, marks=pytest.mark.slow), 6, pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_nan_stops_with_step_term_and_batch(tmp_path, poison):
     with pytest.raises(Problem, match=rf"stills/pose.* became nan at step {poison};.*nonfinite-step{poison}.npz"):
         run(tmp_path, experiment(data=Data(poison=poison)))

@@ -102,7 +102,7 @@ def test_forward_and_gradient_have_their_shapes(time, joints, side, pyramids, le
     _check(time, joints, side, pyramids, levels, compute=False)
 
 
-@pytest.mark.parametrize(("time", "joints", "side", "pyramids", "levels"), [(1, 17, 72, 2, 2), (3, 20, 64, 1, 4)])
+@pytest.mark.parametrize(("time", "joints", "side", "pyramids", "levels"), [(3, 20, 64, 1, 4)])
 def test_forward_and_gradient_are_finite(time, joints, side, pyramids, levels):
     _check(time, joints, side, pyramids, levels)
 
