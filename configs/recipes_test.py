@@ -16,6 +16,7 @@ from jaxhar.host.settings import override
 from jaxhar.training import experiment as config
 from jaxhar.training import stages
 from jaxhar.training.step import check
+from jaxhar.weights import checkpoint
 from jaxhar.weights.net import Net
 
 CONFIGS = Path(__file__).parent
@@ -26,7 +27,9 @@ FEATURES = {"model.num_pose_features": 16, "model.num_visual_features": 16}
 PLAIN = {"train.steps": 2}
 MAPS = {"model.width": 4, "model.deconv_filters": (4, 4, 4)} | PLAIN
 SMALL = {
-    "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
+    "mpii": NARROW
+    | PLAIN
+    | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",), "train.calibrate": True},
     "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "evals.h36m.views": ("single",)},
     "lip": MAPS | {"data.stills_per_batch": 2},
     "mpii_resnet": MAPS | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
@@ -88,6 +91,8 @@ def test_demo_end_to_end(name, tmp_path):
     steps = [row["step"] for row in rows if "loss" in row]
     assert steps == list(range(2, experiment.steps + 1, 2))  # a row for every stage
     assert bool(experiment.model.classes) == any("clips/action" in row for row in rows)
+    calibrated = checkpoint.load_model(tmp_path)[1].calibration
+    assert (calibrated is not None) == ("joints: temperature" in done.stdout) == experiment.train.calibrate
     assert "EMBEDDED DEMO" in done.stdout and done.stdout.count("report:") == len(experiment.evals)
 
 

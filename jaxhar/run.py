@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxhar import zoo
-from jaxhar.evaluation import evaluate, familiar
+from jaxhar.evaluation import calibration, evaluate, familiar
 from jaxhar.host import compile_cache, process
 from jaxhar.training import loop
 from jaxhar.training.experiment import Experiment
@@ -42,7 +42,12 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
     if mode == "train" and experiment.steps and checkpoint.load_model(workdir)[1].familiar is None:
         found = familiar.of_data(model, prepared)
         if found is not None:
-            checkpoint.save_familiar(workdir, found)
+            checkpoint.save_findings(workdir, found)
+    if experiment.train.calibrate and plans and experiment.steps:
+        temperatures, fits = calibration.of_data(model, prepared, plans[0], classes)
+        checkpoint.save_findings(workdir, calibration=temperatures)
+        for what, fit in fits.items():
+            print(fit.sentence(what))
     for number, (name, plan) in enumerate(experiment.evals.items()):
         out, title = (workdir / name, f"{experiment.name} on {name}") if number else (workdir, experiment.name)
         results = evaluate.run(model, prepared, plan, classes=classes)

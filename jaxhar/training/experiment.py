@@ -43,6 +43,8 @@ class Train:
       keep_last: number of latest checkpoints to keep, besides the best one.
       best: name of the score of the first evaluation by which the best checkpoint is chosen; larger is better, or
         smaller with a "-" in front, e.g. "-mpjpe"; "" to keep no best checkpoint.
+      calibrate: fit temperatures of the confidences on the split of the first evaluation, see
+        `jaxhar.evaluation.calibration`; they are kept with the best checkpoint, and `jaxhar predict` uses them.
       mixed_precision: compute in bfloat16; weights, statistics and losses stay float32.
       devices: number of local devices over which each batch is split; 0 for all.
       loggers: further outputs for the metrics besides metrics.jsonl: functions (working directory, last completed step)
@@ -56,6 +58,7 @@ class Train:
     checkpoint_every: int = 500
     keep_last: int = 2
     best: str = ""
+    calibrate: bool = False
     mixed_precision: bool = False
     devices: int = 0
     loggers: tuple[Callable[[Path, int], Logger], ...] = (TensorBoard,)

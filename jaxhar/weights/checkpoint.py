@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from jaxhar.core.calibration import Calibration
 from jaxhar.core.familiar import Familiar
 from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
@@ -27,8 +28,8 @@ from jaxhar.weights.tensor_file import Flat
 
 _WEIGHTS = "weights.safetensors"
 _DESCRIPTION = "model.json"
-#: Prefix of the arrays of a `Familiar` in a model file, and the file in the working directory of a run.
-_FAMILIAR, _FAMILIAR_FILE = "familiar/", "familiar.safetensors"
+#: Prefix of the arrays of a `Familiar` in a model file, and the file of `save_findings` in the folder of a run.
+_FAMILIAR, _FINDINGS_FILE = "familiar/", "familiar.safetensors"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Meta:
 
     With several label sets, `actions` is a tuple of tuples. `trained` says on what the weights were trained (steps of
     the stages, data, whether actions were among the labels), `familiar` which crops look like those to the network;
-    None if the file does not say it.
+    None if the file does not say it. `calibration` has the temperatures of its confidences; None if none were fitted.
     """
 
     skeleton: Skeleton | None
@@ -45,6 +46,7 @@ class Meta:
     config: NetworkConfig
     trained: dict[str, Any] | None = None
     familiar: Familiar | None = field(default=None, compare=False)
+    calibration: Calibration | None = None
 
     def joints(self, use: str) -> Skeleton:
         """The joints; Problem if there are none. `use` names the purpose in the message, e.g. "predicting poses"."""
@@ -92,12 +94,13 @@ def save_model(
     actions: tuple,
     trained: dict[str, Any] | None = None,
     familiar: Familiar | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Writes a model with its settings, joints (None if it has none) and action names.
 
     Args:
       path: a new folder, an existing model folder to overwrite, or a file name ending in .safetensors.
-      trained, familiar: see `Meta`.
+      trained, familiar, calibration: see `Meta`.
 
     Raises:
       Problem: `path` exists and is something else, or cannot be written. The write is atomic.
@@ -106,6 +109,8 @@ def save_model(
     description = describe(model.config, skeleton, actions)  # type: ignore[attr-defined]
     if trained is not None:
         description["trained"] = trained
+    if calibration is not None:
+        description["calibration"] = dataclasses.asdict(calibration)
     arrays, limit = _familiar_arrays(familiar)
     flat = {**to_flat(model), **arrays}
     description |= limit
@@ -152,12 +157,29 @@ def load_flat(path: Path) -> tuple[Flat, dict[str, Any]]:
     return _load(Path(path))[:2]
 
 
-def save_familiar(workdir: Path, familiar: Familiar) -> None:
-    """Writes which crops look familiar to the best network of a run; it is read with that checkpoint only."""
+def save_findings(workdir: Path, familiar: Familiar | None = None, calibration: Calibration | None = None) -> None:
+    """Writes what was found out about the best network of a run, see `Meta`; it is read with that checkpoint only.
+
+    What was written before about the same checkpoint stays, unless it is given anew.
+    """
     saved = store.read_best(workdir)
-    if saved is not None:
+    if saved is None:
+        return
+    arrays, found = _findings(workdir, saved.step)
+    if familiar is not None:
         arrays, limit = _familiar_arrays(familiar)
-        tensor_file.write(workdir / _FAMILIAR_FILE, arrays, {**limit, "step": saved.step})
+        found |= limit
+    if calibration is not None:
+        found["calibration"] = dataclasses.asdict(calibration)
+    tensor_file.write(workdir / _FINDINGS_FILE, arrays, {**found, "step": saved.step})
+
+
+def _findings(workdir: Path, step: int) -> tuple[Flat, dict[str, Any]]:
+    """The arrays and descriptions of `save_findings` about the checkpoint of this step; empty if there are none."""
+    if not (workdir / _FINDINGS_FILE).is_file():
+        return {}, {}
+    arrays, found = tensor_file.read(workdir / _FINDINGS_FILE)
+    return (arrays, found) if found.pop("step") == step else ({}, {})
 
 
 def _load(path: Path) -> tuple[Flat, dict[str, Any], Familiar | None]:
@@ -177,11 +199,9 @@ def _load(path: Path) -> tuple[Flat, dict[str, Any], Familiar | None]:
         saved = store.read_best(path.parent if path.name == store.FOLDER else path)
     if saved is None:
         raise Problem(f"{path} holds neither {_WEIGHTS} nor training checkpoints; give the folder of a model or a run")
-    familiar = None
-    if (path / _FAMILIAR_FILE).is_file():
-        arrays, description = tensor_file.read(path / _FAMILIAR_FILE)
-        familiar = _familiar(arrays, description) if description["step"] == saved.step else None
-    return {name: np.asarray(array) for name, array in saved.model.items()}, saved.record["model"], familiar
+    arrays, found = _findings(path, saved.step)
+    model = {name: np.asarray(array) for name, array in saved.model.items()}
+    return model, saved.record["model"] | found, _familiar(arrays, found)
 
 
 def _familiar_arrays(familiar: Familiar | None) -> tuple[Flat, dict[str, object]]:
@@ -205,6 +225,8 @@ def _meta(description: dict[str, Any], source: str) -> Meta:
         layout = None if joints is None else Skeleton(joints["name"], tuple(joints["joints"]))
         config = config_from_json(json.dumps(description["config"]), source)
         actions = tuple(tuple(a) if isinstance(a, list) else a for a in description["actions"])  # a list per label set
-        return Meta(layout, actions, config, description.get("trained"))
+        temperatures = description.get("calibration")
+        calibration = None if temperatures is None else Calibration(**temperatures)
+        return Meta(layout, actions, config, description.get("trained"), calibration=calibration)
     except (KeyError, TypeError) as error:
         raise Problem(f"{source}: the description of the model in it lacks {error}") from error

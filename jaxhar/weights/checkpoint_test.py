@@ -8,6 +8,7 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from jaxhar import port, zoo
+from jaxhar.core.calibration import Calibration
 from jaxhar.core.familiar import Familiar
 from jaxhar.core.skeleton import PA16, PA17
 from jaxhar.host.errors import Problem
@@ -54,23 +55,27 @@ def test_a_model_of_another_family_with_two_sets_of_labels_comes_back(tmp_path):
 def test_what_the_weights_were_trained_on_comes_back(tmp_path, model, name):
     known = Familiar(np.arange(3.0), np.eye(3), 2.5)
     trained = {"step": 3, "actions": False}
-    checkpoint.save_model(tmp_path / name, model, PA16, ("a",), trained, known)
+    checkpoint.save_model(tmp_path / name, model, PA16, ("a",), trained, known, Calibration(1.5))
     loaded, meta = checkpoint.load_model(tmp_path / name)
     assert_same(port.to_flat(loaded), port.to_flat(model))
+    assert meta.calibration == Calibration(1.5)
     assert meta.trained == trained and meta.familiar is not None and meta.familiar.limit == 2.5
     np.testing.assert_array_equal(meta.familiar(np.array([[0.0, 1, 2], [9, 9, 9]])), [True, False])
     assert checkpoint.sha256(loaded) == checkpoint.sha256(model)
 
 
-def test_what_looks_familiar_belongs_to_one_checkpoint(tmp_path, model):
+def test_what_was_found_out_belongs_to_one_checkpoint(tmp_path, model):
     kept = Store(tmp_path)
     kept.save(Saved(1, port.to_flat(model), {}, {}), checkpoint.describe(TINY, PA16, ()))
     kept.wait()
-    checkpoint.save_familiar(tmp_path, Familiar(np.zeros(3), np.eye(3), 2.5))
-    assert checkpoint.load_model(tmp_path)[1].familiar is not None
+    checkpoint.save_findings(tmp_path, Familiar(np.zeros(3), np.eye(3), 2.5))
+    checkpoint.save_findings(tmp_path, calibration=Calibration(1.5, 2.0))
+    meta = checkpoint.load_model(tmp_path)[1]
+    assert meta.familiar is not None and meta.calibration == Calibration(1.5, 2.0)
     kept.save(Saved(2, port.to_flat(model), {}, {}), checkpoint.describe(TINY, PA16, ()))
     kept.close()
-    assert checkpoint.load_model(tmp_path)[1].familiar is None
+    meta = checkpoint.load_model(tmp_path)[1]
+    assert meta.familiar is None and meta.calibration is None
 
 
 def test_a_model_folder_is_replaced_and_other_folders_are_not(tmp_path, model):

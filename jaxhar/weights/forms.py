@@ -147,7 +147,9 @@ def save(loaded: Loaded, out: Path) -> None:
 
     if out.suffix not in (".h5", ".hdf5", ".pth", ".pt"):
         meta = loaded.meta
-        checkpoint.save_model(out, loaded.model, meta.skeleton, meta.actions, meta.trained, meta.familiar)
+        checkpoint.save_model(
+            out, loaded.model, meta.skeleton, meta.actions, meta.trained, meta.familiar, meta.calibration
+        )
         return
     flat = to_flat(loaded.model)
     if out.suffix in (".h5", ".hdf5"):
