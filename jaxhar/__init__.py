@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from jaxhar.core.batch import to_image
     from jaxhar.data.transforms import crop_person as crop
     from jaxhar.inference import infer
+    from jaxhar.predict.predictor import load
 
-__all__ = ["crop", "infer", "port", "to_image", "zoo"]
+__all__ = ["crop", "infer", "load", "port", "to_image", "zoo"]
 
 #: Functions by their public names: module and name there.
 _FUNCTIONS = {
     "crop": ("jaxhar.data.transforms", "crop_person"),
     "infer": ("jaxhar.inference", "infer"),
+    "load": ("jaxhar.predict.predictor", "load"),
     "to_image": ("jaxhar.core.batch", "to_image"),
 }
 

@@ -8,10 +8,12 @@ from jaxhar.data import sets
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
-from jaxhar.predict import boxes, coco, tables
+from jaxhar.predict import boxes, coco, predictor
 from jaxhar.predict import data_set as predict_set
-from jaxhar.predict import predictor as predict
+from jaxhar.predict.options import Options
+from jaxhar.predict.outputs import FORMATS
 from jaxhar.predict.pictures import Pictures
+from jaxhar.predict.progress import Bars
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
     parser.add_argument(
-        "--weights", type=Path, required=True, help="a model folder, a training run or a .safetensors file"
+        "--weights",
+        type=Path,
+        required=True,
+        help="a model folder, a training run, a .safetensors file, or the name of a network with published weights, as "
+        "in jaxhar zoo, which are fetched once",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
     parser.add_argument(
@@ -120,7 +126,7 @@ def main(args: argparse.Namespace) -> int:
     written = predict_set.run(
         args.data,
         args.source,
-        args.weights,
+        predictor.located(args.weights),
         args.out,
         split=args.split,
         view=args.view,
@@ -153,21 +159,19 @@ def _drawn(args: argparse.Namespace) -> Pictures | None:
 
 def _predict(args: argparse.Namespace) -> bool:
     """Whether all of the source could be read."""
-    summary = predict.run(
-        args.source,
-        args.weights,
-        args.out,
+    options = Options(
         bbox=parse_bbox(args.bbox),
         batch=args.batch,
         stride=args.stride,
         skip_broken=args.skip_broken,
-        forms=formats(args.format),
-        maps=args.maps,
         boxes=args.boxes,
         detector=args.detector,
-        several=args.persons,
-        progress=not args.no_progress,
+        persons=args.persons,
     )
+    forms, progress = formats(args.format), None if args.no_progress else Bars()
+    predictor.check(args.source, options, forms, args.maps)
+    network = predictor.load(args.weights)
+    summary = network.write(args.source, args.out, options, forms=forms, maps=args.maps, progress=progress)
     for sentence in summary.notes:
         print(sentence)
     if summary.empty:
@@ -195,11 +199,10 @@ def _predict(args: argparse.Namespace) -> bool:
 
 def formats(words: str) -> list[str]:
     """The words of --format; Usage for others."""
-    known = ["json", "coco", *tables.TABLES]
     found = [word.strip() for word in words.split(",")]
     for word in found:
-        if word not in known:
-            raise Usage(f"--format {word!r} is not known; there are {', '.join(known)}")
+        if word not in FORMATS:
+            raise Usage(f"--format {word!r} is not known; there are {', '.join(FORMATS)}")
     return found
 
 

@@ -132,6 +132,7 @@ class Entry:
       published: the published result, with its protocol; "" if there is none.
       release: URL of the published weight file; "" if there is none.
       md5: checksum of that file; "" if unknown.
+      licence: under which terms that file was published; "" if unknown.
       size: its weights, running statistics included, and its multiply-adds for one image or clip, as tables show them;
         None: they are counted whenever they are shown, which takes seconds.
     """
@@ -142,6 +143,7 @@ class Entry:
     published: str = ""
     release: str = ""
     md5: str = ""
+    licence: str = ""
     size: tuple[int, int] | None = None
 
 

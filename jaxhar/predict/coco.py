@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxhar.core.skeleton import Skeleton
+from jaxhar.predict.frame_result import FrameResult
 
 FILE = "coco.json"
 
@@ -34,6 +35,12 @@ class Detection:
     joints: np.ndarray
     confidence: np.ndarray
     box: np.ndarray | None = None
+
+
+def detection(name: str, size: tuple[int, int], result: FrameResult) -> Detection:
+    """A person of `jaxhar predict`, rounded as in its files."""
+    points, scores = np.round(result.pose[:, :2], 2), np.round(result.confidence, 4)
+    return Detection(name, size, points, scores, np.round(result.box, 2))
 
 
 def document(persons: Iterable[Detection], skeleton: Skeleton) -> dict[str, object]:

@@ -1,13 +1,29 @@
-"""Which files of a folder of images are predicted, and why the others are left out."""
+"""Opens what is predicted; which files of a folder of images are, and why the others are left out."""
 
 from collections import Counter
 from pathlib import Path
 
 from jaxhar.data import listing
-from jaxhar.data.formats.source import Images
+from jaxhar.data.formats.source import Images, open_source
+from jaxhar.data.formats.video import Video
 from jaxhar.data.own.listing import VIDEOS
 from jaxhar.data.records.record import Skipped
 from jaxhar.host.errors import Problem
+
+
+def opened(path: Path, skip_broken: bool) -> tuple[Video | Images, tuple[str, ...]]:
+    """A source to predict, and sentences on what of a folder is read.
+
+    A damaged video is read as far as it can be, and its `broken` says what is missing.
+
+    Raises:
+      Problem: it cannot be read.
+    """
+    source = open_source(path, skip_broken)
+    if isinstance(source, Video):
+        source.skip_broken = True
+        return source, ()
+    return source, take_images(source, path) if path.is_dir() else ()
 
 
 def take_images(images: Images, folder: Path) -> tuple[str, ...]:

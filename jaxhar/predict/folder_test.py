@@ -57,7 +57,7 @@ def test_the_command_says_it(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(predictor.checkpoint, "sha256", lambda model: "")
     counts = {"frames": 4, "empty": 0, "unfamiliar": 0, "seconds": 1.0}
     summary = predictor.Summary(files=(tmp_path / "p.json",), action=None, probability=None, broken=(), **counts)
-    monkeypatch.setattr(predictor, "predict_source", lambda *words, **options: summary)
+    monkeypatch.setattr(predictor, "write", lambda *words, **options: summary)
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     words = [str(photos), "--weights", str(tmp_path), "--out", str(tmp_path), "--batch", "1", "--no-progress"]

@@ -1,5 +1,6 @@
 """The results for one person: in a frame, in a clip, over the whole source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,6 +78,44 @@ class PersonResult:
         """Adds the probabilities (A,) of a clip."""
         self._logs = self._logs + np.log(np.maximum(action, 1e-12))
         self._clips += 1
+
+
+@dataclass
+class Tally:
+    """The persons over the whole source, frame by frame.
+
+    Attributes:
+      persons: by identity; of several still pictures none, because their persons are numbered in each.
+      empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
+    """
+
+    persons: dict[int, PersonResult] = field(default_factory=dict)
+    empty: int = 0
+    unfamiliar: int = 0
+
+    def add(self, index: int, results: Sequence[FrameResult]) -> None:
+        """Add a frame; `results` may have people who are not there."""
+        there = [result for result in results if result.person]
+        self.empty += not there
+        self.unfamiliar += any(result.unfamiliar for result in there)
+        for result in there:
+            person = self.persons.setdefault(result.id, PersonResult(index, index))
+            person.last = index
+            person.frames += 1
+            person.unfamiliar += bool(result.unfamiliar)
+        for result in results:
+            for clip in result.clips:
+                one = self.persons.setdefault(result.id, PersonResult(result.index, result.index))
+                one.add_clip(clip.action / clip.action.sum())
+
+    def main(self) -> int | None:
+        """The identity of the person who is there for longest."""
+        return max(self.persons, key=lambda who: self.persons[who].frames, default=None)
+
+
+def named(action: np.ndarray | None, names: Sequence[str]) -> tuple[str | None, float | None]:
+    """The most probable of the actions (A,), and its probability; None for None."""
+    return (None, None) if action is None else (names[int(action.argmax())], float(action.max()))
 
 
 def normalised(logs: np.ndarray) -> np.ndarray:

@@ -3,16 +3,16 @@
 import contextlib
 import csv
 import json
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Protocol
 
 import av
 import numpy as np
 
+from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Frame, Video
@@ -22,14 +22,26 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
 from jaxhar.predict import poses
-from jaxhar.predict.boxes import BOX_CONFIDENCE
-from jaxhar.predict.frame_result import Clip, FrameResult, PersonResult
+from jaxhar.predict.frame_result import Clip, FrameResult, Tally, named
 from jaxhar.predict.map_pictures import MapPictures
+from jaxhar.predict.overlay import Overlay
 from jaxhar.predict.tables import TABLES, Segments, Setting, Table
-from jaxhar.viz import draw as viz
 
-#: Length of the curves in the overlay, in seconds.
-HISTORY = 4.0
+#: The words of --format; json is always written.
+FORMATS = ("json", "coco", *TABLES)
+
+
+class NetworkInfo(Protocol):
+    """Information about a network: skeleton, names of its action classes (() if it has none), config."""
+
+    @property
+    def skeleton(self) -> Skeleton | None: ...
+
+    @property
+    def actions(self) -> tuple: ...
+
+    @property
+    def config(self) -> NetworkConfig: ...
 
 
 class Outputs:
@@ -41,8 +53,7 @@ class Outputs:
     Attributes:
       files: written files, after `finish`: overlays, poses.json, actions.csv and segments.csv for networks with
         actions, pictures of heat maps and files in other forms if asked for.
-      persons: the persons of a video by identity, or the one of a single picture.
-      empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
+      tally: the persons over all frames.
 
     Raises:
       Problem: the folder cannot be made or written to.
@@ -54,27 +65,27 @@ class Outputs:
         folder: Path,
         source: Video | Images,
         name: Path,
-        meta: Any,
+        meta: NetworkInfo,
         forms: Sequence[str] = (),
         made_by: dict[str, object] | None = None,
         maps: Sequence[int] = (),
         several: bool = False,
     ):
         self.files: tuple[Path, ...] = ()
-        self.empty = self.unfamiliar = 0
-        self.persons: dict[int, PersonResult] = {}
-        self._made_by, self._several = made_by, several
+        self.tally = Tally()
+        self._made_by = made_by
         self._forms = forms
         self._tables: list[Table] = []
         self._folder, self._source, self._name, self._meta = folder, source, name, meta
-        self._skeleton: Skeleton = meta.skeleton
+        assert meta.skeleton is not None
+        self._skeleton = meta.skeleton
         self._coco: list[coco_file.Detection] | None = [] if "coco" in forms else None
         self._stack = contextlib.ExitStack()
         self._finished = False
         self._written: list[Path] = []
         self._times: Sequence[float] = ()
         self._writer: VideoWriter | None = None
-        paths, fps = ([source.path], float(source.fps)) if isinstance(source, Video) else (source.paths, 1.0)
+        paths, fps = ([source.path], float(source.fps)) if isinstance(source, Video) else (source.paths, None)
         self._overlays = dict(
             zip(paths, ["overlay.mp4"] if isinstance(source, Video) else image_names(paths), strict=True)
         )
@@ -84,7 +95,7 @@ class Outputs:
         taken = {path.resolve() for path in paths} & {path.resolve() for path in written}
         if taken:
             raise Usage(f"--out {folder}: the results would overwrite {min(taken)}; give another folder")
-        self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * fps)))
+        self._overlay = Overlay(self._skeleton, meta.actions, several, fps)
 
     def __enter__(self) -> "Outputs":
         with self._readable_errors(), contextlib.ExitStack() as stack:
@@ -118,41 +129,30 @@ class Outputs:
         with self._readable_errors():
             if frame.index == 0:
                 self._write_headers(frame.image)
-            self._write_overlay(frame, self._draw(frame.image, there))
+            self._write_overlay(frame, self._overlay.draw(frame.image, there))
             if self._maps is not None and results and results[0].maps is not None:
                 self._maps.add(frame, results[0].maps, self._skeleton, self._stack)
             self._poses.write(",\n" if frame.index else "\n")
             self._poses.write(poses.dumps(self._entry(frame, there)))
-            self.empty += not there
-            self.unfamiliar += any(result.unfamiliar for result in there)
+            self.tally.add(frame.index, results)
             for table in self._tables:
                 table.add(frame, there)
-            for result in there:
-                self._count(frame, result)
+            if self._coco is not None:
+                size = frame.image.shape[1], frame.image.shape[0]
+                name = name_in_coco(frame, isinstance(self._source, Video))
+                self._coco += [coco_file.detection(name, size, result) for result in there]
             for result in results:
                 for clip in result.clips:
                     self._write_clip(frame.path, result, clip)
-
-    def _count(self, frame: Frame, result: FrameResult) -> None:
-        person = self.persons.setdefault(result.id, PersonResult(frame.index, frame.index))
-        person.last = frame.index
-        person.frames += 1
-        person.unfamiliar += bool(result.unfamiliar)
-        if self._coco is not None:
-            assert frame.image is not None
-            file = frame.path.name if isinstance(self._source, Images) else f"frame_{frame.index:06d}"
-            size, points = frame.image.shape[1::-1], np.round(result.pose[:, :2], 2)
-            scores, box = np.round(result.confidence, 4), np.round(result.box, 2)
-            self._coco.append(coco_file.Detection(file, size, points, scores, box))
 
     def finish(self) -> None:
         """Close all files and give them their names."""
         tracks = []
         if isinstance(self._source, Images):
-            self.persons = self.persons if len(self._times) == 1 else {}
+            self.tally.persons = self.tally.persons if len(self._times) == 1 else {}
         else:
-            for who, person in sorted(self.persons.items()):
-                name, probability = self.named(person.action)
+            for who, person in sorted(self.tally.persons.items()):
+                name, probability = named(person.action, self._meta.actions)
                 tracks.append(poses.track(who, person.first, person.last, name, probability))
         with self._readable_errors():
             self._poses.write(f'\n], "tracks": {poses.dumps(tracks)}}}\n')
@@ -169,10 +169,6 @@ class Outputs:
         extra += self._maps.files if self._maps else []
         self.files = (*self._written, self._folder / "poses.json", *extra)
 
-    def named(self, action: np.ndarray | None) -> tuple[str | None, float | None]:
-        """The most probable of the actions (A,), and its probability; None for None."""
-        return (None, None) if action is None else (self._meta.actions[int(action.argmax())], float(action.max()))
-
     @contextlib.contextmanager
     def _readable_errors(self) -> Iterator[None]:
         try:
@@ -182,11 +178,12 @@ class Outputs:
 
     def _write_headers(self, image: np.ndarray) -> None:
         height, width = image.shape[:2]
+        settings = asdict(self._meta.config)  # type: ignore[call-overload]
         header: dict[str, object] = {
             "version": poses.VERSION,
             "made_by": self._made_by,
             "source": str(self._name),
-            "model": {k: v for k, v in asdict(self._meta.config).items() if isinstance(v, int | float | str)},
+            "model": {k: v for k, v in settings.items() if isinstance(v, int | float | str)},
             "skeleton": poses.skeleton(self._skeleton),
             "actions": self._meta.actions,
         }
@@ -199,33 +196,6 @@ class Outputs:
         if self._csv:
             columns = "source person start_frame end_frame start_time end_time action probability".split()
             self._csv.writerow([*columns, *self._meta.actions])
-
-    def _draw(self, image: np.ndarray, results: Sequence[FrameResult]) -> np.ndarray:
-        for result in results:
-            image = viz.draw_box(image, result.box.tolist())
-            confidence = None if np.isnan(result.confidence).all() else result.confidence
-            image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
-        if self._several:
-            for result in results:
-                image = viz.draw_label(image, result.box.tolist(), self._label(result))
-            return image
-        if not results:
-            return image
-        (result,) = results
-        if result.unfamiliar:
-            return viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
-        if result.action is None:
-            return image
-        top = int(result.action.argmax())
-        self._history.append(result.action)
-        history = np.stack(self._history) if self._writer else None
-        return viz.draw_action(image, self._meta.actions[top], float(result.action[top]), history)
-
-    def _label(self, result: FrameResult) -> str:
-        if result.unfamiliar:
-            return f"{result.id} unfamiliar"
-        name, probability = self.named(result.action)
-        return str(result.id) if name is None else f"{result.id} {name.replace('_', ' ')} {probability:.0%}"
 
     def _write_overlay(self, frame: Frame, image: np.ndarray) -> None:
         if self._writer:
@@ -243,7 +213,7 @@ class Outputs:
         return {**entry, "persons": [self._person(result) for result in results]}
 
     def _person(self, result: FrameResult) -> dict[str, object]:
-        name, probability = self.named(result.action)
+        name, probability = named(result.action, self._meta.actions)
         action: dict[str, object] | None = (
             None if probability is None else {"name": name, "probability": poses.number(probability, 4)}
         )
@@ -253,12 +223,25 @@ class Outputs:
 
     def _write_clip(self, path: Path, result: FrameResult, clip: Clip) -> None:
         action = clip.action / clip.action.sum()
-        self.persons.setdefault(result.id, PersonResult(result.index, result.index)).add_clip(action)
         assert self._csv is not None
         start, end, top = int(clip.frames[0]), int(clip.frames[-1]), int(action.argmax())
         span = [start, end, f"{self._times[start]:.3f}", f"{self._times[end]:.3f}"]
         values = [f"{p:.6f}" for p in action]
         self._csv.writerow([path.name, result.id, *span, self._meta.actions[top], values[top], *values])
+
+
+def check_formats(formats: Sequence[str], source: Video | Images, name: Path) -> None:
+    """Usage for a word of --format that is not known, or that is not for this source."""
+    for word in formats:
+        if word not in FORMATS:
+            raise Usage(f"--format {word!r} is not known; there are {', '.join(FORMATS)}")
+    if "pyskl" in formats and not isinstance(source, Video):
+        raise Usage(f"--format pyskl is for videos; {name} is none")
+
+
+def name_in_coco(frame: Frame, of_video: bool) -> str:
+    """The name of a frame in coco.json."""
+    return f"frame_{frame.index:06d}" if of_video else frame.path.name
 
 
 class Unfinished(Exception):

@@ -101,7 +101,7 @@ def test_joints_that_are_not_seen_are_marked_and_not_drawn(tmp_path: Path):
     all_drawn = viz.draw_skeleton(np.zeros((20, 30, 3), np.uint8), partly.pose, PENN, np.ones(13))
     drawn = np.asarray(Image.open(tmp_path / "out" / "x.png"))
     x, y = np.round(partly.pose[12]).astype(int)
-    assert all_drawn[y, x].any() and outputs.empty == 0
+    assert all_drawn[y, x].any() and outputs.tally.empty == 0
     assert (drawn > 0).sum() != (all_drawn > 0).sum()
 
 

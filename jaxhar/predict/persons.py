@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,16 @@ def chosen(
     if detector is None and persons in (None, "largest"):
         return None, keep
     if detector in (None, "own"):
-        return Own(), keep
+        return _own(), keep
     kind, _, file = detector.rpartition(":")
     known = kind in onnx_detector.KINDS
     return OnnxDetector(Path(file if known else detector), kind if known else None), keep
+
+
+@cache
+def _own() -> Own:
+    """The detector of the package, loaded once."""
+    return Own()
 
 
 @dataclass(frozen=True)

@@ -1,53 +1,42 @@
-"""Predicts pose and action of the persons in a video, an image or a folder of images; writes overlay, JSON and CSV.
+"""Predicts pose and action of the persons in videos, images and folders of images, with a network loaded once.
 
-A source is read three times as a stream: to find the persons' boxes, to crop and run the network, and to draw. So only
-a few frames are in memory; for each frame of the video only its boxes and its time are kept.
+`jaxhar.load(weights).predict(source)` gives the results in memory, `stream` each frame as it comes, and `write` writes
+the files of the command `jaxhar predict`.
 """
 
-import contextlib
 import dataclasses
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from flax import nnx
 
+from jaxhar import zoo
 from jaxhar.core.familiar import Familiar
-from jaxhar.core.network import NetworkConfig, clip_length, frame_size
+from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data import transforms
-from jaxhar.data.formats.ahead import read_ahead
-from jaxhar.data.formats.source import Images, open_source
+from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
+from jaxhar.host import compile_cache
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
-from jaxhar.predict import clip_results, map_pictures, persons, poses
+from jaxhar.predict import map_pictures, poses
 from jaxhar.predict.box_files import BoxFile
-from jaxhar.predict.boxes import smooth
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.detector import Detector
-from jaxhar.predict.folder import take_images
-from jaxhar.predict.outputs import Outputs
-from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
-from jaxhar.predict.search import Box, Infer, find_boxes, search_frames, words
-from jaxhar.weights import checkpoint, trained_on
-
-
-class NetworkInfo(Protocol):
-    """Information about a network: skeleton, names of its action classes (() if it has none), config."""
-
-    @property
-    def skeleton(self) -> Skeleton | None: ...
-
-    @property
-    def actions(self) -> tuple: ...
-
-    @property
-    def config(self) -> NetworkConfig: ...
+from jaxhar.predict.folder import opened
+from jaxhar.predict.frame_result import named
+from jaxhar.predict.options import Options
+from jaxhar.predict.outputs import NetworkInfo, Outputs, check_formats
+from jaxhar.predict.progress import Bars, Progress
+from jaxhar.predict.result import Result, Seen
+from jaxhar.predict.search import Box, Infer
+from jaxhar.predict.task import PredictedFrame, Task, without_action
+from jaxhar.weights import checkpoint, releases, trained_on
 
 
 @dataclass(frozen=True)
@@ -80,98 +69,191 @@ class Summary:
     persons: dict[int, tuple[int, int, str | None, float | None]] = dataclasses.field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A pose network with its weights, for any number of sources; made by `load`.
+
+    Attributes:
+      path: of the weights. model: the network. meta: its joints, action names and settings.
+    """
+
+    path: Path
+    model: nnx.Module
+    meta: checkpoint.Meta
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The joints, in the order of all arrays."""
+        return self.meta.joints("prediction")
+
+    @cached_property
+    def actions(self) -> tuple:
+        """Names of the action classes; () if there are none, or if no label has trained them."""
+        return () if self.meta.untrained_actions(self.path) else self.meta.actions
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the weights."""
+        return checkpoint.sha256(self.model)
+
+    def predict(self, source: Path | str, progress: Progress | None = None, **options: Any) -> Result:
+        """The persons, their joints and actions in a video, an image or a folder of images.
+
+        Args:
+          progress: called with what is done, the frames done and the number of frames (None if unknown).
+          options: those of `Options`, e.g. persons="all".
+
+        Raises:
+          Problem: the source cannot be read. Usage: a wrong option.
+        """
+        how, path = Options(**options), Path(source)
+        opening = opened(path, how.skip_broken)
+        task = self._task(path, opening[0], how)
+        frames = []
+        for found in task.frames(*task.search(progress), progress):
+            size = found.image.shape[1], found.image.shape[0]
+            frames.append(Seen(dataclasses.replace(found.frame, image=None), size, found.results))
+        return Result(
+            source=path,
+            meta=task.meta,
+            frames=frames,
+            several=task.detector is not None,
+            made_by=self._made_by(how),
+            skip_broken=how.skip_broken,
+            notes=self._notes(path, *opening),
+            broken=tuple(task.source.broken),
+        )
+
+    def stream(self, source: Path | str, progress: Progress | None = None, **options: Any) -> Generator[PredictedFrame]:
+        """As `predict`, but each frame as soon as all clips that contain it are predicted; few are in memory.
+
+        The whole source is read before the first frame, to find the persons.
+        """
+        how, path = Options(**options), Path(source)
+        task = self._task(path, opened(path, how.skip_broken)[0], how)
+        yield from task.frames(*task.search(progress), progress)
+
+    def write(
+        self,
+        source: Path,
+        out: Path,
+        options: Options,
+        *,
+        forms: Sequence[str] = (),
+        maps: str | None = None,
+        progress: Progress | None = None,
+    ) -> Summary:
+        """Predict a source of any length and write the files of the command; few frames are in memory.
+
+        Args:
+          out: folder for the results, made if absent.
+          forms: further files: coco, and the words of `tables.TABLES`.
+          maps: also draw the heat maps of these joints, see `map_pictures.chosen`.
+
+        Raises:
+          Problem: the source cannot be read, or the results cannot be written.
+          Usage: a wrong box; heat maps of a joint or a network that has none.
+        """
+        opening = opened(source, options.skip_broken)
+        task = self._task(source, opening[0], options, maps)
+        summary = write(task, out, forms=forms, made_by=self._made_by(options), progress=progress)
+        return dataclasses.replace(summary, notes=self._notes(source, *opening))
+
+    def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
+        detector, keep = options.finder
+        joints: tuple[int, ...] = ()
+        if maps is not None:
+            if "maps" not in self.meta.config.predicts:
+                raise Usage(f"--maps: the network of {self.path} predicts no heat maps; leave --maps out")
+            joints = map_pictures.chosen(maps, self.meta.joints("drawing heat maps"))
+        network = dataclasses.replace(self.meta, actions=self.actions)
+        run: Infer = partial(infer, self.model)
+        if not self.actions:
+            run = partial(without_action, run)
+        familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
+        return Task(source, path, run, network, options, joints, detector, keep, familiar)
+
+    def _made_by(self, options: Options) -> dict[str, object]:
+        return poses.made_by(self.sha256, {"weights": str(self.path), **options.written()}, self.meta.trained)
+
+    def _notes(self, path: Path, source: Video | Images, folder: tuple[str, ...]) -> tuple[str, ...]:
+        """What is to be said of a source that has been read, and of the weights."""
+        seen = trained_on.sentence(self.path, source.paths if isinstance(source, Images) else [path])
+        untrained = self.meta.untrained_actions(self.path)
+        return (*folder, *filter(None, (untrained, self.meta.unseen_classes(), seen)))
+
+
+def load(weights: Path | str) -> LoadedNetwork:
+    """A network for prediction; what XLA compiles for it is kept for later processes.
+
+    Args:
+      weights: a model folder, a training run, a .safetensors file, or the name of a network of the zoo, whose published
+        weights are fetched, checked and kept in the cache folder; a file or folder of that name comes first.
+
+    Raises:
+      Problem: the weights cannot be read or fetched, or are those of a network that finds no joints in frames.
+      Usage: no weights were published under that name, or they must be fetched by hand.
+    """
+    compile_cache.enable()
+    path = located(weights)
+    try:
+        model, meta = checkpoint.load_model(path)
+    except Problem as problem:
+        if path.exists():
+            raise
+        names = ", ".join(releases.published())
+        raise Problem(f"{problem}, or the name of a network with published weights: {names}") from problem
+    needs_pose(meta.config, path)
+    return LoadedNetwork(path, model, meta)
+
+
+def located(weights: Path | str) -> Path:
+    """Where weights are that are given by path or by the name of a network, see `load`."""
+    path, name = Path(weights), str(weights)
+    if path.exists() or name not in zoo.names():
+        return path
+    needs_pose(zoo.config(name), path)
+    return releases.ported(name, zoo.entry(name))
+
+
 def run(
     source: Path,
     weights: Path,
     out: Path,
     *,
-    bbox: Box | None = None,
-    batch: int = 16,
-    stride: int = 2,
-    skip_broken: bool = False,
     forms: Sequence[str] = (),
     maps: str | None = None,
-    boxes: Path | None = None,
-    detector: str | None = None,
-    several: str | None = None,
     progress: bool = True,
-    loaded: tuple[Any, checkpoint.Meta] | None = None,
+    loaded: tuple[nnx.Module, checkpoint.Meta] | None = None,
+    **options: Any,
 ) -> Summary:
-    """Predict with a model checkpoint.
+    """Predict one source and write the files of the command, see `LoadedNetwork.write`.
 
     Args:
-      source: a video, an image, or a folder of images.
-      weights: see `jaxhar.weights.checkpoint.load_model`.
-      out: folder for the results, made if absent.
-      bbox: the person's box x1, y1, x2, y2 in pixels; the network reads the square around it. If None, the network
-        finds the box.
-      batch: frames in one run of the network (rounded down to full clips, at least one).
-      stride: step between the frames of a clip, smaller if the video is too short; 2 is the step of the published
-        Penn Action figures.
-      skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
-      forms: further files: coco, and the words of `tables.TABLES`.
-      maps: also draw the heat maps of these joints, see `map_pictures.chosen`.
-      boxes, detector, several: who is predicted, see `persons.chosen`.
-      loaded: what `load_model` gives for `weights`, if it is loaded already.
+      weights: see `jaxhar.weights.checkpoint.load_model`. loaded: what that gives, if it is loaded already.
+      progress: show bars.
+      options: see `Options`.
 
     Raises:
       Problem: the source or the weights cannot be read, or the results cannot be written.
-      Usage: a wrong box or number; heat maps of a joint or a network that has none.
+      Usage: a wrong option; heat maps of a joint or a network that has none.
     """
-    _check(bbox, batch, stride)
-    finder, keep = persons.chosen(boxes, detector, several)
-    if finder and bbox:
-        raise Usage("--bbox is the box of one person; it does not go with --boxes, --detector and several --persons")
-    if finder and maps is not None:
+    how = Options(**options)
+    check(source, how, forms, maps)
+    network = load(weights) if loaded is None else LoadedNetwork(weights, *loaded)
+    return network.write(source, out, how, forms=forms, maps=maps, progress=Bars() if progress else None)
+
+
+def check(source: Path, options: Options, forms: Sequence[str], maps: str | None) -> None:
+    """What can be said of a source and options before the network is loaded.
+
+    Raises:
+      Problem: the source cannot be read. Usage: options that do not go together.
+    """
+    detector, _ = options.finder
+    if maps is not None and detector is not None:
         raise Usage("--maps draws the heat maps of one person; it does not go with --boxes, --detector and --persons")
-    opened = open_source(source, skip_broken)
-    folder = take_images(opened, source) if isinstance(opened, Images) and source.is_dir() else ()
-    if isinstance(opened, Video):
-        opened.skip_broken = True  # results of what can be read are written, and `Summary.broken` says what is missing
-    if "pyskl" in forms and not isinstance(opened, Video):
-        raise Usage(f"--format pyskl is for videos; {source} is none")
-    model, meta = loaded or checkpoint.load_model(weights)
-    needs_pose(meta.config, weights)
-    joints: tuple[int, ...] = ()
-    if maps is not None:
-        if "maps" not in meta.config.predicts:
-            raise Usage(f"--maps: the network of {weights} predicts no heat maps; leave --maps out")
-        joints = map_pictures.chosen(maps, meta.joints("drawing heat maps"))
-    untrained = meta.untrained_actions(weights)
-    if untrained:
-        meta = dataclasses.replace(meta, actions=())
-    settings: dict[str, object] = {
-        "boxes": None if boxes is None else str(boxes),
-        "detector": detector,
-        "persons": several,
-        "bbox": bbox,
-        "batch": batch,
-        "stride": stride,
-        "skip_broken": skip_broken,
-    }
-    summary = predict_source(
-        opened,
-        partial(_without_action, partial(infer, model)) if untrained else partial(infer, model),
-        meta,
-        out,
-        name=source,
-        bbox=bbox,
-        batch=batch,
-        stride=stride,
-        forms=forms,
-        maps=joints,
-        detector=finder,
-        keep=keep,
-        progress=progress,
-        made_by=poses.made_by(checkpoint.sha256(model), {"weights": str(weights), **settings}, meta.trained),
-        familiar=None if meta.familiar is None else partial(_recognise, model, meta.familiar),
-    )
-    seen = trained_on.sentence(weights, opened.paths if isinstance(opened, Images) else [source])
-    return dataclasses.replace(summary, notes=(*folder, *filter(None, (untrained, meta.unseen_classes(), seen))))
-
-
-def _recognise(model: Any, familiar: Familiar, crops: np.ndarray) -> np.ndarray:
-    return familiar(appearance(model, crops)[:, 0])
+    check_formats(forms, opened(source, options.skip_broken)[0], source)
 
 
 def predict_source(
@@ -192,72 +274,47 @@ def predict_source(
     made_by: dict[str, object] | None = None,
     familiar: Recognise | None = None,
 ) -> Summary:
-    """`run` with an open source and a network as a function.
+    """`write` for an open source and a network as a function, see `Task`."""
+    options = Options(bbox=bbox, batch=batch, stride=stride)
+    task = Task(source, name, infer, meta, options, maps, detector, keep, familiar)
+    return write(task, out, forms=forms, made_by=made_by, progress=Bars() if progress else None)
+
+
+def write(
+    task: Task, out: Path, *, forms: Sequence[str], made_by: dict[str, object] | None, progress: Progress | None
+) -> Summary:
+    """Predict a source and write its files.
 
     Args:
-      meta: information about the network. If it has several sets of action labels, the first one is shown.
-      name: of the source, for the header of the results.
-      maps: indices of the joints whose heat maps are drawn.
-      detector: finds the persons. None: one person, in `bbox` or found by the network itself.
-      keep: number of persons, see `persons.find`.
+      out: folder for the results, made if absent. forms: further files, see `tables.TABLES`.
       made_by: see `poses.made_by`.
-      familiar: says which crops look like those of the training; None if that is not known.
     """
     begun = clock.perf_counter()
-    fps = float(source.fps) if isinstance(source, Video) else None
-    clip, size = clip_length(meta.config), frame_size(meta.config)
-    actions = meta.actions[0] if meta.actions and isinstance(meta.actions[0], tuple) else meta.actions
-    length = clip if fps else 1
-    if not fps and clip > 1:  # no actions of single images from a network of clips
-        infer, actions = partial(_without_action, infer), ()
-    meta = checkpoint.Meta(meta.skeleton, actions, meta.config)
-    batch = max(1, min(batch, source.total or batch) // length)
-    bar = partial(tqdm, unit="frame", disable=not progress, dynamic_ncols=True)
-    with Outputs(out, source, name, meta, forms, made_by, maps, several=detector is not None) as outputs:
-        look = partial(bar, desc="finding the persons" if detector else "finding the person", total=source.total)
-        if detector is None:
-            times, stretches = _one_person(source, infer, (batch, length), size, bbox, look)
-        else:
-            times, stretches = persons.find(source, detector, infer, (batch, length), size, keep, look)
-        if not times:
-            raise Problem(f"{name}: it has no picture that can be read")
-        windows = clip_results.windows(stretches, length, stride)
+    source, several = task.source, task.detector is not None
+    with Outputs(out, source, task.name, task.meta, forms, made_by, task.maps, several) as outputs:
+        times, stretches = task.search(progress)
         outputs.begin(times)
-        batches = read_ahead(clip_results.batches(source, windows, len(times), batch, size), 2)
-        done = 0
-        with (
-            contextlib.closing(
-                read_ahead(
-                    clip_results.results(batches, infer, windows, len(times), familiar, bool(maps)), 4 * batch * length
-                )
-            ) as results,
-            contextlib.closing(read_ahead(source.frames(), 4)) as frames,
-        ):
-            for frame, found in zip(bar(frames, desc="predicting", total=len(times)), results, strict=False):
-                outputs.add(frame, found)
-                done += 1
-        if done < len(times):
-            raise Problem(f"{name}: the file changed while it was read; start again when it is complete")
+        for found in task.frames(times, stretches, progress):
+            outputs.add(found.frame, found.results)
         outputs.finish()
-    first = max(outputs.persons.values(), key=lambda person: person.frames, default=None)
-    action, probability = outputs.named(None if first is None else first.action)
+    persons, classes = outputs.tally.persons, task.meta.actions
+    who = outputs.tally.main()
+    action, probability = named(None if who is None else persons[who].action, classes)
     return Summary(
         frames=len(times),
         files=outputs.files,
         action=action,
         probability=probability,
-        persons={
-            who: (person.first, person.last, *outputs.named(person.action)) for who, person in outputs.persons.items()
-        },
-        empty=outputs.empty,
-        unfamiliar=outputs.unfamiliar,
+        persons={who: (one.first, one.last, *named(one.action, classes)) for who, one in persons.items()},
+        empty=outputs.tally.empty,
+        unfamiliar=outputs.tally.unfamiliar,
         broken=tuple(source.broken),
         seconds=clock.perf_counter() - begun,
     )
 
 
-def _without_action(infer: Infer, frames: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: value for name, value in infer(frames).items() if name != "action"}
+def _recognise(model: nnx.Module, familiar: Familiar, crops: np.ndarray) -> np.ndarray:
+    return familiar(appearance(model, crops)[:, 0])
 
 
 def needs_pose(config: NetworkConfig, weights: Path) -> None:
@@ -267,34 +324,3 @@ def needs_pose(config: NetworkConfig, weights: Path) -> None:
         raise Problem(f"the network of {weights} predicts no joints: {advice}")
     if config.reads != ("frames",):
         raise Problem(f"the network of {weights} reads {', '.join(config.reads)}, not only frames: {advice}")
-
-
-def _check(bbox: Box | None, batch: int, stride: int) -> None:
-    if batch < 1 or stride < 1:
-        raise Usage("--batch and --stride must be 1 or more")
-    if bbox is not None and not (np.isfinite(bbox).all() and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
-        raise Usage(f"--bbox {words(bbox)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
-    if bbox is not None and min(bbox) >= 0 and max(bbox) <= 1:
-        raise Usage(f"--bbox {words(bbox)} lies within one pixel: give pixels, not fractions of the picture")
-
-
-def _one_person(
-    source: Video | Images,
-    infer: Infer,
-    shape: tuple[int, int],
-    size: tuple[int, int],
-    bbox: Box | None,
-    bar: Callable[[Iterator], Iterator],
-) -> tuple[list[float], list[Stretch]]:
-    """The times of all frames, and the one person in all of them: in the given box, or found by the network."""
-    fps = float(source.fps) if isinstance(source, Video) else None
-    every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
-    with contextlib.closing(read_ahead(search_frames(source, every, bbox, size), 2 * shape[0] * shape[1])) as crops:
-        times, boxes = find_boxes(bar(crops), infer, shape, stills=fps is None)
-    if bbox:
-        boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
-    elif fps:
-        boxes = smooth(boxes, BOX_SMOOTHING * fps)
-    if fps is None:
-        return times, [Stretch(poses.PERSON, i, box[None]) for i, box in enumerate(boxes)]
-    return times, [Stretch(poses.PERSON, 0, boxes)] if times else []

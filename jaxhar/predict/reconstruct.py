@@ -229,6 +229,7 @@ def _same_size(source: Video | Images, path: Path, name: str, size: tuple[int, i
 
 def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: bool) -> tuple[Network, list[str]]:
     """The network, and a sentence on its fusion. Problem if it cannot do what is asked for."""
+    weights = predictor.located(weights)
     model, meta = checkpoint.load_model(weights)
     predictor.needs_pose(meta.config, weights)
     if settings.method == "structures" and "maps" not in meta.config.predicts:

@@ -2,8 +2,9 @@
 
 import contextlib
 import csv
+import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from jaxhar.data.formats.video import Frame
 from jaxhar.host.files import atomic, open_text
 from jaxhar.predict.boxes import seen
 from jaxhar.predict.frame_result import FrameResult
+from jaxhar.predict.segments import Runs, Segment
 
 #: Added on every side of the joints' box, as a share of its extent, to reach the outline of the person.
 _MARGIN = 0.1
@@ -45,61 +47,55 @@ class Setting:
     name: str
 
 
+#: The columns of trajectories.csv.
+TRAJECTORIES = ("source", "frame", "time", "person", "joint", "x", "y", "z", "confidence")
+
+
+def trajectories(skeleton: Skeleton, frame: Frame, results: Sequence[FrameResult]) -> Iterator[tuple]:
+    """The rows of a frame, not rounded; NaN for what a network does not predict."""
+    for result in results:
+        for joint, point, sure in zip(skeleton.joints, result.pose.tolist(), result.confidence.tolist(), strict=True):
+            x, y, z = (*point, math.nan)[:3]
+            yield frame.path.name, frame.index, frame.time, result.id, joint, x, y, z, sure
+
+
 class Trajectories:
     """trajectories.csv: a row for each joint of each person in each frame."""
 
     def __init__(self, setting: Setting):
-        self.path, self._joints = setting.folder / "trajectories.csv", setting.skeleton.joints
+        self.path, self._skeleton = setting.folder / "trajectories.csv", setting.skeleton
         self._csv = csv.writer(open_text(setting.stack, self.path))
-        self._csv.writerow(["source", "frame", "time", "person", "joint", "x", "y", "z", "confidence"])
+        self._csv.writerow(TRAJECTORIES)
 
     def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
-        for result in results:
-            for joint, point, sure in zip(self._joints, result.pose, result.confidence, strict=True):
-                numbers = [f"{v:.2f}" for v in point[:2]] + ([f"{point[2]:.4f}"] if len(point) > 2 else [""])
-                told = "" if np.isnan(sure) else f"{sure:.4f}"
-                self._csv.writerow(
-                    [frame.path.name, frame.index, f"{frame.time:.6f}", result.id, joint, *numbers, told]
-                )
+        for source, index, time, who, joint, x, y, z, sure in trajectories(self._skeleton, frame, results):
+            deep, told = ("" if math.isnan(value) else f"{value:.4f}" for value in (z, sure))
+            self._csv.writerow([source, index, f"{time:.6f}", who, joint, f"{x:.2f}", f"{y:.2f}", deep, told])
 
     def finish(self) -> None:
         pass
 
 
 class Segments:
-    """segments.csv: the longest runs of frames in which a person does the same, with the mean probability.
-
-    A run ends where the most probable action changes, and where the person has no action.
-    """
+    """segments.csv: see `segments.Runs`, with the mean probability."""
 
     def __init__(self, setting: Setting):
         self.path, self._actions = setting.folder / "segments.csv", setting.actions
         self._csv = csv.writer(open_text(setting.stack, self.path))
         columns = "person start_frame end_frame start_time end_time action probability".split()
         self._csv.writerow(columns)
-        #: Of each person: action, first and last (frame, time), probabilities' sum, number of frames.
-        self._runs: dict[int, tuple[int, tuple[int, float], tuple[int, float], float, int]] = {}
+        self._runs = Runs()
 
     def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
-        here = (frame.index, frame.time)
-        doing = {result.id: result.action for result in results if result.action is not None}
-        for who in [who for who in self._runs if who not in doing]:
-            self._end(who)
-        for who, action in doing.items():
-            top, probability = int(action.argmax()), float(action.max())
-            if who in self._runs and self._runs[who][0] != top:
-                self._end(who)
-            _, first, _, total, count = self._runs.get(who, (top, here, here, 0.0, 0))
-            self._runs[who] = top, first, here, total + probability, count + 1
+        self._write(self._runs.add(frame.index, frame.time, results))
 
-    def _end(self, who: int) -> None:
-        top, first, last, total, count = self._runs.pop(who)
-        span = [first[0], last[0], f"{first[1]:.3f}", f"{last[1]:.3f}"]
-        self._csv.writerow([who, *span, self._actions[top], f"{total / count:.4f}"])
+    def _write(self, segments: Iterable[Segment]) -> None:
+        for one in segments:
+            span = [one.start_frame, one.end_frame, f"{one.start_time:.3f}", f"{one.end_time:.3f}"]
+            self._csv.writerow([one.person, *span, self._actions[one.action], f"{one.probability:.4f}"])
 
     def finish(self) -> None:
-        for who in list(self._runs):
-            self._end(who)
+        self._write(self._runs.finish())
 
 
 class Mot:

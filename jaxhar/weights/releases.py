@@ -1,11 +1,17 @@
 """Published weight files (the command `jaxhar weights`): download, checksum and conversion."""
 
+import contextlib
+import math
 from pathlib import Path
 
+from jaxhar import zoo
 from jaxhar.core.family import Entry
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.files import cache_folder
 from jaxhar.weights import forms as convert
+from jaxhar.weights import tensor_file
+from jaxhar.weights.flat import shapes
 from jaxhar.weights.forms import Loaded
 
 
@@ -37,9 +43,37 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True) -> 
     if not entry.md5:
         raise Usage(
             f"the file of {name} is on a file-sharing site, without a checksum: download {entry.release} by hand "
-            "and name it with --from"
+            f"and name it: jaxhar weights {name} --from FILE"
         )
     return download.fetch(entry.release, entry.md5, progress=progress)
+
+
+def ported(name: str, entry: Entry, progress: bool = True) -> Path:
+    """The published weights of a network as a file of ours in the cache folder, fetched and ported if needed.
+
+    The size, the address and the licence are printed before anything is fetched.
+
+    Raises:
+      Problem: as `find`, or the cache folder cannot be written. Usage: as `find`.
+    """
+    path = cache_folder() / "networks" / f"{name}-{entry.md5[:8]}.safetensors"
+    with contextlib.suppress(Problem):  # absent or damaged
+        tensor_file.read(path)
+        return path
+    if entry.release and entry.md5:
+        size = 4e-6 * sum(math.prod(shape) for shape in shapes(entry.config).values())
+        print(f"{name}: fetching about {size:.0f} MB from {entry.release}, kept in {cache_folder()}")
+        print(f"licence: {entry.licence or 'not known; see where the file comes from'}")
+    loaded = load(find(name, entry, None, progress), name, entry)
+    convert.save(loaded, path)
+    for note in loaded.notes:
+        print(note)
+    return path
+
+
+def published() -> tuple[str, ...]:
+    """Names of the networks that `ported` can fetch."""
+    return tuple(name for name in zoo.names() if zoo.entry(name).md5)
 
 
 def load(path: Path, name: str, entry: Entry) -> Loaded:

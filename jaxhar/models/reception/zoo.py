@@ -10,6 +10,8 @@ from jaxhar.models.reception.action import ActionNet
 from jaxhar.models.reception.network import PoseNet, Reception, ReceptionConfig
 from jaxhar.models.reception.weights import layout, sequence, told, untold
 
+#: That of the authors' repository; it says nothing of its own on the files of weights.
+LICENCE = "MIT, the licence of dluvizon/deephar; the data sets that it was trained on have terms of their own"
 RELEASES = "https://github.com/dluvizon/deephar/releases/download/"
 
 
@@ -26,6 +28,7 @@ ENTRIES = {
         published="MPII validation, single crop: 89.1 PCKh@0.5",
         release=RELEASES + "v0.1/weights_PE_MPII_cvpr18_19-09-2017.h5",
         md5="d6b85ba4b8a3fc9d05c8ad73f763d999",
+        licence=LICENCE,
         size=(14_746_560, 9_832_611_840),
     ),
     "reception-h36m": Entry(
@@ -34,6 +37,7 @@ ENTRIES = {
         published="Human3.6M, S9 and S11, every 64th frame, single crop: 55.1 mm MPJPE",
         release=RELEASES + "v0.2/weights_3DPE_H36M_cvpr18_Nov-2017.h5",
         md5="af79f83ad939117d4ccc2cf1d4bd37d2",
+        licence=LICENCE,
         size=(16_681_920, 11_814_420_480),
     ),
     "reception-penn": Entry(
@@ -43,6 +47,7 @@ ENTRIES = {
         published="Penn Action, multi-clip with flips: 98.6 % accuracy (CVPR'18)",
         release=RELEASES + "v0.3/weights_AR_merge_ep074_26-10-17.h5",
         md5="f53f89257077616a79a6c1cd1702d50f",
+        licence=LICENCE,
         size=(12_805_120, 96_483_003_904),
     ),
     "reception-ntu": Entry(
@@ -60,6 +65,7 @@ ENTRIES = {
         published="NTU RGB+D, cross-subject: 85.5 % accuracy (CVPR'18)",
         release=RELEASES + "v0.4/weights_AR_merge_NTU_v2.h5",
         md5="ff98d70a7f6bc5976cc11c7a5760e8b7",
+        licence=LICENCE,
         size=(16_943_608, 130_341_219_160),
     ),
 }

@@ -1,0 +1,74 @@
+"""Options of a prediction, from the command line or from Python, and what is wrong with them."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.host.errors import Usage
+from jaxhar.predict import persons
+from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.detector import Detector
+from jaxhar.predict.search import Box, words
+
+
+@dataclass(frozen=True)
+class Options:
+    """How sources are predicted.
+
+    Attributes:
+      bbox: the person's box x1, y1, x2, y2 in pixels; the network reads the square around it. If None, the network
+        finds the box.
+      batch: frames in one run of the network (rounded down to full clips, at least one).
+      stride: step between the frames of a clip, smaller if the video is too short; 2 is the step of the published
+        Penn Action figures.
+      skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
+      boxes: file of the persons' boxes, see `box_files.BoxFile`.
+      detector: "own", or an ONNX file, perhaps with "yolox:" or "rtmdet:" before it.
+      persons: "largest", "all" or a number, see `persons.chosen`.
+
+    Raises:
+      Usage: a wrong box or number, or options that do not go together.
+    """
+
+    bbox: Box | None = None
+    batch: int = 16
+    stride: int = 2
+    skip_broken: bool = False
+    boxes: Path | str | None = None
+    detector: Path | str | None = None
+    persons: str | int | None = None
+
+    def __post_init__(self) -> None:
+        box = self.bbox
+        if self.batch < 1 or self.stride < 1:
+            raise Usage("--batch and --stride must be 1 or more")
+        if box is not None and not (len(box) == 4 and np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
+            raise Usage(f"--bbox {words(box)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
+        if box is not None and min(box) >= 0 and max(box) <= 1:
+            raise Usage(f"--bbox {words(box)} lies within one pixel: give pixels, not fractions of the picture")
+
+    @cached_property
+    def finder(self) -> tuple[Detector | BoxFile | None, int | None]:
+        """What finds the persons and how many are kept, see `persons.chosen`.
+
+        Raises:
+          Usage: options that do not go together. Problem: a file of boxes or a detector cannot be read.
+        """
+        boxes = None if self.boxes is None else Path(self.boxes)
+        detector = None if self.detector is None else str(self.detector)
+        finder, keep = persons.chosen(boxes, detector, None if self.persons is None else str(self.persons))
+        if finder and self.bbox:
+            raise Usage(
+                "--bbox is the box of one person; it does not go with --boxes, --detector and several --persons"
+            )
+        return finder, keep
+
+    def written(self) -> dict[str, object]:
+        """The options as poses.json has them."""
+        values = dataclasses.asdict(self)
+        named = {name: None if values[name] is None else str(values[name]) for name in ("boxes", "detector", "persons")}
+        kept = {name: values[name] for name in ("bbox", "batch", "stride", "skip_broken")}
+        return {**named, **kept}

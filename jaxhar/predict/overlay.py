@@ -1,0 +1,61 @@
+"""Draws the persons of a frame as the overlay of `jaxhar predict` shows them."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxhar.core.skeleton import Skeleton
+from jaxhar.predict.boxes import BOX_CONFIDENCE
+from jaxhar.predict.frame_result import FrameResult, named
+from jaxhar.viz import draw as viz
+
+#: Length of the curves in the overlay, in seconds.
+HISTORY = 4.0
+
+
+class Overlay:
+    """Draws frame after frame, because the panel of a video shows the probabilities of the last seconds.
+
+    Args:
+      actions: names of the classes. several: write identity and action at each person, without a panel.
+      fps: frames per second of a video; None for still pictures, whose panel has no curves.
+    """
+
+    def __init__(self, skeleton: Skeleton, actions: Sequence[str], several: bool, fps: float | None):
+        self._skeleton, self._actions, self._several = skeleton, actions, several
+        self._curves = fps is not None
+        self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * (fps or 1.0))))
+
+    def remember(self, results: Sequence[FrameResult]) -> None:
+        """Take note of a frame that is not drawn. `results`: the persons in it."""
+        if not self._several and results and not results[0].unfamiliar and results[0].action is not None:
+            self._history.append(results[0].action)
+
+    def draw(self, image: np.ndarray, results: Sequence[FrameResult]) -> np.ndarray:
+        """An image (H, W, 3) uint8 with the persons in it."""
+        for result in results:
+            image = viz.draw_box(image, result.box.tolist())
+            confidence = None if np.isnan(result.confidence).all() else result.confidence
+            image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
+        if self._several:
+            for result in results:
+                image = viz.draw_label(image, result.box.tolist(), self._label(result))
+            return image
+        if not results:
+            return image
+        self.remember(results)
+        (result,) = results
+        if result.unfamiliar:
+            return viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
+        if result.action is None:
+            return image
+        top = int(result.action.argmax())
+        history = np.stack(self._history) if self._curves else None
+        return viz.draw_action(image, self._actions[top], float(result.action[top]), history)
+
+    def _label(self, result: FrameResult) -> str:
+        if result.unfamiliar:
+            return f"{result.id} unfamiliar"
+        name, probability = named(result.action, self._actions)
+        return str(result.id) if name is None else f"{result.id} {name.replace('_', ' ')} {probability:.0%}"

@@ -1,0 +1,174 @@
+"""The prediction of one source: first where the persons are, then frame by frame what they do.
+
+A source is read three times as a stream: to find the persons' boxes, to crop and run the network, and for the pictures
+of the frames. So only a few frames are in memory; for each frame of the video only its boxes and its time are kept.
+"""
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.core.network import clip_length, frame_size
+from jaxhar.data import transforms
+from jaxhar.data.formats.ahead import read_ahead
+from jaxhar.data.formats.source import Images
+from jaxhar.data.formats.video import Frame, Video
+from jaxhar.host.errors import Problem
+from jaxhar.predict import clip_results, persons, poses
+from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.boxes import smooth
+from jaxhar.predict.clip_results import Recognise
+from jaxhar.predict.detector import Detector
+from jaxhar.predict.frame_result import FrameResult
+from jaxhar.predict.options import Options
+from jaxhar.predict.outputs import NetworkInfo
+from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
+from jaxhar.predict.progress import Progress, counted
+from jaxhar.predict.search import Infer, find_boxes, search_frames
+from jaxhar.weights.checkpoint import Meta
+
+
+@dataclass(frozen=True)
+class PredictedFrame:
+    """One frame and what was found in it.
+
+    Attributes:
+      frame: index, time, path and picture. results: all that were looked at, perhaps with nobody there.
+    """
+
+    frame: Frame
+    results: list[FrameResult]
+
+    @property
+    def index(self) -> int:
+        """Position in the source, from 0."""
+        return self.frame.index
+
+    @property
+    def time(self) -> float:
+        """Seconds from the first frame; 0 for still images."""
+        return self.frame.time
+
+    @property
+    def image(self) -> np.ndarray:
+        """The picture, (H, W, 3) uint8 RGB."""
+        assert self.frame.image is not None
+        return self.frame.image
+
+    @property
+    def persons(self) -> list[FrameResult]:
+        """The persons who are there: `id`, `pose` (J, D) in pixels, `confidence` (J,), `box`, `action` (A,) or None."""
+        return [result for result in self.results if result.person]
+
+
+@dataclass(frozen=True)
+class Task:
+    """An open source and a network as a function.
+
+    Attributes:
+      name: of the source, for the header of the results.
+      network: information about the network. If it has several sets of action labels, the first one is shown.
+      maps: indices of the joints whose heat maps are drawn.
+      detector: finds the persons. None: one person, in the box of the options or found by the network itself.
+      keep: number of persons, see `persons.find`.
+      familiar: says which crops look like those of the training; None if that is not known.
+    """
+
+    source: Video | Images
+    name: Path
+    infer: Infer
+    network: NetworkInfo
+    options: Options
+    maps: tuple[int, ...] = ()
+    detector: Detector | BoxFile | None = None
+    keep: int | None = None
+    familiar: Recognise | None = None
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second; None for still images."""
+        return float(self.source.fps) if isinstance(self.source, Video) else None
+
+    @cached_property
+    def _speechless(self) -> bool:
+        """Whether no action can be named, because the network reads clips and the source is no video."""
+        return self.fps is None and clip_length(self.network.config) > 1
+
+    @cached_property
+    def meta(self) -> Meta:
+        """The network with the actions that are named for this source."""
+        actions = self.network.actions
+        actions = actions[0] if actions and isinstance(actions[0], tuple) else actions
+        return Meta(self.network.skeleton, () if self._speechless else actions, self.network.config)
+
+    def _run(self) -> tuple[Infer, tuple[int, int]]:
+        """The network, and the shape (B, T) of one run of it."""
+        length = clip_length(self.network.config) if self.fps else 1
+        batch = max(1, min(self.options.batch, self.source.total or self.options.batch) // length)
+        return partial(without_action, self.infer) if self._speechless else self.infer, (batch, length)
+
+    def search(self, progress: Progress | None = None) -> tuple[list[float], list[Stretch]]:
+        """The times of all frames in seconds, and where the persons are.
+
+        Raises:
+          Problem: no picture can be read; boxes of a file do not fit. Usage: the given box lies outside.
+        """
+        infer, shape = self._run()
+        size = frame_size(self.network.config)
+        if self.detector is None:
+            times, stretches = self._one_person(infer, shape, size, progress)
+        else:
+            bar = partial(counted, progress=progress, what="finding the persons", total=self.source.total)
+            times, stretches = persons.find(self.source, self.detector, infer, shape, size, self.keep, bar)
+        if not times:
+            raise Problem(f"{self.name}: it has no picture that can be read")
+        return times, stretches
+
+    def frames(
+        self, times: list[float], stretches: list[Stretch], progress: Progress | None = None
+    ) -> Generator[PredictedFrame]:
+        """The frames in order, with what is found in each. The arguments are what `search` gave.
+
+        Raises:
+          Problem: the file has changed since the search.
+        """
+        (infer, (batch, length)), size = self._run(), frame_size(self.network.config)
+        windows = clip_results.windows(stretches, length, self.options.stride)
+        batches = read_ahead(clip_results.batches(self.source, windows, len(times), batch, size), 2)
+        found = clip_results.results(batches, infer, windows, len(times), self.familiar, bool(self.maps))
+        done = 0
+        with (
+            contextlib.closing(read_ahead(found, 4 * batch * length)) as results,
+            contextlib.closing(read_ahead(self.source.frames(), 4)) as frames,
+        ):
+            for frame, here in zip(counted(frames, progress, "predicting", len(times)), results, strict=False):
+                yield PredictedFrame(frame, here)
+                done += 1
+        if done < len(times):
+            raise Problem(f"{self.name}: the file changed while it was read; start again when it is complete")
+
+    def _one_person(
+        self, infer: Infer, shape: tuple[int, int], size: tuple[int, int], progress: Progress | None
+    ) -> tuple[list[float], list[Stretch]]:
+        """The times of all frames, and the one person in all of them: in the given box, or found by the network."""
+        source, fps, bbox = self.source, self.fps, self.options.bbox
+        every = 0 if bbox else max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
+        with contextlib.closing(read_ahead(search_frames(source, every, bbox, size), 2 * shape[0] * shape[1])) as crops:
+            shown = counted(crops, progress, "finding the person", source.total)
+            times, boxes = find_boxes(shown, infer, shape, stills=fps is None)
+        if bbox:
+            boxes = np.tile(transforms.valid_bbox(np.reshape(bbox, (2, 2)).astype(float), rel=1), (len(times), 1))
+        elif fps:
+            boxes = smooth(boxes, BOX_SMOOTHING * fps)
+        if fps is None:
+            return times, [Stretch(poses.PERSON, i, box[None]) for i, box in enumerate(boxes)]
+        return times, [Stretch(poses.PERSON, 0, boxes)] if times else []
+
+
+def without_action(infer: Infer, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """The predictions but for the action."""
+    return {name: value for name, value in infer(frames).items() if name != "action"}
