@@ -9,6 +9,8 @@ import torch
 
 import torch_ref
 from jaxhar import crop, infer, port, to_image, zoo
+from jaxhar.predict.predictor_test import write_video
+from jaxhar.weights import checkpoint
 from jaxhar.weights.keras.files import save_keras
 from parity_tests import cases
 from parity_tests.tolerances import OUTPUTS, distance
@@ -20,13 +22,17 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = zoo.config("reception-penn")
     save_keras("weights_AR_merge_ep074_26-10-17.h5", cases.seeded_weights(config), config)
+    entry, tiny = zoo.entry("reception-penn"), zoo.tiny("reception-penn")
+    checkpoint.save_model(tmp_path / "runs" / "penn-demo", zoo.create(tiny), entry.skeleton, entry.actions)
+    write_video(tmp_path / "video.mp4", 5)
     rng = np.random.default_rng(0)
     space: dict = {"images": rng.integers(0, 256, (2, 120, 90, 3), np.uint8)}
     blocks = README.split("```python\n")[1:]
     for block in blocks:
         exec(block.split("```")[0], space)
     result, crops = space["result"], np.array(space["crops"])
-    assert len(blocks) == 1 and result["pose"].shape == (1, 1, 2, 16, 2) and result["action"].shape == (9, 1, 15)
+    assert (tmp_path / "out" / "poses.json").is_file()
+    assert len(blocks) == 2 and result["pose"].shape == (1, 1, 2, 16, 2) and result["action"].shape == (9, 1, 15)
     signed = infer(space["model"], crops[None] / np.float32(127.5) - 1)
     for key, value in signed.items():
         assert distance(result[key], value) < OUTPUTS, key
