@@ -27,9 +27,7 @@ FEATURES = {"model.num_pose_features": 16, "model.num_visual_features": 16}
 PLAIN = {"train.steps": 2}
 MAPS = {"model.width": 4, "model.deconv_filters": (4, 4, 4)} | PLAIN
 SMALL = {
-    "mpii": NARROW
-    | PLAIN
-    | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",), "train.calibrate": True},
+    "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",), "train.calibrate": True},
     "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "evals.h36m.views": ("single",)},
     "lip": MAPS | {"data.stills_per_batch": 2},
     "mpii_resnet": MAPS | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},

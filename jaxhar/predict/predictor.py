@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from jaxhar import zoo
+from jaxhar.core.calibration import Calibration
 from jaxhar.core.familiar import Familiar
 from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
@@ -167,14 +168,17 @@ class LoadedNetwork:
                 raise Usage(f"--maps: the network of {self.path} predicts no heat maps; leave --maps out")
             joints = map_pictures.chosen(maps, self.meta.joints("drawing heat maps"))
         network = dataclasses.replace(self.meta, actions=self.actions)
-        run: Infer = partial(infer, self.model)
+        run: Infer = partial(_infer, self.model, self.meta.calibration)
         if not self.actions:
             run = partial(without_action, run)
         familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
         return Task(source, path, run, network, options, joints, detector, keep, familiar)
 
     def _made_by(self, options: Options) -> dict[str, object]:
-        return poses.made_by(self.sha256, {"weights": str(self.path), **options.written()}, self.meta.trained)
+        settings = {"weights": str(self.path), **options.written()}
+        if self.meta.calibration is not None:
+            settings["temperatures"] = dataclasses.asdict(self.meta.calibration)
+        return poses.made_by(self.sha256, settings, self.meta.trained)
 
     def _notes(self, path: Path, source: Video | Images, folder: tuple[str, ...]) -> tuple[str, ...]:
         """What is to be said of a source that has been read, and of the weights."""
@@ -311,6 +315,11 @@ def write(
         broken=tuple(source.broken),
         seconds=clock.perf_counter() - begun,
     )
+
+
+def _infer(model: nnx.Module, calibration: Calibration | None, frames: np.ndarray) -> dict[str, Any]:
+    preds = infer(model, frames)
+    return preds if calibration is None else calibration(preds)
 
 
 def _recognise(model: nnx.Module, familiar: Familiar, crops: np.ndarray) -> np.ndarray:

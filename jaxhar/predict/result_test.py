@@ -13,6 +13,7 @@ from PIL import Image
 import jaxhar
 from jaxhar import zoo
 from jaxhar.cli import main as cli
+from jaxhar.core.calibration import Calibration, of_joints
 from jaxhar.data.formats.video import Video
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
@@ -179,3 +180,17 @@ def test_weights_by_the_name_of_a_network(tmp_path, monkeypatch, capsys):
         with pytest.raises(Problem, match=sentence):
             jaxhar.load(name)
     assert len(fetched) == 2 and "reception-penn" in releases.published()
+
+
+def test_fitted_temperatures_are_used(dots, tmp_path):
+    """Confidences and probabilities are calibrated; joints, and the named action, stay."""
+    write_video(tmp_path / "a.mp4", 12)
+    plain = dots.predict(tmp_path / "a.mp4")
+    meta = dataclasses.replace(dots.meta, calibration=Calibration(joints=3.0, actions=2.0))
+    mended = dataclasses.replace(dots, meta=meta).predict(tmp_path / "a.mp4")
+    before, after = plain.persons[0], mended.persons[0]
+    np.testing.assert_array_equal(before.joints, after.joints)
+    np.testing.assert_allclose(after.confidence, of_joints(before.confidence, 3.0), atol=1e-4)
+    np.testing.assert_array_equal(before.actions.argmax(-1), after.actions.argmax(-1))
+    assert (before.actions.max(-1) > after.actions.max(-1)).all()
+    assert mended.made_by["settings"]["temperatures"] == {"joints": 3.0, "actions": 2.0}
