@@ -17,6 +17,7 @@ _COMMANDS = {
     "weights": "download the published weights of a network and port them",
     "port": "convert weights between Keras .h5, our checkpoints and PyTorch",
     "export": "write a network that runs without this package",
+    "evaluate": "add the class scores of several evaluated runs",
     "finetune": "train a network on actions of your own, and measure its accuracy",
     "overfit": "train on a few samples until the network knows them by heart, to test an experiment",
     "doctor": "check an experiment: its own labels, taken as predictions, must score 100 %%",

@@ -1,13 +1,14 @@
 """The scorer of action recognition, and its figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
 from jaxhar.core.batch import Array, Batch, Preds
+from jaxhar.evaluation.fusion import Scores
 from jaxhar.evaluation.metrics import State, accuracy, confusion, log_softmax
 from jaxhar.evaluation.pose import dump, last_largest
 from jaxhar.evaluation.reliability import Reliability
@@ -329,6 +330,16 @@ class ActionSums:
         return mean if self._reduce == "sum" else np.exp(log_softmax(mean))
 
     @property
+    def scores(self) -> Scores:
+        """The last head's mean probabilities of every sequence, to be fused with those of other networks."""
+        return Scores(
+            classes=self._context.classes,
+            names=tuple(self._context.name({"sequence": sequence}) for sequence in self._sequences.values()),
+            labels=np.array(list(self._labels.values())),
+            scores=self._probabilities(self._scores()[-1]),
+        )
+
+    @property
     def figure(self) -> ActionFigure | None:
         """The accuracy so far; None if nothing was added."""
         if not self._sums:
@@ -366,8 +377,5 @@ class ActionSums:
         if self._together:
             about = _REDUCED[self._reduce].format(view.name)
         found = figure.section(self._context.classes, about)
-        return [found if not notes else _with_notes(found, notes)]
-
-
-def _with_notes(section: Section, notes: tuple[str, ...]) -> Section:
-    return Section(**{**vars(section), "notes": (*section.notes, *notes)})
+        arrays = {f"scores_{view.name}": self.scores.arrays()}
+        return [replace(found, notes=(*found.notes, *notes), arrays=arrays)]

@@ -1,5 +1,6 @@
 """The results of an evaluation: sections of figures, written to JSON and read back, whatever the figures are."""
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ class Results:
         return tuple(dict.fromkeys((*self.notes, *(note for section in self.sections for note in section.notes))))
 
     def save(self, path: Path) -> None:
-        """Write everything but the pictures as JSON, atomically."""
+        """Write everything but the pictures as JSON, and large arrays as .npz files beside it, atomically."""
         tree = {
             "split": self.split,
             "scalars": _numbers(self.scalars()),
@@ -70,6 +71,11 @@ class Results:
             "sections": [_to_tree(section) for section in self.sections],
         }
         files.write(Path(path), json.dumps(tree, indent=1, allow_nan=False).encode())
+        for section in self.sections:
+            for name, arrays in section.arrays.items():
+                buffer = io.BytesIO()
+                np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+                files.write(Path(path).with_name(f"{name}.npz"), buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Results":
@@ -98,6 +104,7 @@ def _to_tree(section: Section) -> dict[str, object]:
         "tables": [asdict(table) for table in section.tables],
         "matrices": [vars(matrix) | {"counts": matrix.counts.tolist()} for matrix in section.matrices],
         "pictures": [],
+        "arrays": {},
     }
 
 
@@ -113,6 +120,7 @@ def _from_tree(tree: dict[str, Any]) -> Section:
                 for one in tree["matrices"]
             ),
             "pictures": (),
+            "arrays": {},
             "about": tuple(tree["about"]),
             "notes": tuple(tree["notes"]),
             "if_true": _bounds(tree["if_true"]),

@@ -111,6 +111,7 @@ class Section:
       notes: sentences on how the figures were measured.
       variant: "deephar" if these figures follow deephar's rules: "KEY/deephar" is shown beside "KEY".
       json: data to merge or check the figures, e.g. the sums; written to JSON, never shown.
+      arrays: name of a file without the suffix -> large data by name, written as NAME.npz beside the JSON, never shown.
       if_true: bounds of figures for predictions equal to the truth, checked by `jaxhar doctor`.
       if_learned: bounds of figures for a network that has learned the samples by heart, checked by `jaxhar overfit`.
     """
@@ -126,6 +127,7 @@ class Section:
     notes: tuple[str, ...] = ()
     variant: str = ""
     json: Mapping[str, object] = field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, compare=False)
     if_true: Mapping[str, Bound] = field(default_factory=dict)
     if_learned: Mapping[str, Bound] = field(default_factory=dict)
 

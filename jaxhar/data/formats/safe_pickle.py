@@ -1,7 +1,7 @@
-"""Reads pickles of plain data only: numpy arrays, lists, tuples, dicts, text and numbers. Anything else is refused.
+"""Reads pickles of plain data only: numpy arrays, tensors of PyTorch (as arrays), lists, tuples, dicts, text, numbers.
 
-A pickle can run any code when it is read by the pickle module. This reader allows only the few names that numpy arrays
-need, and replaces each by a function that checks its arguments.
+Anything else is refused. A pickle can run any code when it is read by the pickle module. This reader allows only the
+few names that arrays need, and replaces each by a function that checks its arguments.
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar.data.formats import torch_pickle
 from jaxhar.host.errors import Problem
 
 _KINDS = "biufcSU"  # of arrays: no Python objects, no records
@@ -131,6 +132,8 @@ _ALLOWED = {
     ("collections", "OrderedDict"): _Named(OrderedDict),
     ("_codecs", "encode"): _Named(_encode),
     ("__builtin__", "bytes"): _Named(_no_bytes),
+    ("torch.storage", "_load_from_bytes"): _Named(torch_pickle.storage),
+    ("torch._utils", "_rebuild_tensor_v2"): _Named(torch_pickle.tensor),
     **{(f"{core}.multiarray", "_reconstruct"): _Named(_new_array) for core in _CORE},
     **{(f"{core}.multiarray", "scalar"): _Named(_scalar) for core in _CORE},
     **{(f"{core}.numeric", "_frombuffer"): _Named(_array_of) for core in _CORE},
@@ -153,10 +156,10 @@ def load(path: Path) -> object:
     try:
         with open(path, "rb") as file:
             return _Unpickler(file, encoding="latin1").load()
-    except _Refused as refused:
+    except (_Refused, torch_pickle.Damaged) as refused:
         raise Problem(
-            f"the pickle {path} is not read: it contains {refused}, but only numpy arrays, lists, dicts, text and "
-            "numbers are allowed in pickles"
+            f"the pickle {path} is not read: it contains {refused}, but only arrays, lists, dicts, text and numbers "
+            "are allowed in pickles"
         ) from refused
     except OSError as error:
         raise Problem(f"the pickle {path} cannot be read ({error.strerror})") from error

@@ -35,6 +35,43 @@ def test_plain_data_comes_back(tmp_path, protocol):
     assert found["again"] is found["joints"] and found["one"] == 2.5 and found["two"] == 7
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_tensors_of_pytorch_come_as_arrays(tmp_path, protocol):
+    torch = pytest.importorskip("torch")
+    grid = torch.arange(12.0).reshape(3, 4)
+    plain = {
+        "turned": grid.T,
+        "part": grid[1:, 2:],
+        "none": torch.zeros(0, 5),
+        "one": torch.tensor(3),
+        **{
+            str(kind): torch.tensor([1, 0, 2]).to(kind)
+            for kind in (torch.float64, torch.int64, torch.uint8, torch.bool)
+        },
+    }
+    path = tmp_path / "tensors.pkl"
+    path.write_bytes(pickle.dumps(plain, protocol))
+    found = safe_pickle.load(path)
+    for name, tensor in plain.items():
+        assert isinstance(found[name], np.ndarray) and found[name].dtype == tensor.numpy().dtype
+        np.testing.assert_array_equal(found[name], tensor.numpy())
+
+
+def test_a_tensor_that_lies_or_hides_code_is_a_sentence(tmp_path):
+    torch = pytest.importorskip("torch")
+    data = pickle.dumps(torch.arange(5), 4)
+    path = tmp_path / "lie.pkl"
+    path.write_bytes(data.replace(b"K\x05\x85", b"K\x06\x85"))
+    with pytest.raises(Problem, match=r"a tensor of shape \(6,\) over 5 elements"):
+        safe_pickle.load(path)
+    path.write_bytes(data.replace(b"LongStorage", b"LongStorag3"))
+    with pytest.raises(Problem, match="it contains torch.LongStorag3"):
+        safe_pickle.load(path)
+    path.write_bytes(data[:-40])
+    with pytest.raises(Problem, match="lie.pkl"):
+        safe_pickle.load(path)
+
+
 def test_a_pickle_of_python_2_is_read(tmp_path):
     """As Python 2 writes {"x": numpy.array([1.0, 2.0])}: module numpy.core, texts and numbers as byte strings."""
     text = (
@@ -71,7 +108,7 @@ def test_a_pickle_that_wants_to_run_code_is_a_sentence(tmp_path, monkeypatch, ev
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pkl"
     path.write_bytes(pickle.dumps([{"image": "a.jpg", "joints": evil}], protocol))
-    with pytest.raises(Problem, match="evil.pkl is not read: it contains .*only numpy arrays") as caught:
+    with pytest.raises(Problem, match="evil.pkl is not read: it contains .*only arrays") as caught:
         safe_pickle.load(path)
     assert not (tmp_path / "ran").exists() and "\n" not in str(caught.value)
 

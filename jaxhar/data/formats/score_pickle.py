@@ -1,0 +1,37 @@
+"""Reads the pickles of class scores that mmaction2 writes in tests (`--dump`): a list of {gt_label, pred_score}.
+
+Their tensors are read without PyTorch, and nothing in the file is executed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxhar.data.formats import safe_pickle
+from jaxhar.host.errors import Problem
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The scores (N, A) float64 of N samples, and their labels (N,).
+
+    Raises:
+      Problem: the file is no such pickle, or a sample in it has another form.
+    """
+    content = safe_pickle.load(path)
+    if not isinstance(content, list) or not content:
+        raise Problem(f"{path} holds no list of scores; expected what mmaction2 writes with --dump")
+    scores: list[np.ndarray] = []
+    labels: list[int] = []
+    for number, one in enumerate(content):
+        known = isinstance(one, dict) and {"pred_score", "gt_label"} <= one.keys()
+        score = np.asarray(one["pred_score"], np.float64) if known else np.zeros(0)
+        label = np.asarray(one["gt_label"]).ravel() if known else np.zeros(0)
+        if score.ndim != 1 or not len(score) or len(label) != 1 or not 0 <= label[0] < len(score):
+            raise Problem(f"sample {number} of {path} has no pred_score (classes) with one gt_label among the classes")
+        if not np.isfinite(score).all():
+            raise Problem(f"sample {number} of {path} has scores that are not finite")
+        if scores and len(score) != len(scores[0]):
+            raise Problem(f"sample {number} of {path} has {len(score)} classes, the first one {len(scores[0])}")
+        scores.append(score)
+        labels.append(int(label[0]))
+    return np.stack(scores), np.array(labels)
