@@ -266,7 +266,11 @@ def test_the_old_forms_of_files(tmp_path):
         ("simple-baseline-lip", {}, 23_770_704),
         ("simple-baseline-mpii", {"depth": 18}, 15_376_464),
         ("simple-baseline-mpii", {"depth": 50}, 33_999_440),
+        ("simple-baseline-mpii", {"depth": 34}, 25_484_624),
+        ("simple-baseline-mpii", {"depth": 101}, 52_991_568),
+        ("simple-baseline-mpii", {"depth": 152}, 68_635_216),
         ("simple-baseline-mpii", {"depth": 50, "num_joints": 20}, 34_000_468),
+        ("multiview-h36m", {"backbone": "hrnet", "fusion": False}, 63_595_892),
         ("multiview-h36m", {"backbone": "mobilenetv2", "fusion": False}, 5_226_260),
     ],
 )
