@@ -19,7 +19,20 @@ def select(rows: dict[str, Any], words: list[str]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> None:
-    from benchmarks import checkpoints, costs, data, gpu, keras, layers, networks, reading, results, structures, video
+    from benchmarks import (
+        checkpoints,
+        costs,
+        data,
+        gpu,
+        keras,
+        layers,
+        networks,
+        reading,
+        results,
+        skeletons,
+        structures,
+        video,
+    )
     from benchmarks.common import Measured, take_turns
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
@@ -38,7 +51,7 @@ def main(argv: list[str]) -> None:
         rows = gpu.rows(args.tiny)
     else:
         rows = layers.rows() | networks.rows() | keras.rows(args.keras) | costs.rows() | data.rows() | video.rows()
-        rows |= checkpoints.rows() | reading.rows() | structures.rows()
+        rows |= checkpoints.rows() | reading.rows() | structures.rows() | skeletons.rows()
     chosen = select(rows, args.words)
     if args.list:
         print("\n".join(chosen))

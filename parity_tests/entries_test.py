@@ -151,3 +151,25 @@ def test_it_is_exported_for_any_number_of_examples(network, tmp_path):
     outputs = artifact.out_tree.unflatten(artifact.out_avals)
     assert set(outputs) == set(network.config.predicts)
     assert all(str(aval.shape[1]) == "batch" for aval in jax.tree.leaves(outputs))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        name if name == "skeleton-transformer-ntu" else pytest.param(name, marks=pytest.mark.slow)
+        for name in zoo.names()
+    ],
+    indirect=True,
+)
+def test_its_onnx_file_reads_any_number_of_examples(network, tmp_path):
+    run = export.to_onnx(*export.fold(network.model), tmp_path / "net.onnx")
+    inputs = cases.seeded_inputs(network.config, 3)
+    if inputs.keys() == {"frames"} and inputs["frames"].shape[1] == 1:
+        inputs = {"frames": inputs["frames"][:, 0]}  # single images
+    found, expected = run(inputs), infer(network.model, inputs)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        for ours, other in zip(
+            *(one if isinstance(one, tuple) else (one,) for one in (value, found[key])), strict=True
+        ):
+            assert distance(ours, other) < LATE.get(network.name, OUTPUTS), key

@@ -71,7 +71,7 @@ class Block(nn.Module):
 
     def path(self, x: Tensor) -> Tensor:
         """Drops whole examples."""
-        ones = torch.ones(len(x), 1, 1, dtype=x.dtype)
+        ones = torch.ones(x.shape[0], 1, 1, dtype=x.dtype)
         return x * F.dropout(ones, self.path_drop, self.training)
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class SkeletonTransformer(nn.Module):
         grid = table[0, 1:].unflatten(0, (config.num_frames, config.num_persons, config.num_joints))
         tokens = points.flatten(1, 3)
         x = self.embed_layer(tokens) + grid[:frames, :persons].flatten(0, 2)
-        first = (self.cls_token + table[:, :1]).expand(len(x), -1, -1)
+        first = (self.cls_token + table[:, :1]).expand(x.shape[0], -1, -1)
         padding = F.pad((tokens == 0).all(-1), (1, 0))
         x = F.dropout(torch.cat([first, x], 1), config.dropout, self.training)
         for block in self.blocks:
