@@ -84,7 +84,8 @@ def save_onnx(
             dynamic_shapes={"arrays": tuple({0: torch.export.Dim("batch")} for _ in inputs)},
         )
     assert program is not None
-    fixed = [one.name for one in program.model.graph.inputs if one.shape is None or isinstance(one.shape[0], int)]
+    graph = program.model.graph
+    fixed = [f"{one.name}" for one in graph.inputs if one.shape is None or isinstance(one.shape[0], int)]
     if fixed:  # torch.onnx takes the size of the example where the network reads it as a Python number
         raise RuntimeError(f"the ONNX file would read {', '.join(fixed)} of one batch size only")
     program.save(path)

@@ -21,3 +21,12 @@ def overlap(a: Array, b: Array) -> Array:
     shared = area(xp.concatenate([low, high], -1))
     union = area(a)[..., :, None] + area(b)[..., None, :] - shared
     return xp.where(union > 0, shared / xp.where(union > 0, union, 1), 0)
+
+
+def generalised_overlap(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Generalised IoU (...) of boxes (..., 4) pair by pair: IoU less the empty share of the box around both."""
+    low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
+    shared = area(jnp.concatenate([low, high], -1))
+    union = jnp.maximum(area(a) + area(b) - shared, 1e-9)
+    around = area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
+    return shared / union - (around - union) / jnp.maximum(around, 1e-9)

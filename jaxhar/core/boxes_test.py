@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhar.core.boxes import area, overlap
+from jaxhar.core.boxes import area, generalised_overlap, overlap
 
 
 @pytest.mark.parametrize("xp", [np, jnp])
@@ -26,3 +26,10 @@ def test_against_counted_cells():
     shared = (masks[0][:, None] & masks[1]).sum((-2, -1))
     union = (masks[0][:, None] | masks[1]).sum((-2, -1))
     np.testing.assert_allclose(overlap(boxes[0], boxes[1]), shared / union)
+
+
+def test_generalised_overlap_against_single_cases():
+    one = jnp.array([0.0, 0, 2, 2])
+    others = jnp.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [4, 0, 6, 2], [0, 0, 1, 1]])
+    found = generalised_overlap(jnp.broadcast_to(one, others.shape), others)
+    np.testing.assert_allclose(found, [1, 1 / 3, -1 / 3, 1 / 4], rtol=1e-6)

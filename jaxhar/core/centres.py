@@ -1,8 +1,9 @@
 """Boxes of persons as maps (encode), and boxes from predicted maps (decode), by the rules of CenterNet.
 
 A map of centres has its peaks where the boxes have their middle; at each peak two further maps give the offset of the
-middle from the cell, in cells, and two the logarithm of width and height, in cells. Boxes are x1, y1, x2, y2 in units
-of the picture, 0 to 1. Cell i of a map of n cells spans i / n to (i + 1) / n.
+middle from the cell, in cells, and two the logarithm of width and height, in cells. The cells around a peak have these
+values as targets too (Liu et al.), so that a box is right where the peak is found one cell off. Boxes are x1, y1, x2,
+y2 in units of the picture, 0 to 1. Cell i of a map of n cells spans i / n to (i + 1) / n.
 
 Zhou, Wang, Krähenbühl: "Objects as Points" (2019). The peaks are as wide as the boxes in each axis (Liu et al.,
 "Training-Time-Friendly Network for Real-Time Object Detection", AAAI'20), and sizes are logarithms, so that an error
@@ -18,6 +19,8 @@ Array = jax.Array
 
 #: Pixels of the picture per cell.
 STRIDE = 4
+#: Cells where a peak is lower than this belong to no box.
+_FOOT = 0.2
 #: Standard deviation of a peak, as a share of the box's side, and its smallest value in cells.
 _SIGMA, _LEAST_SIGMA = 0.09, 0.6
 #: Largest and smallest logarithm of a side in cells that is decoded; beyond them a wrong prediction would overflow.
@@ -30,14 +33,15 @@ class Targets(NamedTuple):
     Attributes:
       heat: (..., h, w) 1 at the cells of the middles, falling to 0 around them.
       counted: (..., h, w) bool, False for cells without a middle inside of ignored boxes.
-      cells: (..., M) index of the middle's cell in the flat map. extent: (..., M, 4) offset x, y and log width, height.
+      extent: (..., h, w, 4) offset x, y and log width, height of the box with the highest peak there.
+      share: (..., h, w) weight of a cell among those of its box, in proportion to the peak; a box has a sum of 1.
       known: (..., M) bool, which of the M there are.
     """
 
     heat: Array
     counted: Array
-    cells: Array
     extent: Array
+    share: Array
     known: Array
 
 
@@ -69,13 +73,32 @@ def encode(boxes: Array, boxed: Array, ignored: Array, size: tuple[int, int]) ->
     peaks = jnp.where(known[..., None, None], rows[..., :, None] * columns[..., None, :], 0)
     covered = jnp.asarray(ignored)[..., None, None] & in_rows[..., :, None] & in_columns[..., None, :]
     heat = peaks.max(-3)
+    owner = peaks.argmax(-3)
+    own = jnp.moveaxis(jax.nn.one_hot(owner, boxes.shape[-2], dtype=boxes.dtype), -1, -3)  # (..., M, h, w)
+    weight = jnp.where(heat >= _FOOT, heat, 0)
+    total = (own * weight[..., None, :, :]).sum((-2, -1))
+
+    def of_owner(values: Array) -> Array:
+        """(..., M, C) -> (..., h, w, C)."""
+        flat = owner.reshape(*owner.shape[:-2], -1, 1)
+        return jnp.take_along_axis(values, flat, -2).reshape(*owner.shape, -1)
+
+    given = of_owner(jnp.where(known[..., None], jnp.concatenate([middle, jnp.log(side)], -1), 0))
+    here = jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(boxes.dtype)
+    extent = given - jnp.concatenate([here, jnp.zeros_like(here)], -1)
     return Targets(
         heat=heat,
         counted=~covered.any(-3) | (heat == 1),
-        cells=(place[..., 1] * width + place[..., 0]).astype(jnp.int32),
-        extent=jnp.where(known[..., None], jnp.concatenate([middle - place, jnp.log(side)], -1), 0),
+        extent=jnp.where((weight > 0)[..., None], extent, 0),
+        share=weight / jnp.maximum(of_owner(total[..., None])[..., 0], 1e-6),
         known=known,
     )
+
+
+def corners(extent: Array) -> Array:
+    """Boxes (..., 4) in cells, from their own cell, of extents (..., 4)."""
+    half = jnp.exp(jnp.clip(extent[..., 2:], -_LOG_SIDE, _LOG_SIDE)) / 2
+    return jnp.concatenate([extent[..., :2] - half, extent[..., :2] + half], -1)
 
 
 def at_cells(maps: Array, cells: Array) -> Array:
@@ -102,8 +125,6 @@ def decode(centres: Array, extent: Array, count: int) -> tuple[Array, Array]:
     highest = jnp.maximum(jnp.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
     scores = jnp.where(centres >= highest, jax.nn.sigmoid(centres), 0)
     scores, cells = jax.lax.top_k(scores.reshape(*scores.shape[:-2], -1), min(count, height * width))
-    found = at_cells(extent, cells)
-    middle = jnp.stack([cells % width, cells // width], -1) + found[..., :2]
-    half = jnp.exp(jnp.clip(found[..., 2:], -_LOG_SIDE, _LOG_SIDE)) / 2
-    boxes = jnp.concatenate([middle - half, middle + half], -1) / jnp.asarray([width, height] * 2, extent.dtype)
+    here = jnp.stack([cells % width, cells // width] * 2, -1)
+    boxes = (here + corners(at_cells(extent, cells))) / jnp.asarray([width, height] * 2, extent.dtype)
     return jnp.where(scores[..., None] > 0, boxes, 0), scores

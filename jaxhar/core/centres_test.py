@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhar.core.centres import at_cells, decode, encode
+from jaxhar.core.centres import corners, decode, encode
 
 SIZE = 24, 40  # rows, columns
 BOXES = np.array([[0.1, 0.2, 0.3, 0.9], [0.5, 0.1, 0.9, 0.4], [0.55, 0.5, 0.6, 0.62], [0, 0, 0, 0]], np.float32)
@@ -13,10 +13,7 @@ NONE = np.zeros(4, bool)
 
 def perfect(target):
     """Logits and extents of a network that knows the targets."""
-    logits = jnp.where(target.heat == 1, 9.0, -9.0)
-    extent = np.zeros((SIZE[0] * SIZE[1], 4), np.float32)
-    extent[np.asarray(target.cells)[target.known]] = np.asarray(target.extent)[target.known]
-    return logits, extent.reshape(*SIZE, 4)
+    return jnp.where(target.heat == 1, 9.0, -9.0), target.extent
 
 
 def test_boxes_come_back():
@@ -33,9 +30,19 @@ def test_any_leading_axes():
     for b in range(2):
         one = encode(batch[b, 0], known[b, 0], NONE, SIZE)
         for name, value in one._asdict().items():
-            np.testing.assert_array_equal(getattr(both, name)[b, 0], value, err_msg=name)
-    maps = jnp.stack([both.heat, both.heat], -1)
-    assert at_cells(maps, both.cells).shape == (2, 1, 4, 2)
+            np.testing.assert_allclose(getattr(both, name)[b, 0], value, rtol=1e-6, err_msg=name)
+
+
+def test_the_cells_around_a_middle_give_its_box_too():
+    target = encode(BOXES, BOXED, NONE, SIZE)
+    share = np.asarray(target.share)
+    assert share.sum() == pytest.approx(3, rel=1e-5) and (share > 0).sum() > 12
+    assert (share[np.asarray(target.heat) < 0.2] == 0).all()
+    boxes = np.asarray(corners(target.extent))
+    scale = np.array([SIZE[1], SIZE[0]] * 2)
+    for y, x in np.argwhere(share > 0):
+        box = (boxes[y, x] + [x, y, x, y]) / scale
+        assert np.abs(box - BOXES[:3]).max(-1).min() < 1e-5
 
 
 def test_peaks_are_one_at_the_middles_and_fall_with_the_size_of_the_box():

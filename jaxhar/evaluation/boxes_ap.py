@@ -104,14 +104,11 @@ class BoxesAP:
         height, width = (side // STRIDE for side in np.shape(batch["frames"])[2:4])
         target = encode(jnp.asarray(batch["boxes"]), jnp.asarray(boxed), jnp.asarray(batch["ignored"]), (height, width))
         logits = np.where(np.asarray(target.heat) == 1, _SURE, -_SURE).astype(np.float32)
-        extent = np.zeros((*boxed.shape[:2], height * width, 4), np.float32)
-        b, t, m = np.nonzero(np.asarray(target.known))
-        extent[b, t, np.asarray(target.cells)[b, t, m]] = np.asarray(target.extent)[b, t, m]
         return {
             "boxes": np.where(boxed[..., None], batch["boxes"], 0)[None],
             "scores": boxed.astype(np.float32)[None],
             "centres": logits[None],
-            "extent": extent.reshape(1, *boxed.shape[:2], height, width, 4),
+            "extent": np.asarray(target.extent)[None],
         }
 
 

@@ -1,7 +1,8 @@
-"""Loss of a person detector: penalty-reduced focal loss of the centres, absolute errors of offsets and sizes.
+"""Loss of a person detector: focal loss of the centres, absolute errors of offsets and sizes, overlap of the boxes.
 
-Zhou, Wang, Krähenbühl: "Objects as Points" (2019), equations 1 to 3. Sizes are compared as logarithms, see
-`jaxhar.core.centres`.
+Zhou, Wang, Krähenbühl: "Objects as Points" (2019), equations 1 to 3. Sizes are compared as logarithms, and the cells
+around a middle count too, see `jaxhar.core.centres`; the overlap is that of Rezatofighi et al., "Generalized
+Intersection over Union" (CVPR'19).
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxhar.core.batch import Batch, Preds
-from jaxhar.core.boxes import overlap
-from jaxhar.core.centres import Targets, at_cells, encode
+from jaxhar.core.boxes import generalised_overlap, overlap
+from jaxhar.core.centres import Targets, corners, encode
 from jaxhar.training.losses.binary import precise
 
 Array = jax.Array
@@ -48,30 +49,37 @@ def _persons(target: Targets) -> Array:
 
 @dataclass(frozen=True)
 class Centres:
-    """The loss: terms centres, offset and size, each the mean over persons and frames, summed over predictions.
+    """The loss: its terms are means over persons and frames, summed over predictions.
 
     Attributes:
-      offset, size: weights of these terms.
+      offset, size: weights of the absolute errors. overlap: weight of 1 - generalised IoU.
+      around: whether the cells around a middle count, by their share; else the cell of the middle alone.
     """
 
     offset: float = 1.0
     size: float = 1.0
+    overlap: float = 2.0
+    around: bool = True
 
     def __call__(self, preds: Preds, batch: Batch) -> dict[str, Array]:
-        """The terms (B,); {} without maps or labels."""
+        """The terms centres, offset, size and overlap (B,); {} without maps or labels."""
         if not {"centres", "extent"} <= preds.keys() or not has_boxes(batch):
             return {}
         logits, extent = precise(preds["centres"]), precise(preds["extent"])
         height, width = logits.shape[-2:]
         target = targets(batch, (height, width))
-        error = jnp.abs(
-            at_cells(extent, jnp.broadcast_to(target.cells, (len(extent), *target.cells.shape))) - target.extent
-        )
-        error = jnp.where(target.known[..., None], error, 0).sum(-2) / _persons(target)[..., None]  # (K, B, T, 4)
+        share = target.share if self.around else (target.heat == 1).astype(target.share.dtype)
+
+        def mean(cost: Array) -> Array:
+            """(K, B, T, h, w) -> (B,)."""
+            return (jnp.where(share > 0, cost * share, 0).sum((-2, -1)) / _persons(target)).mean(-1).sum(0)
+
+        error = jnp.abs(extent - target.extent)
         return {
             "centres": focal(logits, target).mean(-1).sum(0),
-            "offset": self.offset * error[..., :2].sum(-1).mean(-1).sum(0),
-            "size": self.size * error[..., 2:].sum(-1).mean(-1).sum(0),
+            "offset": self.offset * mean(error[..., :2].sum(-1)),
+            "size": self.size * mean(error[..., 2:].sum(-1)),
+            "overlap": self.overlap * mean(1 - generalised_overlap(corners(extent), corners(target.extent))),
         }
 
     def floor(self, batch: Batch) -> dict[str, Array]:
@@ -79,7 +87,7 @@ class Centres:
         if not has_boxes(batch):
             return {}
         zero = jnp.zeros(jnp.asarray(batch["boxes"]).shape[0])
-        return {"centres": zero, "offset": zero, "size": zero}
+        return {"centres": zero, "offset": zero, "size": zero, "overlap": zero}
 
     def fit(self, preds: Preds, batch: Batch) -> tuple[float, float]:
         """The mean over persons of 1 - IoU with the best of the predicted boxes with a score above 0.3."""
