@@ -11,7 +11,7 @@ from jaxhar.host.errors import guard
 
 #: Command -> what it does; the module of its name has `add_arguments` and `main`.
 _COMMANDS = {
-    "predict": "pose and action in a video, an image or a folder of images",
+    "predict": "pose and action in videos, images or folders of them",
     "reconstruct": "joints in space from several calibrated videos of one scene",
     "zoo": "list the networks",
     "weights": "download the published weights of a network and port them",

@@ -8,18 +8,24 @@ from jaxhar.data import sets
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
-from jaxhar.predict import boxes, coco, predictor
+from jaxhar.predict import coco, many, predictor, sources
 from jaxhar.predict import data_set as predict_set
 from jaxhar.predict.options import Options
 from jaxhar.predict.outputs import FORMATS
 from jaxhar.predict.pictures import Pictures
-from jaxhar.predict.progress import Bars
+from jaxhar.predict.progress import Bars, Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar predict`."""
 
-    parser.add_argument("source", type=Path, help="a video, an image, or a folder of images")
+    parser.add_argument(
+        "source",
+        type=Path,
+        nargs="+",
+        help="a video, an image, or a folder of images; or several of them, folders of videos, and patterns in quotes "
+        "such as 'c/*.mov', each of which then gets a folder of its own below --out",
+    )
     parser.add_argument(
         "--weights",
         type=Path,
@@ -57,6 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out broken images of a folder; a damaged video is no failure"
+    )
+    parser.add_argument("--again", action="store_true", help="of many sources: also predict those that are done")
+    parser.add_argument(
+        "--shard", metavar="K/N", help="of many sources: every N-th one, beginning with the K-th, for job arrays"
     )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     parser.add_argument(
@@ -119,13 +129,10 @@ def main(args: argparse.Namespace) -> int:
     compile_cache.enable()
     _check(args)
     if args.data is None:
-        complete = _predict(args)
-        if "coco" in formats(args.format):
-            print(f"for COCO's tools: {args.out / coco.FILE}")
-        return 0 if complete or args.skip_broken else 1
+        return 0 if _predict(args) else 1
     written = predict_set.run(
         args.data,
-        args.source,
+        args.source[0],
         predictor.located(args.weights),
         args.out,
         split=args.split,
@@ -145,6 +152,8 @@ def _check(args: argparse.Namespace) -> None:
     """Usage for options that do not go together."""
     if args.data is not None and args.maps is not None:
         raise Usage("--maps is for photos and videos of your own; leave it out with --data")
+    if args.data is not None and (len(args.source) > 1 or args.shard or args.again):
+        raise Usage("--data takes one root of a data set, without --shard and --again")
     if args.data is None and (args.pictures is not None or args.set):
         raise Usage("--pictures and --set are for a data set: name it with --data")
     if args.pictures is None and (args.show_truth or args.no_skeleton or args.threshold or args.seed):
@@ -158,7 +167,7 @@ def _drawn(args: argparse.Namespace) -> Pictures | None:
 
 
 def _predict(args: argparse.Namespace) -> bool:
-    """Whether all of the source could be read."""
+    """Whether all could be read, or what could not was to be skipped."""
     options = Options(
         bbox=parse_bbox(args.bbox),
         batch=args.batch,
@@ -169,21 +178,16 @@ def _predict(args: argparse.Namespace) -> bool:
         persons=args.persons,
     )
     forms, progress = formats(args.format), None if args.no_progress else Bars()
-    predictor.check(args.source, options, forms, args.maps)
+    one = sources.is_one(args.source) and not args.shard
+    if not one:
+        sources.expand(args.source, args.out)  # for what is wrong with them, before the network is loaded
+    predictor.check(args.source[0] if one else None, options, forms, args.maps)
     network = predictor.load(args.weights)
-    summary = network.write(args.source, args.out, options, forms=forms, maps=args.maps, progress=progress)
-    for sentence in summary.notes:
+    if not one:
+        return _many(args, network, options, forms, progress)
+    summary = network.write(args.source[0], args.out, options, forms=forms, maps=args.maps, progress=progress)
+    for sentence in (*summary.notes, *summary.doubts()):
         print(sentence)
-    if summary.empty:
-        where = "nobody was found" if summary.empty == summary.frames else f"nobody in {summary.empty} of the frames"
-        print(
-            f"{where}: fewer than {boxes.BOX_JOINTS} joints are confident there, so no joints and no action are given"
-        )
-    if summary.unfamiliar:
-        print(
-            f"{summary.unfamiliar} of {summary.frames} frames look unlike what the network was trained on; they are "
-            "marked as unfamiliar and name no action"
-        )
     for who, (first, last, action, probability) in summary.persons.items() if len(summary.persons) > 1 else ():
         named = "" if action is None else f": {action} ({probability:.1%})"
         print(f"person {who}, frames {first} to {last}{named}")
@@ -194,7 +198,35 @@ def _predict(args: argparse.Namespace) -> bool:
     print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
     for sentence in summary.broken:
         print(f"not all could be read: {sentence}", file=sys.stderr)
-    return not summary.broken
+    if "coco" in forms:
+        print(f"for COCO's tools: {args.out / coco.FILE}")
+    return not summary.broken or args.skip_broken
+
+
+def _many(
+    args: argparse.Namespace,
+    network: predictor.LoadedNetwork,
+    options: Options,
+    forms: list[str],
+    progress: Progress | None,
+) -> bool:
+    """Whether all sources could be read, or what of a source could not was to be skipped."""
+    for sentence in network.notes:
+        print(sentence)
+    how = {"forms": forms, "maps": args.maps, "again": args.again, "shard": args.shard, "progress": progress}
+    report = many.run(network, args.source, args.out, options, **how)
+    failed = [row for row in report.rows if not row.results]
+    partial = [row for row in report.rows if row.results and not row.complete]
+    for row in failed:
+        print(f"failed: {row.warnings[0]}", file=sys.stderr)
+    for row in partial:
+        print(f"not all could be read: {row.source}", file=sys.stderr)
+    new = len(report.rows) - report.skipped - len(failed)
+    written = ", ".join(str(path) for path in report.files)
+    print(
+        f"{new} of {len(report.rows)} sources predicted, {report.skipped} done before, {len(failed)} failed: {written}"
+    )
+    return not failed and (not partial or args.skip_broken)
 
 
 def formats(words: str) -> list[str]:

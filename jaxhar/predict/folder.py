@@ -50,5 +50,5 @@ def _reason(path: Path) -> str:
     if path.is_dir():
         return "folders in the folder are not read; give them one by one"
     if path.suffix.lower() in VIDEOS:
-        return "videos in a folder are not read; give them one by one"
+        return "videos beside images are not read; give them one by one, or as a pattern"
     return f"files ending in {path.suffix.lower()} are not read" if path.suffix else "is no image by its name"

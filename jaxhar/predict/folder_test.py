@@ -35,7 +35,7 @@ def test_what_of_a_folder_is_taken_and_left(photos):
     assert lines == (
         f"images in {photos}: 3 .jpg, 1 .png",
         "left out: 2 files, .DS_Store, ._1.jpg: hidden files and folders, and those of the system, are not read",
-        "left out: 2 files, a.mp4, b.MOV: videos in a folder are not read; give them one by one",
+        "left out: 2 files, a.mp4, b.MOV: videos beside images are not read; give them one by one, or as a pattern",
         "left out: 4 files, c.xcf, d.xcf, e.xcf and 1 more: files ending in .xcf are not read",
         "left out: more: folders in the folder are not read; give them one by one",
         "left out: names: is no image by its name",
@@ -69,6 +69,6 @@ def test_the_command_says_it(photos, tmp_path, monkeypatch, capsys):
     command.main(args)
     assert "the network was trained on 1.jpg, 2.jpg, 10.jpg: what" in capsys.readouterr().out
     os.remove(photos / "x.png")
-    args.source = photos / "1.jpg"
+    args.source = [photos / "1.jpg"]
     command.main(args)
     assert "left out" not in capsys.readouterr().out

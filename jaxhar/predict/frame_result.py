@@ -87,16 +87,19 @@ class Tally:
     Attributes:
       persons: by identity; of several still pictures none, because their persons are numbered in each.
       empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
+      most: number of persons in the frame with the most.
     """
 
     persons: dict[int, PersonResult] = field(default_factory=dict)
     empty: int = 0
     unfamiliar: int = 0
+    most: int = 0
 
     def add(self, index: int, results: Sequence[FrameResult]) -> None:
         """Add a frame; `results` may have people who are not there."""
         there = [result for result in results if result.person]
         self.empty += not there
+        self.most = max(self.most, len(there))
         self.unfamiliar += any(result.unfamiliar for result in there)
         for result in there:
             person = self.persons.setdefault(result.id, PersonResult(index, index))
@@ -107,6 +110,10 @@ class Tally:
             for clip in result.clips:
                 one = self.persons.setdefault(result.id, PersonResult(result.index, result.index))
                 one.add_clip(clip.action / clip.action.sum())
+
+    def found(self, stills: bool) -> int:
+        """The number of persons; of several pictures, the most in one of them."""
+        return self.most if stills else sum(person.frames > 0 for person in self.persons.values())
 
     def main(self) -> int | None:
         """The identity of the person who is there for longest."""

@@ -6,9 +6,10 @@ the files of the command `jaxhar predict`.
 
 import dataclasses
 import time as clock
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
 from jaxhar.predict import map_pictures, poses
 from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.boxes import BOX_JOINTS
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.detector import Detector
 from jaxhar.predict.folder import opened
@@ -56,6 +58,9 @@ class Summary:
       seconds: wall time, with compilation.
       notes: sentences about what the weights do not know, files that they were trained on, and what of a folder is read
         and left out.
+      found: number of persons; of several pictures, the most in one of them.
+      still: file of the overlay with a picture that stands for the source, and its time in seconds.
+      warnings: sentences on what of this source is missing or doubtful.
     """
 
     frames: int
@@ -68,6 +73,20 @@ class Summary:
     seconds: float
     notes: tuple[str, ...] = ()
     persons: dict[int, tuple[int, int, str | None, float | None]] = dataclasses.field(default_factory=dict)
+    found: int = 0
+    still: tuple[Path, float] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def doubts(self) -> Iterator[str]:
+        """Sentences on frames without a person, and on those that look unlike the training."""
+        if self.empty:
+            where = "nobody was found" if self.empty == self.frames else f"nobody in {self.empty} of the frames"
+            yield (f"{where}: fewer than {BOX_JOINTS} joints are confident there, so no joints and no action are given")
+        if self.unfamiliar:
+            yield (
+                f"{self.unfamiliar} of {self.frames} frames look unlike what the network was trained on; they are "
+                "marked as unfamiliar and name no action"
+            )
 
 
 @dataclass(frozen=True)
@@ -158,7 +177,14 @@ class LoadedNetwork:
         opening = opened(source, options.skip_broken)
         task = self._task(source, opening[0], options, maps)
         summary = write(task, out, forms=forms, made_by=self._made_by(options), progress=progress)
-        return dataclasses.replace(summary, notes=self._notes(source, *opening))
+        notes = self._notes(source, *opening)
+        told = [note for note in notes if note not in (*self.notes, *opening[1][:1])]
+        warnings = (*told, *summary.doubts(), *summary.broken)
+        return dataclasses.replace(summary, notes=notes, warnings=warnings)
+
+    def fingerprint(self, options: Options) -> dict[str, object]:
+        """What decides about results: the version of jaxhar, the weights and the options, for JSON."""
+        return {"jaxhar": metadata.version("jaxhar"), "weights": self.sha256, "options": options.written()}
 
     def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
         detector, keep = options.finder
@@ -180,11 +206,15 @@ class LoadedNetwork:
             settings["temperatures"] = dataclasses.asdict(self.meta.calibration)
         return poses.made_by(self.sha256, settings, self.meta.trained)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what the weights do not know."""
+        return tuple(filter(None, (self.meta.untrained_actions(self.path), self.meta.unseen_classes())))
+
     def _notes(self, path: Path, source: Video | Images, folder: tuple[str, ...]) -> tuple[str, ...]:
         """What is to be said of a source that has been read, and of the weights."""
         seen = trained_on.sentence(self.path, source.paths if isinstance(source, Images) else [path])
-        untrained = self.meta.untrained_actions(self.path)
-        return (*folder, *filter(None, (untrained, self.meta.unseen_classes(), seen)))
+        return (*folder, *self.notes, *((seen,) if seen else ()))
 
 
 def load(weights: Path | str) -> LoadedNetwork:
@@ -248,8 +278,8 @@ def run(
     return network.write(source, out, how, forms=forms, maps=maps, progress=Bars() if progress else None)
 
 
-def check(source: Path, options: Options, forms: Sequence[str], maps: str | None) -> None:
-    """What can be said of a source and options before the network is loaded.
+def check(source: Path | None, options: Options, forms: Sequence[str], maps: str | None) -> None:
+    """What can be said of options, and of a source if it is given, before the network is loaded.
 
     Raises:
       Problem: the source cannot be read. Usage: options that do not go together.
@@ -257,7 +287,8 @@ def check(source: Path, options: Options, forms: Sequence[str], maps: str | None
     detector, _ = options.finder
     if maps is not None and detector is not None:
         raise Usage("--maps draws the heat maps of one person; it does not go with --boxes, --detector and --persons")
-    check_formats(forms, opened(source, options.skip_broken)[0], source)
+    if source is not None:
+        check_formats(forms, opened(source, options.skip_broken)[0], source)
 
 
 def predict_source(
@@ -303,6 +334,8 @@ def write(
         outputs.finish()
     persons, classes = outputs.tally.persons, task.meta.actions
     who = outputs.tally.main()
+    middle = len(times) // 2 if who is None else (persons[who].first + persons[who].last) // 2
+    overlay = outputs.files[middle] if isinstance(source, Images) else outputs.files[0]
     action, probability = named(None if who is None else persons[who].action, classes)
     return Summary(
         frames=len(times),
@@ -314,6 +347,8 @@ def write(
         unfamiliar=outputs.tally.unfamiliar,
         broken=tuple(source.broken),
         seconds=clock.perf_counter() - begun,
+        found=outputs.tally.found(isinstance(source, Images)),
+        still=(overlay, times[middle]),
     )
 
 

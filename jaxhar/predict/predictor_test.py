@@ -507,7 +507,9 @@ def test_arguments():
     parser = argparse.ArgumentParser()
     predict_command.add_arguments(parser)
     args = parser.parse_args(["a.mp4", "--weights", "w", "--out", "o", "--bbox", "1,2,3.5,4", "--stride", "1"])
-    assert predict_command.parse_bbox(args.bbox) == (1, 2, 3.5, 4) and args.stride == 1 and args.source == Path("a.mp4")
+    assert (
+        predict_command.parse_bbox(args.bbox) == (1, 2, 3.5, 4) and args.stride == 1 and args.source == [Path("a.mp4")]
+    )
     with pytest.raises(Problem, match="no such file"):
         predict_command.main(args)
     args.batch = 0

@@ -36,14 +36,18 @@ def small(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def dots(monkeypatch):
-    """A `LoadedNetwork` that is FindsDots, with clips of 4 frames."""
+def dots_network(monkeypatch) -> predictor.LoadedNetwork:
+    """A network that is FindsDots, with clips of 4 frames."""
     find = FindsDots(actions=True)
     monkeypatch.setattr(predictor, "infer", lambda model, frames: find(frames))
     monkeypatch.setattr(checkpoint, "sha256", lambda model: "0" * 64)
     told = meta(4)
     return predictor.LoadedNetwork(Path("dots"), nnx.Module(), checkpoint.Meta(DOTS, ACTIONS, told.config))
+
+
+@pytest.fixture
+def dots(monkeypatch):
+    return dots_network(monkeypatch)
 
 
 def content(folder: Path) -> dict[str, bytes]:
