@@ -184,7 +184,7 @@ class LoadedNetwork:
 
     def fingerprint(self, options: Options) -> dict[str, object]:
         """What decides about results: the version of jaxhar, the weights and the options, for JSON."""
-        return {"jaxhar": metadata.version("jaxhar"), "weights": self.sha256, "options": options.written()}
+        return {**self._settings(options), "jaxhar": metadata.version("jaxhar"), "weights": self.sha256}
 
     def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
         detector, keep = options.finder
@@ -200,11 +200,14 @@ class LoadedNetwork:
         familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
         return Task(source, path, run, network, options, joints, detector, keep, familiar)
 
-    def _made_by(self, options: Options) -> dict[str, object]:
+    def _settings(self, options: Options) -> dict[str, object]:
         settings = {"weights": str(self.path), **options.written()}
         if self.meta.calibration is not None:
             settings["temperatures"] = dataclasses.asdict(self.meta.calibration)
-        return poses.made_by(self.sha256, settings, self.meta.trained)
+        return settings
+
+    def _made_by(self, options: Options) -> dict[str, object]:
+        return poses.made_by(self.sha256, self._settings(options), self.meta.trained)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
