@@ -4,15 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from jaxhar.data import sets
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
-from jaxhar.host.settings import setting
 from jaxhar.predict import coco, many, predictor, sources
-from jaxhar.predict import data_set as predict_set
 from jaxhar.predict.options import Options
 from jaxhar.predict.outputs import FORMATS
-from jaxhar.predict.pictures import Pictures
 from jaxhar.predict.progress import Bars, Progress
 
 
@@ -78,8 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data",
-        choices=list(sets.SETS),
-        help="predict this data set, with SOURCE as its root; writes only coco.json (or --pictures)",
+        metavar="NAME",
+        help="predict this data set, of those of jaxhar data check, with SOURCE as its root; writes only coco.json (or "
+        "--pictures)",
     )
     parser.add_argument("--split", help="with --data: the split to predict (default: the test split)")
     parser.add_argument(
@@ -130,22 +127,9 @@ def main(args: argparse.Namespace) -> int:
     _check(args)
     if args.data is None:
         return 0 if _predict(args) else 1
-    written = predict_set.run(
-        args.data,
-        args.source[0],
-        predictor.located(args.weights),
-        args.out,
-        split=args.split,
-        view=args.view,
-        cache=args.cache,
-        batch=args.batch,
-        skip_broken=args.skip_broken,
-        changes=dict(setting(text) for text in args.set),
-        drawn=_drawn(args),
-        progress=not args.no_progress,
-    )
-    print(f"written: {', '.join(str(path) for path in written)}")
-    return 0
+    from jaxhar.cli import predict_set  # which imports all data sets
+
+    return predict_set.main(args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -158,12 +142,6 @@ def _check(args: argparse.Namespace) -> None:
         raise Usage("--pictures and --set are for a data set: name it with --data")
     if args.pictures is None and (args.show_truth or args.no_skeleton or args.threshold or args.seed):
         raise Usage("--seed, --show-truth, --threshold and --no-skeleton go with --pictures N")
-
-
-def _drawn(args: argparse.Namespace) -> Pictures | None:
-    if args.pictures is None:
-        return None
-    return Pictures(args.pictures, args.seed, args.show_truth, args.threshold, skeleton=not args.no_skeleton)
 
 
 def _predict(args: argparse.Namespace) -> bool:

@@ -39,7 +39,7 @@ from jaxhar.predict.progress import Bars, Progress
 from jaxhar.predict.result import Result, Seen
 from jaxhar.predict.search import Box, Infer
 from jaxhar.predict.task import PredictedFrame, Task, without_action
-from jaxhar.weights import checkpoint, releases, trained_on
+from jaxhar.weights import checkpoint, trained_on
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def load(weights: Path | str) -> LoadedNetwork:
     except Problem as problem:
         if path.exists():
             raise
-        names = ", ".join(releases.published())
+        names = ", ".join(name for name in zoo.names() if zoo.entry(name).md5)
         raise Problem(f"{problem}, or the name of a network with published weights: {names}") from problem
     needs_pose(meta.config, path)
     return LoadedNetwork(path, model, meta)
@@ -250,6 +250,8 @@ def located(weights: Path | str) -> Path:
     if path.exists() or name not in zoo.names():
         return path
     needs_pose(zoo.config(name), path)
+    from jaxhar.weights import releases  # which imports the readers of all forms of weights
+
     return releases.ported(name, zoo.entry(name))
 
 

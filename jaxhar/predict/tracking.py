@@ -10,7 +10,6 @@ score (Zhang et al., "ByteTrack", ECCV'22).
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from jaxhar.core.boxes import overlap
 
@@ -127,6 +126,8 @@ class Tracker:
 
 
 def _assign(similarity: np.ndarray, least: float) -> list[tuple[int, int]]:
+    from scipy.optimize import linear_sum_assignment  # a quarter of a second, which one person does not need
+
     rows, columns = linear_sum_assignment(-similarity)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= least]
 

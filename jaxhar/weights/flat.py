@@ -36,27 +36,27 @@ def to_flat(model: nnx.Module) -> Flat:
 
 
 @cache
-def _abstract(config, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+def _abstract(config, dtype) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """Structure, random number generators and other state of a network, with shapes in place of arrays."""
     return nnx.split(nnx.eval_shape(lambda: zoo.create(config, dtype=dtype)), nnx.RngState, ...)  # type: ignore[return-value]
 
 
 def shapes(config) -> dict[str, tuple[int, ...]]:
     """The shape of every array of a network by dotted path, without creating the network."""
-    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config)[2])).items()}
+    return {name: leaf.shape for name, leaf in _by_path(nnx.to_pure_dict(_abstract(config, jnp.float32)[2])).items()}
 
 
 @cache
 def _random(config) -> frozenset[str]:
     """The dotted paths of the random number generators of a network."""
-    return frozenset(_by_path(nnx.to_pure_dict(_abstract(config)[1])))
+    return frozenset(_by_path(nnx.to_pure_dict(_abstract(config, jnp.float32)[1])))
 
 
 @cache
 def _fresh_random(config) -> nnx.State:
     """The state of the random number generators of a new network."""
     if not _random(config):
-        return _abstract(config)[1]
+        return _abstract(config, jnp.float32)[1]
     return jax.jit(lambda: nnx.state(zoo.create(config), nnx.RngState))()  # the weights are not computed
 
 
@@ -83,8 +83,9 @@ def from_flat(
     graphdef, _, state = _abstract(config, dtype)
     random, state = jax.tree.map(lambda leaf: leaf, (_fresh_random(config), state))  # a copy
     abstract = nnx.to_pure_dict(state)
-    tree = jax.tree.structure(abstract)
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, [jnp.asarray(flat[n]) for n in _by_path(abstract)]))
+    # Copies, because JAX may go on using the memory of the given arrays; in one call, which compiles nothing.
+    arrays = jax.device_put([np.array(flat[name]) for name in _by_path(abstract)])
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(jax.tree.structure(abstract), arrays))
     model = nnx.merge(graphdef, random, state)
     model.eval()
     return model

@@ -4,7 +4,6 @@ import contextlib
 import math
 from pathlib import Path
 
-from jaxhar import zoo
 from jaxhar.core.family import Entry
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
@@ -69,11 +68,6 @@ def ported(name: str, entry: Entry, progress: bool = True) -> Path:
     for note in loaded.notes:
         print(note)
     return path
-
-
-def published() -> tuple[str, ...]:
-    """Names of the networks that `ported` can fetch."""
-    return tuple(name for name in zoo.names() if zoo.entry(name).md5)
 
 
 def load(path: Path, name: str, entry: Entry) -> Loaded:
