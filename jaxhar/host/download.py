@@ -1,6 +1,5 @@
 """Downloads into a cache folder, with checksum and resumption."""
 
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ import requests
 from tqdm import tqdm
 
 from jaxhar.host.errors import Problem
-from jaxhar.host.files import cache_folder
+from jaxhar.host.files import cache_folder, digest
 
 #: Attempts in a row without new data before giving up.
 _TRIES = 3
@@ -18,15 +17,6 @@ _TIMEOUT = (10, 30)
 _CHUNK = 1 << 16
 _PAUSE = 1.0
 _BY_HAND = "fetch it by hand and name it with --from"
-
-
-def digest(path: Path, algorithm: str) -> str:
-    """The checksum of a file, "md5" or "sha256", in hexadecimal; Problem if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError as error:
-        raise Problem(f"{path} cannot be read: {error.strerror}") from error
 
 
 def fetch(url: str, checksum: str, folder: Path | None = None, progress: bool = True, algorithm: str = "md5") -> Path:

@@ -1,6 +1,7 @@
 """Atomic file writes, reads with readable errors, and the limit of open files."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -91,6 +92,15 @@ def allow_many_open() -> None:
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if limit == resource.RLIM_INFINITY else min(wanted, limit), limit)
         )
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """The checksum of a file, "md5" or "sha256", in hexadecimal; Problem if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise Problem(f"{path} cannot be read: {error.strerror}") from error
 
 
 def cache_folder() -> Path:

@@ -5,9 +5,8 @@ import math
 from pathlib import Path
 
 from jaxhar.core.family import Entry
-from jaxhar.host import download
+from jaxhar.host import download, files
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.host.files import cache_folder
 from jaxhar.weights import forms as convert
 from jaxhar.weights import tensor_file
 from jaxhar.weights.flat import shapes
@@ -32,8 +31,8 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True) -> 
         if not local.is_file():
             raise Problem(f"{local}: there is no such file; the release file is at {entry.release}")
         if not entry.md5:
-            print(f"{local}: sha256 {download.digest(local, 'sha256')} (no published checksum to compare with)")
-        elif (found := download.digest(local, "md5")) != entry.md5:
+            print(f"{local}: sha256 {files.digest(local, 'sha256')} (no published checksum to compare with)")
+        elif (found := files.digest(local, "md5")) != entry.md5:
             raise Problem(
                 f"{local} is not {entry.release.rsplit('/', 1)[-1]}: its md5 is {found}, not {entry.md5}; it is "
                 "damaged or another file (`jaxhar port` converts other files)"
@@ -55,13 +54,13 @@ def ported(name: str, entry: Entry, progress: bool = True) -> Path:
     Raises:
       Problem: as `find`, or the cache folder cannot be written. Usage: as `find`.
     """
-    path = cache_folder() / "networks" / f"{name}-{entry.md5[:8]}.safetensors"
+    path = files.cache_folder() / "networks" / f"{name}-{entry.md5[:8]}.safetensors"
     with contextlib.suppress(Problem):  # absent or damaged
         tensor_file.read(path)
         return path
     if entry.release and entry.md5:
         size = 4e-6 * sum(math.prod(shape) for shape in shapes(entry.config).values())
-        print(f"{name}: fetching about {size:.0f} MB from {entry.release}, kept in {cache_folder()}")
+        print(f"{name}: fetching about {size:.0f} MB from {entry.release}, kept in {files.cache_folder()}")
         print(f"licence: {entry.licence or 'not known; see where the file comes from'}")
     loaded = load(find(name, entry, None, progress), name, entry)
     convert.save(loaded, path)

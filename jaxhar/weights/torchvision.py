@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from jaxhar.host import download
+from jaxhar.host import download, files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import cache_folder, replacing
 
@@ -41,7 +41,7 @@ def fetch(name: str, given: Path | None = None, progress: bool = True) -> Path:
 
 
 def _check(path: Path, checksum: str) -> None:
-    found = download.digest(path, "sha256")
+    found = files.digest(path, "sha256")
     if not found.startswith(checksum):
         raise Problem(f"{path} is damaged or another file: its sha256 begins with {found[:8]}, not {checksum}")
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxhar.host import files
-from jaxhar.host.download import digest
 from jaxhar.host.errors import Problem
 
 FILE = "training_files.json"
@@ -17,7 +16,7 @@ _LISTED = 3
 
 def write(folder: Path, paths: Iterable[Path]) -> None:
     """Write the sizes and checksums of files beside the weights in `folder`."""
-    known = {digest(path, "sha256"): path.stat().st_size for path in paths}
+    known = {files.digest(path, "sha256"): path.stat().st_size for path in paths}
     files.write(folder / FILE, json.dumps(known, indent=1).encode())
 
 
@@ -37,7 +36,7 @@ def sentence(weights: Path, sources: Iterable[Path]) -> str | None:
     if not isinstance(known, dict):
         raise Problem(f"the list of training files {path} is damaged; remove it")
     sizes = set(known.values())
-    seen = [p.name for p in sources if p.stat().st_size in sizes and digest(p, "sha256") in known]
+    seen = [p.name for p in sources if p.stat().st_size in sizes and files.digest(p, "sha256") in known]
     if not seen:
         return None
     more = f" and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
