@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
     )
     parser.add_argument(
+        "--smooth",
+        metavar="FILTER[:HZ]",
+        help="smooth the joints of a video over time: butterworth has no delay, one-euro does not look ahead; HZ is "
+        "the cut-off",
+    )
+    parser.add_argument(
         "--skip-broken", action="store_true", help="leave out broken images of a folder; a damaged video is no failure"
     )
     parser.add_argument("--again", action="store_true", help="of many sources: also predict those that are done")
@@ -154,6 +160,7 @@ def _predict(args: argparse.Namespace) -> bool:
         boxes=args.boxes,
         detector=args.detector,
         persons=args.persons,
+        smooth=args.smooth,
     )
     forms, progress = formats(args.format), None if args.no_progress else Bars()
     one = sources.is_one(args.source) and not args.shard

@@ -96,7 +96,7 @@ def results(
     count: int,
     familiar: Recognise | None = None,
     with_maps: bool = False,
-) -> Iterator[list[FrameResult]]:
+) -> Generator[list[FrameResult], None, None]:
     """The persons of each frame, by identity.
 
     A pose is that of the clip in which the frame is most central; an action that of all clips of the person which

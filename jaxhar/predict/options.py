@@ -12,6 +12,7 @@ from jaxhar.predict import persons
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.detector import Detector
 from jaxhar.predict.search import Box, words
+from jaxhar.predict.smoothing import Smoothing
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Options:
       boxes: file of the persons' boxes, see `box_files.BoxFile`.
       detector: "own", or an ONNX file, perhaps with "yolox:" or "rtmdet:" before it.
       persons: "largest", "all" or a number, see `persons.chosen`.
+      smooth: filter of the joints over time, see `smoothing.Smoothing.parse`; None for none.
 
     Raises:
       Usage: a wrong box or number, or options that do not go together.
@@ -40,6 +42,7 @@ class Options:
     boxes: Path | str | None = None
     detector: Path | str | None = None
     persons: str | int | None = None
+    smooth: str | None = None
 
     def __post_init__(self) -> None:
         box = self.bbox
@@ -49,6 +52,12 @@ class Options:
             raise Usage(f"--bbox {words(box)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
         if box is not None and min(box) >= 0 and max(box) <= 1:
             raise Usage(f"--bbox {words(box)} lies within one pixel: give pixels, not fractions of the picture")
+        _ = self.filter
+
+    @cached_property
+    def filter(self) -> Smoothing | None:
+        """What smooths the joints; Usage for words that mean none."""
+        return None if self.smooth is None else Smoothing.parse(self.smooth)
 
     @cached_property
     def finder(self) -> tuple[Detector | BoxFile | None, int | None]:
@@ -71,4 +80,4 @@ class Options:
         values = dataclasses.asdict(self)
         named = {name: None if values[name] is None else str(values[name]) for name in ("boxes", "detector", "persons")}
         kept = {name: values[name] for name in ("bbox", "batch", "stride", "skip_broken")}
-        return {**named, **kept}
+        return {**named, **kept} | ({} if self.filter is None else {"smooth": str(self.filter)})

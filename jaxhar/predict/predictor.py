@@ -188,6 +188,8 @@ class LoadedNetwork:
 
     def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
         detector, keep = options.finder
+        if options.filter is not None:
+            options.filter.check(float(source.fps) if isinstance(source, Video) else None)
         joints: tuple[int, ...] = ()
         if maps is not None:
             if "maps" not in self.meta.config.predicts:
@@ -292,6 +294,8 @@ def check(source: Path | None, options: Options, forms: Sequence[str], maps: str
     detector, _ = options.finder
     if maps is not None and detector is not None:
         raise Usage("--maps draws the heat maps of one person; it does not go with --boxes, --detector and --persons")
+    if maps is not None and options.smooth is not None:
+        raise Usage("--maps shows what the network saw in each frame; it does not go with --smooth")
     if source is not None:
         check_formats(forms, opened(source, options.skip_broken)[0], source)
 

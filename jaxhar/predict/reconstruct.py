@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.signal import butter, filtfilt
 
 from jaxhar.core import triangulate
 from jaxhar.core.triangulate import Triangulated
@@ -19,13 +18,13 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import across_views, moments, pictorial, poses, predictor, space_files, views
 from jaxhar.predict.boxes import BOX_CONFIDENCE
 from jaxhar.predict.folder import take_images
+from jaxhar.predict.smoothing import butterworth
 from jaxhar.predict.views import Views
 from jaxhar.weights import checkpoint
 
 METHODS = ("triangulate", "ransac", "structures")
 #: Pixels by which RANSAC's views may differ from a point.
 THRESHOLD = 15.0
-_ORDER = 4  # of the Butterworth filter: of order 2, forwards and backwards
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def run(
     if settings.smooth is not None:
         if seen.rate is None:
             raise Usage(f"{seen.files[0]} does not say the frame rate, which --smooth needs; give --rate")
-        result = replace(result, points=smoothed(result.points, seen.rate, settings.smooth))
+        result = replace(result, points=butterworth(result.points, seen.rate, settings.smooth))
     made_by = poses.made_by(
         None if network is None else checkpoint.sha256(network.model),
         {
@@ -179,26 +178,6 @@ def run(
     table = space_files.table(named, result, seen)
     few, behind = int(result.few.sum()), int(result.behind.sum())
     return Summary(len(seen.times), (*written, *overlays), result.valid, few, behind, table, tuple(notes))
-
-
-def smoothed(points: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
-    """Points (F, ..., 3) after a low-pass Butterworth filter of order 4 without delay (Winter, Biomechanics, 2.2.4.4).
-
-    Each joint is filtered between its gaps; pieces of nine frames or fewer stay as they are.
-
-    Raises:
-      Usage: the cut-off is not below half of the frame rate.
-    """
-    if cutoff >= rate / 2:
-        raise Usage(f"--smooth {cutoff:g} must be below half of the {rate:g} frames per second")
-    b, a = butter(_ORDER // 2, cutoff / (rate / 2))
-    out = points.copy()
-    for joint in np.ndindex(points.shape[1:-1]):
-        here = np.flatnonzero(np.isfinite(points[:, *joint]).all(-1))
-        for piece in np.split(here, np.flatnonzero(np.diff(here) > 1) + 1):
-            if len(piece) > 3 * len(b):
-                out[piece, *joint] = filtfilt(b, a, points[piece, *joint], axis=0)
-    return out
 
 
 def _open(path: Path) -> Video | Images:

@@ -155,18 +155,6 @@ def test_ransac_leaves_a_wrong_view_out_and_gaps_stay_empty(scene, tmp_path, cap
     assert not (tmp_path / "out" / "left").exists(), "no videos, no overlays"
 
 
-def test_smoothing_takes_noise_away_between_gaps():
-    time = np.arange(100) / 50
-    truth = np.stack([300 * np.sin(2 * np.pi * time), 1000 * time, 0 * time], -1)[:, None]
-    noisy = truth + np.random.default_rng(0).normal(0, 10, truth.shape)
-    noisy[40:43] = np.nan
-    found = reconstruct.smoothed(noisy, 50.0, 4.0)
-    assert (np.isnan(found) == np.isnan(noisy)).all()
-    rms = [np.sqrt(np.nanmean((values - truth) ** 2)) for values in (noisy, found)]
-    assert rms[1] < 0.65 * rms[0]
-    np.testing.assert_allclose(reconstruct.smoothed(truth, 50.0, 4.0)[10:-10, :, 1], truth[10:-10, :, 1], atol=1)
-
-
 def test_a_network_predicts_every_view(scene, tmp_path, monkeypatch):
     """`jaxhar predict` of each video, here with the exact poses in place of a network, then points."""
     folder, truth = scene

@@ -140,6 +140,8 @@ class Task:
         windows = clip_results.windows(stretches, length, self.options.stride)
         batches = read_ahead(clip_results.batches(self.source, windows, len(times), batch, size), 2)
         found = clip_results.results(batches, infer, windows, len(times), self.familiar, bool(self.maps))
+        if self.options.filter is not None and self.fps is not None:
+            found = self.options.filter(found, times, self.fps)
         done = 0
         with (
             contextlib.closing(read_ahead(found, 4 * batch * length)) as results,
