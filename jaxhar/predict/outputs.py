@@ -127,9 +127,10 @@ class Outputs:
         assert frame.image is not None
         there = [result for result in results if result.person]
         with self._readable_errors():
+            drawn = self._overlay.draw(frame.image, there)
             if frame.index == 0:
-                self._write_headers(frame.image)
-            self._write_overlay(frame, self._overlay.draw(frame.image, there))
+                self._write_headers(frame.image, drawn)
+            self._write_overlay(frame, drawn)
             if self._maps is not None and results and results[0].maps is not None:
                 self._maps.add(frame, results[0].maps, self._skeleton, self._stack)
             self._poses.write(",\n" if frame.index else "\n")
@@ -176,7 +177,7 @@ class Outputs:
         except (OSError, av.FFmpegError) as error:
             raise Problem(f"{self._folder}: the results cannot be written there: {error.strerror or error}") from error
 
-    def _write_headers(self, image: np.ndarray) -> None:
+    def _write_headers(self, image: np.ndarray, drawn: np.ndarray) -> None:
         height, width = image.shape[:2]
         settings = asdict(self._meta.config)  # type: ignore[call-overload]
         header: dict[str, object] = {
@@ -191,7 +192,7 @@ class Outputs:
             header |= {"fps": float(self._source.fps), "width": width, "height": height}
             self._written.append(self._folder / self._overlays[self._source.path])
             part = self._stack.enter_context(atomic(self._written[0]))
-            self._writer = self._stack.enter_context(VideoWriter(part, self._source.fps, width, height))
+            self._writer = self._stack.enter_context(VideoWriter(part, self._source.fps, *drawn.shape[1::-1]))
         self._poses.write(json.dumps(header)[:-1] + ', "frames": [')
         if self._csv:
             columns = "source person start_frame end_frame start_time end_time action probability".split()

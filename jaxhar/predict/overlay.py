@@ -33,7 +33,12 @@ class Overlay:
             self._history.append(results[0].action)
 
     def draw(self, image: np.ndarray, results: Sequence[FrameResult]) -> np.ndarray:
-        """An image (H, W, 3) uint8 with the persons in it."""
+        """An image (H, W, 3) uint8 with the persons in it.
+
+        The panel with the action is in a corner. Upright pictures have it in a strip below them, because it would cover
+        half of their width.
+        """
+        below = bool(self._actions) and not self._several and image.shape[0] > image.shape[1]
         for result in results:
             image = viz.draw_box(image, result.box.tolist())
             confidence = None if np.isnan(result.confidence).all() else result.confidence
@@ -42,17 +47,18 @@ class Overlay:
             for result in results:
                 image = viz.draw_label(image, result.box.tolist(), self._label(result))
             return image
-        if not results:
-            return image
         self.remember(results)
-        (result,) = results
-        if result.unfamiliar:
-            return viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
-        if result.action is None:
-            return image
-        top = int(result.action.argmax())
-        history = np.stack(self._history) if self._curves else None
-        return viz.draw_action(image, self._actions[top], float(result.action[top]), history)
+        unfamiliar = bool(results and results[0].unfamiliar)
+        if unfamiliar:
+            image = viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
+        action = results[0].action if results and not unfamiliar else None
+        name, probability = named(action, self._actions)
+        history = np.stack(self._history) if self._curves and self._history else None
+        if below:
+            if self._curves and history is None:
+                history = np.zeros((2, len(self._actions)))  # the strip of all frames is as high as that with curves
+            return viz.draw_action_below(image, name, probability, history)
+        return image if name is None or probability is None else viz.draw_action(image, name, probability, history)
 
     def _label(self, result: FrameResult) -> str:
         if result.unfamiliar:

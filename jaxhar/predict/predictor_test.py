@@ -144,6 +144,19 @@ def test_overlay_is_drawn_on_the_frame_that_it_belongs_to(tmp_path: Path):
         assert abs(int(changed[:160].argmax()) - (centre[0] - 60)) < 8
 
 
+def test_the_panel_of_an_upright_video_lies_below_the_picture(tmp_path: Path):
+    with VideoWriter(tmp_path / "a.mp4", Fraction(20), 240, 320) as writer:
+        for i in range(12):
+            writer.write(draw((120, 120), (240, 320)) if i < 8 else np.zeros((320, 240, 3), np.uint8), i / 20)
+    _, poses, _ = go(tmp_path / "a.mp4", tmp_path / "out", 4)
+    frames = list(Video(tmp_path / "out" / "overlay.mp4").frames())
+    assert len(frames) == 12 and {frame.image.shape for frame in frames} == {(320 + 66, 240, 3)}
+    assert (poses["width"], poses["height"]) == (240, 320)
+    assert frames[2].image[325:].max() > 200 > frames[11].image[325:].max(), "nobody is there at the end"
+    go(tmp_path / "a.mp4", tmp_path / "poses")
+    assert next(Video(tmp_path / "poses" / "overlay.mp4").frames()).image.shape == (320, 240, 3)
+
+
 def test_actions_are_those_of_the_clips(tmp_path: Path):
     source = write_video(tmp_path / "a.mp4", 30)
     summary, poses, _ = go(source, tmp_path / "out", 8, stride=1, bbox=(60, 50, 240, 190))

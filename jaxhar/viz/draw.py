@@ -123,15 +123,43 @@ def draw_action(
     text = max(11, round(min(height, width) / 22))
     pad = text // 2
     curves = history is not None
-    wide, high = 13 * text, round(2.9 * text) + (3 * text if curves else 0)
+    wide, high = _panel_size(text, curves)
     if wide + 2 * pad > width or high + 2 * pad > height:
-        curves, wide, high = False, min(wide, width), min(round(2.9 * text), height)
-        pad = 0
+        wide, high = min(wide, width), min(_panel_size(text, False)[1], height)
+        history, pad = None, 0
     # dark and half transparent, so that white text is legible on any background
     out = np.ascontiguousarray(image).copy()
     corner = out[pad : pad + high, pad : pad + wide]
     panel = Image.fromarray((corner * 0.3).astype(np.uint8))
-    pen = ImageDraw.Draw(panel)
+    _write_action(panel, text, label, probability, history)
+    corner[:] = np.asarray(panel)
+    return out
+
+
+def draw_action_below(
+    image: np.ndarray, label: str | None, probability: float | None, history: np.ndarray | None = None
+) -> np.ndarray:
+    """As `draw_action`, with the panel in a dark strip that is added below the image, (H + h, W, 3).
+
+    Args:
+      label, probability: None leaves the strip empty. history: h depends on whether it is given.
+    """
+    width = image.shape[1]
+    text = max(11, round(width / 22))
+    panel = Image.new("RGB", (width, _panel_size(text, history is not None)[1]), OUTLINE)
+    if label is not None and probability is not None:
+        _write_action(panel, text, label, probability, history)
+    return np.concatenate([image, np.asarray(panel)])
+
+
+def _panel_size(text: int, curves: bool) -> tuple[int, int]:
+    """(width, height) of the panel for an action, in a font of `text` pixels."""
+    return 13 * text, round(2.9 * text) + (3 * text if curves else 0)
+
+
+def _write_action(panel: Image.Image, text: int, label: str, probability: float, history: np.ndarray | None) -> None:
+    """Write an action, its bar and its curves onto a panel."""
+    pen, (wide, high) = ImageDraw.Draw(panel), panel.size
     left, right = round(0.6 * text), wide - round(0.6 * text)
     _write(pen, (left, 0.35 * text), label.replace("_", " "), text, right - left - 3 * text)
     pen.text((right, 0.35 * text), f"{probability:.0%}", fill=(255, 255, 255), font=_font(text), anchor="ra")
@@ -140,10 +168,8 @@ def draw_action(
     pen.rectangle((left, top, max(left, right), top + bar), fill=(90, 90, 90))
     end = left + round(max(0, right - left) * float(np.clip(probability, 0, 1)))
     pen.rectangle((left, top, end, top + bar), fill=CURVES[0])
-    if curves:
+    if history is not None:
         _draw_curves(pen, np.asarray(history, float), (left, top + bar + 0.6 * text, right, high - 0.5 * text), text)
-    corner[:] = np.asarray(panel)
-    return out
 
 
 def draw_words(image: np.ndarray, words: str) -> np.ndarray:

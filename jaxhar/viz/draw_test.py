@@ -99,6 +99,19 @@ def test_tiny_images_are_drawn_on(size: tuple[int, int]):
     assert viz.draw_skeleton(image, np.zeros((16, 2)), PA16).shape == image.shape
 
 
+def test_below_an_upright_picture_the_panel_covers_nothing():
+    image = np.full((320, 180, 3), 120, np.uint8)
+    history = np.linspace([0.1, 0.9], [0.8, 0.2], 20)
+    drawn = viz.draw_action_below(image, "bowl", 0.8, history)
+    np.testing.assert_array_equal(drawn[:320], image)
+    strip = drawn[320:].astype(int)
+    bar = (np.abs(strip - viz.CURVES[0]).max(-1) < 30)[24:28].any(0)
+    assert 0.7 * 180 < bar.sum() < 0.85 * 180 and strip.shape[0] > 50
+    empty = viz.draw_action_below(image, None, None, history)
+    assert empty.shape == drawn.shape and (empty[320:] == viz.OUTLINE).all()
+    assert viz.draw_action_below(image, "bowl", 0.8).shape[0] < drawn.shape[0]
+
+
 def test_contact_sheet_places_images_in_rows():
     images = [np.full((10 + n, 20, 3), 50 * (n + 1), np.uint8) for n in range(3)]
     sheet = viz.contact_sheet(images, 2, gap=2)
