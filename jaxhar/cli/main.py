@@ -27,7 +27,8 @@ _DATA = {
     "synth": "generate videos in the layout of a data set",
     "check": "read a whole data set, count its contents and list its errors",
     "prepare": "pack a data set once, before training",
-    "boxes": "predict the person boxes of a data set with a pose network",
+    "boxes": "predict the person boxes of a data set, or of a folder of videos",
+    "skeletons": "predict the joints of the persons in a folder of videos, as a pickle of pyskl's form",
 }
 
 

@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--boxes",
         type=Path,
         metavar="FILE",
-        help="the persons' boxes: MOT text, COCO's detections, or a poses.json; identities in the file are kept",
+        help="the persons' boxes: MOT text, COCO's detections, dmae_st's pickles, or a poses.json; identities in it "
+        "are kept",
     )
     parser.add_argument(
         "--detector",

@@ -1,4 +1,4 @@
-"""Boxes of persons from a file: MOT text, COCO's detections, or a poses.json of `jaxhar predict`."""
+"""Boxes of persons from a file: MOT text, COCO's detections, dmae_st's pickles, or a poses.json."""
 
 import csv
 from collections import defaultdict
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar.data.formats import box_pickle
 from jaxhar.data.formats.video import Frame
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -47,11 +48,13 @@ class BoxFile:
             number of the frame from 0, or the name of the picture; or {"images", "annotations"}, images found by
             file_name, or in a video by their order. Categories other than persons are left out.
             poses.json: with the identities of its persons.
+            A pickle: see `box_pickle`; those of a video must have as many frames as it.
 
         Raises:
           Problem: the file is none of these, or a line of it is wrong.
         """
         self.path, self.tight = path, True
+        self._frames: int | None = None  # of the video whose boxes are in pixels of a video with another size
         self._at: dict[int | str, list[_Line]] = defaultdict(list)
         for line in self._read():
             if not np.isfinite(line.box).all() or line.box[0] >= line.box[2] or line.box[1] >= line.box[3]:
@@ -73,13 +76,15 @@ class BoxFile:
           Problem: a box lies outside of the picture.
         """
         lines = self._lines(frame)
+        boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
         if frame.image is not None:
             height, width = frame.image.shape[:2]
-            for line in lines:
-                x1, y1, x2, y2 = line.box
+            if self._frames is not None:
+                wide, high = box_pickle.side_of(width, height)
+                boxes *= [width / wide, height / high, width / wide, height / high]
+            for line, (x1, y1, x2, y2) in zip(lines, boxes, strict=True):
                 if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
                     raise Problem(f"{self.path}: {line.place}: the box lies outside of the picture, {width}x{height}")
-        boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
         return boxes, np.array([line.score for line in lines], float)
 
     def ids(self, frame: Frame) -> list[int]:
@@ -92,6 +97,11 @@ class BoxFile:
         Args:
           frames: number of frames of the source. names: of its pictures; empty for a video.
         """
+        if self._frames not in (None, frames):
+            raise Problem(
+                f"{self.path} has boxes of {self._frames} frames, the source has {frames}: they are of another video, "
+                "or one of them is cut off"
+            )
         for where, lines in self._at.items():
             if (where not in names) if isinstance(where, str) else (where >= frames or where < 0):
                 raise Problem(
@@ -104,6 +114,11 @@ class BoxFile:
 
     def _read(self) -> Iterator[_Line]:
         path = self.path
+        if path.suffix.lower() in (".pkl", ".pickle"):
+            boxes = box_pickle.read(path)
+            self._frames = len(boxes) if isinstance(boxes, list) else None
+            yield from _pickled(boxes)
+            return
         if path.suffix.lower() != ".json":
             yield from _mot(path)
             return
@@ -123,9 +138,18 @@ class BoxFile:
             elif isinstance(content, list):
                 yield from _coco(content, {})
             else:
-                raise Problem(f"{path}: this is no file of boxes: give MOT text, COCO's detections or a poses.json")
+                raise Problem(
+                    f"{path}: this is no file of boxes: give MOT text, COCO's detections, a pickle or a poses.json"
+                )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise Problem(f"{path} is no file of boxes: {error!r} is missing or wrong") from error
+
+
+def _pickled(content: list[np.ndarray] | dict[str, np.ndarray]) -> Iterator[_Line]:
+    places = content.items() if isinstance(content, dict) else enumerate(content)
+    for where, boxes in places:
+        for number, (x1, y1, x2, y2, score) in enumerate(boxes.tolist()):
+            yield _Line(f"box {number} of {where!r}", where, (x1, y1, x2, y2), score, -1)
 
 
 def _mot(path: Path) -> Iterator[_Line]:

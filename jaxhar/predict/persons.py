@@ -56,11 +56,16 @@ def chosen(
         return BoxFile(boxes), keep
     if detector is None and persons in (None, "largest"):
         return None, keep
-    if detector in (None, "own"):
-        return _own(), keep
-    kind, _, file = detector.rpartition(":")
+    return detector_of(detector or "own"), keep
+
+
+def detector_of(text: str) -> Detector:
+    """The detector "own", or that of an ONNX file, perhaps with "yolox:" or "rtmdet:" before it."""
+    if text == "own":
+        return _own()
+    kind, _, file = text.rpartition(":")
     known = kind in onnx_detector.KINDS
-    return OnnxDetector(Path(file if known else detector), kind if known else None), keep
+    return OnnxDetector(Path(file if known else text), kind if known else None)
 
 
 @cache

@@ -101,7 +101,7 @@ def _load(
             raise
         return None, [Skipped(str(item.path), str(problem).removeprefix(f"{item.path}: "))]
     record = Record(
-        name=_below(home, item.path) + ("" if item.box is None else f" {item.where.split(' of ')[0]}"),
+        name=name_of(home, item),
         split=item.split,
         length=len(frames),
         pictures=frames,
@@ -117,8 +117,10 @@ def _load(
     return record, []
 
 
-def _below(home: Path, path: Path) -> str:
-    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+def name_of(home: Path, item: Item) -> str:
+    """Name of the record of a file: its path below `home`, and with a box its line in the CSV."""
+    path = item.path.relative_to(home).as_posix() if item.path.is_relative_to(home) else str(item.path)
+    return path + ("" if item.box is None else f" {item.where.split(' of ')[0]}")
 
 
 def _read(path: Path, side: int) -> tuple[list[bytes], tuple[int, int], float]:

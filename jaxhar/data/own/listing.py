@@ -70,7 +70,7 @@ def read(root: Path) -> Listing:
     listing = _of_csv(tables[0]) if tables else _of_folder(root)
     if tables and root.is_dir():
         listing.notes.append(f"{tables[0]} says which files are used")
-        files = [path for path in _files(root) if path.suffix.lower() in VIDEOS + IMAGES]
+        files = [path for path in files_below(root) if path.suffix.lower() in VIDEOS + IMAGES]
         others = [path for path in files if path not in listing.listed]
         listing.left += [Skipped(str(path), f"is not in {tables[0].name}", True) for path in others]
     labels = _one_spelling([item.label for item in listing.items], "classes", listing.doubts)
@@ -82,7 +82,7 @@ def read(root: Path) -> Listing:
     return listing
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All files below a folder that are not hidden."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_hidden(Path(name)))
@@ -105,7 +105,7 @@ def _of_folder(root: Path) -> Listing:
             ("val", "lies in a third split beside train and test"),
             ("", "lies beside train and test"),
         ):
-            listing.left += [_left(path, words) for folder in splits[split] for path in _files(folder)]
+            listing.left += [_left(path, words) for folder in splits[split] for path in files_below(folder)]
         _add_others(listing, root)
     else:
         _add_classes(listing, root, "")
@@ -125,7 +125,9 @@ def _add_classes(listing: Listing, folder: Path, split: str) -> None:
         listing.left += [Skipped(str(path), HIDDEN, True) for path in sorted(entries) if is_hidden(path)]
         for path in shown(entries):
             if path.is_dir():
-                listing.left += [_left(p, "lies deeper than CLASS/FILE; move it up, or list it") for p in _files(path)]
+                listing.left += [
+                    _left(p, "lies deeper than CLASS/FILE; move it up, or list it") for p in files_below(path)
+                ]
             elif (suffix := path.suffix.lower()) not in VIDEOS + IMAGES:
                 listing.left.append(
                     _left(path, f"{f'files ending in {suffix} are' if suffix else 'is'} not read; {_READ}")
