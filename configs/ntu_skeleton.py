@@ -25,6 +25,7 @@ from jaxhar.data.ntu.skeleton_folder import Preparation
 from jaxhar.data.ntu.skeletons import NTUSkeleton
 from jaxhar.evaluation.action import Action
 from jaxhar.evaluation.evaluate import Eval
+from jaxhar.evaluation.samples import Samples
 from jaxhar.models.skeleton.network import Positions, SkeletonTransformerConfig
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
@@ -49,7 +50,7 @@ def get_config(which: str = "") -> Experiment:
 
 def _evals(*views: str) -> dict[str, Eval]:
     note = "50 to 60 % with the original's settings (comments of dmae_st)"
-    return {"skeletons": Eval(views=views, scorers=(Action("sum"),), batch=32, published=(note,))}
+    return {"skeletons": Eval(views=views, scorers=(Action("sum"), Samples()), batch=32, published=(note,))}
 
 
 def repaired(name: str, positions: Positions) -> Experiment:

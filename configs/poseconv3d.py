@@ -24,6 +24,7 @@ from jaxhar.data.pyskl.settings import Pyskl
 from jaxhar.evaluation.action import Action
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.results import Published
+from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.multitask import Multitask
 from jaxhar.training.optim import Optimizer
@@ -66,7 +67,7 @@ def _trained(name: str, model, data: Pyskl, samples: int, decay: float, accuracy
         evals={
             "skeletons": Eval(
                 views=("single", "multi"),
-                scorers=(Action("sum"),),
+                scorers=(Action("sum"), Samples()),
                 batch=16,
                 published=() if accuracy is None else (Published("accuracy/multi", accuracy, "pyskl"),),
             )
@@ -116,5 +117,5 @@ def demo() -> Experiment:
             clip_norm=10.0,
         ),
         train=Train(steps=500, checkpoint_every=250),
-        evals={"skeletons": Eval(views=("single", "multi"), scorers=(Action("sum"),), batch=30)},
+        evals={"skeletons": Eval(views=("single", "multi"), scorers=(Action("sum"), Samples()), batch=30)},
     )

@@ -74,6 +74,16 @@ def appearance(model: nnx.Module, frames: np.ndarray) -> np.ndarray:
     return np.asarray(_appearance(*prepare(model), _as_batch(frames, config)))
 
 
+@jit
+def _shows(structure: Structure, state: nnx.State, batch: Batch) -> dict[str, jax.Array]:
+    return structure.merge(state).shows(batch)
+
+
+def shows(model: nnx.Module, batch: Batch) -> dict[str, np.ndarray]:
+    """What a `Showing` network sees in the clips of a batch."""
+    return jax.tree.map(np.asarray, _shows(*prepare(model), batch))
+
+
 def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chunk: int = CHUNK) -> dict[str, Any]:
     """Runs a network; compiled once for every network structure and input shape.
 

@@ -54,6 +54,15 @@ class Describing(Protocol):
 
 
 @runtime_checkable
+class Showing(Protocol):
+    """A network on skeletons that shows what it sees in a clip, for the pictures of a report."""
+
+    def shows(self, batch: Batch) -> dict[str, jax.Array]:
+        """What it has of these: volume (B, T, h, w, C), its heat maps of joints or limbs; attention (B, T, M, J), the
+        share of each joint in what the class is told from."""
+
+
+@runtime_checkable
 class Viewing(Protocol):
     """Settings of a network whose frames are the views of one moment by several cameras, not a clip."""
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from jaxhar import inference
 from jaxhar.core.batch import Batch, Preds, batch_size
 from jaxhar.core.gaussian import Decoding
-from jaxhar.core.network import FromMaps, NetworkConfig, inputs_of
+from jaxhar.core.network import FromMaps, NetworkConfig, Showing, inputs_of
 from jaxhar.core.prepared import Prepared, View
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.evaluation.results import Published, Results
@@ -148,6 +148,7 @@ def context_of(
         too_short=frozenset(prepared.too_short(split)) if view.kind == "clips" else None,
         network=model.config if isinstance(model, nnx.Module) else None,  # type: ignore[attr-defined]
         network_classes=classes,
+        shows=partial(inference.shows, model) if isinstance(model, nnx.Module) and isinstance(model, Showing) else None,
     )
 
 

@@ -5,7 +5,7 @@ of the data, `begin` returns an object of sums. Examples are added to it one by 
 the report.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class Context:
       network: config of the network; None if predictions come from a function.
       network_classes: names of the network's classes, or a tuple of such tuples for several sets of labels; () if they
         are the data's.
+      shows: what the network sees in the clips of a batch, see `jaxhar.core.network.Showing`; None if it shows nothing.
     """
 
     view: View
@@ -48,6 +49,7 @@ class Context:
     too_short: frozenset[int] | None = None
     network: NetworkConfig | None = None
     network_classes: tuple = ()
+    shows: Callable[[Batch], dict[str, np.ndarray]] | None = None
 
     def name(self, example: Example) -> str:
         """Name of the sequence of an example; "" if unknown."""

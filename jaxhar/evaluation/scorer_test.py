@@ -157,3 +157,38 @@ def test_a_skeleton_without_a_picture_is_a_sample(tmp_path, scored):
     results = Results("test", {"single": 1}, tuple(sums.sections()))
     report.write(tmp_path, results, "skeletons", console=Console(quiet=True))
     assert cv2.imread(str(tmp_path / "pictures" / "sample_01.png")).std() > 5
+
+
+def test_what_a_network_sees_is_shown_beside_some_samples(tmp_path):
+    def shows(batch):
+        assert batch["points"].shape == (4, 3, 2, 16, 2) and batch["score"].shape == (4, 3, 2, 16)
+        return {"volume": np.ones((4, 3, 8, 8, 16)), "attention": batch["score"] / 96}
+
+    context = Context(View("single", "each"), skeleton=PA16, names=tuple("abcdef"), shows=shows)
+    sums = Samples(5).begin(context)
+    for n in range(6):
+        points = np.random.default_rng(n).uniform(0, 1, (3, 2, 16, 2))
+        sums.add({"points": points, "score": np.ones((3, 2, 16)), "sequence": n}, {})
+    skeletons, seen = sums.sections()
+    assert (skeletons.title, seen.title) == ("Skeletons", "What the network sees") and len(skeletons.pictures) == 5
+    assert [picture.file for picture in seen.pictures] == ["volume"] * 4 + ["attention"] * 4
+    assert [picture.name for picture in seen.pictures[:4]] == [picture.name for picture in skeletons.pictures[:4]]
+    np.testing.assert_allclose(seen.pictures[5].attention, 2 / 96)
+    report.write(tmp_path, Results("test", {"single": 6}, (skeletons, seen)), "seen", console=Console(quiet=True))
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert {"sample_05.png", "volume_04.png", "attention_04.png"} <= names
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1), (2, 0, 1)])
+def test_a_skeleton_in_space_is_drawn_upright(axes):
+    points = np.zeros((1, 1, 16, 3))
+    points[0, 0, :, 2] = 0.01  # far away
+    for name, x, y in (("pelvis", 0, 0), ("head", 0, 0.7), ("l_shoulder", -0.2, 0.5), ("r_shoulder", 0.2, 0.5)):
+        points[0, 0, PA16.index(name), :2] = x, y
+    points[0, 0, PA16.index("l_ankle")] = -0.1, -0.8, 0.01
+    shown = Samples(1).begin(Context(View("single", "each"), skeleton=PA16))
+    shown.add({"points": points[..., axes], "sequence": 0}, {})
+    (picture,) = shown.sections()[0].pictures
+    at = {name: picture.true[PA16.index(name)] for name in PA16.joints}
+    assert at["head"][1] < at["pelvis"][1] < at["l_ankle"][1]
+    assert at["l_shoulder"][0] < at["pelvis"][0] < at["r_shoulder"][0]

@@ -71,7 +71,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, a skeleton, or both, with a caption. Missing values are None.
+    """An image, a skeleton, or both, or what a network sees in a clip of skeletons. Missing values are None.
 
     Attributes:
       file: name of its picture file, without the suffix; pictures of the same name are numbered.
@@ -81,6 +81,7 @@ class Picture:
       true: (J, 2) true joints in the same units. valid: (J,) mask of labelled joints.
       name: of its source, e.g. the sequence. caption: a line of text.
       answer: the predicted class. truth: the true class. probability: of the predicted class.
+      volume: (T, h, w, C) heat maps of joints or limbs over time. attention: (T, J) shares of the joints over time.
     """
 
     file: str
@@ -95,6 +96,8 @@ class Picture:
     answer: str | None = None
     truth: str | None = None
     probability: float | None = None
+    volume: np.ndarray | None = None
+    attention: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

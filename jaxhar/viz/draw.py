@@ -51,10 +51,10 @@ def draw_skeleton(
     alpha = np.clip(0.25 + 0.75 * sure, 0, 1)
     for a, b in skeleton.limbs if limbs is None else limbs:
         if shown[a] and shown[b]:
-            colour = _side(skeleton.joints[b], skeleton.joints[a])
+            colour = side(skeleton.joints[b], skeleton.joints[a])
             _blend_line(out, pose[a], pose[b], colour, thick, min(alpha[a], alpha[b]))
     for j in np.flatnonzero(shown):
-        _blend_dot(out, pose[j], _side(skeleton.joints[j]), 0.9 * thick, alpha[j])
+        _blend_dot(out, pose[j], side(skeleton.joints[j]), 0.9 * thick, alpha[j])
     return out
 
 
@@ -217,7 +217,8 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, gap: int = 4) -> n
     return sheet
 
 
-def _side(*joints: str) -> Colour:
+def side(*joints: str) -> Colour:
+    """The colour of a joint or limb by the side that its names tell."""
     for joint in joints:
         if joint[:2] in ("r_", "l_"):
             return RIGHT if joint[0] == "r" else LEFT

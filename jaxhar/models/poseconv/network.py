@@ -157,6 +157,10 @@ class PoseConv(nnx.Module):
             maps = jnp.where(batch["mirrored"][:, None, None, None, None], other, maps)
         return maps
 
+    def shows(self, batch: Batch) -> dict[str, Array]:
+        """The volume, for pictures."""
+        return {"volume": self.volume(batch)}
+
     def __call__(self, batch: Batch) -> Preds:
         """Scores of the classes.
 

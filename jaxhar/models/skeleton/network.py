@@ -161,6 +161,30 @@ class SkeletonTransformer(nnx.Module):
         grid = table[0, 1:].reshape(config.num_frames, config.num_persons, config.num_joints, -1)
         return table[:, :1], grid[:frames, :persons].reshape(1, -1, config.width)
 
+    def _tokens(self, batch: Batch) -> tuple[Array, Array]:
+        """The class token and one for each joint (B, N, C), and which of them are missing (B, N)."""
+        points = jnp.asarray(batch["points"])
+        size, frames, persons, joints, _ = points.shape
+        tokens = points.reshape(size, frames * persons * joints, 3)
+        of_class, of_joints = self._positions(frames, persons)
+        x = self.embed(tokens) + of_joints.astype(points.dtype)
+        first = (self.cls_token[...] + of_class).astype(x.dtype)
+        x = jnp.concatenate([jnp.broadcast_to(first, (size, 1, x.shape[-1])), x], axis=1)
+        missing = jnp.pad((tokens == 0).all(-1), [(0, 0), (1, 0)])  # never the class token
+        return self.dropout(x), missing
+
+    def shows(self, batch: Batch) -> dict[str, Array]:
+        """Attention of the class token to each joint in the last block, averaged over the heads."""
+        x, missing = self._tokens(batch)
+        *before, last = self.blocks
+        for block in before:
+            x = block(x, missing)
+        heads = last.attn.qkv(last.norm1(x)).reshape(*x.shape[:2], 3, self.config.heads, -1)
+        query, key = heads[:, 0, 0], heads[:, :, 1]
+        scores = jnp.einsum("bhd,bkhd->bhk", query, key) * query.shape[-1] ** -0.5
+        weights = jax.nn.softmax(jnp.where(missing[:, None], -jnp.inf, scores)).mean(1)
+        return {"attention": weights[:, 1:].reshape(batch["points"].shape[:-1])}
+
     def __call__(self, batch: Batch) -> Preds:
         """Scores of the classes.
 
@@ -170,15 +194,7 @@ class SkeletonTransformer(nnx.Module):
         Returns:
           action (1, B, A).
         """
-        points = jnp.asarray(batch["points"])
-        size, frames, persons, joints, _ = points.shape
-        tokens = points.reshape(size, frames * persons * joints, 3)
-        of_class, of_joints = self._positions(frames, persons)
-        x = self.embed(tokens) + of_joints.astype(points.dtype)
-        first = (self.cls_token[...] + of_class).astype(x.dtype)
-        x = jnp.concatenate([jnp.broadcast_to(first, (size, 1, x.shape[-1])), x], axis=1)
-        missing = jnp.pad((tokens == 0).all(-1), [(0, 0), (1, 0)])  # never the class token
-        x = self.dropout(x)
+        x, missing = self._tokens(batch)
         for block in self.blocks:
             x = block(x, missing)
         x = self.head(self.norm(x[:, 0]))
