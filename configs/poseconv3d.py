@@ -1,7 +1,8 @@
 """PoseConv3D: actions of skeletons in pictures (Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR'22).
 
     JAXHAR_DATA=DIR python launch.py --config=configs/poseconv3d.py:ntu60_xsub_joint        DIR/pyskl/ntu60_hrnet.pkl
-    python launch.py --config=configs/poseconv3d.py:own --config.data.root=set.pkl
+    JAXHAR_DATA=DIR python launch.py --config=configs/poseconv3d.py:k400_joint     DIR/pyskl/k400_hrnet.pkl, kpfiles/
+    python launch.py --config=configs/poseconv3d.py:own:set.pkl
     python launch.py --config=configs/poseconv3d.py:demo
 
 SlowOnly on volumes of 48 frames, 56 x 56 in training and 64 x 64 in evaluation, of joints or of limbs, by the settings
@@ -15,11 +16,13 @@ training.
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import optax
 
 from jaxhar import zoo
 from jaxhar.data.generate.film import Synth
+from jaxhar.data.pyskl import folder as pyskl_folder
 from jaxhar.data.pyskl.settings import Pyskl
 from jaxhar.evaluation.action import Action
 from jaxhar.evaluation.evaluate import Eval
@@ -38,17 +41,21 @@ VARIANTS = {
     "ntu60_xview_limb": ("ntu60_hrnet.pkl", "xview", "poseconv3d-ntu60-limb", 60, 37_646, 3e-4, 0.960),
     "ntu120_xsub_joint": ("ntu120_hrnet.pkl", "xsub", "poseconv3d-ntu60-joint", 120, 63_026, 3e-4, 0.859),
     "gym_joint": ("gym_hrnet.pkl", "", "poseconv3d-ntu60-joint", 99, 20_484, 3e-4, None),
+    "k400_joint": ("k400_hrnet.pkl", "", "poseconv3d-k400-joint", 400, 240_000, 1e-4, 0.473),
 }
 
 
 def get_config(which: str = "") -> Experiment:
-    """The experiment `which`."""
+    """The experiment `which`; "own:FILE" is one on a pickle of your own, with splits train and val."""
+    if which.startswith("own:"):
+        return own(Path(which.removeprefix("own:")).expanduser())
     variants = {name: partial(paper, name) for name in VARIANTS}
-    return pick(which, ("pyskl",), demo=demo, paper=variants["ntu60_xsub_joint"], own=own, **variants)
+    variants["own:FILE"] = partial(own, Path("FILE"))  # for the list of all
+    return pick(which, ("pyskl",), demo=demo, paper=variants["ntu60_xsub_joint"], **variants)
 
 
 def _trained(name: str, model, data: Pyskl, samples: int, decay: float, accuracy: float | None) -> Experiment:
-    epoch = 10 * samples // BATCH  # steps: the training set is read ten times in an epoch
+    epoch = max(1, 10 * samples // BATCH)  # steps: the training set is read ten times in an epoch
     return Experiment(
         name=name,
         model=model,
@@ -87,10 +94,12 @@ def paper(name: str) -> Experiment:
     )
 
 
-def own() -> Experiment:
-    """Ten thousand samples, splits train and val, 60 classes: change what differs by flags."""
-    data = Pyskl(division="", clips_per_batch=BATCH)
-    return _trained("poseconv3d_own", zoo.config("poseconv3d-ntu60-joint"), data, 10_000, 3e-4, None)
+def own(file: Path) -> Experiment:
+    """The network of NTU RGB+D for the classes of a file, and as many steps as its samples ask for."""
+    count, actions = pyskl_folder.size(file, "train")
+    data = Pyskl(root=str(file.absolute()), division="", clips_per_batch=BATCH)
+    model = replace(zoo.config("poseconv3d-ntu60-joint"), num_actions=actions)
+    return _trained(f"poseconv3d_{file.stem}", model, data, count, 3e-4, None)
 
 
 def demo() -> Experiment:

@@ -1,5 +1,6 @@
 """Artifacts against the live network, and that they run where this package is not."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from flax import nnx
 
 from jaxhar import export, infer, port, zoo
 from jaxhar.cli import main as cli
-from jaxhar.core.skeleton import PA16
+from jaxhar.core.skeleton import COCO, NTU, PA16
+from jaxhar.core.volume import COCO_LIMBS
+from jaxhar.models.poseconv.network import PoseConvConfig
 from jaxhar.models.reception.network import ReceptionConfig
+from jaxhar.models.skeleton.network import SkeletonTransformerConfig
 from jaxhar.nn.layers import ConvNorm, Norm, SeparableNorm
 from jaxhar.weights import checkpoint
 from parity_tests import cases
@@ -48,6 +52,32 @@ def close(a, b):
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_allclose(a[name], b[name], atol=5e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("config", "layout"),
+    [
+        (
+            PoseConvConfig(base=4, blocks=(1, 1, 1), size=8, eval_size=None, num_frames=4, limbs=COCO_LIMBS),
+            COCO,
+        ),
+        (SkeletonTransformerConfig(num_frames=3, width=8, depth=1, heads=2), NTU),
+    ],
+)
+def test_onnx_of_a_network_on_skeletons(config, layout, tmp_path):
+    config = dataclasses.replace(config, num_actions=3)
+    checkpoint.save_model(tmp_path / "net", network(config), layout, ("sit", "stand", "run"))
+    apart = export.run(tmp_path / "net", tmp_path / "net.onnx", "onnx")
+    assert apart.keys() == {"action"} and apart["action"] < 1e-6
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    shapes = {one.name: one.shape for one in session.get_inputs()}
+    assert all(shape[0] == "batch" for shape in shapes.values())
+    inputs = {key: np.abs(value) for key, value in cases.seeded_inputs(config, 5).items()}
+    (found,) = session.run(None, inputs)
+    np.testing.assert_allclose(found, infer(network(config), inputs)["action"], atol=1e-6)
+    assert found.shape == (1, 5, 3) and np.ptp(found, axis=1).max() > 1e-4, "other skeletons, other answers"
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["joints"]) == list(layout.joints) and json.loads(told["actions"]) == ["sit", "stand", "run"]
 
 
 def test_folding_leaves_offsets_and_the_same_results():

@@ -110,7 +110,7 @@ class SkeletonTransformer(nn.Module):
         grid = table[0, 1:].unflatten(0, (config.num_frames, config.num_persons, config.num_joints))
         tokens = points.flatten(1, 3)
         x = self.embed_layer(tokens) + grid[:frames, :persons].flatten(0, 2)
-        first = (self.cls_token + table[:, :1]).expand(x.shape[0], -1, -1)
+        first = (self.cls_token + table[:, :1]).expand(x.shape[0], -1, -1)  # len(x) would be a constant in ONNX
         padding = F.pad((tokens == 0).all(-1), (1, 0))
         x = F.dropout(torch.cat([first, x], 1), config.dropout, self.training)
         for block in self.blocks:

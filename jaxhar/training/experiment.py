@@ -211,8 +211,8 @@ def unreached(experiment: Experiment, changes: Mapping[str, str]) -> list[str]:
 
 
 def _from_file(spec: str) -> Experiment:
-    name, _, arg = spec.rpartition(":") if ".py:" in spec else (spec, "", "")
-    path = Path(name)
+    name, colon, arg = spec.partition(".py:")
+    path = Path(f"{name}.py" if colon else name)
     if not path.is_file():
         raise Usage(f"no config file at {path}; --config takes the path of a Python file, e.g. configs/penn.py")
     module_spec = importlib.util.spec_from_file_location(f"jaxhar_config_{path.stem}", path)

@@ -5,7 +5,7 @@ line; without it, the classes are those of NTU RGB+D if there are as many, else 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from jaxhar.core import classes
 from jaxhar.core.skeleton import COCO
 from jaxhar.data.formats import skeleton_pickle
+from jaxhar.data.pyskl import clip_files
 from jaxhar.data.records.record import Field, Folder, Record, Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -44,12 +45,13 @@ def _class_names(path: Path, count: int) -> tuple[str, ...]:
     return known.get(count, tuple(f"class {i}" for i in range(count)))
 
 
-def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO)) -> Folder:
+def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO), least_box: float = 0.5) -> Folder:
     """The folder to pack.
 
     Args:
       num_actions: number of classes; None for those of classes.txt, or as many as the labels tell.
       joints: number of joints that every sample must have.
+      least_box: smallest score of the boxes of persons, see `clip_files`.
 
     Raises:
       Problem: there is no such file, or it has another layout.
@@ -63,19 +65,18 @@ def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO)) -
             raise Problem(
                 f"the split {split!r} of {path} names {len(absent)} samples that it lacks, e.g. {min(absent)}"
             )
-    labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
-    actions = _class_names(path, num_actions or max(labels, default=0) + 1)
+    actions = _class_names(path, num_actions or _classes(annotations))
     of_sample: dict[str, list[str]] = {}
     for split, members in splits.items():
         for name in members:
             of_sample.setdefault(name, []).append(split)
-    persons = max(len(one["keypoint"]) if np.ndim(one.get("keypoint", 0)) else 1 for one in annotations)
-    load = partial(_load, path, of_sample, key, len(actions), persons, joints)
+    persons = max(_persons(one, least_box) for one in annotations)
+    load = partial(_load, path, of_sample, key, len(actions), persons, joints, least_box)
     return Folder(
         title=path.name,
         slug="pyskl",
         root=path,
-        fingerprint=partial(_fingerprint, path, num_actions),
+        fingerprint=partial(_fingerprint, path, num_actions, least_box),
         scan=lambda skip_broken: (annotations, []),
         load=load,
         fields={
@@ -88,12 +89,34 @@ def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO)) -
     )
 
 
-def _fingerprint(path: Path, num_actions: int | None) -> Iterator[str]:
+def size(root: str | Path, split: str) -> tuple[int, int]:
+    """Number of samples in a split, and number of classes; Problem if there is no such split."""
+    path = find(root)
+    annotations, splits = skeleton_pickle.read_all(path)
+    if not splits.get(split):
+        raise Problem(f"{path} has no samples in a split {split!r}; it has {', '.join(splits) or 'no splits'}")
+    return len(splits[split]), len(_class_names(path, _classes(annotations)))
+
+
+def _classes(annotations: Sequence[dict[str, Any]]) -> int:
+    """Number of classes that the labels tell."""
+    labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
+    return max(labels, default=0) + 1
+
+
+def _persons(one: dict[str, Any], least_box: float) -> int:
+    """M of an annotation, at least 1."""
+    if clip_files.is_apart(one):
+        return max(1, clip_files.persons(one, least_box))
+    return max(1, len(one["keypoint"])) if np.ndim(one.get("keypoint", 0)) else 1
+
+
+def _fingerprint(path: Path, num_actions: int | None, least_box: float) -> Iterator[str]:
     for one in (path, path.with_name(_NAMES)):
         if one.is_file():
             stat = one.stat()
             yield f"{one} {stat.st_size} {stat.st_mtime_ns}"
-    yield f"{num_actions}"
+    yield f"{num_actions} {least_box}"
 
 
 def _load(
@@ -103,12 +126,15 @@ def _load(
     num_actions: int,
     persons: int,
     joints: int,
+    least_box: float,
     annotation: dict[str, Any],
     skip_broken: bool,
 ) -> tuple[Record | None, list[Skipped]]:
     """The record of an annotation. Its split is the names of all its splits, separated by commas."""
     name = str(annotation[key])
     try:
+        if clip_files.is_apart(annotation):
+            annotation = clip_files.joined(annotation, path, least_box)
         one = skeleton_pickle.checked(annotation, path, num_actions)
         points, score = one["keypoint"], one["keypoint_score"]
         if points.shape[2:] != (joints, 2):

@@ -55,6 +55,7 @@ class Pyskl(DataSet):
       num_actions: number of classes; None for those of classes.txt beside the file, or as many as the labels tell.
       style: "mm" or "pk", the program whose rules choose frames and crops.
       clips: of a sequence in the view "multi".
+      least_box: smallest score of the boxes of persons; of Kinetics-400 alone, whose files have such scores.
       eval_size: height and width of the network's volume in evaluation, in cells; `image_size` is that of training.
 
     `root` is the pickle, or a folder with it. Points are in units of the volume.
@@ -71,13 +72,15 @@ class Pyskl(DataSet):
     num_actions: int | None = None
     style: uniform.Style = uniform.Style.MMACTION2
     clips: int = 10
+    least_box: float = 0.5
 
     title: ClassVar[str] = "skeletons"
     home: ClassVar[str] = "pyskl"
     layout: ClassVar[Skeleton] = COCO
 
     def open(self, root: Path) -> Folder:
-        return pyskl_folder.folder(root / self.file if self.file else root, self.num_actions)
+        path = root / self.file if self.file else root
+        return pyskl_folder.folder(path, self.num_actions, least_box=self.least_box)
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_pyskl.write(out, synth)
