@@ -16,14 +16,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import jaxhar
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.generate import body
 from jaxhar.data.generate.body import Performance
 from jaxhar.data.generate.crowd import RATE, Actor, Scene, Shot, actor, moved
 from jaxhar.data.generate.film import FilmCamera, performer
 from jaxhar.evaluation.identities import idf1
-from jaxhar.host import compile_cache
-from jaxhar.predict import poses, predictor
+from jaxhar.predict.predictor import LoadedNetwork
+from jaxhar.predict.result import Result
+from jaxhar.predict.tables import outline
 
 SIZE = (480, 360)
 FRAMES = 100
@@ -76,46 +78,31 @@ def write(scene: Scene, folder: Path) -> tuple[Path, Path, list[Shot]]:
     return folder / "film.mp4", folder / "boxes.txt", shots
 
 
-def predicted(film: Path, weights: Path, out: Path, **options) -> tuple[list[dict], tuple[str, ...], float]:
-    """The frames and joints of a poses.json, and the seconds it took."""
+def predicted(net: LoadedNetwork, film: Path, **options) -> tuple[Result, float]:
+    """What is found in a film, and the seconds it took."""
     begun = time.perf_counter()
-    predictor.run(film, weights, out, progress=False, **options)
-    content = poses.read(out / "poses.json")
-    return content["frames"], tuple(content["skeleton"]["joints"]), time.perf_counter() - begun
+    result = net.predict(film, **options)
+    return result, time.perf_counter() - begun
 
 
-def outlines(frames: list[dict]) -> list[dict[int, np.ndarray]]:
-    """Boxes about the joints of each person, with a margin."""
-    found = []
-    for frame in frames:
-        boxes = {}
-        for person in frame["persons"]:
-            points = np.array([point[:2] for point in person["joints"]], float)
-            points = points[np.array(person["confidence"], float) >= 0.25]
-            low, high = points.min(0), points.max(0)
-            boxes[person["id"]] = np.concatenate([low - 0.1 * (high - low), high + 0.1 * (high - low)])
-        found.append(boxes)
-    return found
-
-
-def pck(frames: list[dict], names: tuple[str, ...], shots: list[Shot], who: int, identity: int) -> float:
+def pck(result: Result, shots: list[Shot], who: int, identity: int) -> float:
     """Share of the visible joints of a person that lie within a fifth of its torso."""
+    names = result.skeleton.joints
     shared = [name for name in names if name in body.SKELETON.joints]
     ours, theirs = [names.index(n) for n in shared], [body.SKELETON.joints.index(n) for n in shared]
     hip, shoulder = (body.SKELETON.joints.index(name) for name in ("l_hip", "r_shoulder"))
     hits = total = 0
-    for frame, shot in zip(frames, shots, strict=True):
+    for seen, shot in zip(result.frames, shots, strict=True):
         for true in shot.people:
             if true.identity != who or true.within < 0.9:
                 continue
             visible = (true.inside & ~true.hidden)[theirs]
             total += int(visible.sum())
-            for person in frame["persons"]:
-                if person["id"] == identity:
-                    joints = np.array([point[:2] for point in person["joints"]], float)[ours]
+            for person in seen.there:
+                if person.id == identity:
                     torso = max(float(np.linalg.norm(true.joints[hip] - true.joints[shoulder])), 1.0)
-                    near = np.linalg.norm(joints - true.joints[theirs], axis=-1) <= 0.2 * torso
-                    hits += int((near & visible).sum())
+                    away = np.linalg.norm(person.pose[ours, :2] - true.joints[theirs], axis=-1)
+                    hits += int(((away <= 0.2 * torso) & visible).sum())
     return hits / max(total, 1)
 
 
@@ -124,7 +111,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a pose network, e.g. runs/penn-demo")
     parser.add_argument("--films", type=int, default=3)
     args = parser.parse_args()
-    compile_cache.enable()
+    net = jaxhar.load(args.weights)
     table = Table("film", "persons from", "IDF1", "identities", "PCK of each (alone)", "seconds (three alone)")
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.films):
@@ -135,16 +122,16 @@ def main() -> None:
             alone, seconds = [], 0.0
             for who, one in enumerate(scene.actors):
                 single, file, seen = write(replace(scene, actors=(one,)), place / f"alone{who}")
-                frames, names, took = predicted(single, args.weights, place / f"out{who}", boxes=file)
-                alone.append(pck(frames, names, seen, who, who + 1))
+                result, took = predicted(net, single, boxes=file)
+                alone.append(pck(result, seen, who, who + 1))
                 seconds += took
             for source, options in (("true boxes", {"boxes": boxes}), ("own detector", {"detector": "own"})):
-                frames, names, took = predicted(film, args.weights, place / source, **options)
-                found = outlines(frames)
+                result, took = predicted(net, film, **options)
+                found = [{one.id: outline(one) for one in seen.there} for seen in result.frames]
                 ids = {who for frame in found for who in frame}
                 told = ""
                 if "boxes" in options:
-                    each = [pck(frames, names, shots, who, who + 1) for who in range(3)]
+                    each = [pck(result, shots, who, who + 1) for who in range(3)]
                     told = ", ".join(f"{a:.3f} ({b:.3f})" for a, b in zip(each, alone, strict=True))
                 score = f"{idf1(truth, found):.3f}"
                 table.add_row(str(seed), source, score, str(len(ids)), told, f"{took:.1f} ({seconds:.1f})")
