@@ -60,13 +60,14 @@ class Rule:
 
     Attributes:
       pattern: regular expression that must match the full dotted path.
-      name: the PyTorch name: a template such as r"\\1.weight", or a function of the match.
+      name: the PyTorch name: a template such as r"\\1.weight", or a function of the match. Several templates for a
+        weight that lies there in equal parts, along the first axis, e.g. of queries, keys and values.
       kind: order of the axes.
       packing: what else is in the PyTorch weight; None for nothing.
     """
 
     pattern: str
-    name: str | Callable[[re.Match[str]], str]
+    name: str | tuple[str, ...] | Callable[[re.Match[str]], str]
     kind: Kind
     packing: Packing | None = None
 

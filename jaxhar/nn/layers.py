@@ -57,7 +57,7 @@ def glorot(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 class Norm(nnx.BatchNorm):
     """Batch normalisation, by default with Keras' constants, computed in float32 or a larger type.
 
-    The CVPR'18 networks use a bias without scale, the TPAMI'20 networks both.
+    The CVPR'18 networks use a bias without scale, the TPAMI'20 networks both, a linear probe neither.
 
     Args:
       momentum: share of the running statistics that a step keeps, 0.99 in Keras and 0.9 in PyTorch.
@@ -70,12 +70,13 @@ class Norm(nnx.BatchNorm):
         features: int,
         *,
         scale: bool = False,
+        bias: bool = True,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         unbiased: bool = False,
         rngs: nnx.Rngs,
     ):
-        super().__init__(features, use_scale=scale, momentum=momentum, epsilon=epsilon, rngs=rngs)
+        super().__init__(features, use_scale=scale, use_bias=bias, momentum=momentum, epsilon=epsilon, rngs=rngs)
         self.unbiased = unbiased
 
     def __call__(self, x: Array) -> Array:  # type: ignore[override]
@@ -97,7 +98,7 @@ class Norm(nnx.BatchNorm):
         if self.scale is not None:
             factor *= self.scale[...]
         # Not (x - mean) * factor: its gradient would need the differences, one more array as large as x.
-        shift = self.bias[...] - mean * factor  # type: ignore[index]
+        shift = -mean * factor if self.bias is None else self.bias[...] - mean * factor
         return (x * factor + shift).astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""Transformer blocks (Vaswani et al., NeurIPS'17) in the forms of timm's vision transformer and of minGPT."""
+"""Transformer blocks (Vaswani et al., NeurIPS'17) in the forms of timm's, of masked autoencoders' and of minGPT's."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxhar.nn.linear import Linear
+from jaxhar.nn.linear import Draw, Linear, normal, xavier
 
 Array = jax.Array
 
@@ -32,6 +32,8 @@ class Form(StrEnum):
 
     #: Epsilon 1e-6; a dropout after each of the two layers of the perceptron.
     TIMM = "timm"
+    #: As TIMM, with initial weights by Glorot's rule.
+    MAE = "mae"
     #: Epsilon 1e-5; one dropout after them; smaller initial weights of the layers before the sums.
     MINGPT = "mingpt"
 
@@ -41,7 +43,11 @@ _ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     Activation.GELU: partial(nnx.gelu, approximate=False),
     Activation.GELU_TANH: partial(nnx.gelu, approximate=True),
 }
-_EPSILON = {Form.TIMM: 1e-6, Form.MINGPT: 1e-5}
+_EPSILON = {Form.TIMM: 1e-6, Form.MAE: 1e-6, Form.MINGPT: 1e-5}
+
+
+class Fixed(nnx.Variable):
+    """An array that belongs to the weights of a network and is not trained."""
 
 
 def layer_norm(width: int, form: Form = Form.TIMM, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -50,26 +56,28 @@ def layer_norm(width: int, form: Form = Form.TIMM, *, rngs: nnx.Rngs) -> nnx.Lay
 
 
 def attend(
-    query: Array, key: Array, value: Array, padding: Array, drop: Callable[[Array], Array] | None = None
+    query: Array, key: Array, value: Array, padding: Array | None, drop: Callable[[Array], Array] | None = None
 ) -> Array:
     """Softmax attention.
 
     Args:
       query, key, value: (B, N, heads, width).
-      padding: (B, N) bool, tokens that no token attends to; at least one must not be.
+      padding: (B, N) bool, tokens that no token attends to; at least one must not be. None for no such tokens.
       drop: dropout of the attention weights (B, heads, queries, N).
 
     Returns:
       (B, N, heads, width).
     """
     scale = query.shape[-1] ** -0.5
-    bias = jnp.where(padding, -jnp.inf, 0).astype(jnp.promote_types(query.dtype, jnp.float32))[:, None, None]
+    dtype = jnp.promote_types(query.dtype, jnp.float32)
 
     def portion(queries: Array) -> Array:
-        scores = jnp.einsum("bqhd,bkhd->bhqk", scale * queries, key, preferred_element_type=bias.dtype) + bias
+        scores = jnp.einsum("bqhd,bkhd->bhqk", scale * queries, key, preferred_element_type=dtype)
+        if padding is not None:
+            scores += jnp.where(padding, -jnp.inf, 0).astype(dtype)[:, None, None]
         weights = jax.nn.softmax(scores)
         weights = weights if drop is None else drop(weights)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value, preferred_element_type=bias.dtype)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value, preferred_element_type=dtype)
 
     batch, tokens = query.shape[:2]
     count = math.ceil(tokens / QUERIES)
@@ -86,15 +94,25 @@ class Attention(nnx.Module):
     """Attention of tokens to each other; see `Block`."""
 
     def __init__(
-        self, width: int, heads: int, drop: float, attention_drop: float, deviation: float, *, dtype, rngs: nnx.Rngs
+        self,
+        width: int,
+        heads: int,
+        drop: float,
+        attention_drop: float,
+        bias: bool,
+        inner: Draw,
+        outer: Draw,
+        *,
+        dtype,
+        rngs: nnx.Rngs,
     ):
-        self.qkv = Linear(width, 3 * width, dtype=dtype, rngs=rngs)
-        self.proj = Linear(width, width, deviation, dtype=dtype, rngs=rngs)
+        self.qkv = Linear(width, 3 * width, inner, bias, dtype=dtype, rngs=rngs)
+        self.proj = Linear(width, width, outer, dtype=dtype, rngs=rngs)
         self.attention_dropout = nnx.Dropout(attention_drop, rngs=rngs)
         self.dropout = nnx.Dropout(drop, rngs=rngs)
         self.heads = heads
 
-    def __call__(self, x: Array, padding: Array) -> Array:
+    def __call__(self, x: Array, padding: Array | None) -> Array:
         batch, tokens, width = x.shape
         query, key, value = jnp.moveaxis(self.qkv(x).reshape(batch, tokens, 3, self.heads, -1), 2, 0)
         drops = self.attention_dropout.rate > 0 and not self.attention_dropout.deterministic
@@ -112,14 +130,15 @@ class Perceptron(nnx.Module):
         activation: Activation,
         drop: float,
         form: Form,
-        deviation: float,
+        first: Draw,
+        second: Draw,
         *,
         dtype,
         rngs: nnx.Rngs,
     ):
-        self.fc1 = Linear(width, inner, dtype=dtype, rngs=rngs)
-        self.fc2 = Linear(inner, width, deviation, dtype=dtype, rngs=rngs)
-        self.inner_dropout = nnx.Dropout(drop, rngs=rngs) if form is Form.TIMM else None
+        self.fc1 = Linear(width, inner, first, dtype=dtype, rngs=rngs)
+        self.fc2 = Linear(inner, width, second, dtype=dtype, rngs=rngs)
+        self.inner_dropout = None if form is Form.MINGPT else nnx.Dropout(drop, rngs=rngs)
         self.dropout = nnx.Dropout(drop, rngs=rngs)
         self.activation = activation
 
@@ -137,6 +156,7 @@ class Block(nnx.Module):
       drop: dropout after the layers. attention_drop: of the attention weights. path_drop: probability that an example
         takes the shortcut alone.
       depth: number of blocks of the network, for the initial weights of minGPT's form.
+      qkv_bias: whether queries, keys and values have biases.
     """
 
     def __init__(
@@ -150,18 +170,24 @@ class Block(nnx.Module):
         path_drop: float = 0.0,
         form: Form = Form.TIMM,
         depth: int = 1,
+        qkv_bias: bool = True,
         *,
         dtype,
         rngs: nnx.Rngs,
     ):
         kw = {"dtype": dtype, "rngs": rngs}
-        deviation = 0.02 / math.sqrt(2 * depth) if form is Form.MINGPT else 0.02
+        inner = int(ratio * width)
+        if form is Form.MAE:
+            qkv, proj, first, second = (xavier(*ends) for ends in ((width, width),) * 2 + ((width, inner),) * 2)
+        else:
+            last = normal(0.02 / math.sqrt(2 * depth) if form is Form.MINGPT else 0.02)
+            qkv, proj, first, second = normal(0.02), last, normal(0.02), last
         self.norm1, self.norm2 = (layer_norm(width, form, rngs=rngs) for _ in range(2))
-        self.attn = Attention(width, heads, drop, attention_drop, deviation, **kw)
-        self.mlp = Perceptron(width, int(ratio * width), activation, drop, form, deviation, **kw)
+        self.attn = Attention(width, heads, drop, attention_drop, qkv_bias, qkv, proj, **kw)
+        self.mlp = Perceptron(width, inner, activation, drop, form, first, second, **kw)
         self.path1, self.path2 = (nnx.Dropout(path_drop, broadcast_dims=(1, 2), rngs=rngs) for _ in range(2))
 
-    def __call__(self, x: Array, padding: Array) -> Array:
+    def __call__(self, x: Array, padding: Array | None = None) -> Array:
         """`padding` as in `attend`."""
         x = x + self.path1(self.attn(self.norm1(x), padding))
         return x + self.path2(self.mlp(self.norm2(x)))

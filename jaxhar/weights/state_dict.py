@@ -23,7 +23,7 @@ from jaxhar.host.errors import Problem
 from jaxhar.weights.torch import import_torch
 
 #: Names under which training programs keep the weights in a file; the first that is there is taken.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state", "network", "net", "module", "weights", "params")
 #: Names of types in .safetensors files.
 _TYPES = {
     "F64": np.float64,

@@ -18,29 +18,41 @@ from jaxhar.weights.flat import Flat, misfit, shapes
 
 #: Axes of kinds whose last two axes come first in PyTorch, in reverse order.
 _KERNELS = {Kind.CONV: "(..., in, out)", Kind.DECONV: "(..., out, in)", Kind.LINEAR: "(in, out)"}
+#: By dotted path the PyTorch names and the rule of every weight.
+Rules = Mapping[str, tuple[tuple[str, ...], Rule]]
 
 
-def to_torch(flat: Flat, config=None) -> Flat:
+def to_torch(flat: Flat, config=None, like: Collection[str] = ()) -> Flat:
     """Flat weights -> a PyTorch state dict of numpy arrays.
 
     Args:
       flat: weights by dotted path.
       config: settings of the network, whose family determines the names; None for the names of `torch_ref`.
+      like: names of a file; of the family's tables, that with the most of these names is used.
 
     Raises:
       Problem: the family's table has no rule for a weight, a rule for another shape, or one name for two weights.
     """
-    table = LAYERS if config is None else zoo.family(config).table(config)
+    tables = (LAYERS,) if config is None else _tables(config)
+    rules = max(({path: _rule(path, table) for path in flat} for table in tables), key=lambda r: _shared(r, like))
     state: Flat = {}
-    names: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for path, array in flat.items():
-        name, rule = _rule(path, table)
-        if name in names:
-            raise Problem(f"the weights {names[name]} and {path} both have the PyTorch name {name}")
-        names[name] = path
+        names, rule = rules[path]
         found = arrange(np.asarray(array), rule.kind, path)
-        state[name] = np.ascontiguousarray(found if rule.packing is None else rule.packing.pack(found))
+        found = found if rule.packing is None else rule.packing.pack(found)
+        for name, part in zip(names, np.split(found, len(names)) if len(names) > 1 else [found], strict=True):
+            if name in owners:
+                raise Problem(f"the weights {owners[name]} and {path} both have the PyTorch name {name}")
+            owners[name] = path
+            state[name] = np.ascontiguousarray(part)
     return state
+
+
+def torch_names(config, like: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+    """By dotted path the names of every weight of a network in a PyTorch state dict; `like` as in `to_torch`."""
+    tables = ({path: _rule(path, table) for path in shapes(config)} for table in _tables(config))
+    return {path: names for path, (names, _) in max(tables, key=lambda rules: _shared(rules, like)).items()}
 
 
 def from_torch(state: Flat, config) -> Flat:
@@ -62,23 +74,26 @@ def read_torch(state: Flat, config) -> tuple[Flat, list[str]]:
     the family's tables, that with the most names in the file is used.
     """
     family = zoo.family(config)
-    tables = (family.table(config), *family.dialects(config))
-    found = [_named(state, config, table) for table in tables]
-    rules, state = max(found, key=lambda pair: sum(name in pair[1] for name, _ in pair[0].values()))
-    names = {name for name, _ in rules.values()}
-    complaints = [f"missing: {name}" for name, _ in rules.values() if name not in state]
+    rules, state = _best(state, config)
+    wanted = _names(rules)
+    complaints = [f"missing: {name}" for name in wanted if name not in state]
     complaints += [
         f"left over: {name}"
         for name in state
-        if name not in names and not any(re.fullmatch(pattern, name) for pattern in family.ignored)
+        if name not in wanted and not any(re.fullmatch(pattern, name) for pattern in family.ignored)
     ]
     flat = {}
-    for path, (name, rule) in rules.items():
-        if name in state:
-            array = np.asarray(state[name])
-            if array.dtype.kind != "f":
-                complaints.append(f"no floating-point numbers: {name} is of the type {array.dtype}")
+    for path, (names, rule) in rules.items():
+        if all(name in state for name in names):
+            parts, name = [np.asarray(state[name]) for name in names], names[0]
+            other = [array.dtype for array in parts if array.dtype.kind != "f"]
+            if other:
+                complaints.append(f"no floating-point numbers: {name} is of the type {other[0]}")
                 continue
+            if len({array.shape for array in parts}) > 1:
+                complaints.append(f"wrong shape: {' and '.join(names)} are not of one shape")
+                continue
+            array = np.concatenate(parts) if len(parts) > 1 else parts[0]
             unpacked = array if rule.packing is None else rule.packing.unpack(array)
             if unpacked is None:
                 complaints.append(f"other values: {name} does not hold those that the settings of the network give")
@@ -110,13 +125,9 @@ def trunk_misfit(state: Flat, flat: Flat, config) -> str:
     if len(found) < len(wanted):
         missing = next(path for path in wanted if path not in flat)
         return f"{len(wanted) - len(found)} of its {len(wanted)} weights are missing, e.g. {missing}; is it less deep?"
-    tables = (family.table(config), *family.dialects(config))
-    rules, state = max(
-        (_named(state, config, table) for table in tables),
-        key=lambda pair: sum(name in pair[1] for name, _ in pair[0].values()),
-    )
-    names = {name for name, _ in rules.values()}
-    stages = {rules[path][0].partition(".")[0] for path in found if rules[path][0].count(".") > 2}
+    rules, state = _best(state, config)
+    names = _names(rules)
+    stages = {rules[path][0][0].partition(".")[0] for path in found if rules[path][0][0].count(".") > 2}
     more = [
         name
         for name in state
@@ -127,10 +138,25 @@ def trunk_misfit(state: Flat, flat: Flat, config) -> str:
     return f"the file has {len(more)} more, e.g. {more[0]}; is it deeper?" if more else ""
 
 
-def _named(state: Flat, config, table: Sequence[Rule]) -> tuple[dict[str, tuple[str, Rule]], Flat]:
-    """By dotted path the names and rules of a table, and the weights without a common prefix."""
-    rules = {path: _rule(path, table) for path in shapes(config)}
-    return rules, _without_prefix(state, {name for name, _ in rules.values()})
+def _tables(config) -> Sequence[Sequence[Rule]]:
+    family = zoo.family(config)
+    return family.table(config), *family.dialects(config)
+
+
+def _names(rules: Rules) -> list[str]:
+    return [name for names, _ in rules.values() for name in names]
+
+
+def _shared(rules: Rules, names: Collection[str]) -> int:
+    """How many of the names are those of a table."""
+    return sum(name in names for name in _names(rules))
+
+
+def _best(state: Flat, config) -> tuple[Rules, Flat]:
+    """The table with the most names in a state dict, and its weights without a common prefix."""
+    tables = [{path: _rule(path, table) for path in shapes(config)} for table in _tables(config)]
+    found = [(rules, _without_prefix(state, set(_names(rules)))) for rules in tables]
+    return max(found, key=lambda pair: _shared(*pair))
 
 
 def _without_prefix(state: Flat, names: Collection[str]) -> Flat:
@@ -144,11 +170,14 @@ def _without_prefix(state: Flat, names: Collection[str]) -> Flat:
     return shorter or state
 
 
-def _rule(path: str, table: Sequence[Rule]) -> tuple[str, Rule]:
-    """The PyTorch name and the rule of a weight."""
+def _rule(path: str, table: Sequence[Rule]) -> tuple[tuple[str, ...], Rule]:
+    """The PyTorch names and the rule of a weight."""
     for rule in table:
         if match := re.fullmatch(rule.pattern, path):
-            return (match.expand(rule.name) if isinstance(rule.name, str) else rule.name(match)), rule
+            if callable(rule.name):
+                return (rule.name(match),), rule
+            templates = (rule.name,) if isinstance(rule.name, str) else rule.name
+            return tuple(match.expand(template) for template in templates), rule
     raise Problem(f"the table of the family has no rule for the weight {path}: add one with its PyTorch name")
 
 

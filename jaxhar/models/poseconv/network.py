@@ -15,7 +15,7 @@ from flax import nnx
 from jaxhar.core import volume
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.models.poseconv.backbones import C3DLight, SlowOnly, X3DShallow
-from jaxhar.nn.linear import Linear
+from jaxhar.nn.linear import Linear, normal
 
 Array = jax.Array
 
@@ -143,7 +143,7 @@ class PoseConv(nnx.Module):
         else:
             self.backbone = X3DShallow(config.channels, base, blocks, **kw)
         self.dropout = nnx.Dropout(config.dropout, rngs=rngs)
-        self.head = Linear(self.backbone.channels, config.num_actions, 0.01, **kw)
+        self.head = Linear(self.backbone.channels, config.num_actions, normal(0.01), **kw)
 
     def volume(self, batch: Batch) -> Array:
         """The heat-map volume (B, T, H, W, C) of a batch, see `__call__`."""

@@ -19,7 +19,7 @@ from jaxhar.core.pixels import Pixels
 from jaxhar.models.poseconv.backbones import stage
 from jaxhar.nn.conv3d import Conv3d, ConvNorm3d
 from jaxhar.nn.layers import drawn, max_pool
-from jaxhar.nn.linear import Linear
+from jaxhar.nn.linear import Linear, normal
 from jaxhar.nn.platform import result_dtype
 from jaxhar.nn.resnet import chain
 from jaxhar.nn.symmetric import batch_norm, he, max_pool_3
@@ -155,8 +155,8 @@ class RGBPose(nnx.Module):
         self.rgb_path = RGBPath(config.rgb_base, config.rgb_blocks, config.pose_base, **kw)
         self.pose_path = PosePath(config.num_joints, config.pose_base, config.pose_blocks, config.rgb_base, **kw)
         self.dropout = nnx.Dropout(config.dropout, rngs=rngs)
-        self.rgb_head = Linear(32 * config.rgb_base, config.num_actions, 0.01, **kw)
-        self.pose_head = Linear(16 * config.pose_base, config.num_actions, 0.01, **kw)
+        self.rgb_head = Linear(32 * config.rgb_base, config.num_actions, normal(0.01), **kw)
+        self.pose_head = Linear(16 * config.pose_base, config.num_actions, normal(0.01), **kw)
 
     def __call__(self, batch: Batch) -> Preds:
         """Scores of the classes.

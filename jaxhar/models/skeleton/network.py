@@ -17,7 +17,7 @@ from jaxhar.core.batch import Batch, Preds
 from jaxhar.models.skeleton.positions import table
 from jaxhar.nn.layers import drawn
 from jaxhar.nn.linear import Linear
-from jaxhar.nn.transformer import Activation, Block, Form, layer_norm
+from jaxhar.nn.transformer import Activation, Block, Fixed, Form, layer_norm
 
 Array = jax.Array
 
@@ -33,10 +33,6 @@ class Positions(StrEnum):
     HYBRID = "hybrid"
     #: Random and not trained.
     FROZEN_RANDOM = "frozen_random"
-
-
-class Fixed(nnx.Variable):
-    """An array that belongs to the weights of a network and is not trained."""
 
 
 @dataclass(frozen=True)
