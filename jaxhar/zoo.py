@@ -13,6 +13,7 @@ from jaxhar.core.network import NetworkConfig
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.baseline import zoo as baseline
+from jaxhar.models.mae import zoo as mae
 from jaxhar.models.multiview import zoo as multiview
 from jaxhar.models.people import zoo as people
 from jaxhar.models.poseconv import zoo as poseconv
@@ -31,6 +32,9 @@ FAMILIES: list[Family] = [
     poseconv.FAMILY,
     poseconv.RGBPOSE,
     skeleton_transformer.FAMILY,
+    mae.FAMILY,
+    mae.IMAGES,
+    mae.CLASSIFIERS,
 ]
 
 

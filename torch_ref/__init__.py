@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_ref import baseline, multiview, people, poseconv, reception, rgbpose, skeleton, spnet
+from torch_ref import baseline, mae, multiview, people, poseconv, reception, rgbpose, skeleton, spnet
 from torch_ref.onnx import save_onnx as save_onnx
 
 #: One line per family: a module with `ZOO` (network name -> settings) and `build` (settings -> network).
@@ -29,6 +29,7 @@ _FAMILIES: tuple[ModuleType, ...] = (
     poseconv,
     rgbpose,
     skeleton,
+    mae,
 )
 
 
@@ -91,6 +92,8 @@ def _normalised(frames: np.ndarray, pixels: str) -> np.ndarray:
     unit = frames.astype(np.float32) / 255
     if pixels == "signed":
         return 2 * (unit - 0.5)
+    if pixels == "kinetics":
+        return (unit - np.float32(0.45)) / np.float32(0.225)
     unit = unit[..., ::-1] if pixels == "imagenet_bgr" else unit
     return (unit - np.array([0.485, 0.456, 0.406], np.float32)) / np.array([0.229, 0.224, 0.225], np.float32)
 

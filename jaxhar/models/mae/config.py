@@ -1,0 +1,251 @@
+"""Settings of masked autoencoders and of the classifiers that are trained from them."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+
+from jaxhar.core import masks
+from jaxhar.core.patches import Patching
+from jaxhar.core.pixels import Pixels
+from jaxhar.nn.vit import Grid, Positions
+
+#: Width, depth and heads of the published sizes, and the side of their patches.
+SIZES = {"b": (768, 12, 12, 16), "l": (1024, 24, 16, 16), "h": (1280, 32, 16, 14)}
+
+
+class Masking(StrEnum):
+    """How the tokens that the network does not see are chosen."""
+
+    #: At random.
+    RANDOM = "random"
+    #: At random, the same patches in all frames.
+    TUBE = "tube"
+    #: Preferably inside of person boxes, e^(1 / temperature) times as likely as outside.
+    DIRECTED_V1 = "directed_v1"
+    #: The same, e^temperature times as likely; 0 is at random, and negative ones keep the persons.
+    DIRECTED_V2 = "directed_v2"
+
+
+class Pool(StrEnum):
+    """How a classifier sums up the tokens of a clip."""
+
+    #: Their mean.
+    MEAN = "mean"
+    #: The sum of those that are covered by person boxes, over the number of all.
+    COVERED = "covered"
+    #: The mean of those that are covered by person boxes, 0 if none is.
+    COVERED_MEAN = "covered_mean"
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """What vision transformers of this family have in common.
+
+    Attributes:
+      image_size: rows and columns of the frames.
+      num_frames: T. t_patch: frames of a token. patch: rows and columns of a token.
+      width: C. depth: number of blocks. heads: of their attention.
+      positions: their form.
+      cls_token: whether there is a class token.
+      qkv_bias: whether queries, keys and values have biases.
+      pixels: normalisation of the frames.
+    """
+
+    image: ClassVar[bool] = False
+    frames_apart: ClassVar[bool] = False
+    pose_shape: ClassVar[None] = None
+
+    image_size: int = 224
+    num_frames: int = 16
+    patch: int = 16
+    t_patch: int = 2
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    positions: Positions = Positions.SEPARATE
+    cls_token: bool = True
+    qkv_bias: bool = True
+    pixels: Pixels = Pixels.KINETICS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", Positions(self.positions))
+        object.__setattr__(self, "pixels", Pixels(self.pixels))
+        for name, whole, part in (("image_size", self.image_size, "patch"), ("num_frames", self.num_frames, "t_patch")):
+            if whole % vars(self)[part]:
+                raise ValueError(f"{name} must be a multiple of {part} ({vars(self)[part]}), not {whole}")
+        _divisible("width", self.width, self.heads, self.positions)
+
+    @classmethod
+    def of_size(cls, size: str, **fields: object) -> Self:
+        """The settings of ViT-B, L or H."""
+        width, depth, heads, patch = SIZES[size]
+        config = cls(**fields)  # type: ignore[arg-type]
+        return replace(config, width=width, depth=depth, heads=heads, patch=patch)
+
+    @property
+    def grid(self) -> Grid:
+        """Steps of time, rows and columns of the tokens; of an image rows and columns."""
+        side = self.image_size // self.patch
+        return (side, side) if self.image else (self.num_frames // self.t_patch, side, side)
+
+    @property
+    def tokens(self) -> int:
+        """N, without the class token."""
+        return (self.num_frames // self.t_patch) * (self.image_size // self.patch) ** 2
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Keys of the batch that the network requires."""
+        return ("frames",)
+
+    def inputs(self, batch: object, frames: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+        """Frames (B, T, H, W, 3), and cover (B, T, H, W) if it is read; T is `num_frames`, not another length."""
+        size = (batch, self.num_frames, self.image_size, self.image_size)
+        shapes = {"frames": (*size, 3), "cover": size}
+        return {key: jax.ShapeDtypeStruct(shapes[key], jnp.float32) for key in self.reads}
+
+    def check(self, frames: jax.Array) -> None:
+        """ValueError if a clip has other sizes than the positions of the network."""
+        wanted = (self.num_frames, self.image_size, self.image_size, 3)
+        if frames.shape[1:] != wanted:
+            raise ValueError(f"the network reads clips (B, T, H, W, C) = (B, {str(wanted)[1:]}, not {frames.shape}")
+
+
+@dataclass(frozen=True)
+class MaeConfig(ViTConfig):
+    """Settings of a video masked autoencoder (MAE-ST, Feichtenhofer et al., NeurIPS'22; directed: dmae_st).
+
+    Attributes:
+      decoder_width, decoder_depth, decoder_heads: of the decoder.
+      pred_frames: how many of the frames are reconstructed.
+      norm_pixels: whether every patch is reconstructed relative to its own mean and deviation.
+      mask_ratio: share of the tokens that are removed.
+      masking: how they are chosen. The directed ones read the cover of person boxes.
+      temperature: of directed masks; with `temperature_steps`, it moves to `temperature_end` in as many training
+        steps, by half a cosine.
+      flip_mask: whether directed masks prefer to remove what lies outside of boxes.
+      per_step: whether directed masks weigh the patches of each step of time apart, as the original.
+    """
+
+    predicts: ClassVar[tuple[str, ...]] = ("patches", "removed")
+    classes: ClassVar[tuple[int, ...]] = ()
+
+    decoder_width: int = 512
+    decoder_depth: int = 4
+    decoder_heads: int = 16
+    pred_frames: int = 8
+    norm_pixels: bool = True
+    mask_ratio: float = 0.9
+    masking: Masking = Masking.RANDOM
+    temperature: float = 1.0
+    temperature_end: float = 1.0
+    temperature_steps: int = 0
+    flip_mask: bool = False
+    per_step: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "masking", Masking(self.masking))
+        _divisible("decoder_width", self.decoder_width, self.decoder_heads, self.positions)
+        if not 0 < self.pred_frames <= self.num_frames or self.t_patch * self.pred_frames % self.num_frames:
+            raise ValueError(
+                f"pred_frames must be a share of num_frames ({self.num_frames}) with whole frames for each token of "
+                f"{self.t_patch}, not {self.pred_frames}"
+            )
+        if not 0 < self.kept < self.tokens:
+            raise ValueError(f"mask_ratio {self.mask_ratio} keeps {self.kept} of {self.tokens} tokens")
+        if self.masking is Masking.DIRECTED_V1 and 0 in (self.temperature, self.temperature_end):
+            raise ValueError("temperature must not be 0 for masks directed_v1, which divide by it")
+
+    @property
+    def directed(self) -> bool:
+        """Whether masks depend on person boxes."""
+        return self.masking in (Masking.DIRECTED_V1, Masking.DIRECTED_V2)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Frames, and their cover for directed masks."""
+        return ("frames", "cover") if self.directed else ("frames",)
+
+    @property
+    def kept(self) -> int:
+        """Number of tokens that the encoder sees."""
+        if self.masking is Masking.TUBE:
+            return masks.tube_count(self.tokens, self.num_frames // self.t_patch, self.mask_ratio)
+        return masks.count(self.tokens, self.mask_ratio)
+
+    @property
+    def patching(self) -> Patching:
+        """What is reconstructed."""
+        return Patching(
+            self.patch, self.t_patch, self.num_frames, self.pred_frames, self.norm_pixels, Pixels(self.pixels)
+        )
+
+
+@dataclass(frozen=True)
+class ImageMaeConfig(MaeConfig):
+    """Settings of an image masked autoencoder (He et al., CVPR'22): clips of one frame.
+
+    Its decoder gets the encoder's class token.
+    """
+
+    image: ClassVar[bool] = True
+
+    num_frames: int = 1
+    t_patch: int = 1
+    pred_frames: int = 1
+    positions: Positions = Positions.SINCOS
+    decoder_depth: int = 8
+    mask_ratio: float = 0.75
+    pixels: Pixels = Pixels.IMAGENET
+
+    def __post_init__(self) -> None:
+        if (self.num_frames, self.t_patch) != (1, 1) or self.positions == Positions.SEPARATE:
+            raise ValueError("an image has one frame, and no positions apart for space and time")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class VideoClassifierConfig(ViTConfig):
+    """Settings of a classifier of clips, to be trained from a masked autoencoder.
+
+    Attributes:
+      num_actions: number of classes.
+      pool: how the tokens are summed up; those by boxes read the cover.
+      drop_first: whether pooling leaves out the first patch of a network without class token, as the original does by
+        mistake.
+      head_norm: whether a batch normalisation stands before the last layer, as for linear probes.
+      dropout: before the last layer. path_dropout: of whole blocks, growing from 0 in the first to this in the last.
+    """
+
+    predicts: ClassVar[tuple[str, ...]] = ("action",)
+
+    num_actions: int = 400
+    pool: Pool = Pool.MEAN
+    drop_first: bool = False
+    head_norm: bool = False
+    dropout: float = 0.3
+    path_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "pool", Pool(self.pool))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Frames, and their cover if they are pooled by it."""
+        return ("frames",) if self.pool is Pool.MEAN else ("frames", "cover")
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Number of classes."""
+        return (self.num_actions,)
+
+
+def _divisible(name: str, width: int, heads: int, positions: Positions) -> None:
+    if width % heads or positions is Positions.SINCOS and width % 16:
+        also = " and of 16 for sines and cosines" if positions is Positions.SINCOS else ""
+        raise ValueError(f"{name} must be a multiple of its heads ({heads}){also}, not {width}")

@@ -1,0 +1,113 @@
+"""Masked autoencoders: what the encoder sees, what the settings refuse, and whose weights fit."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxhar import infer, port, zoo
+from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, VideoClassifierConfig
+from jaxhar.nn.vit import sincos
+from jaxhar.weights import transfer
+
+SMALL = {"image_size": 16, "num_frames": 4, "patch": 8, "width": 16, "depth": 1, "heads": 2}
+TINY = MaeConfig(**SMALL, pred_frames=2, decoder_width=16, decoder_depth=1, decoder_heads=2, mask_ratio=0.5)
+FRAMES = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return port.from_flat(port.to_flat(zoo.create(TINY)), TINY)
+
+
+def test_what_is_removed_is_not_seen(model):
+    noise = np.random.default_rng(1).random((2, 8), np.float32)
+    found = infer(model, {"frames": FRAMES, "noise": noise})
+    removed = found["removed"][0].reshape(2, 2, 2, 2).astype(bool)
+    hidden = removed.repeat(2, 1).repeat(8, 2).repeat(8, 3)[..., None]
+    again = infer(model, {"frames": np.where(hidden, 255 - FRAMES, FRAMES).astype(np.uint8), "noise": noise})
+    np.testing.assert_array_equal(again["patches"], found["patches"])
+    other = infer(model, {"frames": np.where(hidden, FRAMES, 255 - FRAMES).astype(np.uint8), "noise": noise})
+    assert np.abs(other["patches"] - found["patches"]).max() > 1e-3
+
+
+def test_masks_are_drawn_anew_in_training_and_are_the_same_in_evaluation(model):
+    np.testing.assert_array_equal(*(infer(model, FRAMES)["removed"] for _ in range(2)))
+    training = zoo.create(TINY)
+    first, second = (np.asarray(training.order({"frames": FRAMES}).removed) for _ in range(2))
+    assert (first.sum(-1) == 4).all() and not np.array_equal(first, second)
+
+
+def test_the_encoder_costs_less_the_more_is_removed():
+    costs = [zoo.multiply_adds(dataclasses.replace(TINY, mask_ratio=ratio)) for ratio in (0.25, 0.5, 0.75)]
+    assert costs[0] > costs[1] > costs[2]
+
+
+def test_a_temperature_moves_with_the_steps_of_the_training():
+    config = dataclasses.replace(
+        TINY, masking="directed_v2", temperature=0.0, temperature_end=50.0, temperature_steps=10
+    )
+    assert config.reads == ("frames", "cover")
+    model = port.from_flat(port.to_flat(zoo.create(config)), config)
+    cover = np.zeros(FRAMES.shape[:-1], np.float32)
+    cover[:, :, :8] = 1
+    noise = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]] * 2, np.float32)
+    batch = {"frames": FRAMES, "cover": cover, "noise": noise}
+    removed = [np.asarray(model.order({**batch, "step": jnp.int32(step)}).removed[0]) for step in (0, 10, 20)]
+    np.testing.assert_array_equal(removed[0], [0, 0, 0, 0, 1, 1, 1, 1])
+    for later in removed[1:]:
+        np.testing.assert_array_equal(later, [1, 1, 0, 0, 1, 1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "sentence"),
+    [
+        (TINY, {"patch": 5}, "image_size must be a multiple of patch"),
+        (TINY, {"t_patch": 3}, "num_frames must be a multiple of t_patch"),
+        (TINY, {"mask_ratio": 0.95}, "mask_ratio 0.95 keeps 0 of 8 tokens"),
+        (TINY, {"pred_frames": 3}, "pred_frames must be"),
+        (TINY, {"masking": "directed_v1", "temperature": 0}, "temperature must not be 0"),
+        (TINY, {"heads": 3}, "width must be a multiple of its heads"),
+        (ImageMaeConfig(), {"num_frames": 2}, "an image has one frame"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(config, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        dataclasses.replace(config, **changes)
+
+
+def test_a_clip_of_another_length_is_refused(model):
+    with pytest.raises(ValueError, match="the network reads clips"):
+        model({"frames": FRAMES[:, :2]})
+
+
+def test_a_classifier_starts_from_the_encoder_alone(model):
+    config = VideoClassifierConfig(**SMALL, num_actions=3)
+    wanted = port.shapes(config)
+    taken, fresh, unused = transfer.apply(zoo.family(config).transfer, port.to_flat(model), wanted)
+    assert set(fresh) == {"head.linear.kernel", "head.linear.bias"}
+    assert set(taken) == {name for name in wanted if name.startswith("encoder.")}
+    assert all(name.startswith("decoder.") for name in unused)
+
+
+@pytest.mark.parametrize("pool", ["covered", "covered_mean"])
+def test_pooling_by_boxes_leaves_out_what_is_not_covered(pool):
+    config = VideoClassifierConfig(**SMALL, num_actions=3, pool=pool)
+    model = zoo.create(config)
+    model.eval()
+    cover = np.ones(FRAMES.shape[:-1], np.float32)
+    whole, none = (model.features({"frames": FRAMES, "cover": share * cover}) for share in (1, 0))
+    plain = port.from_flat(port.to_flat(model), dataclasses.replace(config, pool="mean"))
+    np.testing.assert_allclose(whole, plain.features({"frames": FRAMES}), atol=1e-5)
+    np.testing.assert_allclose(none, np.tile(model.encoder.norm.bias[...], (2, 1)), atol=1e-6)
+    cover[:, :, :8] = 0
+    half = model.features({"frames": FRAMES, "cover": cover})
+    assert np.abs(half - whole).max() > 1e-3
+
+
+def test_a_fixed_table_starts_with_the_class():
+    table = sincos(32, (2, 3, 4), True)
+    assert table.shape == (1, 25, 32) and not table[0, 0].any()
+    np.testing.assert_allclose(table[0, 1 + 12 + 4 + 2, :4], np.sin([1, 0.1**1, 0.01, 0.001]), atol=1e-6)
+    assert sincos(16, (1, 2), False).shape == (1, 2, 16)
