@@ -64,7 +64,14 @@ def coverage(cover: Array, t_patch: int, patch: int) -> Array:
     return x.mean((2, 4, 6)).reshape(batch, frames // t_patch, -1)
 
 
-def directed_keys(noise: Array, covered: Array, preference: Array | float, per_step: bool = True) -> Array:
+def preference(temperature: Array | float, divides: bool) -> Array:
+    """The preference of `directed_keys`: the temperature, or 1 divided by it, infinity for 0."""
+    return 1 / jnp.asarray(temperature, jnp.float32) if divides else jnp.asarray(temperature)
+
+
+def directed_keys(
+    noise: Array, covered: Array, preference: Array | float, per_step: bool = True, flip: bool = False
+) -> Array:
     """Keys that prefer to remove the patches inside of boxes, e^preference times as likely as those outside.
 
     They are the logarithms of the original's products of noise and softmax weights.
@@ -75,7 +82,9 @@ def directed_keys(noise: Array, covered: Array, preference: Array | float, per_s
       preference: r; negative ones keep the patches inside.
       per_step: whether the softmax is over the patches of every step of time, as in the original, so that a step with
         boxes keeps more of its patches than one without; else over those of the clip.
+      flip: whether outside counts as inside.
     """
+    covered = 1 - covered if flip else covered
     logits = covered * jnp.clip(preference, -STEEPEST, STEEPEST)
     logits = logits if per_step else logits.reshape(logits.shape[0], 1, -1)
     weights = jax.nn.log_softmax(logits).reshape(noise.shape)
@@ -97,7 +106,8 @@ def box_shares(covered: Array, removed: Array) -> dict[str, Array]:
       in_box: share of the patches inside. removed_in_box: share of these that are removed, NaN without any. out_box and
       removed_out_box: the same outside. empty: 1 for a clip without boxes.
     """
-    covered = covered.reshape(removed.shape)
+    removed = jnp.asarray(removed)
+    covered = jnp.asarray(covered).reshape(removed.shape)
     inside = (covered >= INSIDE).astype(removed.dtype)
     outside = 1 - inside
     return {

@@ -15,6 +15,19 @@ def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
     return float((best == np.asarray(labels)[:, None]).any(1).mean())
 
 
+def sums(probabilities: np.ndarray, items: np.ndarray, views: int, videos: int) -> np.ndarray:
+    """The summed probabilities (videos, A) of the views of every video.
+
+    Args:
+      probabilities: (n, A) of single views. items: (n,) their numbers; the views of a video follow each other. An item
+        that occurs again, as where the work of several processes is filled up, counts once.
+    """
+    once, first = np.unique(items, return_index=True)
+    found = np.zeros((videos, probabilities.shape[1]), np.float64)
+    np.add.at(found, once // views, np.asarray(probabilities, np.float64)[first])
+    return found
+
+
 def mean_class(scores: np.ndarray, labels: np.ndarray, over: Literal["labels", "seen"] = "labels") -> float:
     """Mean over classes of the share of their samples that are recognised.
 

@@ -33,6 +33,15 @@ def _matrices(params: optax.Params) -> optax.Params:
 #: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of the size of Adam's; Nadam for other parameters.
 muon = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices)
 
+
+def _wide(params: optax.Params) -> optax.Params:
+    """Which arrays have more than one axis."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+#: LARS (You et al., 2017) for the linear layers of probes; biases get neither trust ratio nor weight decay.
+lars = functools.partial(optax.lars, weight_decay_mask=_wide, trust_ratio_mask=_wide)
+
 #: Argument names for the base learning rate in schedules, in order of preference.
 _RATE_NAMES = ("peak_value", "init_value", "value", "learning_rate")
 #: Argument names for the length in schedules.
@@ -116,7 +125,7 @@ class Optimizer:
         """
         paths = list(paths)
         scales = self.multipliers(paths)
-        decays = _decide(self.decay, paths, "decay") if self.decay else {}
+        decays = self.decays(paths)
         frozen = {path: scale == 0 for path, scale in scales.items()}
         rate = self.rate(steps)
         parts = []
@@ -142,6 +151,10 @@ class Optimizer:
     def multipliers(self, paths: Iterable[str]) -> dict[str, float]:
         """The learning-rate multiplier of every path; Problem for unmatched paths and unused patterns."""
         return _decide(self.table, paths, "table")
+
+    def decays(self, paths: Iterable[str]) -> dict[str, float]:
+        """The weight decay of every path, {} without any; Problem for unmatched paths and unused patterns."""
+        return _decide(self.decay, paths, "decay") if self.decay else {}
 
     def frozen(self, path: str) -> bool:
         """Whether the parameter or running statistic at this path is frozen; False if no pattern matches."""

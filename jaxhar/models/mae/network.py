@@ -108,8 +108,7 @@ class MaskedAutoencoder(nnx.Module):
             keys = masks.tube_keys(keys, config.num_frames // config.t_patch)
         if config.directed:
             covered = masks.coverage(batch["cover"], config.t_patch, config.patch)
-            covered = 1 - covered if config.flip_mask else covered
-            keys = masks.directed_keys(keys, covered, self._preference(batch), config.per_step)
+            keys = masks.directed_keys(keys, covered, self._preference(batch), config.per_step, config.flip_mask)
         return masks.order(keys, config.kept)
 
     def _preference(self, batch: Batch) -> Array:
@@ -121,7 +120,7 @@ class MaskedAutoencoder(nnx.Module):
             temperature = masks.cosine_between(
                 now, config.temperature, config.temperature_end, config.temperature_steps
             )
-        return 1 / temperature if config.masking is Masking.DIRECTED_V1 else temperature
+        return masks.preference(temperature, config.masking is Masking.DIRECTED_V1)
 
     def encode(self, batch: Batch, order: Order) -> Array:
         """The kept tokens after the encoder and its norm: (B, 1 + kept, C), a class token first if there is one."""

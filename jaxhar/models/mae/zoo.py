@@ -29,6 +29,11 @@ _HEAD = (
     Rule(r"head\.linear\.kernel", "head.weight", Kind.LINEAR),
     Rule(r"head\.linear\.bias", "head.bias", Kind.NORM),
 )
+#: The head of SlowFast's files.
+_SLOWFAST_HEAD = (
+    Rule(r"head\.linear\.kernel", "head.projection.weight", Kind.LINEAR),
+    Rule(r"head\.linear\.bias", "head.projection.bias", Kind.NORM),
+)
 _NORMED_HEAD = (
     Rule(r"head\.norm\.mean", "head.0.running_mean", Kind.NORM),
     Rule(r"head\.norm\.var", "head.0.running_var", Kind.NORM),
@@ -50,6 +55,11 @@ def apart(config: MaeConfig) -> tuple[tuple[Rule, ...], ...]:
 def classifier_table(config: VideoClassifierConfig) -> tuple[Rule, ...]:
     """The names of both repositories."""
     return (*_rules(*_PARTS[0], fused=False), *(_NORMED_HEAD if config.head_norm else _HEAD))
+
+
+def slowfast(config: VideoClassifierConfig) -> tuple[tuple[Rule, ...], ...]:
+    """The names of SlowFast's head."""
+    return () if config.head_norm else ((*_rules(*_PARTS[0], fused=False), *_SLOWFAST_HEAD),)
 
 
 FAMILY = Family(
@@ -129,6 +139,7 @@ CLASSIFIERS = Family(
         "heads": 2,
     },
     table=classifier_table,
+    dialects=slowfast,
     trunk="encoder",
     transfer=Transfer(fresh=(r"head\..*",), unused=(r"decoder\..*", r"head\..*")),
 )
