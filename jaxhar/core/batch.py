@@ -38,6 +38,7 @@ class Batch(TypedDict, total=False):
     mask: Array  # (B,) bool, False for examples that only fill up the last batch
     affine: Array  # (B, T, 3, 3) float32, image pixels -> crop units, as left-multiplied homogeneous matrices
     norm: Array  # (B, T) float32 reference length in image pixels (torso, head size); 0 where unknown
+    area: Array  # (B, T) float32 area of the person in square pixels of the image; 0 where unknown
     depth: Array  # (B, T) float32 depth of the root joint in mm; a joint's is depth + depth_range * (z - 0.5)
     depth_range: Array  # (B,) float32 mm from z = 0 to z = 1
     camera: Array  # (B, T, 22) float32, see `jaxhar.core.camera.Camera.to_vector`; world unit mm

@@ -175,7 +175,10 @@ COCO = Skeleton(
     ),
 )
 
-_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M, H36M17, UNION20, COCO)}
+#: Every joint that labels of one's own may have (`jaxhar.data.coco`): deephar's, COCO's and three of Human3.6M's.
+BODY = Skeleton("body", (*PA21.joints, "nose", "l_eye", "r_eye", "l_ear", "r_ear", "neck_base", "crown", "belly"))
+
+_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M, H36M17, UNION20, COCO, BODY)}
 
 
 def get(name: str) -> Skeleton:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxhar.data.coco.settings import Coco
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
@@ -41,6 +42,7 @@ SETS = {
     "lip": KnownSet(LIP()),
     "h36m-multiview": KnownSet(MultiView()),
     "mpii-groups": KnownSet(MPIIGroups()),
+    "coco": KnownSet(Coco()),
     "people": KnownSet(People()),
     "ntu-skeleton": KnownSet(NTUSkeleton()),
     "pyskl": KnownSet(Pyskl()),

@@ -45,6 +45,7 @@ KEYS = {
     "valid": Key(per_frame=True, missing=False),
     "affine": Key(per_frame=True),
     "norm": Key(per_frame=True, missing=0.0),
+    "area": Key(per_frame=True, missing=0.0),
     "depth": Key(per_frame=True),
     "camera": Key(per_frame=True),
     "depth_range": Key(),

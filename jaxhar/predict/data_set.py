@@ -110,7 +110,7 @@ def _found(pairs: Iterator, prepared: PreparedSet, split: str, persons: "_Person
         step = config.augment.fixed_subsampling
         frames = transforms.clip_frames(entry["length"], step, config.clip_frames)
         for t in sorted({frame: t for t, frame in reversed(list(enumerate(frames)))}.values()):
-            file = f"{entry['name']}/{frames[t]:06d}" if entry["length"] > 1 else entry["name"]
+            file = f"{entry['name']}/{frames[t]:06d}" if entry["length"] > 1 else entry["name"].partition("#")[0]
             if persons is not None:
                 file = persons.photo(entry["name"])
             confidence = float64(preds["visible"][-1, t]) if "visible" in preds else np.full(len(poses[t]), np.nan)

@@ -11,9 +11,10 @@ from jaxhar.core import geometry
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import pipeline, transforms
 from jaxhar.data.dataset import DataSet
+from jaxhar.data.formats import coco_json
+from jaxhar.data.generate import coco_scenes
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.people import folder as people_folder
-from jaxhar.data.people import generate as synthetic_people
 from jaxhar.data.records import pictures
 from jaxhar.data.records.record import Folder
 
@@ -79,7 +80,7 @@ class People(DataSet):
 
     title: ClassVar[str] = "People"
     home: ClassVar[str] = "People"
-    splits: ClassVar[tuple[str, ...]] = people_folder.SPLITS
+    splits: ClassVar[tuple[str, ...]] = coco_json.SPLITS
     eval_split: ClassVar[str] = "val"
     stacks: ClassVar[bool] = True
 
@@ -87,7 +88,7 @@ class People(DataSet):
         return people_folder.folder(root)
 
     def generate(self, out: Path, synth: Synth) -> None:
-        synthetic_people.write(out, synth)
+        coco_scenes.write(out, synth)
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxhar.data import transforms
+from jaxhar.data.generate import coco_scenes
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.people import folder as people_folder
-from jaxhar.data.people import generate as people_generate
 from jaxhar.data.people.settings import People, Zoom, cropped_boxes
 from jaxhar.host.errors import Problem
 
@@ -134,7 +134,7 @@ def test_boxes_are_where_the_persons_are(tmp_path):
 
 
 def test_the_generated_folder_is_coco(tmp_path):
-    people_generate.write(tmp_path / "set", SYNTH, progress=False)
+    coco_scenes.write(tmp_path / "set", SYNTH, progress=False)
     tree = json.loads((tmp_path / "set" / "annotations" / "person_keypoints_train.json").read_text())
     assert len(tree["images"]) == 5 and len({one["id"] for one in tree["annotations"]}) == len(tree["annotations"])
     assert tree["categories"][0]["keypoints"][5] == "left_shoulder"
@@ -147,8 +147,8 @@ def test_the_generated_folder_is_coco(tmp_path):
         assert one["num_keypoints"] == (points[:, 2] > 0).sum() and (points[points[:, 2] == 0] == 0).all()
         near = points[points[:, 2] > 0]
         assert (np.abs(near[:, :2] - [x + width / 2, y + height / 2]) <= [width / 2 + 3, height / 2 + 3]).all()
-    (shot, size), (again, _) = (people_generate.take(SYNTH, 3, "val") for _ in range(2))
+    (shot, size), (again, _) = (coco_scenes.take(SYNTH, 3, "val") for _ in range(2))
     np.testing.assert_array_equal(shot.image, again.image)
     assert shot.image.shape == (*size[::-1], 3)
-    other, _ = people_generate.take(replace(SYNTH, seed=3), 3, "val")
+    other, _ = coco_scenes.take(replace(SYNTH, seed=3), 3, "val")
     assert other.image.shape != shot.image.shape or (other.image != shot.image).any()
