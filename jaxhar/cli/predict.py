@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
-from jaxhar.predict import coco, many, predictor, sources
+from jaxhar.predict import coco, many, predictor, skeleton_actions, sources
 from jaxhar.predict.options import Options
 from jaxhar.predict.outputs import FORMATS
 from jaxhar.predict.progress import Bars, Progress
@@ -53,6 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="own|FILE.onnx",
         help="what finds the persons: the small network of this package (own, the default if several are wanted), "
         "or a YOLOX or RTMDet in an ONNX file, written as yolox:FILE or rtmdet:FILE if its name does not say",
+    )
+    parser.add_argument(
+        "--actions",
+        type=Path,
+        metavar="NETWORK",
+        help="name the actions in a video by this PoseConv3D on the joints that --weights finds, of each person and of "
+        "all together",
+    )
+    parser.add_argument(
+        "--window",
+        type=float,
+        default=skeleton_actions.WINDOW,
+        metavar="SECONDS",
+        help="with --actions: length of the windows, which overlap by half (default: %(default)s)",
     )
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
     parser.add_argument(
@@ -145,6 +159,10 @@ def _check(args: argparse.Namespace) -> None:
         raise Usage("--maps is for photos and videos of your own; leave it out with --data")
     if args.data is not None and (len(args.source) > 1 or args.shard or args.again):
         raise Usage("--data takes one root of a data set, without --shard and --again")
+    if args.data is not None and args.actions is not None:
+        raise Usage("--actions is for videos of your own; leave it out with --data")
+    if args.actions is None and args.window != skeleton_actions.WINDOW:
+        raise Usage("--window is the length of the windows of a network that --actions names")
     if args.data is None and (args.pictures is not None or args.set):
         raise Usage("--pictures and --set are for a data set: name it with --data")
     if args.pictures is None and (args.show_truth or args.no_skeleton or args.threshold or args.seed):
@@ -168,7 +186,7 @@ def _predict(args: argparse.Namespace) -> bool:
     if not one:
         sources.expand(args.source, args.out)  # for what is wrong with them, before the network is loaded
     predictor.check(args.source[0] if one else None, options, forms, args.maps)
-    network = predictor.load(args.weights)
+    network = predictor.load(args.weights, args.actions, args.window)
     if not one:
         return _many(args, network, options, forms, progress)
     summary = network.write(args.source[0], args.out, options, forms=forms, maps=args.maps, progress=progress)
@@ -177,6 +195,8 @@ def _predict(args: argparse.Namespace) -> bool:
     for who, (first, last, action, probability) in summary.persons.items() if len(summary.persons) > 1 else ():
         named = "" if action is None else f": {action} ({probability:.1%})"
         print(f"person {who}, frames {first} to {last}{named}")
+    if summary.scene is not None and summary.scene[0] is not None and len(summary.persons) > 1:
+        print(f"all together: {summary.scene[0]} ({summary.scene[1]:.1%})")
     if summary.action is not None and len(summary.persons) < 2:
         print(f"action: {summary.action} ({summary.probability:.1%})")
     written = ", ".join(str(path) for path in summary.files[:4])

@@ -9,6 +9,9 @@ from jaxhar.predict import poses
 from jaxhar.predict.boxes import anyone
 from jaxhar.predict.map_pictures import FrameMaps
 
+#: Stands in place of an identity for all persons together.
+SCENE = 0
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -32,7 +35,8 @@ class FrameResult:
       clips: the clips with a person that begin with this frame.
       unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
       maps: the network's heat maps of this frame, where they are asked for.
-      id: identity of the person.
+      id: identity of the person; `SCENE` for all of them together, who have an action, but no joints.
+      votes: logarithms of the probabilities of clips whose mean is not yet taken.
     """
 
     index: int
@@ -44,6 +48,7 @@ class FrameResult:
     unfamiliar: bool | None = None
     maps: FrameMaps | None = None
     id: int = poses.PERSON
+    votes: list[np.ndarray] = field(default_factory=list)
 
     @property
     def person(self) -> bool:
@@ -86,6 +91,7 @@ class Tally:
 
     Attributes:
       persons: by identity; of several still pictures none, because their persons are numbered in each.
+      scene: all persons together; None if no action was looked for.
       empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
       most: number of persons in the frame with the most.
     """
@@ -93,6 +99,7 @@ class Tally:
     persons: dict[int, PersonResult] = field(default_factory=dict)
     empty: int = 0
     unfamiliar: int = 0
+    scene: PersonResult | None = None
     most: int = 0
 
     def add(self, index: int, results: Sequence[FrameResult]) -> None:
@@ -107,6 +114,13 @@ class Tally:
             person.frames += 1
             person.unfamiliar += bool(result.unfamiliar)
         for result in results:
+            if result.id == SCENE:
+                self.scene = self.scene or PersonResult(index, index)
+                self.scene.last = index
+                self.scene.frames += 1
+                for clip in result.clips:
+                    self.scene.add_clip(clip.action / clip.action.sum())
+                continue
             for clip in result.clips:
                 one = self.persons.setdefault(result.id, PersonResult(result.index, result.index))
                 one.add_clip(clip.action / clip.action.sum())
@@ -118,6 +132,21 @@ class Tally:
     def main(self) -> int | None:
         """The identity of the person who is there for longest."""
         return max(self.persons, key=lambda who: self.persons[who].frames, default=None)
+
+
+def scene(index: int, joints: int) -> FrameResult:
+    """All persons of a frame together, whose action is not known yet."""
+    return FrameResult(index, np.zeros(4), np.full((joints, 2), np.nan), np.zeros(joints), id=SCENE)
+
+
+def of_scene(results: Sequence[FrameResult]) -> FrameResult | None:
+    """The scene among the results of a frame."""
+    return next((result for result in results if result.id == SCENE), None)
+
+
+def acting(results: Sequence[FrameResult]) -> list[FrameResult]:
+    """Who may have an action: the persons who are there, and the scene."""
+    return [result for result in results if result.person or result.id == SCENE]
 
 
 def named(action: np.ndarray | None, names: Sequence[str]) -> tuple[str | None, float | None]:

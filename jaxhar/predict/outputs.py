@@ -22,10 +22,10 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
 from jaxhar.predict import poses
-from jaxhar.predict.frame_result import Clip, FrameResult, Tally, named
+from jaxhar.predict.frame_result import Clip, FrameResult, Tally, acting, named, of_scene
 from jaxhar.predict.map_pictures import MapPictures
 from jaxhar.predict.overlay import Overlay
-from jaxhar.predict.tables import TABLES, Segments, Setting, Table
+from jaxhar.predict.tables import SCENE_NAME, TABLES, Segments, Setting, Table
 
 #: The words of --format; json is always written.
 FORMATS = ("json", "coco", *TABLES)
@@ -127,17 +127,17 @@ class Outputs:
         assert frame.image is not None
         there = [result for result in results if result.person]
         with self._readable_errors():
-            drawn = self._overlay.draw(frame.image, there)
+            drawn = self._overlay.draw(frame.image, acting(results))
             if frame.index == 0:
                 self._write_headers(frame.image, drawn)
             self._write_overlay(frame, drawn)
             if self._maps is not None and results and results[0].maps is not None:
                 self._maps.add(frame, results[0].maps, self._skeleton, self._stack)
             self._poses.write(",\n" if frame.index else "\n")
-            self._poses.write(poses.dumps(self._entry(frame, there)))
+            self._poses.write(poses.dumps(self._entry(frame, there, of_scene(results))))
             self.tally.add(frame.index, results)
             for table in self._tables:
-                table.add(frame, there)
+                table.add(frame, acting(results) if isinstance(table, Segments) else there)
             if self._coco is not None:
                 size = frame.image.shape[1], frame.image.shape[0]
                 name = name_in_coco(frame, isinstance(self._source, Video))
@@ -156,7 +156,7 @@ class Outputs:
                 name, probability = named(person.action, self._meta.actions)
                 tracks.append(poses.track(who, person.first, person.last, name, probability))
         with self._readable_errors():
-            self._poses.write(f'\n], "tracks": {poses.dumps(tracks)}}}\n')
+            self._poses.write(f'\n], "tracks": {poses.dumps(tracks)}{self._scene()}}}\n')
             if self._coco is not None:
                 found = coco_file.document(self._coco, self._skeleton)
                 self._stack.enter_context(atomic(self._folder / coco_file.FILE)).write_text(json.dumps(found))
@@ -205,19 +205,27 @@ class Outputs:
         self._written.append(self._folder / self._overlays[frame.path])
         write_png(self._written[-1], image)
 
-    def _entry(self, frame: Frame, results: Sequence[FrameResult]) -> dict[str, object]:
+    def _scene(self) -> str:
+        """The end of poses.json about all persons together; "" if no action of theirs was looked for."""
+        if self.tally.scene is None:
+            return ""
+        return f', "scene": {poses.dumps(self._action(self.tally.scene.action))}'
+
+    def _action(self, action: np.ndarray | None) -> dict[str, object] | None:
+        name, probability = named(action, self._meta.actions)
+        return None if probability is None else {"name": name, "probability": poses.number(probability, 4)}
+
+    def _entry(self, frame: Frame, results: Sequence[FrameResult], together: FrameResult | None) -> dict[str, object]:
         entry: dict[str, object] = {"index": frame.index, "time": round(frame.time, 6)}
         if isinstance(self._source, Images):
             assert frame.image is not None
             height, width = frame.image.shape[:2]
             entry |= {"file": frame.path.name, "width": width, "height": height}
-        return {**entry, "persons": [self._person(result) for result in results]}
+        entry["persons"] = [self._person(result) for result in results]
+        return entry if together is None else {**entry, "scene": self._action(together.action)}
 
     def _person(self, result: FrameResult) -> dict[str, object]:
-        name, probability = named(result.action, self._meta.actions)
-        action: dict[str, object] | None = (
-            None if probability is None else {"name": name, "probability": poses.number(probability, 4)}
-        )
+        action = self._action(result.action)
         return poses.person(
             result.id, result.box, result.pose, result.confidence, self._skeleton, action, result.unfamiliar
         )
@@ -228,7 +236,7 @@ class Outputs:
         start, end, top = int(clip.frames[0]), int(clip.frames[-1]), int(action.argmax())
         span = [start, end, f"{self._times[start]:.3f}", f"{self._times[end]:.3f}"]
         values = [f"{p:.6f}" for p in action]
-        self._csv.writerow([path.name, result.id, *span, self._meta.actions[top], values[top], *values])
+        self._csv.writerow([path.name, result.id or SCENE_NAME, *span, self._meta.actions[top], values[top], *values])
 
 
 def check_formats(formats: Sequence[str], source: Video | Images, name: Path) -> None:

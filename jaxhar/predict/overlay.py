@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.predict.boxes import BOX_CONFIDENCE
-from jaxhar.predict.frame_result import FrameResult, named
+from jaxhar.predict.frame_result import FrameResult, named, of_scene
 from jaxhar.viz import draw as viz
 
 #: Length of the curves in the overlay, in seconds.
@@ -16,6 +16,8 @@ HISTORY = 4.0
 
 class Overlay:
     """Draws frame after frame, because the panel of a video shows the probabilities of the last seconds.
+
+    The panel is that of the one person, or of the scene.
 
     Args:
       actions: names of the classes. several: write identity and action at each person, without a panel.
@@ -28,30 +30,32 @@ class Overlay:
         self._history: deque[np.ndarray] = deque(maxlen=max(2, round(HISTORY * (fps or 1.0))))
 
     def remember(self, results: Sequence[FrameResult]) -> None:
-        """Take note of a frame that is not drawn. `results`: the persons in it."""
-        if not self._several and results and not results[0].unfamiliar and results[0].action is not None:
-            self._history.append(results[0].action)
+        """Take note of a frame that is not drawn. `results`: the persons in it, and perhaps the scene."""
+        shown = of_scene(results) if self._several else results[0] if results else None
+        if shown is not None and not shown.unfamiliar and shown.action is not None:
+            self._history.append(shown.action)
 
     def draw(self, image: np.ndarray, results: Sequence[FrameResult]) -> np.ndarray:
-        """An image (H, W, 3) uint8 with the persons in it.
+        """An image (H, W, 3) uint8 with the persons in it, and perhaps the action of the scene.
 
         The panel with the action is in a corner. Upright pictures have it in a strip below them, because it would cover
         half of their width.
         """
         below = bool(self._actions) and not self._several and image.shape[0] > image.shape[1]
-        for result in results:
+        persons = [result for result in results if result.person]
+        for result in persons:
             image = viz.draw_box(image, result.box.tolist())
             confidence = None if np.isnan(result.confidence).all() else result.confidence
             image = viz.draw_skeleton(image, result.pose, self._skeleton, confidence, BOX_CONFIDENCE)
         if self._several:
-            for result in results:
+            for result in persons:
                 image = viz.draw_label(image, result.box.tolist(), self._label(result))
-            return image
         self.remember(results)
-        unfamiliar = bool(results and results[0].unfamiliar)
+        panel = of_scene(results) if self._several else persons[0] if persons else None
+        unfamiliar = bool(panel is not None and panel.unfamiliar)
         if unfamiliar:
             image = viz.draw_words(image, "unfamiliar: unlike what the network was trained on")
-        action = results[0].action if results and not unfamiliar else None
+        action = panel.action if panel is not None and not unfamiliar else None
         name, probability = named(action, self._actions)
         history = np.stack(self._history) if self._curves and self._history else None
         if below:

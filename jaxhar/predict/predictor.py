@@ -26,7 +26,7 @@ from jaxhar.data.formats.video import Video
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
-from jaxhar.predict import map_pictures, poses
+from jaxhar.predict import map_pictures, poses, skeleton_actions
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import BOX_JOINTS
 from jaxhar.predict.clip_results import Recognise
@@ -38,6 +38,7 @@ from jaxhar.predict.outputs import NetworkInfo, Outputs, check_formats
 from jaxhar.predict.progress import Bars, Progress
 from jaxhar.predict.result import Result, Seen
 from jaxhar.predict.search import Box, Infer
+from jaxhar.predict.skeleton_actions import WINDOW, SkeletonActions
 from jaxhar.predict.task import PredictedFrame, Task, without_action
 from jaxhar.weights import checkpoint, trained_on
 
@@ -52,6 +53,7 @@ class Summary:
       action, probability: of the person who is there for longest, by the geometric mean over its clips. None if the
         network predicts no actions, if the source is several images, or if the network reads clips and the source is an
         image.
+      scene: action of all persons together and its probability; None if that was not looked for.
       persons: identity -> first and last frame, action and its probability, of the persons of a video or of one image.
       empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
       broken: a sentence for each image that was skipped, and for damage in a video or its early end.
@@ -73,6 +75,7 @@ class Summary:
     seconds: float
     notes: tuple[str, ...] = ()
     persons: dict[int, tuple[int, int, str | None, float | None]] = dataclasses.field(default_factory=dict)
+    scene: tuple[str | None, float | None] | None = None
     found: int = 0
     still: tuple[Path, float] | None = None
     warnings: tuple[str, ...] = ()
@@ -95,11 +98,13 @@ class LoadedNetwork:
 
     Attributes:
       path: of the weights. model: the network. meta: its joints, action names and settings.
+      skeletons: a network that names the actions by the joints.
     """
 
     path: Path
     model: nnx.Module
     meta: checkpoint.Meta
+    skeletons: SkeletonActions | None = None
 
     @property
     def skeleton(self) -> Skeleton:
@@ -109,6 +114,8 @@ class LoadedNetwork:
     @cached_property
     def actions(self) -> tuple:
         """Names of the action classes; () if there are none, or if no label has trained them."""
+        if self.skeletons is not None:
+            return self.skeletons.classes
         return () if self.meta.untrained_actions(self.path) else self.meta.actions
 
     @cached_property
@@ -184,7 +191,8 @@ class LoadedNetwork:
 
     def fingerprint(self, options: Options) -> dict[str, object]:
         """What decides about results: the version of jaxhar, the weights and the options, for JSON."""
-        return {**self._settings(options), "jaxhar": metadata.version("jaxhar"), "weights": self.sha256}
+        found = {**self._settings(options), "jaxhar": metadata.version("jaxhar"), "weights": self.sha256}
+        return found if self.skeletons is None else {**found, "actions": checkpoint.sha256(self.skeletons.model)}
 
     def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
         detector, keep = options.finder
@@ -195,17 +203,24 @@ class LoadedNetwork:
             if "maps" not in self.meta.config.predicts:
                 raise Usage(f"--maps: the network of {self.path} predicts no heat maps; leave --maps out")
             joints = map_pictures.chosen(maps, self.meta.joints("drawing heat maps"))
+            if self.skeletons is not None:
+                raise Usage("--maps does not go with --actions; draw the heat maps in another call")
+        if self.skeletons is not None and not isinstance(source, Video):
+            raise Usage(f"--actions is for videos; {path} is none")
         network = dataclasses.replace(self.meta, actions=self.actions)
         run: Infer = partial(_infer, self.model, self.meta.calibration)
-        if not self.actions:
+        if not self.actions or self.skeletons is not None:
             run = partial(without_action, run)
         familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
-        return Task(source, path, run, network, options, joints, detector, keep, familiar)
+        skeletons = self.skeletons if self.actions else None
+        return Task(source, path, run, network, options, joints, detector, keep, familiar, skeletons)
 
     def _settings(self, options: Options) -> dict[str, object]:
         settings = {"weights": str(self.path), **options.written()}
         if self.meta.calibration is not None:
             settings["temperatures"] = dataclasses.asdict(self.meta.calibration)
+        if self.skeletons is not None:
+            settings |= {"actions": str(self.skeletons.path), "window": self.skeletons.seconds}
         return settings
 
     def _made_by(self, options: Options) -> dict[str, object]:
@@ -213,7 +228,9 @@ class LoadedNetwork:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what the weights do not know."""
+        """Sentences on what the weights do not know, and on joints that the network of the actions lacks."""
+        if self.skeletons is not None:
+            return self.skeletons.notes(self.skeleton)
         return tuple(filter(None, (self.meta.untrained_actions(self.path), self.meta.unseen_classes())))
 
     def _notes(self, path: Path, source: Video | Images, folder: tuple[str, ...]) -> tuple[str, ...]:
@@ -222,15 +239,18 @@ class LoadedNetwork:
         return (*folder, *self.notes, *((seen,) if seen else ()))
 
 
-def load(weights: Path | str) -> LoadedNetwork:
+def load(weights: Path | str, actions: Path | str | None = None, window: float = WINDOW) -> LoadedNetwork:
     """A network for prediction; what XLA compiles for it is kept for later processes.
 
     Args:
       weights: a model folder, a training run, a .safetensors file, or the name of a network of the zoo, whose published
         weights are fetched, checked and kept in the cache folder; a file or folder of that name comes first.
+      actions: of a network on joints in pictures (PoseConv3D), which names the actions in place of this one.
+      window: seconds of a video that it looks at together.
 
     Raises:
-      Problem: the weights cannot be read or fetched, or are those of a network that finds no joints in frames.
+      Problem: the weights cannot be read or fetched, or are those of a network that finds no joints in frames; the two
+        networks have too few joints in common.
       Usage: no weights were published under that name, or they must be fetched by hand.
     """
     compile_cache.enable()
@@ -243,7 +263,11 @@ def load(weights: Path | str) -> LoadedNetwork:
         names = ", ".join(name for name in zoo.names() if zoo.entry(name).md5)
         raise Problem(f"{problem}, or the name of a network with published weights: {names}") from problem
     needs_pose(meta.config, path)
-    return LoadedNetwork(path, model, meta)
+    if actions is None:
+        return LoadedNetwork(path, model, meta)
+    skeletons = skeleton_actions.load(Path(actions), window)
+    skeletons.notes(meta.joints("naming actions by joints"))  # Problem if the joints do not fit
+    return LoadedNetwork(path, model, meta, skeletons)
 
 
 def located(weights: Path | str) -> Path:
@@ -352,6 +376,7 @@ def write(
         action=action,
         probability=probability,
         persons={who: (one.first, one.last, *named(one.action, classes)) for who, one in persons.items()},
+        scene=None if outputs.tally.scene is None else named(outputs.tally.scene.action, classes),
         empty=outputs.tally.empty,
         unfamiliar=outputs.tally.unfamiliar,
         broken=tuple(source.broken),

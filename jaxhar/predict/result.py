@@ -13,7 +13,7 @@ from jaxhar.data.formats.video import Frame, Video
 from jaxhar.host.errors import Problem
 from jaxhar.predict import coco, tables
 from jaxhar.predict.folder import opened
-from jaxhar.predict.frame_result import FrameResult, Tally, named
+from jaxhar.predict.frame_result import FrameResult, Tally, acting, named
 from jaxhar.predict.outputs import Outputs, check_formats, name_in_coco
 from jaxhar.predict.overlay import Overlay
 from jaxhar.predict.progress import Progress, counted
@@ -144,14 +144,20 @@ class Result:
         """Of `action`."""
         return self.person.probability
 
+    @property
+    def scene(self) -> tuple[str | None, float | None]:
+        """What all persons do together over all windows, and its probability; None if that was not looked for."""
+        together = self._tally.scene
+        return named(None if together is None else together.action, self.classes)
+
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """From when to when each person does what, as in segments.csv; () for still images."""
+        """From when to when each person (0: the scene) does what, as in segments.csv; () for still images."""
         runs, found = Runs(), list[Segment]()
         if self._stills:
             return ()
         for seen in self.frames:
-            found += runs.add(seen.frame.index, seen.frame.time, seen.there)
+            found += runs.add(seen.frame.index, seen.frame.time, acting(seen.results))
         return (*found, *runs.finish())
 
     def save(
@@ -192,10 +198,10 @@ class Result:
         fps = float(source.fps) if isinstance(source, Video) else None
         overlay = Overlay(self.skeleton, self.classes, self.several, fps)
         for seen in self.frames[:wanted]:
-            overlay.remember(seen.there)
+            overlay.remember(acting(seen.results))
         for frame in source.frames(max(1, wanted)):
             if frame.index == wanted and frame.image is not None:
-                return overlay.draw(frame.image, self.frames[wanted].there)
+                return overlay.draw(frame.image, acting(self.frames[wanted].results))
         raise Problem(f"{self.frames[wanted].frame.path}: it has changed and has no frame {wanted} any more")
 
     def to_coco(self) -> dict[str, object]:

@@ -11,7 +11,8 @@ class Segment:
     """A run of frames with one action.
 
     Attributes:
-      person: identity. start_frame, end_frame: first and last frame. start_time, end_time: their times in seconds.
+      person: identity; 0 for the scene.
+      start_frame, end_frame: first and last frame. start_time, end_time: their times in seconds.
       action: index of the class. probability: its mean over the frames.
     """
 

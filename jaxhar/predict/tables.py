@@ -30,7 +30,7 @@ class Table(Protocol):
         """The file."""
 
     def add(self, frame: Frame, results: Sequence[FrameResult]) -> None:
-        """Adds the persons of a frame; all frames in order."""
+        """Adds the persons of a frame, and perhaps the scene; all frames in order."""
 
     def finish(self) -> None:
         """Writes what is left, after the last frame."""
@@ -76,6 +76,10 @@ class Trajectories:
         pass
 
 
+#: All persons together in the column person of CSV files.
+SCENE_NAME = "scene"
+
+
 class Segments:
     """segments.csv: see `segments.Runs`, with the mean probability."""
 
@@ -92,7 +96,7 @@ class Segments:
     def _write(self, segments: Iterable[Segment]) -> None:
         for one in segments:
             span = [one.start_frame, one.end_frame, f"{one.start_time:.3f}", f"{one.end_time:.3f}"]
-            self._csv.writerow([one.person, *span, self._actions[one.action], f"{one.probability:.4f}"])
+            self._csv.writerow([one.person or SCENE_NAME, *span, self._actions[one.action], f"{one.probability:.4f}"])
 
     def finish(self) -> None:
         self._write(self._runs.finish())

@@ -5,7 +5,7 @@ of the frames. So only a few frames are in memory; for each frame of the video o
 """
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from jaxhar.predict.outputs import NetworkInfo
 from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
 from jaxhar.predict.progress import Progress, counted
 from jaxhar.predict.search import Infer, find_boxes, search_frames
+from jaxhar.predict.skeleton_actions import SkeletonActions
 from jaxhar.weights.checkpoint import Meta
 
 
@@ -76,6 +77,7 @@ class Task:
       detector: finds the persons. None: one person, in the box of the options or found by the network itself.
       keep: number of persons, see `persons.find`.
       familiar: says which crops look like those of the training; None if that is not known.
+      skeletons: names the actions by the joints of the whole video, in place of the pose network.
     """
 
     source: Video | Images
@@ -87,6 +89,7 @@ class Task:
     detector: Detector | BoxFile | None = None
     keep: int | None = None
     familiar: Recognise | None = None
+    skeletons: SkeletonActions | None = None
 
     @property
     def fps(self) -> float | None:
@@ -142,6 +145,8 @@ class Task:
         found = clip_results.results(batches, infer, windows, len(times), self.familiar, bool(self.maps))
         if self.options.filter is not None and self.fps is not None:
             found = self.options.filter(found, times, self.fps)
+        if self.skeletons is not None:
+            found = self._named(counted(found, progress, "finding the joints", len(times)), self.skeletons)
         done = 0
         with (
             contextlib.closing(read_ahead(found, 4 * batch * length)) as results,
@@ -152,6 +157,16 @@ class Task:
                 done += 1
         if done < len(times):
             raise Problem(f"{self.name}: the file changed while it was read; start again when it is complete")
+
+    def _named(self, found: Iterable[list[FrameResult]], skeletons: SkeletonActions) -> Generator[list[FrameResult]]:
+        """The persons of each frame with their actions by their joints, once those of all frames are known."""
+        frames = list(found)
+        with contextlib.closing(self.source.frames()) as pictures:
+            image = next(pictures).image
+        assert image is not None and self.fps is not None and self.meta.skeleton is not None
+        shape = image.shape[0], image.shape[1]
+        skeletons.name(frames, self.meta.skeleton, self.fps, shape, several=self.detector is not None)
+        yield from frames
 
     def _one_person(
         self, infer: Infer, shape: tuple[int, int], size: tuple[int, int], progress: Progress | None
