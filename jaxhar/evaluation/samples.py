@@ -1,7 +1,7 @@
 """The scorer that keeps sample pictures: frames or skeletons with their labels, and what a network sees in them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,11 +82,11 @@ class _Reservoir:
         batch = {key: np.stack([example[key] for _, example in kept]) for key in kept[0][1]}
         for key, values in self._context.shows(batch).items():  # type: ignore[arg-type]
             for (picture, _), value in zip(kept, values, strict=True):
-                said = {name: getattr(picture, name) for name in ("name", "answer", "truth", "probability")}
+                bare = replace(picture, file=key, image=None, true=None, valid=None, pred=None, confidence=None)
                 if key == "volume":
-                    yield Picture("volume", skeleton=self._context.skeleton, volume=value, **said)
+                    yield replace(bare, skeleton=self._context.skeleton, volume=value)
                 elif key == "attention":
-                    yield Picture("attention", skeleton=self._context.skeleton, attention=value.sum(1), **said)
+                    yield replace(bare, skeleton=self._context.skeleton, attention=value.sum(1))
 
 
 def sample(example: Example, preds: Predicted, context: Context) -> Picture:

@@ -32,6 +32,7 @@ from jaxhar.predict.detector import Detector
 from jaxhar.predict.joints import Joints, lacking, mapped, stacked
 from jaxhar.predict.many_videos import Told
 from jaxhar.predict.options import Options
+from jaxhar.predict.outputs import NetworkInfo
 from jaxhar.predict.predictor import needs_pose
 from jaxhar.predict.search import Box, Infer
 from jaxhar.predict.task import Task
@@ -53,7 +54,7 @@ class How:
     """
 
     infer: Infer
-    meta: Any
+    meta: NetworkInfo
     batch: int = 16
     stride: int = 2
     detector: Detector | BoxFile | None = None
@@ -89,6 +90,7 @@ def joints_of(video: Video, how: How, bbox: Box | None = None) -> tuple[Joints, 
     for found in task.frames(*task.search()):
         shape = found.image.shape[0], found.image.shape[1]
         frames.append(found.results)
+    assert how.meta.skeleton is not None
     return stacked(frames, len(how.meta.skeleton)), shape
 
 
@@ -155,6 +157,7 @@ def write(root: Path, out: Path, how: How, made_by: str, part: tuple[int, int], 
         joints, shape = joints_of(video, how, box)
         if not joints.ids:
             raise Problem(f"{item.path}: nobody was found in it")
+        assert how.meta.skeleton is not None
         joints = mapped(joints.largest(how.most), how.meta.skeleton, COCO)
         parts.add(item, annotation(name_of(home, item), labels.index(item.label), joints, shape))
 

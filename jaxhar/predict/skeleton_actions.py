@@ -13,7 +13,8 @@ import numpy as np
 from flax import nnx
 
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data.pyskl.settings import Pyskl
+from jaxhar.data import uniform
+from jaxhar.data.pyskl import views
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import infer
 from jaxhar.models.poseconv.network import PoseConvConfig
@@ -118,22 +119,23 @@ class SkeletonActions:
         """The probabilities (N, A) of the classes in N windows."""
         if not windows:
             return np.zeros((0, len(self.classes)))
-        config = self.config
-        data = Pyskl(clip_frames=config.num_frames, eval_size=config.volume_size(training=False))
-        examples = []
-        for window in windows:
-            length = window.end - window.start
-            points = np.zeros((length, config.num_persons, len(self.layout), 2), np.float32)
-            score = np.zeros(points.shape[:3], np.float32)
-            for place, person in enumerate(window.persons):
-                points[:, place] = joints.points[person, window.start : window.end]
-                score[:, place] = joints.score[person, window.start : window.end]
-            record = {"skeletons": points, "score": score, "shape": shape, "length": length, "index": 0, "action": -1}
-            ((chosen, draw),) = data.windows("single", length)
-            examples.append(data.example(record, chosen, draw))
-        found = infer(self.model, {key: np.stack([one[key] for one in examples]) for key in ("points", "score")})
+        inputs = [self._input(joints, window, shape) for window in windows]
+        given = {key: np.stack([one[key] for one in inputs]) for key in ("points", "score")}
+        found = infer(self.model, given)
         found = found if self.meta.calibration is None else self.meta.calibration(found)
         return np.asarray(found["action"][-1], np.float64)
+
+    def _input(self, joints: Joints, window: Window, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+        """The clip of a window as in evaluation: points (T, M, J, 2) in crop units and score (T, M, J)."""
+        config, length = self.config, window.end - window.start
+        points = np.zeros((config.num_persons, length, len(self.layout), 2), np.float32)
+        score = np.zeros(points.shape[:3], np.float32)
+        points[: len(window.persons)] = joints.points[window.persons, window.start : window.end]
+        score[: len(window.persons)] = joints.score[window.persons, window.start : window.end]
+        frames = uniform.fixed_clips(length, config.num_frames, 1)[0]
+        seen = views.for_evaluation(views.chosen(points, score, shape, frames), config.volume_size(training=False))
+        units = (seen.points / np.array(seen.shape[::-1])).astype(np.float32)
+        return {"points": units.swapaxes(0, 1), "score": seen.score.swapaxes(0, 1)}
 
 
 def person_windows(joints: Joints, length: int) -> list[Window]:
