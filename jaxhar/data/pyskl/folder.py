@@ -15,7 +15,7 @@ import numpy as np
 from jaxhar.core import classes
 from jaxhar.core.skeleton import COCO
 from jaxhar.data.formats import skeleton_pickle
-from jaxhar.data.pyskl import clip_files
+from jaxhar.data.pyskl import clip_files, sample_videos
 from jaxhar.data.records.record import Field, Folder, Record, Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -45,13 +45,20 @@ def _class_names(path: Path, count: int) -> tuple[str, ...]:
     return known.get(count, tuple(f"class {i}" for i in range(count)))
 
 
-def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO), least_box: float = 0.5) -> Folder:
+def folder(
+    root: str | Path,
+    num_actions: int | None,
+    joints: int = len(COCO),
+    least_box: float = 0.5,
+    videos: Path | None = None,
+) -> Folder:
     """The folder to pack.
 
     Args:
       num_actions: number of classes; None for those of classes.txt, or as many as the labels tell.
       joints: number of joints that every sample must have.
       least_box: smallest score of the boxes of persons, see `clip_files`.
+      videos: folder with the video of every sample, see `sample_videos`; None for skeletons alone.
 
     Raises:
       Problem: there is no such file, or it has another layout.
@@ -72,11 +79,13 @@ def folder(root: str | Path, num_actions: int | None, joints: int = len(COCO), l
             of_sample.setdefault(name, []).append(split)
     persons = max(_persons(one, least_box) for one in annotations)
     load = partial(_load, path, of_sample, key, len(actions), persons, joints, least_box)
+    if videos is not None:
+        load = partial(sample_videos.load, load, videos)
     return Folder(
         title=path.name,
-        slug="pyskl",
+        slug="pyskl" if videos is None else "pyskl-videos",
         root=path,
-        fingerprint=partial(_fingerprint, path, num_actions, least_box),
+        fingerprint=partial(_fingerprint, path, num_actions, least_box, videos),
         scan=lambda skip_broken: (annotations, []),
         load=load,
         fields={
@@ -111,12 +120,12 @@ def _persons(one: dict[str, Any], least_box: float) -> int:
     return max(1, len(one["keypoint"])) if np.ndim(one.get("keypoint", 0)) else 1
 
 
-def _fingerprint(path: Path, num_actions: int | None, least_box: float) -> Iterator[str]:
+def _fingerprint(path: Path, num_actions: int | None, least_box: float, videos: Path | None = None) -> Iterator[str]:
     for one in (path, path.with_name(_NAMES)):
         if one.is_file():
             stat = one.stat()
             yield f"{one} {stat.st_size} {stat.st_mtime_ns}"
-    yield f"{num_actions} {least_box}"
+    yield f"{num_actions} {least_box}" + ("" if videos is None else f" {videos.resolve()}")
 
 
 def _load(

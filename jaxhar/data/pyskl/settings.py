@@ -87,9 +87,7 @@ class Pyskl(DataSet):
 
     def split_of(self, entry: IndexEntry) -> str:
         """By the names of the file's splits."""
-        prefix = f"{self.division}_" if self.division else ""
-        names = {f"{prefix}train": "train", f"{prefix}val": "test"}
-        return next((names[split] for split in entry["split"].split(",") if split in names), "")
+        return split_of(entry, self.division)
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
         """ "single": one clip of each sequence. "multi": several clips, each also mirrored."""
@@ -134,6 +132,13 @@ class Pyskl(DataSet):
             "action": np.int32(record["action"]),
         }
         return example
+
+
+def split_of(entry: IndexEntry, division: str) -> str:
+    """train or test by the names of a file's splits, DIVISION_train and DIVISION_val; "" for neither."""
+    prefix = f"{division}_" if division else ""
+    names = {f"{prefix}train": "train", f"{prefix}val": "test"}
+    return next((names[split] for split in entry["split"].split(",") if split in names), "")
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -36,20 +36,27 @@ def chosen(points: np.ndarray, score: np.ndarray, shape: tuple[int, int], frames
     return Joints(np.where(np.isfinite(points), points, 0), score[:, frames].astype(np.float32), shape)
 
 
-def compact(joints: Joints) -> Joints:
-    """The image cut to a square box about all joints, which may reach out of it; unchanged if they are too close."""
+def person_box(joints: Joints) -> tuple[int, int, int, int] | None:
+    """A square (left, top, right, bottom) about all joints, perhaps beyond the image; None if they are close."""
     known = [joints.points[..., axis][joints.points[..., axis] != 0] for axis in (0, 1)]
     if not all(one.size for one in known):
-        return joints
+        return None
     (low_x, high_x), (low_y, high_y) = ((one.min(), one.max()) for one in known)
     if high_x - low_x < _LEAST or high_y - low_y < _LEAST:
-        return joints
+        return None
     x, y = (low_x + high_x) / 2, (low_y + high_y) / 2
     half_width, half_height = (high_x - low_x) / 2 * _PADDING, (high_y - low_y) / 2 * _PADDING
     half_height = max(half_width, half_height)
     half_width = max(half_height, half_width)
-    left, right = int(x - half_width), int(x + half_width)
-    top, bottom = int(y - half_height), int(y + half_height)
+    return int(x - half_width), int(y - half_height), int(x + half_width), int(y + half_height)
+
+
+def compact(joints: Joints) -> Joints:
+    """The image cut to `person_box`, where there is one."""
+    box = person_box(joints)
+    if box is None:
+        return joints
+    left, top, right, bottom = box
     corner = np.array([left, top], joints.points.dtype)
     points = np.where(joints.points != 0, joints.points - corner, 0)
     return replace(joints, points=points, shape=(bottom - top, right - left))
