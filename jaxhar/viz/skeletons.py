@@ -10,6 +10,8 @@ from jaxhar.viz import draw
 
 #: Moments of a volume that are drawn, in how many columns, and the side of each in pixels.
 _MOMENTS, _COLUMNS, _SIDE = 12, 6, 140
+#: Height of the strip with the number of the moment, in pixels.
+_STRIP = 22
 #: Width of the names, height of a row and least width of a column of the attention, in pixels.
 _NAMES, _ROW, _COLUMN = 110, 18, 14
 _DARK = 24
@@ -31,7 +33,7 @@ def volume(maps: np.ndarray, skeleton: Skeleton | None = None) -> np.ndarray:
         image = (_DARK + height * (np.array(colours)[strongest] - _DARK)).astype(np.uint8)
         factor = _SIDE / max(image.shape[:2])
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-        images.append(draw.draw_words(image, f"{t}"))
+        images.append(draw.draw_words(np.pad(image, [(_STRIP, 0), (0, 0), (0, 0)]), f"{t}"))
     return draw.contact_sheet(images, _COLUMNS)
 
 

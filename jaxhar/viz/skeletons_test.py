@@ -11,13 +11,13 @@ def test_a_volume_is_drawn_in_the_colours_of_the_sides():
     maps[:, 5, 2, COCO.index("l_wrist")] = 1
     maps[:, 5, 7, COCO.index("r_wrist")] = 0.5
     picture = skeletons.volume(maps, COCO)
-    assert picture.shape == (2 * 144 + 4, 6 * 144 + 4, 3)
-    first = picture[4:144, 4:144]
+    assert picture.shape == (2 * 166 + 4, 6 * 144 + 4, 3)
+    first = picture[26:166, 4:144]
     np.testing.assert_allclose(first[77, 35], draw.LEFT, atol=1)
     np.testing.assert_allclose(first[77, 105], (24 + np.array(draw.RIGHT)) / 2, atol=1)
     assert (first[120] == 24).all()
     limbs = skeletons.volume(maps[:3, ..., :5], COCO)
-    assert limbs.shape == (144 + 4, 3 * 144 + 4, 3)
+    assert limbs.shape == (166 + 4, 3 * 144 + 4, 3)
 
 
 def test_attention_has_a_row_for_each_joint():
