@@ -1,6 +1,6 @@
 """A person detector: a small network for boxes, trained on generated scenes of up to six persons.
 
-    python launch.py --config=configs/people.py          the recipe of the weights in the package (docs/people.md)
+    python launch.py --config=configs/people.py          20,000 steps; docs/people.md says how the package's weights began
     python launch.py --config=configs/people.py:demo     a short run on fewer and smaller scenes
     python launch.py --config=configs/people.py --config.data.synth=None --config.data.root=DIR
 
@@ -24,7 +24,7 @@ from jaxhar.training.optim import Optimizer
 
 #: Side of the pictures in training. Windows of different size are fitted into it, so that the network can read larger
 #: pictures in prediction.
-SIDE = 192
+SIDE = 256
 
 
 def get_config(which: str = "") -> Experiment:

@@ -36,7 +36,7 @@ class Detector(Protocol):
 class Own:
     """The small network of the package. It is trained on generated scenes alone: see docs/people.md for real photos."""
 
-    def __init__(self, least: float = 0.3, side: int = 256, same: float = 0.6, weights: Path = WEIGHTS):
+    def __init__(self, least: float = 0.3, side: int = 384, same: float = 0.75, weights: Path = WEIGHTS):
         """Loads the weights.
 
         Args:
