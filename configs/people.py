@@ -1,11 +1,11 @@
 """A person detector: a small network for boxes, trained on generated scenes of up to six persons.
 
-    python launch.py --config=configs/people.py          20,000 steps; docs/people.md says how the package's weights began
+    python launch.py --config=configs/people.py          20,000 steps; for the weights in the package see docs/people.md
     python launch.py --config=configs/people.py:demo     a short run on fewer and smaller scenes
     python launch.py --config=configs/people.py --config.data.synth=None --config.data.root=DIR
 
 DIR has annotations in COCO's format (jaxhar/data/people/folder.py). The method is CenterNet's (Zhou et al., 2019):
-heat map of centres with the penalty-reduced focal loss, absolute errors of offset and size.
+heat map of centres with the penalty-reduced focal loss, absolute errors of offset and size, overlap of the boxes.
 """
 
 from dataclasses import replace
