@@ -6,6 +6,7 @@ import jax
 
 from jaxhar.core.batch import Batch
 from jaxhar.core.gaussian import Decoding
+from jaxhar.core.patches import Patching
 from jaxhar.core.pixels import Pixels
 
 
@@ -78,6 +79,15 @@ class FromMaps(Protocol):
     @property
     def decoding(self) -> Decoding:
         """How a joint's position is found in its map, see `jaxhar.core.gaussian.joints`."""
+
+
+@runtime_checkable
+class Reconstructing(Protocol):
+    """Settings of a network that reconstructs patches of its frames."""
+
+    @property
+    def patching(self) -> Patching:
+        """What it reconstructs."""
 
 
 def inputs_of(config: NetworkConfig, batch: Batch) -> Batch:

@@ -1,0 +1,85 @@
+"""The demo of masked autoencoders, smaller: three stages with two networks, stopped and resumed bit for bit."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxhar import port, run
+from jaxhar.host.errors import Problem
+from jaxhar.host.settings import override
+from jaxhar.training import experiment as config
+from jaxhar.weights import checkpoint
+
+SMALL = {
+    "data.synth.train_sequences": 4,
+    "data.synth.test_sequences": 2,
+    "data.synth.frames": (24, 24),
+    "data.clips_per_batch": 2,
+    "data.image_size": 32,
+    "train.checkpoint_every": 2,
+    "train.eval_every": 2,
+    "train.log_every": 1,
+    "evals.penn.views": ("single",),
+    "optimizer.schedule_options.warmup_steps": 1,
+    **{f"stages.{name}.steps": 2 for name in ("pretrain", "probe", "all")},
+    **{f"stages.{name}.optimizer.schedule_options.warmup_steps": 1 for name in ("probe", "all")},
+}
+NARROW = {"image_size": 32, "width": 16, "heads": 2, "patch": 16}
+
+
+def small(**changes):
+    words = {
+        f"{network}.{key}": value for network in ("model", "stages.pretrain.model") for key, value in NARROW.items()
+    }
+    words |= {"stages.pretrain.losses.patching.patch": 16}
+    words = {key: str(value) for key, value in (SMALL | words | changes).items()}
+    return override(config.load(f"{Path(__file__).parent / 'mae.py'}:demo"), words)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("mae")
+    run.run(small(), workdir, "train")
+    return workdir
+
+
+def rows(workdir):
+    found = [json.loads(row) for row in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "steps_per_second"} for row in found]
+
+
+@pytest.mark.slow
+def test_reconstructions_then_actions_are_learned_and_scored(trained):
+    losses = [{key for key in row if key.startswith("clips/")} for row in rows(trained) if "loss" in row]
+    assert losses == [{"clips/reconstruction"}] * 2 + [{"clips/action"}] * 4
+    scores = [{key for key in row if key.startswith("eval/")} for row in rows(trained) if "loss" not in row]
+    assert "eval/reconstruction" in scores[0] and "eval/accuracy/single" in scores[1]
+    assert 0 <= json.loads((trained / "results.json").read_text())["scalars"]["accuracy/single"] <= 1
+
+
+@pytest.mark.slow
+def test_a_probe_leaves_the_encoder_as_pretraining_left_it(tmp_path, trained):
+    run.run(small(**{"train.steps": 2}), tmp_path, "train")
+    pretrained = port.to_flat(checkpoint.load_model(tmp_path)[0])
+    assert any(name.startswith("decoder.") for name in pretrained)
+    run.run(small(**{"train.steps": 3}), tmp_path, "train")
+    probed = port.to_flat(checkpoint.load_model(tmp_path)[0])
+    shared = [name for name in probed if name.startswith("encoder.")]
+    assert len(shared) > 20 and not any(name.startswith("decoder.") for name in probed)
+    for name in shared:
+        np.testing.assert_array_equal(probed[name], pretrained[name])
+    # stopped twice, between two networks and within a stage, and resumed
+    run.run(small(), tmp_path, "train")
+    once, twice = (port.to_flat(checkpoint.load_model(folder)[0]) for folder in (trained, tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, once, twice)
+    trains = [[row for row in rows(folder) if "loss" in row] for folder in (trained, tmp_path)]
+    assert trains[0] == trains[1]
+
+
+def test_a_later_network_that_does_not_fit_is_told_before_the_first_step(tmp_path):
+    with pytest.raises(Problem, match="the network before stage 'probe' does not fit"):
+        run.run(small(**{"model.width": 32}), tmp_path, "train")
+    assert not (tmp_path / "metrics.jsonl").exists()
