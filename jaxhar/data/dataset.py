@@ -48,7 +48,9 @@ class DataSet(abc.ABC):
         are not valid. `skeleton` is None for examples without joints.
       augment, augment_stills: augmentation of clips and of single frames. `augment.fixed_subsampling` is used in
         evaluation.
-      clip_frames: frames per clip, T. image_size: side of the crops, or (height, width).
+      clip_frames: frames per clip, T; or several lengths, e.g. (5, 10): each training batch has one of them, drawn at
+        random, for which the step is compiled once, and evaluation uses the first.
+      image_size: side of the crops, or (height, width).
       clips_per_batch, stills_per_batch: examples per training batch; 0 turns that stream off.
       skip_broken: leave out unreadable frames and label files and list them, instead of stopping.
       workers: loading processes; 0 loads in `threads` threads of this process. prefetch: batches loaded in advance.
@@ -61,7 +63,7 @@ class DataSet(abc.ABC):
     dims: int = 2
     augment: transforms.Augment = transforms.NONE
     augment_stills: transforms.Augment = transforms.NONE
-    clip_frames: int = 16
+    clip_frames: int | tuple[int, ...] = 16
     image_size: int | tuple[int, int] = 256
     clips_per_batch: int = 8
     stills_per_batch: int = 0
@@ -101,6 +103,19 @@ class DataSet(abc.ABC):
         """
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of training clips; Usage if one is not a positive number."""
+        found = self.clip_frames if isinstance(self.clip_frames, tuple) else (self.clip_frames,)
+        if not found or min(found) < 1:
+            raise Usage(f"data.clip_frames is {self.clip_frames}; it must be at least 1, or several such lengths")
+        return found
+
+    @property
+    def frames(self) -> int:
+        """Frames per clip in evaluation, the first of the lengths."""
+        return self.lengths[0]
+
+    @property
     def keeps_outside(self) -> bool:
         """Whether joints outside of the crop are valid in training, too."""
         return False
@@ -126,15 +141,15 @@ class DataSet(abc.ABC):
         """Frame indices and augmentation of each example of a sequence of `length` frames in a view."""
         step, crops = self.augment.fixed_subsampling, self.crop_views()
         if view in crops or view == "single":
-            frames = transforms.clip_frames(length, step, self.clip_frames)
+            frames = transforms.clip_frames(length, step, self.frames)
             return [(frames, draw) for draw in crops.get(view, (self.augment.fixed(),))]
         draws = self.augment.fixed(), self.augment.fixed(flip=True)
-        clips = transforms.multi_clips(length, step, self.clip_frames)
+        clips = transforms.multi_clips(length, step, self.frames)
         return [(frames, draw) for frames in clips for draw in draws]
 
     def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
         """Frame indices of a random training clip of a sequence of `length` frames."""
-        return transforms.clip_frames(length, draw.subsampling, self.clip_frames, rng)
+        return transforms.clip_frames(length, draw.subsampling, self.frames, rng)
 
     def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
         """Properties that may separate training from test, such as the person; `jaxhar doctor` checks them."""
@@ -258,7 +273,7 @@ class PreparedSet:
 
     def too_short(self, split: str | None = None) -> set[int]:
         """Indices of the sequences of a split that have too few frames for a clip of the "multi" view."""
-        span = self.config.clip_frames * self.config.augment.fixed_subsampling
+        span = self.config.frames * self.config.augment.fixed_subsampling
         return {i for i, entry in enumerate(self.entries(split)) if entry["length"] < span}
 
     def _numbers(self, split: str | None) -> list[int]:
@@ -289,31 +304,34 @@ class PreparedSet:
         """An endless, deterministic stream of dicts {"stills": Batch with T = 1, "clips": Batch} with a saved state."""
         config = self.config
         self._known("train")
-        stacked = config.clip_frames if config.stacks else 1
-        loads: dict[str, tuple[int, Callable[[dict, np.random.Generator], pipeline.Example]]] = {
-            "stills": (config.stills_per_batch, _TrainStill(config)),
-            "clips": (
-                config.clips_per_batch * stacked,
-                _TrainStill(config) if config.stacks else _TrainClip(config, bool(self.actions)),
-            ),
-        }
-        streams: dict[str, pipeline.BatchStream] = {
-            name: pipeline.train_stream(
+
+        def stream(load: Callable[[Any, np.random.Generator], pipeline.Example], size: int, offset: int):
+            return pipeline.train_stream(
                 self.records("train"),
                 load,
                 seed=2 * seed + offset,
-                batch_size=batch_size,
+                batch_size=size,
                 process_index=process_index,
                 process_count=process_count,
                 workers=config.workers,
                 threads=config.threads,
                 prefetch=config.prefetch,
             )
-            for offset, (name, (batch_size, load)) in enumerate(loads.items())
-            if batch_size
-        }
-        if config.stacks and "clips" in streams:
-            streams["clips"] = pipeline.Stacked(streams["clips"], config.clip_frames)
+
+        def clips(length: int) -> pipeline.BatchStream:
+            if config.stacks:
+                stills = stream(_TrainStill(config), config.clips_per_batch * length, 1)
+                return pipeline.Stacked(stills, length)
+            return stream(
+                _TrainClip(replace(config, clip_frames=length), bool(self.actions)), config.clips_per_batch, 1
+            )
+
+        streams: dict[str, pipeline.TrainBatches] = {}
+        if config.stills_per_batch:
+            streams["stills"] = stream(_TrainStill(config), config.stills_per_batch, 0)
+        if config.clips_per_batch:
+            every = [clips(length) for length in config.lengths]
+            streams["clips"] = every[0] if len(every) == 1 else pipeline.Alternating(every)
         if not streams:
             raise Usage("data.stills_per_batch and data.clips_per_batch are both 0: there is nothing to train on")
         return pipeline.Joined(streams)

@@ -5,7 +5,7 @@ without the leading axis.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -17,6 +17,8 @@ from jaxhar.data.vocabulary import stack_frames
 from jaxhar.host.errors import Problem
 
 Example = dict[str, Any]
+#: Seed of the choice of a stream by `Alternating`.
+_CHOICE = 71
 
 
 class Source(Protocol):
@@ -101,10 +103,49 @@ class Stacked(BatchStream):
         return stack_frames(super().__next__(), self._frames)
 
 
+class Alternating:
+    """Draws each batch from one of several streams, at random; sets that are mixed draw from the same one in a step."""
+
+    def __init__(self, streams: Sequence[BatchStream]):
+        self._streams, self._drawn = streams, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        chosen = int(np.random.default_rng((_CHOICE, self._drawn)).integers(len(self._streams)))
+        self._drawn += 1
+        return next(self._streams[chosen])
+
+    def get_state(self) -> dict:
+        """The number of batches so far, and the states of the streams."""
+        return {"drawn": self._drawn, "streams": [stream.get_state() for stream in self._streams]}
+
+    def set_state(self, state: dict) -> None:
+        """Continue where `get_state` was called; Problem if the state is of another number of streams."""
+        states = state.get("streams", ())
+        if len(states) != len(self._streams):
+            raise Problem(
+                f"the saved data position is of {len(states) or 1} lengths of clips, but data.clip_frames has "
+                f"{len(self._streams)} now; resume with the same settings or start in a new workdir"
+            )
+        self._drawn = state["drawn"]
+        for stream, one in zip(self._streams, states, strict=True):
+            stream.set_state(one)
+
+    def close(self) -> None:
+        """Stop the reading threads."""
+        for stream in self._streams:
+            stream.close()
+
+
+TrainBatches = BatchStream | Alternating
+
+
 class Joined:
     """Reads several streams together: yields dicts of batches, and saves all states."""
 
-    def __init__(self, streams: dict[str, BatchStream]):
+    def __init__(self, streams: Mapping[str, TrainBatches]):
         self._streams = streams
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:

@@ -1,6 +1,7 @@
 """Two data sets outside of the package: skeletons without pictures, and videos by path without joints."""
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +21,7 @@ from jaxhar.data.mixed import Mixed
 from jaxhar.data.records import pictures
 from jaxhar.data.records.record import Field, Folder, Record, VideoClip
 from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.settings import changed
 
 MOVES = ("rise", "fall", "sway")
 FLIPS = transforms.Augment(hflip=(False, True), subsampling=(1, 2))
@@ -36,7 +38,7 @@ class Skeletons(DataSet):
 
     skeleton: None = None
     augment: transforms.Augment = FLIPS
-    clip_frames: int = 4
+    clip_frames: int | tuple[int, ...] = 4
     clips_per_batch: int = 3
 
     title: ClassVar[str] = "toy skeletons"
@@ -101,7 +103,7 @@ class Films(DataSet):
 
     skeleton: None = None
     augment: transforms.Augment = FLIPS
-    clip_frames: int = 3
+    clip_frames: int | tuple[int, ...] = 3
     image_size: int | tuple[int, int] = (16, 24)
     clips_per_batch: int = 2
     labelled: bool = True
@@ -180,6 +182,36 @@ def test_skeletons_stream(skeletons):
     np.testing.assert_array_equal(mirrored["points"][0, ..., 0], -mirrored["points"][1, ..., 0])
     assert {name: view.kind for name, view in skeletons.views().items()} == {"single": "each", "multi": "clips"}
     assert skeletons.eval_length("single", batch=3) == 2
+
+
+def test_batches_of_several_lengths(skeletons, films):
+    """Of one or the other in one run, with a saved position; evaluation has the first."""
+    several = skeletons.changed(clip_frames=(3, 6))
+    stream = several.train_stream(0)
+    lengths = [next(stream)["clips"]["points"].shape[1] for _ in range(12)]
+    assert {*lengths} == {3, 6}
+    state = json.loads(json.dumps(stream.get_state()))
+    after = [next(stream)["clips"]["points"] for _ in range(4)]
+    stream.close()
+    again = several.train_stream(0)
+    again.set_state(state)
+    for expected in after:
+        np.testing.assert_array_equal(next(again)["clips"]["points"], expected)
+    again.close()
+    with pytest.raises(Problem, match="is of 2 lengths of clips, but data.clip_frames has 3 now"):
+        skeletons.changed(clip_frames=(3, 6, 7)).train_stream(0).set_state(state)
+    assert next(iter(several.eval_stream(batch=3)))["points"].shape[1] == 3
+    with pytest.raises(Usage, match=r"data.clip_frames is \(3, 0\)"):
+        skeletons.changed(clip_frames=(3, 0)).train_stream(0)
+    assert changed(skeletons.config, {"clip_frames": (5, 10)}, "data").lengths == (5, 10)
+    # mixed sets have the same length in a step
+    pair = {"a": dataclasses.replace(films.config, clip_frames=(2, 3))}
+    pair["b"] = dataclasses.replace(films.config, clip_frames=(2, 3), labelled=False)
+    stream = Mixed(pair, "a", clips={"a": 1, "b": 2}).prepare(Path(films.config.cache)).train_stream(0)
+    assert {next(stream)["clips"]["frames"].shape[:2] for _ in range(8)} == {(3, 2), (3, 3)}
+    stream.close()
+    with pytest.raises(Usage, match="must have the same clip_frames"):
+        Mixed({"a": pair["a"], "b": films.config}, "a", clips={"a": 1, "b": 1})
 
 
 def test_films_stream(films):

@@ -209,7 +209,7 @@ def extract(trunk: Trunk, clips: Clips, folder: Path, copies: int, seed: int, pr
             length, views = record["length"], []
             for copy in range(copies):
                 draw = config.augment.fixed(flip=copy == 1) if copy < 2 else config.augment.draw(rng)
-                frames = transforms.clip_frames(length, draw.subsampling, config.clip_frames, rng if copy > 1 else None)
+                frames = transforms.clip_frames(length, draw.subsampling, config.frames, rng if copy > 1 else None)
                 views.append(trunk(config.example(record, frames, draw)))
                 bar.update()
             with files.replacing(folder / f"{n}.npy") as temporary, open(temporary, "wb") as file:

@@ -71,15 +71,15 @@ def run(
         cache=None if cache is None else str(cache),
         skeleton=skeleton,
         image_size=frame_size(meta.config),
-        clip_frames=settings.clip_frames if settings.grouped else clip_length(meta.config),
+        clip_frames=settings.frames if settings.grouped else clip_length(meta.config),
         skip_broken=skip_broken,
     )
     assert meta.config.pose_shape is not None  # so says needs_pose
     joints = meta.config.pose_shape[0]
     if joints != len(skeleton):
         raise Problem(f"the network predicts {joints} joints, but {skeleton.name} has {len(skeleton)}")
-    if settings.grouped and isinstance(meta.config, Viewing) and meta.config.views != settings.clip_frames:
-        raise Problem(f"the network reads {meta.config.views} views, but {settings.title} has {settings.clip_frames}")
+    if settings.grouped and isinstance(meta.config, Viewing) and meta.config.views != settings.frames:
+        raise Problem(f"the network reads {meta.config.views} views, but {settings.title} has {settings.frames}")
     persons = None
     if isinstance(settings, MPII):
         settings = dataclasses.replace(settings, parts=(split,))
@@ -108,7 +108,7 @@ def _found(pairs: Iterator, prepared: PreparedSet, split: str, persons: "_Person
         entry = entries[int(example["sequence"])]
         poses = to_image(example["affine"], preds["pose"][-1])
         step = config.augment.fixed_subsampling
-        frames = transforms.clip_frames(entry["length"], step, config.clip_frames)
+        frames = transforms.clip_frames(entry["length"], step, config.frames)
         for t in sorted({frame: t for t, frame in reversed(list(enumerate(frames)))}.values()):
             file = f"{entry['name']}/{frames[t]:06d}" if entry["length"] > 1 else entry["name"].partition("#")[0]
             if persons is not None:

@@ -67,6 +67,27 @@ def test_frozen_normalisation_uses_its_running_statistics():
             assert np.allclose(metrics[f"clips/{name}"], term, rtol=1e-6) == equal, name
 
 
+def test_clips_of_several_lengths_compile_once_each():
+    traced = []
+
+    def losses(preds, batch):
+        traced.append(batch["frames"].shape[1])
+        return Multitask()(preds, batch)
+
+    net, optimizer = Net(Tiny()), optax.sgd(0.1)
+    step = make_step(net, losses, optimizer)
+    state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
+    state = jax.device_put(jax.tree.map(jnp.copy, state))
+    clips = next(Stream(0, 4))["clips"]
+    length = clips["frames"].shape[1]
+    timed = {key for key, value in clips.items() if value.ndim > 1 and value.shape[1] == length}
+    longer = {key: np.concatenate([value, value], 1) if key in timed else value for key, value in clips.items()}
+    for batch in (clips, longer, clips, longer):
+        state, metrics = step(state, jax.device_put({"clips": batch}))
+        assert np.isfinite(metrics["loss"])
+    assert traced == [length, 2 * length]
+
+
 def _plain(array):
     return jax.random.key_data(array) if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key) else array
 

@@ -34,7 +34,7 @@ class Coco(DataSet):
     skeleton: Skeleton | None = COCO
     augment: transforms.Augment = presets.MPII
     augment_stills: transforms.Augment = presets.MPII
-    clip_frames: int = 1
+    clip_frames: int | tuple[int, ...] = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 32
     margin: float = 1.25

@@ -37,7 +37,7 @@ class H36M(DataSet):
     dims: int = 3
     augment: transforms.Augment = presets.HUMAN36M_CVPR
     augment_stills: transforms.Augment = presets.HUMAN36M_CVPR
-    clip_frames: int = 1
+    clip_frames: int | tuple[int, ...] = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 24
     shifts: tuple[tuple[float, float], ...] = ((0, 0), (-10, 0), (10, 0), (0, -10), (0, 10))

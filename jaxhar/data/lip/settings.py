@@ -31,7 +31,7 @@ class LIP(DataSet):
     """
 
     skeleton: Skeleton | None = MPII
-    clip_frames: int = 1
+    clip_frames: int | tuple[int, ...] = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 32
 

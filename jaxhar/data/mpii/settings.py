@@ -47,7 +47,7 @@ class MPII(DataSet):
 
     augment: transforms.Augment = presets.MPII
     augment_stills: transforms.Augment = presets.MPII
-    clip_frames: int = 1
+    clip_frames: int | tuple[int, ...] = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 24
     parts: tuple[str, ...] = ("train", "valid")

@@ -32,7 +32,7 @@ class _Groups(DataSet):
     skeleton: Skeleton = UNION20
     augment: transforms.Augment = centre_crop.Jitter()
     augment_stills: transforms.Augment = centre_crop.Jitter()
-    clip_frames: int = 4
+    clip_frames: int | tuple[int, ...] = 4
     clips_per_batch: int = 8
 
     splits: ClassVar[tuple[str, ...]] = h36m.SPLITS

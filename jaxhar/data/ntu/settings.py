@@ -42,7 +42,7 @@ class NTU(DataSet):
     dims: int = 3
     augment: transforms.Augment = presets.NTU_CLIPS
     augment_stills: transforms.Augment = presets.NTU_STILLS
-    clip_frames: int = 20
+    clip_frames: int | tuple[int, ...] = 20
     num_actions: int = 60
     division: Division = Division.CROSS_SUBJECT
     keep_every: int = 1

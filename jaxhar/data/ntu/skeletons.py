@@ -63,7 +63,7 @@ class NTUSkeleton(DataSet):
     skeleton: Skeleton | None = LAYOUT
     dims: int = 3
     augment: transforms.Augment = Turns()
-    clip_frames: int = 32
+    clip_frames: int | tuple[int, ...] = 32
     clips_per_batch: int = 64
     num_actions: int = 60
     division: Division = Division.CROSS_SUBJECT
@@ -90,11 +90,11 @@ class NTUSkeleton(DataSet):
 
     def windows(self, view: str, length: int) -> list[tuple[list[int], transforms.Draw]]:
         count = self.clips if view == "multi" else 1
-        places = [np.full(self.clip_frames, (i + 0.5) / count) for i in range(count)]
-        return [(uniform.segments(length, self.clip_frames, place).tolist(), TurnDraw()) for place in places]
+        places = [np.full(self.frames, (i + 0.5) / count) for i in range(count)]
+        return [(uniform.segments(length, self.frames, place).tolist(), TurnDraw()) for place in places]
 
     def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
-        return uniform.segments(length, self.clip_frames, rng.random(self.clip_frames)).tolist()
+        return uniform.segments(length, self.frames, rng.random(self.frames)).tolist()
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False

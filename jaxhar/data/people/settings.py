@@ -74,7 +74,7 @@ class People(DataSet):
     skeleton: Skeleton | None = None
     augment: transforms.Augment = AUGMENT
     augment_stills: transforms.Augment = AUGMENT
-    clip_frames: int = 1
+    clip_frames: int | tuple[int, ...] = 1
     clips_per_batch: int = 0
     stills_per_batch: int = 16
 

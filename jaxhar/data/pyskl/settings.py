@@ -63,7 +63,7 @@ class Pyskl(DataSet):
 
     skeleton: Skeleton | None = COCO
     augment: transforms.Augment = PoseAugment()
-    clip_frames: int = 48
+    clip_frames: int | tuple[int, ...] = 48
     image_size: int | tuple[int, int] = 56
     eval_size: int | tuple[int, int] = 64
     clips_per_batch: int = 32
@@ -95,13 +95,13 @@ class Pyskl(DataSet):
 
     def windows(self, view: str, length: int) -> list[tuple[list[int], transforms.Draw]]:
         count = self.clips if view == "multi" else 1
-        clips = uniform.fixed_clips(length, self.clip_frames, count, self.style).tolist()
+        clips = uniform.fixed_clips(length, self.frames, count, self.style).tolist()
         draws = (PoseDraw(clips=count), PoseDraw(clips=count, flip=True)) if view == "multi" else (PoseDraw(),)
         return [(frames, draw) for draw in draws for frames in clips]
 
     def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
         legacy = np.random.RandomState(int(rng.integers(2**32)))
-        return uniform.random_clip(length, self.clip_frames, legacy, self.style).tolist()
+        return uniform.random_clip(length, self.frames, legacy, self.style).tolist()
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
@@ -109,7 +109,7 @@ class Pyskl(DataSet):
         draw = draw if isinstance(draw, PoseDraw) else PoseDraw(flip=draw.flip)
         chosen = np.array(frames)
         if draw.clips > 1:  # all clips have one box
-            every = uniform.fixed_clips(record["length"], self.clip_frames, draw.clips, self.style)
+            every = uniform.fixed_clips(record["length"], self.frames, draw.clips, self.style)
             chosen = np.concatenate([chosen, every.ravel()])
         points, score = record["skeletons"].swapaxes(0, 1), record["score"].swapaxes(0, 1)
         height, width = (int(side) for side in record["shape"])
