@@ -55,3 +55,5 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
         results.save(out / "results.json")
         page = report.write(out, results, title)
         print(f"report: {page}" + ("" if number else f"\npictures: {out / 'pictures'}"))
+    if experiment.then is not None:
+        experiment.then(workdir)

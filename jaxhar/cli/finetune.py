@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="training clips per video: the middle one, its mirror image, random variations (default: %(default)s)",
     )
+    add(
+        "--turn",
+        type=float,
+        default=default.turn,
+        metavar="DEGREES",
+        help="largest rotation of the random variations; 180 for bodies upside down (default: %(default)g)",
+    )
     add("--frames", type=int, metavar="T", help="frames per clip (default: as the weights were trained)")
     add(
         "--unfreeze",
@@ -54,6 +61,7 @@ def main(args: argparse.Namespace) -> None:
         steps=args.steps,
         batch=args.batch,
         copies=args.copies,
+        turn=args.turn,
         unfreeze=None if args.unfreeze is None else tuple(args.unfreeze),
         unfreeze_steps=args.unfreeze_steps,
         multi=args.multi,

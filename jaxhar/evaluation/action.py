@@ -142,6 +142,12 @@ class ActionFigure:
         return float(self.per_class.macro())
 
     @property
+    def f1(self) -> float:
+        """The last head's macro F1: the mean over the occurring classes of 2 hits / (true + predicted)."""
+        sums = self.confusion.sum(0) + self.confusion.sum(1)
+        return float(State(2 * np.diag(self.confusion), sums).macro())
+
+    @property
     def occurring(self) -> np.ndarray:
         """Indices of the classes that are true or predicted at least once."""
         return np.flatnonzero(self.confusion.any(0) | self.confusion.any(1))
@@ -158,12 +164,13 @@ class ActionFigure:
         return Reliability.of([p.probability for p in given], [p.predicted == p.true for p in given])
 
     def scalars(self) -> dict[str, float]:
-        """The last head's accuracy as `key`, the mean of its class accuracies as "KEY/balanced", the expected
-        calibration error as "KEY/calibration", the best head's accuracy as "KEY/best"."""
+        """The last head's accuracy as `key`, the mean of its class accuracies as "KEY/balanced", its macro F1 as
+        "KEY/f1", the expected calibration error as "KEY/calibration", the best head's accuracy as "KEY/best"."""
         rates = self.state.compute()
         found = {
             self.key: float(rates[-1]),
             f"{self.key}/balanced": self.balanced,
+            f"{self.key}/f1": self.f1,
             f"{self.key}/calibration": self.reliability.error,
         }
         if len(rates) > 1:
@@ -204,7 +211,7 @@ class ActionFigure:
         rates, (low, high) = self.state.compute(), map(number, self.interval)
         note = (
             f"{self.state.total[-1]:,} of {self.state.count[-1]:,} right, 95 % confidence interval {low} to {high}; "
-            f"mean of the classes' accuracies {number(self.balanced)}"
+            f"mean of the classes' accuracies {number(self.balanced)}, macro F1 {number(self.f1)}"
         )
         if len(rates) > 1:
             note += f"; last head ({self.heads[-1]}); best head ({self.heads[self.best]}) {number(rates[self.best])}"

@@ -127,7 +127,7 @@ def write_predictions(
 
 
 def print_figures(figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path) -> None:
-    """Print the accuracy of network and logistic regression, and the paths of clips that the network got wrong."""
+    """Print the figures of network and logistic regression, and the paths of clips that the network got wrong."""
     titles = {
         "multi": "network, all clips of a sequence",
         "network": "network",
@@ -137,7 +137,7 @@ def print_figures(figures: Sequence[ActionFigure], classes: tuple[str, ...], roo
         rate, (low, high) = one.state.compute()[-1], one.interval
         print(
             f"{titles[one.view]}: accuracy {rate:.1%} (95 % confidence interval {low:.1%} to {high:.1%}), "
-            f"mean of the classes' accuracies {one.balanced:.1%}"
+            f"balanced accuracy (mean of the classes' accuracies) {one.balanced:.1%}, F1 {one.f1:.1%}"
         )
     home = root.parent if root.is_file() else root  # paths in a CSV file count from its folder
     wrong = [p for p in figures[-1].predictions if p.true != p.predicted]

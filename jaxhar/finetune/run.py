@@ -60,6 +60,7 @@ class Settings:
       folds: number of folds; fewer if there are fewer people.
       steps, batch: training steps of the heads, and clips per step.
       copies: training clips per video: the middle one, its mirror image, then random variations.
+      turn: largest rotation of the random variations, degrees; 180 for bodies in any direction, as in gymnastics.
       unfreeze: None trains only the heads. Patterns of dotted paths: then also train the matching leaves; () all.
       unfreeze_steps: steps of that second training.
       multi: also test with all clips of a sequence and their mirror images, by the product of their probabilities.
@@ -74,6 +75,7 @@ class Settings:
     steps: int = 200
     batch: int = 16
     copies: int = 6
+    turn: float = 10.0
     unfreeze: tuple[str, ...] | None = None
     unfreeze_steps: int = 100
     multi: bool = False
@@ -86,6 +88,8 @@ class Settings:
         for name, low in {"folds": 2, "steps": 1, "batch": 2, "copies": 1, "unfreeze_steps": 1}.items():
             if getattr(self, name) < low:
                 raise Usage(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {low}")
+        if not 0 <= self.turn <= 180:
+            raise Usage(f"--turn is {self.turn:g}; it must be from 0 to 180 degrees")
         if self.frames is not None and self.frames < 1:
             raise Usage(f"--frames is {self.frames}; it must be at least 1")
 
@@ -105,7 +109,8 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
     model = meta.config.for_classes(len(classes), frames)  # type: ignore[attr-defined]
     # deephar's augmentation of Penn Action clips, with smaller angles and scales; no shifts, because these are in
     # pixels of the image and users' images have any size.
-    turns, sizes = (-10.0, -5.0, 0.0, 5.0, 10.0), (0.85, 1.0, 1.2)
+    turns = tuple(np.linspace(-settings.turn, settings.turn, 2 * round(settings.turn / 5) + 1).tolist())
+    sizes = (0.85, 1.0, 1.2)
     augment = dataclasses.replace(presets.PENN_CLIPS, angles=turns, scales=sizes, trans_x=(0.0,), trans_y=(0.0,))
     return Experiment(
         name=f"finetune-{Path(folder).stem}",
@@ -185,7 +190,7 @@ class _Run:
         self.people = np.array([entry["subject"] for entry in entries])
         people = len(set(self.people.tolist()))
         print(f"{len(entries)} clips of {len(clips.actions)} classes, of {people} persons or source videos")
-        stills, frames = sum(entry["length"] == 1 for entry in entries), clips.config.clip_frames
+        stills, frames = sum(entry["length"] == 1 for entry in entries), clips.config.frames
         if stills and frames > 1:
             print(
                 f"{stills} of them are single pictures: each becomes a clip of {frames} equal frames", file=sys.stderr
@@ -202,7 +207,8 @@ class _Run:
         now = {**flatten(self.settings), "weights": f"crc32 {crc:08x}", "data": clips.folder.name}
         path = self.out / "settings.json"
         if path.is_file():
-            check_same(files.read_json(path, "settings"), now, str(self.out), "--out")
+            before = files.read_json(path, "settings")
+            check_same(before, now, str(self.out), "--out", {**now, **flatten(Settings())})
         else:
             files.write(path, json.dumps(now, indent=1).encode())
 
@@ -210,7 +216,7 @@ class _Run:
         """Trains and tests all folds, trains the final model, writes the report."""
 
         settings, base, out = self.settings, self.base, self.out
-        trunk = Trunk(self.start, self.clips.config.clip_frames)
+        trunk = Trunk(self.start, self.clips.config.frames)
         if settings.boxes:
             boxes = find_boxes(trunk, self.clips, out / "boxes.npy", self.progress)
             self.clips = dataclasses.replace(self.clips, boxes=boxes)

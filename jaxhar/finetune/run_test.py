@@ -24,7 +24,7 @@ from jaxhar.weights import checkpoint, trained_on
 from jaxhar.weights.net import Net
 
 ROOT = Path(__file__).parents[2]
-TWO = ("jumping_jacks", "pushup")
+TWO = ("bent", "straight")  # handstands, as in configs/finetune.py:demo
 #: The smallest network with heads; its pose part alone is what tests start from.
 POSE = reception.ReceptionConfig.tiny(
     image_size=32, num_blocks=1, width=16, pose_stream_width=14, visual_stream_width=8
@@ -34,9 +34,9 @@ QUICK = ("--folds", "2", "--steps", "3", "--batch", "4", "--copies", "2", "--fra
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder of two classes of four videos, and the weights of a pose network."""
+    """A folder of two classes of four videos, of people upside down, and the weights of a pose network."""
     root = tmp_path_factory.mktemp("finetune")
-    synthetic_own.write(root / "all", Synth(45, 15, 6, 2, frames=(5, 6), size=(64, 48)), progress=False)
+    synthetic_own.write(root / "all", Synth(8, 0, 4, 0, frames=(5, 6), size=(64, 48)), progress=False, names=TWO)
     for name in TWO:
         shutil.copytree(root / "all" / name, root / "mine" / name)
     checkpoint.save_model(root / "pose", zoo.create(POSE, rngs=nnx.Rngs(3)), PA16, ())
@@ -54,11 +54,11 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
-    words = (world / "mine", "--weights", world / "pose", "--out", out, "--multi", *QUICK)
+    words = (world / "mine", "--weights", world / "pose", "--out", out, "--multi", "--turn", "180", *QUICK)
     assert call(*words) == 0
     said = capsys.readouterr().out
     assert "8 clips of 2 classes, of 8 persons or source videos" in said
-    assert "network: accuracy" in said and "logistic regression on the joints: accuracy" in said
+    assert "network: accuracy" in said and ", F1 " in said and "logistic regression on the joints: accuracy" in said
     rows = table(out / "predictions.csv")
     assert {row["file"] for row in rows} == {
         p.relative_to(world / "mine").as_posix() for p in (world / "mine").glob("*/*")
@@ -137,6 +137,16 @@ def test_heads_of_other_classes_start_what_they_can(world, tmp_path):
         net.load(lacking, "five", transfer)
 
 
+def test_turned_copies(world):
+    """The random variations are turned up to the given angle; the default is small."""
+    angles = {}
+    for turn in (0.0, 10.0, 180.0):
+        made = finetune.experiment(world / "mine", world / "pose", finetune.Settings(turn=turn, frames=4))
+        angles[turn] = made.data.augment.angles
+    assert angles[0.0] == (0.0,) and angles[10.0] == (-10.0, -5.0, 0.0, 5.0, 10.0)
+    assert (min(angles[180.0]), max(angles[180.0]), len(angles[180.0])) == (-180.0, 180.0, 73)
+
+
 def test_experiment_of_the_config(world, monkeypatch):
     made = config.load(f"{ROOT / 'configs' / 'finetune.py'}:{world / 'mine'},{world / 'pose'}")
     assert made.model.num_actions == 2 and made.data.root == str(world / "mine")
@@ -180,9 +190,10 @@ def test_people_are_found(world):
     ("words", "code", "sentence"),
     [
         (["empty"], 1, "holds no such files; expected CLASS"),
-        (["one"], 1, "has 1 class (pushup)"),
+        (["one"], 1, "has 1 class (bent)"),
         (["mine", "--weights", "text"], 1, "not a safetensors file"),
         (["mine", "--weights", "nothing"], 1, "no model at nothing"),
+        (["mine", "--turn", "200"], 2, "--turn is 200; it must be from 0 to 180 degrees"),
         (["mine", "--folds", "1"], 2, "--folds is 1; it must be at least 2"),
         (["mine", "--unfreeze", "pose.blok.*"], 1, "'pose.blok.*' of optimizer.table decides no parameter"),
         (["broken"], 1, "broken.mp4: this file cannot be read: it holds no video"),
@@ -192,12 +203,12 @@ def test_mistakes_are_one_sentence(world, tmp_path, monkeypatch, capsys, words, 
     monkeypatch.chdir(tmp_path)
     Path("text").write_text("no weights")
     Path("empty").mkdir()
-    shutil.copytree(world / "mine" / "pushup", "one/pushup")
+    shutil.copytree(world / "mine" / "bent", "one/bent")
     shutil.copytree(world / "mine", "broken")
-    Path("broken/pushup/broken.mp4").write_bytes(b"no video")
+    Path("broken/bent/broken.mp4").write_bytes(b"no video")
     shutil.copytree(world / "mine", "mine")
     weights = [] if "--weights" in words else ["--weights", world / "pose"]
-    assert call(*words, *weights, "--out", "run", *(() if "--folds" in words else QUICK)) == code
+    assert call(*words, *weights, "--out", "run", *(() if {"--folds", "--turn"} & {*words} else QUICK)) == code
     said = capsys.readouterr().err.splitlines()
     assert sentence in said[-1] and said[-1].startswith("error: "), said
 
@@ -210,7 +221,7 @@ def test_stills_and_broken_files_are_told(world, tmp_path, capsys, monkeypatch):
         for n in range(2):
             (tmp_path / "mine" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((30, 40, 3), 90 + n, np.uint8)).save(tmp_path / "mine" / name / f"p{n}_0001.png")
-    (tmp_path / "mine" / "pushup" / "torn.jpg").write_bytes(b"no picture")
+    (tmp_path / "mine" / "bent" / "torn.jpg").write_bytes(b"no picture")
     monkeypatch.setattr(finetune._Run, "execute", lambda self: self)
     settings = finetune.Settings(frames=4, skip_broken=True)
     begun = finetune.run(tmp_path / "mine", world / "pose", tmp_path / "run", settings, progress=False)
@@ -240,7 +251,7 @@ def test_two_classes_are_learned(tmp_path, capsys):
     train.run(short, tmp_path / "pose", zoo.create(short.model, rngs=nnx.Rngs(0)), prepared, progress=False)
     new = Synth(150, 0, 150, 1, frames=(24, 32), size=(160, 120), clutter=0.0, seed=7)
     synthetic_own.write(tmp_path / "all", new, progress=False)
-    for name in TWO:
+    for name in ("jumping_jacks", "pushup"):
         shutil.copytree(tmp_path / "all" / name, tmp_path / "mine" / name)
     words = (tmp_path / "mine", "--weights", tmp_path / "pose", "--no-progress")
     assert call(*words, "--out", tmp_path / "heads") == 0

@@ -121,6 +121,7 @@ class Experiment:
       init_from: model checkpoint to start from, or None. Layers without matching weights start fresh and are listed.
       init_table: renames and permitted differences for `init_from`; None for those of the network's family, which only
         permit heads for other classes to differ.
+      then: called with the working directory at the end of a run, e.g. to train classes of one's own on its network.
       banner: printed first; for a demo, what it is and how to run the real thing.
     """
 
@@ -134,6 +135,7 @@ class Experiment:
     evals: Mapping[str, Eval] = dataclasses.field(default_factory=dict)
     init_from: str | None = None
     init_table: Transfer | None = None
+    then: Callable[[Path], object] | None = None
     banner: str = ""
 
     @property

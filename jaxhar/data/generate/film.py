@@ -8,7 +8,7 @@ import contextlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from jaxhar.core import classes as actions
 from jaxhar.data.generate import scenery
 from jaxhar.data.generate.body import Body, Performance, mirror, perform, turn, viewpoint_yaw
 from jaxhar.data.generate.figure import Clothes, FigureView, draw_figure
+from jaxhar.data.generate.handstands import HANDSTANDS
 from jaxhar.data.generate.motions import MOTIONS
 from jaxhar.host.errors import Problem
 
@@ -84,7 +85,7 @@ class PlannedVideo:
     performer: int
 
 
-def plan(synth: Synth) -> list[PlannedVideo]:
+def plan(synth: Synth, names: Sequence[str] = actions.PENN) -> list[PlannedVideo]:
     """All videos of a data set, training first, with balanced actions; test performers have the higher numbers."""
     sequences: list[PlannedVideo] = []
     for train, count, performers, first in (
@@ -92,9 +93,9 @@ def plan(synth: Synth) -> list[PlannedVideo]:
         (False, synth.test_sequences, synth.test_performers, synth.train_performers),
     ):
         for i in range(count):
-            turn_, action = divmod(i, len(actions.PENN))
+            turn_, action = divmod(i, len(names))
             performer = first + (turn_ + action) % performers
-            sequences.append(PlannedVideo(len(sequences) + 1, train, actions.PENN[action], performer))
+            sequences.append(PlannedVideo(len(sequences) + 1, train, names[action], performer))
     return sequences
 
 
@@ -115,7 +116,7 @@ def performer(seed: int, identity: int) -> Performer:
 
 def stage(action: str, person: Performer, frames: int, rng: np.random.Generator) -> tuple[Performance, str]:
     """A performance, turned to a random viewpoint of a camera that looks along +y, and the viewpoint's name."""
-    motion = MOTIONS[action]
+    motion = MOTIONS.get(action) or HANDSTANDS[action]
     view = str(rng.choice(motion.views))
     performance = perform(motion, person.body, frames, rng)
     if person.left_handed:

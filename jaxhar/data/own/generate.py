@@ -2,12 +2,14 @@
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from jaxhar.core import classes as actions
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate.film import Synth
 from jaxhar.host.errors import Problem
@@ -15,8 +17,8 @@ from jaxhar.host.errors import Problem
 CSV = "videos.csv"
 
 
-def write(out: Path, synth: Synth, progress: bool = True) -> None:
-    """Generate a data set into the folder `out`, made where it does not exist.
+def write(out: Path, synth: Synth, progress: bool = True, names: Sequence[str] = actions.PENN) -> None:
+    """Generate a data set of the classes `names` into the folder `out`, made where it does not exist.
 
     A complete folder of the same settings is not changed, an incomplete one is written again.
 
@@ -24,11 +26,14 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
       Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     out = Path(out)
-    with synthetic.output_folder(out, synth, "own") as finished:
+    layout = "own" if names == actions.PENN else f"own, {' '.join(names)}"
+    with synthetic.output_folder(out, synth, layout) as finished:
         if finished:
             return
         rows = []
-        for sequence in tqdm(synthetic.plan(synth), desc="generating videos", unit="video", disable=not progress):
+        for sequence in tqdm(
+            synthetic.plan(synth, names), desc="generating videos", unit="video", disable=not progress
+        ):
             footage, _ = synthetic.shoot(synth, sequence)
             file = Path(sequence.action) / f"{sequence.number:04d}.mp4"
             (out / sequence.action).mkdir(exist_ok=True)
