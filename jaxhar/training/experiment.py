@@ -91,12 +91,15 @@ class Stage:
       optimizer: its state is fresh in each stage, and its schedule counts from the stage's first step; a multiplier of
         0 in its table freezes a leaf. `--config.optimizer.*` does not change it.
       losses: losses of the stage.
+      model: settings of its network, where that is another one, e.g. of a pretraining. The next stage takes over the
+        weights that the table of its network's family lets it; the others start fresh.
       data: changes to settings of the data that affect batches, e.g. {"clips_per_batch": 0, "stills_per_batch": 24}.
     """
 
     steps: int
     optimizer: Any = None
     losses: Any = None
+    model: Any = None
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,7 +113,7 @@ class Experiment:
 
     Attributes:
       name: name of the experiment; the default working directory is runs/NAME.
-      model: the network's frozen Config (`jaxhar.zoo.config`).
+      model: the network's frozen Config (`jaxhar.zoo.config`); with stages of several networks, that of the last one.
       data: a data set object with `prepare(workdir)`, e.g. `jaxhar.data.penn.Penn`.
       losses: callable (preds, batch) -> dict of (B,) terms, e.g. `jaxhar.training.losses.multitask.Multitask`.
       optimizer: `jaxhar.training.optim.Optimizer`.
@@ -151,7 +154,12 @@ class Experiment:
         if self.stages and (self.train.steps or 0) > total:
             raise Usage(f"train.steps is {self.train.steps}, but the stages have {total}; set their own steps")
         return {
-            name: dataclasses.replace(s, optimizer=s.optimizer or self.optimizer, losses=s.losses or self.losses)
+            name: dataclasses.replace(
+                s,
+                optimizer=s.optimizer or self.optimizer,
+                losses=s.losses or self.losses,
+                model=s.model or self.model,
+            )
             for name, s in stages.items()
         }
 

@@ -20,7 +20,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from jaxhar.core.batch import batch_size
-from jaxhar.core.network import NetworkConfig
 from jaxhar.core.prepared import Prepared, TrainStream
 from jaxhar.host import files, process
 from jaxhar.host.errors import Problem, Usage
@@ -68,25 +67,25 @@ def run(
     lock = process.lock(workdir)
     loop = None
     try:
-        net = Net(model)
-        network: NetworkConfig = model.config  # type: ignore[attr-defined]
-        actions = data.actions if network.classes else ()
-        parts = stages.parts(experiment)
+        experiment = dataclasses.replace(experiment, model=model.config)  # type: ignore[attr-defined]
+        parts, net = stages.parts(experiment), Net(model)
+        nets = stages.networks(experiment, net)
         for part in parts:  # fail early on errors in later stages
-            part.optimizer(net)
+            part.optimizer(nets[part.number])
             _changed(data, part)
         mesh = _mesh(train.devices)
         checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
-        state = TrainState(net.params, net.stats, (), jnp.int32(0))
         saved, learned = checkpoints.restore(), Learned()
+        part = next((part for part in parts if saved is None or saved.step <= part.last), parts[-1])
+        net, network = nets[part.number], part.stage.model
+        state = TrainState(net.params, net.stats, (), jnp.int32(0))
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
             check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
             learned = Learned(
                 **saved.record.get("learned", {"actions": True})
             )  # absent in checkpoints of the earlier form
-            part = next((part for part in parts if saved.step <= part.last), parts[-1])
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved, state)
         elif experiment.init_from is not None:
@@ -105,19 +104,16 @@ def run(
         if int(state.step) < parts[-1].last:
             if progress and experiment.stages:
                 print("\n".join(stages.table(experiment)), flush=True)
-            description = checkpoint.describe(network, data.skeleton, actions)
             for part in parts:
                 if int(state.step) < part.before:  # the first stage is checked by running it
-                    _check_stage(part, net, data, train.seed)
-            loop = _Loop(
-                experiment, workdir, net, parts, mesh, checkpoints, data, evaluate, fixed, description, learned
-            )
+                    _check_stage(part, nets[part.number], data, train.seed)
+            loop = _Loop(experiment, workdir, nets, parts, mesh, checkpoints, data, evaluate, fixed, learned)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
         if loop is not None:
             loop.close_stream()
         lock.close()
-    return _evaluation_view(net, state)
+    return _evaluation_view(nets[-1] if loop is not None else net, state)
 
 
 @dataclasses.dataclass
@@ -125,7 +121,8 @@ class _Loop:
     """State and steps of the loop of `run`.
 
     Attributes:
-      settings, description: settings of the run and description of the model, for the checkpoints.
+      nets: the network of every stage.
+      settings: settings of the run, for the checkpoints.
       part: the current stage; `step` and `stream` are its step function and its data.
       window: metrics of the steps since the last row of metrics.jsonl.
       pending: the last dispatched step, whose metrics were not fetched yet: number, metrics, batches.
@@ -134,14 +131,13 @@ class _Loop:
 
     experiment: Experiment
     workdir: Path
-    net: Net
+    nets: list[Net]
     parts: list[stages.Part]
     mesh: jax.sharding.Mesh
     checkpoints: store.Store
     data: Prepared
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
     settings: dict[str, str]
-    description: dict[str, Any]
     learned: Learned
     part: stages.Part | None = None
     step: Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]] | None = None
@@ -204,9 +200,13 @@ class _Loop:
         self._settle()
         self.close_stream()
         self.part = part = next(part for part in self.parts if step <= part.last)
-        optimizer = part.optimizer(self.net)
+        before, net = next((one for one in self.parts if step <= one.last + 1), part), self.nets[part.number]
+        if self.nets[before.number] is not net:
+            state = stages.taken_over(part, net, self.nets[before.number], state)
+            state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(self.mesh, PartitionSpec()))
+        optimizer = part.optimizer(net)
         recipe = part.stage.optimizer
-        self.step = make_step(self.net, part.stage.losses, optimizer, recipe.frozen, recipe.accumulate)
+        self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, recipe.accumulate)
         self.stream = _stream(self.data, part, self.experiment.train.seed)
         self.compiled = False
         if step > part.before + 1:
@@ -279,7 +279,8 @@ class _Loop:
         if self.evaluate is None or not self.experiment.train.eval_every:
             return None
         self._settle()
-        figures = self.evaluate(_evaluation_view(self.net, state))
+        assert self.part is not None
+        figures = self.evaluate(_evaluation_view(self.nets[self.part.number], state))
         self.experiment.train.goodness(figures)  # raises Problem for an unknown score
         self.history.add(step, {f"eval/{name}": float(value) for name, value in figures.items()})
         self.clock = time.monotonic()
@@ -290,11 +291,13 @@ class _Loop:
         # A step with NaN must not be saved, and its row must be on the disk before the checkpoint.
         self._settle()
         self.history.sync()
-        assert self.stream is not None
+        assert self.stream is not None and self.part is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
         record["learned"] = dataclasses.asdict(self.learned)
         figure = self.experiment.train.goodness(figures) if figures else None
-        description = {**self.description, "trained": self._trained(step)}
+        network = self.part.stage.model
+        about = checkpoint.describe(network, self.data.skeleton, self.data.actions if network.classes else ())
+        description = {**about, "trained": self._trained(step)}
         self.checkpoints.save(store.Saved(step, *pack(state), record, figure), description)
 
     def _trained(self, step: int) -> dict[str, Any]:

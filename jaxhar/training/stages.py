@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
 import optax
 
 from jaxhar.host.settings import defaults as settings_defaults
 from jaxhar.host.settings import flatten
 from jaxhar.training.experiment import Experiment, Stage
-from jaxhar.weights.net import Net
+from jaxhar.training.step import TrainState
+from jaxhar.weights import net, transfer
+from jaxhar.weights.flat import by_module
+from jaxhar.weights.net import Flat, Net
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,41 @@ def parts(experiment: Experiment) -> list[Part]:
             found.append(Part(name, stage, number, before, last))
         before += stage.steps
     return found
+
+
+def networks(experiment: Experiment, found: Net) -> list[Net]:
+    """The network of every stage; `found` is that of `experiment.model`. Stages of equal settings share one.
+
+    Raises:
+      Problem: the weights of a stage do not fit the next one.
+    """
+    made, train, plan = [(experiment.model, found)], experiment.train, parts(experiment)
+    for part in plan:
+        if not any(config == part.stage.model for config, _ in made):
+            made.append((part.stage.model, net.create(part.stage.model, train.seed, train.mixed_precision)))
+    nets = [next(one for config, one in made if config == part.stage.model) for part in plan]
+    for part, before, own in zip(plan[1:], nets, nets[1:], strict=False):
+        own.fitting(_weights(before, before.params, before.stats), _source(part), transfer.of_family(part.stage.model))
+    return nets
+
+
+def taken_over(part: Part, own: Net, before: Net, state: TrainState) -> TrainState:
+    """The state of the stage before with the network `own` of this one, filled as the family's table permits."""
+    weights = _weights(before, state.params, state.stats)
+    fresh = own.load(weights, _source(part), transfer.of_family(part.stage.model))
+    if fresh:
+        print(
+            f"stage {part.name!r} starts with initial values in {', '.join(by_module(fresh, own.params | own.stats))}"
+        )
+    return dataclasses.replace(state, params=own.params, stats=own.stats, opt=())
+
+
+def _weights(net: Net, params: Flat, stats: Flat) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array) for name, array in net.weights(params, stats).items()}
+
+
+def _source(part: Part) -> str:
+    return f"the network before stage {part.name!r}"
 
 
 def settings(experiment: Experiment) -> dict[str, str]:

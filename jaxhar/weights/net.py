@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxhar import zoo
 from jaxhar.core.family import Transfer
 from jaxhar.weights.transfer import STRICT, apply
 
@@ -28,6 +29,18 @@ class Net:
         """The network with these arrays, as a copy that may be modified."""
         state = nnx.from_flat_state({self._paths[n]: a for n, a in (params | stats).items()})
         return nnx.merge(self.graphdef, state, copy=True)
+
+    def fitting(
+        self, arrays: Mapping[str, np.ndarray], source: str, transfer: Transfer
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The arrays that `load` loads, and the paths of those that it does not; arguments and errors as there."""
+        shapes = {name: array.shape for name, array in self.weights(self.params, self.stats).items()}
+        taken, fresh, _ = apply(transfer, arrays, shapes, source, self._random)
+        return taken, fresh
+
+    def weights(self, params: Flat, stats: Flat) -> Flat:
+        """The arrays of a state without its random number generators."""
+        return {name: array for name, array in (params | stats).items() if name not in self._random}
 
     def frozen(self, is_frozen: Callable[[str], bool]) -> "Net":
         """A copy whose batch norms use running statistics where `is_frozen(path)` is true."""
@@ -51,12 +64,16 @@ class Net:
         Raises:
           Problem: a weight is missing, superfluous or of the wrong shape, and `transfer` does not permit it.
         """
-        loadable = {name: array for name, array in (self.params | self.stats).items() if name not in self._random}
-        shapes = {name: array.shape for name, array in loadable.items()}
-        taken, fresh, _ = apply(transfer, arrays, shapes, source, self._random)
+        loadable = self.weights(self.params, self.stats)
+        taken, fresh = self.fitting(arrays, source, transfer)
         for name, array in taken.items():
             (self.params if name in self.params else self.stats)[name] = jnp.asarray(array, loadable[name].dtype)
         return fresh
+
+
+def create(config, seed: int, half: bool) -> Net:
+    """A new network; `half` computes in bfloat16."""
+    return Net(zoo.create(config, rngs=nnx.Rngs(seed), dtype=jnp.bfloat16 if half else jnp.float32))
 
 
 def leaves(state: nnx.State) -> Flat:
