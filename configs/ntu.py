@@ -54,7 +54,7 @@ def paper() -> Experiment:
         model=model,
         data=Mixed(
             {
-                "ntu": NTU(clip_frames=model.num_frames, **shape),
+                "ntu": NTU(clip_frames=model.num_frames, frame_rate=30.0, **shape),
                 "mpii": MPII(**shape),
                 "h36m": H36M(augment_stills=presets.HUMAN36M_CVPR, **shape),
             },
@@ -108,6 +108,7 @@ def demo() -> Experiment:
                 "ntu": NTU(
                     synth=Synth(150, 30, 20, 10, frames=(24, 32), size=(160, 90), clutter=0.0),
                     clip_frames=model.num_frames,
+                    frame_rate=30.0,
                     **shape,
                 ),
                 "mpii": MPII(synth=Synth(600, 15, 300, 5, size=(200, 150), clutter=0.0), **shape),

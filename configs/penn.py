@@ -132,6 +132,7 @@ def demo() -> Experiment:
         name="penn-demo",
         model=model,
         data=Penn(
+            frame_rate=25.0,
             synth=Synth(
                 train_sequences=1500,
                 test_sequences=120,

@@ -50,6 +50,7 @@ def paper() -> Experiment:
             augment=presets.NTU_CLIPS_TPAMI,
             augment_stills=presets.NTU_STILLS_TPAMI,
             keep_every=2,
+            frame_rate=15.0,
             clip_frames=model.num_frames,
             clips_per_batch=4,
             stills_per_batch=32,
@@ -90,6 +91,7 @@ def demo() -> Experiment:
         model=model,
         data=NTU(
             synth=Synth(150, 30, 20, 10, frames=(24, 32), size=(160, 90), clutter=0.0),
+            frame_rate=30.0,
             skeleton=PA17,
             augment=replace(augment, subsampling=(3,), fixed_subsampling=3),
             augment_stills=augment,

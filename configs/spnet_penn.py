@@ -91,6 +91,7 @@ def demo() -> Experiment:
             {
                 "penn": Penn(
                     synth=Synth(450, 60, 450, 30, frames=(24, 32), size=(160, 120), clutter=0.0),
+                    frame_rate=25.0,
                     clip_frames=model.num_frames,
                     **shape,
                 ),

@@ -70,7 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")
     parser.add_argument(
-        "--stride", type=int, default=2, help="step between the frames of an action clip (default: %(default)s)"
+        "--stride",
+        type=int,
+        default=2,
+        help="step between the frames of an action clip, at the frame rate of the training if that is known (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--smooth",

@@ -51,6 +51,8 @@ class DataSet(abc.ABC):
       clip_frames: frames per clip, T; or several lengths, e.g. (5, 10): each training batch has one of them, drawn at
         random, for which the step is compiled once, and evaluation uses the first.
       image_size: side of the crops, or (height, width).
+      frame_rate: packed frames per second, kept with the weights so that prediction shows motion at the same speed;
+        None if it is unknown, or differs between videos.
       clips_per_batch, stills_per_batch: examples per training batch; 0 turns that stream off.
       skip_broken: leave out unreadable frames and label files and list them, instead of stopping.
       workers: loading processes; 0 loads in `threads` threads of this process. prefetch: batches loaded in advance.
@@ -65,6 +67,7 @@ class DataSet(abc.ABC):
     augment_stills: transforms.Augment = transforms.NONE
     clip_frames: int | tuple[int, ...] = 16
     image_size: int | tuple[int, int] = 256
+    frame_rate: float | None = None
     clips_per_batch: int = 8
     stills_per_batch: int = 0
     skip_broken: bool = False

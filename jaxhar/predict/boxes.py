@@ -65,6 +65,38 @@ def union(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
+def timed_clips(times: np.ndarray, length: int, step: float) -> list[np.ndarray]:
+    """As `clips`, with frames that are `step` seconds apart: always the frame whose time is the nearest.
+
+    At a low frame rate frames are repeated. Each frame is in at least one window.
+
+    Args:
+      times: (n,) of the frames, in seconds, rising.
+    """
+    n, span = len(times), float(times[-1] - times[0])
+    if span <= 0:
+        return clips(n, length)
+    step = min(step, span * n / (n - 1) / length)
+    middles = (times[1:] + times[:-1]) / 2
+    end = 1.5 * times[-1] - 0.5 * times[-2]  # until then the last frame is the nearest
+
+    def track(moments: np.ndarray) -> np.ndarray:
+        return np.searchsorted(middles, moments + 1e-6 * step)
+
+    until = np.searchsorted(times, times + step * (1 - 1e-6))
+    phases = int((until - np.arange(n)).max())
+    windows = []
+    for first in range(min(phases, n)):
+        count = max(length, int((end - times[first]) / step) + 1)
+        indices = track(times[first] + step * np.arange(count))
+        last = count - length
+        windows += [indices[start : start + length] for start in [*range(0, last, max(1, length // 2)), last]]
+    seen = np.unique(np.concatenate(windows))
+    for missed in np.setdiff1d(np.arange(n), seen):  # between uneven times
+        windows.append(track(times[missed] + step * (np.arange(length) - length // 2)))
+    return sorted(windows, key=lambda window: (window[0], window[-1]))
+
+
 def clips(num_frames: int, length: int, stride: int = 1) -> list[np.ndarray]:
     """Windows of `length` frames that overlap by half and cover every frame, as (length,) indices, by first frame.
 

@@ -62,3 +62,45 @@ def test_smoothing_removes_a_slip_and_jitter_but_keeps_the_course():
     assert np.abs(smoothed - course).max() < 25
     still = np.tile(np.array([10.0, 20, 50, 60]), (9, 1))
     np.testing.assert_allclose(tracking.smooth(still, 5.0), still, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "length", "stride"), [(40, 8, 2), (16, 8, 2), (37, 8, 1), (60, 4, 3), (9, 4, 2)])
+@pytest.mark.parametrize("fps", [25, 29.97, 50])
+def test_windows_by_time_are_those_by_frames_where_both_are_the_same(n, length, stride, fps):
+    by_time = tracking.timed_clips(np.arange(n) / fps, length, stride / fps)
+    np.testing.assert_array_equal(by_time, tracking.clips(n, length, stride))
+
+
+def test_a_fast_video_is_seen_at_the_speed_of_a_slow_one():
+    windows = tracking.timed_clips(np.arange(120) / 60, 8, 2 / 25)
+    assert len({tuple(window) for window in windows}) == len(windows)
+    for window in windows:
+        np.testing.assert_allclose(np.diff(window) / 60, 2 / 25, atol=1 / 60)
+        assert window[-1] - window[0] == pytest.approx(7 * 2 / 25 * 60, abs=1)
+    slow = tracking.timed_clips(np.arange(30) / 10, 8, 2 / 25)  # 0.8 frames
+    assert {len(set(window.tolist())) for window in slow} <= {6, 7}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_frame_of_uneven_times_is_in_a_window_and_frames_are_the_nearest(seed):
+    rng = np.random.default_rng(seed)
+    n, length, step = int(rng.integers(2, 90)), int(rng.integers(2, 17)), float(rng.uniform(0.02, 0.2))
+    times = np.cumsum(rng.choice([0.008, 0.033, 0.1, 0.4], n, p=[0.3, 0.5, 0.15, 0.05]))
+    windows = tracking.timed_clips(times, length, step)
+    assert np.unique(np.concatenate(windows)).tolist() == list(range(n))
+    firsts = [(window[0], window[-1]) for window in windows]
+    assert firsts == sorted(firsts) and all(len(window) == length for window in windows)
+    step = min(step, (times[-1] - times[0]) * n / (n - 1) / length)
+    for window in windows:
+        assert (np.diff(window) >= 0).all()
+        # some start, from which every frame is the nearest to its moment
+        offsets = times[window] - step * np.arange(length)
+        inside = (window > 0) & (window < n - 1)
+        reach = np.diff(times).max() / 2
+        if inside.any():
+            assert np.ptp(offsets[inside]) <= 2 * reach + 1e-6
+
+
+def test_times_that_stand_still():
+    for n in (1, 9):
+        np.testing.assert_array_equal(tracking.timed_clips(np.zeros(n), 4, 0.1), tracking.clips(n, 4))

@@ -1,7 +1,7 @@
 """From persons in frames to results: crops of their clips, runs of the network, and the results frame by frame."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxhar.data import transforms
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
 from jaxhar.predict import persons
-from jaxhar.predict.boxes import anyone, clips, union
+from jaxhar.predict.boxes import anyone, clips, timed_clips, union
 from jaxhar.predict.frame_result import Clip, FrameResult, normalised
 from jaxhar.predict.map_pictures import FrameMaps
 from jaxhar.predict.persons import Stretch
@@ -32,13 +32,19 @@ class Window:
     frames: np.ndarray
 
 
-def windows(stretches: list[Stretch], length: int, stride: int) -> list[Window]:
-    """The clips of all persons, by their first and last frame."""
-    found = [
-        Window(stretch, stretch.first + frames)
-        for stretch in stretches
-        for frames in clips(len(stretch.boxes), length, stride)
-    ]
+def windows(
+    stretches: list[Stretch], length: int, stride: int, times: Sequence[float] = (), step: float | None = None
+) -> list[Window]:
+    """The clips of all persons, by their first and last frame.
+
+    Args:
+      stride: between the frames of a clip. step: the same in seconds, by the `times` of all frames; None: `stride`.
+    """
+    found = []
+    for stretch in stretches:
+        count, here = len(stretch.boxes), np.asarray(times[stretch.first : stretch.first + len(stretch.boxes)])
+        some = clips(count, length, stride) if step is None else timed_clips(here, length, step)
+        found += [Window(stretch, stretch.first + frames) for frames in some]
     return sorted(found, key=lambda window: (window.frames[0], window.frames[-1], window.stretch.id))
 
 

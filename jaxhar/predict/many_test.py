@@ -133,7 +133,7 @@ def test_what_is_not_for_many_sources(dots, films):
 
 def test_the_command_goes_on_and_ends_with_an_exit_code(dots, films, monkeypatch, capsys):
     loaded = []
-    monkeypatch.setattr(predictor, "load", lambda weights: loaded.append(weights) or dots)
+    monkeypatch.setattr(predictor, "load", lambda *given: loaded.append(given) or dots)
     words = ["--weights", "w", "--out", "out", "--no-progress"]
     assert cli.main(["predict", "a.mp4", "b/", *words]) == 1
     said = capsys.readouterr()

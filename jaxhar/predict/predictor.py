@@ -137,7 +137,8 @@ class LoadedNetwork:
         opening = opened(path, how.skip_broken)
         task = self._task(path, opening[0], how)
         frames = []
-        for found in task.frames(*task.search(progress), progress):
+        times, stretches = task.search(progress)
+        for found in task.frames(times, stretches, progress):
             size = found.image.shape[1], found.image.shape[0]
             frames.append(Seen(dataclasses.replace(found.frame, image=None), size, found.results))
         return Result(
@@ -147,7 +148,7 @@ class LoadedNetwork:
             several=task.detector is not None,
             made_by=self._made_by(how),
             skip_broken=how.skip_broken,
-            notes=self._notes(path, *opening),
+            notes=(*self._notes(path, *opening), *task.told(times)),
             broken=tuple(task.source.broken),
         )
 
@@ -184,7 +185,7 @@ class LoadedNetwork:
         opening = opened(source, options.skip_broken)
         task = self._task(source, opening[0], options, maps)
         summary = write(task, out, forms=forms, made_by=self._made_by(options), progress=progress)
-        notes = self._notes(source, *opening)
+        notes = (*self._notes(source, *opening), *summary.notes)
         told = [note for note in notes if note not in (*self.notes, *opening[1][:1])]
         warnings = (*told, *summary.doubts(), *summary.broken)
         return dataclasses.replace(summary, notes=notes, warnings=warnings)
@@ -213,7 +214,8 @@ class LoadedNetwork:
             run = partial(without_action, run)
         familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
         skeletons = self.skeletons if self.actions else None
-        return Task(source, path, run, network, options, joints, detector, keep, familiar, skeletons)
+        rate = self.meta.frame_rate
+        return Task(source, path, run, network, options, joints, detector, keep, familiar, skeletons, rate)
 
     def _settings(self, options: Options) -> dict[str, object]:
         settings = {"weights": str(self.path), **options.written()}
@@ -383,6 +385,7 @@ def write(
         seconds=clock.perf_counter() - begun,
         found=outputs.tally.found(isinstance(source, Images)),
         still=(overlay, times[middle]),
+        notes=task.told(times),
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from jaxhar import zoo
 from jaxhar.cli import main as cli
 from jaxhar.core.calibration import Calibration, of_joints
 from jaxhar.data.formats.video import Video
+from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import predictor
+from jaxhar.predict.options import Options
 from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film
 from jaxhar.predict.predictor_test import ACTIONS, DOTS, OFFSETS, FindsDots, draw, meta, path_of, write_video
 from jaxhar.weights import checkpoint
@@ -198,3 +201,37 @@ def test_fitted_temperatures_are_used(dots, tmp_path):
     np.testing.assert_array_equal(before.actions.argmax(-1), after.actions.argmax(-1))
     assert (before.actions.max(-1) > after.actions.max(-1)).all()
     assert mended.made_by["settings"]["temperatures"] == {"joints": 3.0, "actions": 2.0}
+
+
+def test_clips_are_as_fast_as_in_the_training(dots, tmp_path):
+    def of_rate(rate: str) -> predictor.LoadedNetwork:
+        told = {"actions": True, "unseen_classes": [], "data": {"data.sets.a.frame_rate": rate, "data.dims": "2"}}
+        return dataclasses.replace(dots, meta=dataclasses.replace(dots.meta, trained=told))
+
+    def starts(result) -> list[list[int]]:
+        clips = [clip.frames.tolist() for seen in result.frames for one in seen.results for clip in one.clips]
+        return [clip for clip in clips if clip[0] == 0]
+
+    with VideoWriter(tmp_path / "fast.mp4", Fraction(60), 320, 240) as writer:
+        for i, centre in enumerate(path_of(40)):
+            writer.write(draw(centre), i / 60)
+    unknown = dots.predict(tmp_path / "fast.mp4")
+    assert starts(unknown) == [[0, 2, 4, 6]]
+    assert "the training is not known: clips take one in 2 frames of the video, which has 60 a" in unknown.notes[0]
+    known = of_rate("20.0").predict(tmp_path / "fast.mp4")
+    assert starts(known) == [[0, 6, 12, 18]]
+    assert known.notes == (
+        "clips take a frame of the video every 100 ms, because it has 60 frames a second and the training had 20",
+    )
+    np.testing.assert_allclose(known.joints, unknown.joints, atol=1)
+    source = write_video(tmp_path / "a.mp4", 25)  # 20 frames a second
+    same = of_rate("20.0").predict(source), of_rate("None").predict(source)
+    assert same[0].notes == same[1].notes == () and starts(same[0]) == starts(same[1])
+    np.testing.assert_array_equal(same[0].joints, same[1].joints)
+    with VideoWriter(tmp_path / "uneven.mp4", Fraction(20), 320, 240) as writer:
+        for i, centre in enumerate(path_of(20)):
+            writer.write(draw(centre), (i if i < 3 else i + 10) / 20)
+    uneven = dots.predict(tmp_path / "uneven.mp4")
+    assert "because its frames come at uneven times" in uneven.notes[0] and np.isfinite(uneven.joints).all()
+    summary = of_rate("20.0").write(tmp_path / "fast.mp4", tmp_path / "out", Options())
+    assert summary.notes == summary.warnings == known.notes

@@ -5,7 +5,7 @@ of the frames. So only a few frames are in memory; for each frame of the video o
 """
 
 import contextlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,6 +31,11 @@ from jaxhar.predict.progress import Progress, counted
 from jaxhar.predict.search import Infer, find_boxes, search_frames
 from jaxhar.predict.skeleton_actions import SkeletonActions
 from jaxhar.weights.checkpoint import Meta
+
+#: Frame rates that differ by a smaller share are one. Gaps between frames that differ by half of the mean are uneven.
+_SAME_RATE, _UNEVEN = 0.05, 0.5
+#: Frame rates of most videos, and of most training sets.
+_USUAL = 20.0, 35.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Task:
       keep: number of persons, see `persons.find`.
       familiar: says which crops look like those of the training; None if that is not known.
       skeletons: names the actions by the joints of the whole video, in place of the pose network.
+      rate: frames per second of the training; None if that is not known.
     """
 
     source: Video | Images
@@ -90,6 +96,7 @@ class Task:
     keep: int | None = None
     familiar: Recognise | None = None
     skeletons: SkeletonActions | None = None
+    rate: float | None = None
 
     @property
     def fps(self) -> float | None:
@@ -107,6 +114,36 @@ class Task:
         actions = self.network.actions
         actions = actions[0] if actions and isinstance(actions[0], tuple) else actions
         return Meta(self.network.skeleton, () if self._speechless else actions, self.network.config)
+
+    def step(self, times: Sequence[float]) -> float | None:
+        """Seconds between the frames of a clip; None where they are `stride` frames of the video apart.
+
+        That is so at the frame rate of the training, or where this is not known, if the frames come regularly.
+        """
+        if self.fps is None or clip_length(self.network.config) == 1:
+            return None
+        gaps = np.diff(times) * self.fps
+        regular = not len(gaps) or np.abs(gaps - 1).max() < _UNEVEN
+        rate = self.rate or self.fps
+        return None if regular and abs(self.fps / rate - 1) < _SAME_RATE else self.options.stride / rate
+
+    def told(self, times: Sequence[float]) -> tuple[str, ...]:
+        """Sentences on the speed at which the network sees the video."""
+        step, fps = self.step(times), self.fps
+        if not self.meta.actions or self.skeletons or fps is None or clip_length(self.network.config) == 1:
+            return ()
+        if step is not None:
+            why = "its frames come at uneven times"
+            if self.rate is not None and abs(fps / self.rate - 1) >= _SAME_RATE:
+                why = f"it has {fps:g} frames a second and the training had {self.rate:g}"
+            return (f"clips take a frame of the video every {1000 * step:.0f} ms, because {why}",)
+        if self.rate is None and not _USUAL[0] <= fps <= _USUAL[1]:
+            return (
+                f"the frame rate of the training is not known: clips take one in {self.options.stride} frames of the "
+                f"video, which has {fps:g} a second; if motion in the training was faster or slower, --stride sets "
+                "another step",
+            )
+        return ()
 
     def _run(self) -> tuple[Infer, tuple[int, int]]:
         """The network, and the shape (B, T) of one run of it."""
@@ -140,7 +177,7 @@ class Task:
           Problem: the file has changed since the search.
         """
         (infer, (batch, length)), size = self._run(), frame_size(self.network.config)
-        windows = clip_results.windows(stretches, length, self.options.stride)
+        windows = clip_results.windows(stretches, length, self.options.stride, times, self.step(times))
         batches = read_ahead(clip_results.batches(self.source, windows, len(times), batch, size), 2)
         found = clip_results.results(batches, infer, windows, len(times), self.familiar, bool(self.maps))
         if self.options.filter is not None and self.fps is not None:

@@ -61,6 +61,13 @@ class Meta:
         done = f"{self.trained['step']} of {self.trained['steps']} steps"
         return f"no action is named: the action heads of {weights} are not trained yet ({done} are done)"
 
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames per second of the clips of the training; None if that is not known, or differs between data sets."""
+        settings = (self.trained or {}).get("data", {})
+        named = {text for name, text in settings.items() if name.rpartition(".")[2] == "frame_rate" and text != "None"}
+        return float(named.pop()) if len(named) == 1 else None
+
     def unseen_classes(self) -> str | None:
         """A sentence if training has seen no example of some classes."""
         unseen = (self.trained or {}).get("unseen_classes", [])
