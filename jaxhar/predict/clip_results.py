@@ -145,6 +145,7 @@ def results(
                         found[i][who] = result = FrameResult(
                             i, box, pose, np.asarray(seen.confidence[n, t], np.float64), id=who
                         )
+                        result.outline = windows[number].stretch.outline(i)
                         result.clips = before.clips if before else []
                         result.unfamiliar = unfamiliar
                         if with_maps and seen.maps is not None:

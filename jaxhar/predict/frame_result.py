@@ -35,6 +35,7 @@ class FrameResult:
       clips: the clips with a person that begin with this frame.
       unfamiliar: whether the crop looks unlike those of the network's training; None if that is not known.
       maps: the network's heat maps of this frame, where they are asked for.
+      outline: (4,) x1, y1, x2, y2 of the person itself, image pixels, as detected or given; None if that is not known.
       id: identity of the person; `SCENE` for all of them together, who have an action, but no joints.
       votes: logarithms of the probabilities of clips whose mean is not yet taken.
     """
@@ -47,6 +48,7 @@ class FrameResult:
     clips: list[Clip] = field(default_factory=list)
     unfamiliar: bool | None = None
     maps: FrameMaps | None = None
+    outline: np.ndarray | None = None
     id: int = poses.PERSON
     votes: list[np.ndarray] = field(default_factory=list)
 

@@ -81,15 +81,21 @@ class Stretch:
     Attributes:
       id: identity of the person. first: index of the first frame.
       boxes: (N, 4) x1, y1, x2, y2 in pixels of what the network reads, of each frame.
+      outlines: (N, 4) boxes of the person itself, as detected or given; None if they are not known.
     """
 
     id: int
     first: int
     boxes: np.ndarray
+    outlines: np.ndarray | None = None
 
     def at(self, frames: np.ndarray) -> np.ndarray:
         """The boxes of these frames."""
         return self.boxes[frames - self.first]
+
+    def outline(self, frame: int) -> np.ndarray | None:
+        """The person's own box (4,) in a frame."""
+        return None if self.outlines is None else self.outlines[frame - self.first]
 
 
 @dataclass
@@ -100,7 +106,8 @@ class _Seen:
     boxes: list[np.ndarray]
 
 
-#: Identity -> the frames in which a person was found, by rising index, and its box there.
+#: Identity -> the frames in which a person was found, by rising index, and (8,) there: what the network reads, and the
+#: person's own box, NaN if unknown.
 _Found = dict[int, list[tuple[int, np.ndarray]]]
 #: Shows the progress of an iteration over frames.
 _Bar = Callable[[Iterator[Frame]], Iterator[Frame]]
@@ -148,7 +155,8 @@ def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[flo
     for frame in bar(source.frames(10**9)):  # of a video only the first frame is made a picture
         times.append(frame.time)
         for who, box in zip(file.ids(frame), file.at(frame)[0], strict=True):
-            found.setdefault(who, []).append((frame.index, _square(box) if file.tight else box))
+            both = (_square(box), box) if file.tight else (box, np.full(4, np.nan))
+            found.setdefault(who, []).append((frame.index, np.concatenate(both)))
     return times, found
 
 
@@ -176,7 +184,7 @@ def _detected(
     """Detections and the joints in each; from both, tracks. In still pictures they are numbered from the best score."""
     times: list[float] = []
     tracker = Tracker()
-    boxes: dict[tuple[int, int], np.ndarray] = {}  # of number n in frame i: the square around the joints
+    boxes: dict[tuple[int, int], np.ndarray] = {}  # of number n in frame i, as in `_Found`
     found: _Found = {}
     waiting: list[_Picture] = []
 
@@ -190,9 +198,9 @@ def _detected(
             for n, square in enumerate(picture.squares):
                 box = person_box(points[n], sure[n], square)
                 points[n, :, :2] = square[:2] + points[n, :, :2] * (square[2:] - square[:2])
+                boxes[picture.index, n] = np.concatenate([square if box is None else box, picture.boxes[n]])
                 if isinstance(source, Images):
-                    found.setdefault(n + 1, []).append((picture.index, square if box is None else box))
-                boxes[picture.index, n] = square if box is None else box
+                    found.setdefault(n + 1, []).append((picture.index, boxes[picture.index, n]))
             tracker.add(picture.index, picture.time, Detected(picture.boxes, picture.scores, points, sure))
         waiting.clear()
 
@@ -243,7 +251,8 @@ def _stretches(
     indices = np.array([index for index, _ in found])
     boxes = np.stack([box for _, box in found])
     if fps is None:
-        yield from (Stretch(who, int(index), box[None]) for index, box in zip(indices, boxes, strict=True))
+        for index, box in zip(indices, boxes, strict=True):
+            yield Stretch(who, int(index), box[None, :4], _known(box[None, 4:]))
         return
     ends = np.flatnonzero(np.diff(indices) > max(1, GAP * fps)) + 1
     parts = np.split(np.arange(len(indices)), ends)
@@ -252,8 +261,12 @@ def _stretches(
         after = int(indices[parts[n + 1][0]]) - reach if n + 1 < len(parts) else count
         first, last = max(int(indices[part[0]]) - reach, before), min(int(indices[part[-1]]) + reach, after - 1)
         at = np.arange(first, last + 1)
-        each = np.stack([np.interp(at, indices[part], boxes[part, k]) for k in range(4)], 1)
-        yield Stretch(who, first, smooth(each, BOX_SMOOTHING * fps))
+        each = np.stack([np.interp(at, indices[part], boxes[part, k]) for k in range(8)], 1)
+        yield Stretch(who, first, smooth(each[:, :4], BOX_SMOOTHING * fps), _known(each[:, 4:]))
+
+
+def _known(outlines: np.ndarray) -> np.ndarray | None:
+    return None if np.isnan(outlines).any() else outlines
 
 
 def _largest(stretches: list[Stretch], keep: int, pictures: bool) -> list[Stretch]:

@@ -103,7 +103,7 @@ class Segments:
 
 
 class Mot:
-    """mot.txt: frame (from 1), identity, x, y, width, height, score, -1, -1, -1; boxes about the joints seen."""
+    """mot.txt: frame (from 1), identity, x, y, width, height, score, -1, -1, -1; see `outline`."""
 
     def __init__(self, setting: Setting):
         self.path = setting.folder / "mot.txt"
@@ -167,7 +167,9 @@ TABLES: dict[str, Callable[[Setting], Table]] = {"trajectories": Trajectories, "
 
 
 def outline(result: FrameResult) -> np.ndarray:
-    """(4,) x1, y1, x2, y2: the box about the confident joints of a person, with a margin for what lies around them."""
+    """(4,) x1, y1, x2, y2 of a person: as detected or given, else about its confident joints, with a margin."""
+    if result.outline is not None:
+        return result.outline
     points = result.pose[seen(result.confidence), :2]
     low, high = points.min(0), points.max(0)
     return np.concatenate([low - _MARGIN * (high - low), high + _MARGIN * (high - low)])

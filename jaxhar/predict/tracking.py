@@ -1,10 +1,10 @@
 """Tracks: which of the persons found in the frames of a video are the same one.
 
 Each frame's persons are assigned to the tracks so that the sum of similarities is largest (SciPy's assignment). The
-similarity is the mean of two: the overlap of boxes (IoU) with the box that the track is expected to have now, at
-constant velocity; and the similarity of poses (object keypoint similarity, as COCO's) with the track's last pose, moved
-along. Detections of high and of low scores are assigned in two rounds, since a person that is partly hidden gets a low
-score (Zhang et al., "ByteTrack", ECCV'22).
+similarity is the mean of two. One is the overlap (IoU) of boxes, each with a margin (Yang et al., WACV'23), with the
+box that the track is expected to have now, at constant velocity; the other the similarity of poses (object keypoint
+similarity, as COCO's) with the track's last pose, moved along. Detections of high and of low scores are assigned in
+two rounds, since a person that is partly hidden gets a low score (Zhang et al., "ByteTrack", ECCV'22).
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +15,9 @@ from jaxhar.core.boxes import overlap
 
 #: Constant of the object keypoint similarity for every joint: twice COCO's mean deviation.
 _OKS = 0.16
+#: Margin around boxes that are compared, as a share of their longer side, so that the narrow boxes of who enters or
+#: leaves the picture overlap too.
+_MARGIN = 0.25
 #: A track is expected to go on at its velocity for this long, in seconds.
 _HORIZON = 0.5
 
@@ -139,7 +142,7 @@ def _similarity(tracks: list[Track], time: float, found: Detected, chosen: np.nd
         moved = track._moved(time)
         # Who turned around, or left the picture and came back, is near the last box, not where the way would have led.
         boxes = np.stack([track.boxes[-1] + np.tile(moved, 2), track.boxes[-1]])
-        shared = overlap(boxes, found.boxes[chosen]).max(0)
+        shared = overlap(_widened(boxes), _widened(found.boxes[chosen])).max(0)
         if track._pose is None or found.pose is None:
             table[t] = shared
             continue
@@ -158,6 +161,11 @@ def _known(found: Detected, n: int) -> np.ndarray:
     if found.confidence is not None:
         pose[found.confidence[n] < 0.25] = np.nan
     return pose
+
+
+def _widened(boxes: np.ndarray) -> np.ndarray:
+    margin = _MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(-1, keepdims=True)
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], -1)
 
 
 def _centre(box: np.ndarray) -> np.ndarray:
