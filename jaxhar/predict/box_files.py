@@ -64,13 +64,23 @@ class BoxFile:
             self._at[line.frame].append(line)
         known = [line.id >= 0 for lines in self._at.values() for line in lines]
         self.identified = bool(known) and all(known)
+        if any(known) and not self.identified:
+            raise Problem(f"{path}: {known.count(False)} of {len(known)} boxes have no identity; give all or none one")
+        boxes = np.array([line.box for lines in self._at.values() for line in lines])
+        if len(boxes) and boxes.min() >= 0 and boxes.max() <= 1:
+            raise Problem(
+                f"{path}: all boxes lie between 0 and 1; they must be in pixels, not in shares of the picture"
+            )
         for frame, lines in self._at.items():
             ids = [line.id for line in lines if line.id >= 0]
             if len(set(ids)) < len(ids):
                 raise Problem(f"{path}: frame {frame} has two boxes of one identity")
 
-    def at(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, frame: Frame, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4) x1, y1, x2, y2 in pixels, and scores (N,), of a frame.
+
+        Args:
+          size: (width, height) of the frame; None takes those of its image, if it has one.
 
         Raises:
           Problem: a box lies outside of the picture.
@@ -78,7 +88,9 @@ class BoxFile:
         lines = self._lines(frame)
         boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
         if frame.image is not None:
-            height, width = frame.image.shape[:2]
+            size = frame.image.shape[1::-1]
+        if size is not None:
+            width, height = size
             if self._frames is not None:
                 wide, high = box_pickle.side_of(width, height)
                 boxes *= [width / wide, height / high, width / wide, height / high]
@@ -134,9 +146,9 @@ class BoxFile:
                 }
                 video = all(isinstance(name, str) and name.startswith("frame_") for name in names.values())
                 places = {key: number if video else name for number, (key, name) in enumerate(names.items())}
-                yield from _coco(content["annotations"], places)
+                yield from _coco(path, content["annotations"], places)
             elif isinstance(content, list):
-                yield from _coco(content, {})
+                yield from _coco(path, content, {})
             else:
                 raise Problem(
                     f"{path}: this is no file of boxes: give MOT text, COCO's detections, a pickle or a poses.json"
@@ -168,14 +180,19 @@ def _mot(path: Path) -> Iterator[_Line]:
         yield _Line(f"line {number}", int(frame) - 1, (x, y, x + width, y + height), score, max(int(who), -1))
 
 
-def _coco(annotations: list, places: dict) -> Iterator[_Line]:
+def _coco(path: Path, annotations: list, places: dict) -> Iterator[_Line]:
     for number, one in enumerate(annotations):
         if one.get("category_id", PERSON) != PERSON:
             continue
-        x, y, width, height = map(float, one["bbox"])
-        where = one["image_id"]
-        where = places[where] if places else where if isinstance(where, str) else int(where)
-        yield _Line(f"entry {number}", where, (x, y, x + width, y + height), float(one.get("score", 1.0)), _id(one))
+        try:
+            x, y, width, height = map(float, one["bbox"])
+            where, score = one["image_id"], float(one.get("score", 1.0))
+            where = places[where] if places else where if isinstance(where, str) else int(where)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Problem(
+                f"{path} is no file of boxes: entry {number} needs bbox (x, y, width, height), image_id and score"
+            ) from error
+        yield _Line(f"entry {number}", where, (x, y, x + width, y + height), score, _id(one))
 
 
 def _id(one: dict) -> int:

@@ -61,6 +61,10 @@ def test_poses_keep_their_identities(tmp_path):
         ("1,3,10,20,nan,40,1\n", "line 1: the box has no area, or is not made of numbers"),
         ("1,3,1,2,3,4,7\n", "line 1: the score 7 does not lie between 0 and 1"),
         ("1,3,1,2,3,4\n1,3,1,2,3,5\n", "frame 0 has two boxes of one identity"),
+        ("1,3,1,2,3,4\n1,-1,1,2,3,5\n", "1 of 2 boxes have no identity; give all or none one"),
+        ("1,3,0.1,0.2,0.3,0.4\n", "all boxes lie between 0 and 1; they must be in pixels"),
+        ([{"image_id": 1, "bbox": [None, 2, 3, 4]}], "entry 0 needs bbox"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": None}], "entry 0 needs bbox"),
         ({"a": 1}, "this is no file of boxes"),
         ([{"image_id": 1, "bbox": [1, 2, 3]}], "is no file of boxes"),
         (

@@ -168,7 +168,8 @@ def apart(results: list[FrameResult]) -> list[FrameResult]:
     kept: list[FrameResult] = []
     for result in sorted(results, key=_off_centre):
         area = max(float(np.prod(result.box[2:] - result.box[:2])) / persons.MARGIN**2, 1.0)
-        if all(not oks(result.pose[:, :2], other.pose[:, :2], area) > SAME for other in kept):
+        others = np.stack([other.pose[:, :2] for other in kept]) if kept else np.zeros((0, *result.pose[:, :2].shape))
+        if not (oks(result.pose[:, :2], others, area) > SAME).any():
             kept.append(result)
     return [result for result in results if any(result is one for one in kept)]
 

@@ -47,7 +47,14 @@ class OnnxDetector:
             raise Problem(f"{path} is no network that ONNX Runtime can open: {str(error).splitlines()[0]}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
-        if len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)" or len(outputs) not in (1, 2):
+        single = bool(shape) and (not isinstance(shape[0], int) or shape[0] == 1)
+        if (
+            len(shape) != 4
+            or not single
+            or shape[1] != 3
+            or inputs[0].type != "tensor(float)"
+            or len(outputs) not in (1, 2)
+        ):
             told = ", ".join(f"{one.name} {one.type} {one.shape}" for one in [*inputs, *outputs])
             raise Problem(f"{path} is no YOLOX or RTMDet: expected are pictures (1, 3, H, W) of floats; it has {told}")
         self._input = inputs[0].name
@@ -56,6 +63,8 @@ class OnnxDetector:
         if kind is None and len(named) != 1 and len(outputs) == 2:
             raise Usage(f"--detector {path}: is it yolox or rtmdet? Give yolox:{path} or rtmdet:{path}")
         self.kind = kind or (named[0] if len(named) == 1 else "yolox")
+        if self.kind == "rtmdet" and len(outputs) == 1:
+            raise Problem(f"{path} is no RTMDet as MMDeploy exports it: it has one output, {outputs[0].name}")
         self._suppressed = len(outputs) == 2
         self._pixels = not self._suppressed and self._gives_pixels()
 
@@ -80,7 +89,12 @@ class OnnxDetector:
         return boxes[keep], scores[keep].astype(float)
 
     def _run(self, values: np.ndarray) -> list[np.ndarray]:
-        found = self._session.run(None, {self._input: values.transpose(2, 0, 1)[None].astype(np.float32)})
+        picture = values.transpose(2, 0, 1)[None].astype(np.float32)
+        try:
+            found = self._session.run(None, {self._input: picture})
+        except Exception as error:  # as above
+            told = str(error).splitlines()[0]
+            raise Problem(f"{self.path} cannot be run on a picture {picture.shape}: {told}") from error
         if self._suppressed:
             found = sorted(found, key=lambda array: -array.ndim)
             good = found[0].ndim == 3 and found[0].shape[-1] == 5 and found[1].ndim == 2

@@ -131,6 +131,10 @@ def test_what_is_no_detector_is_told(tmp_path):
         OnnxDetector(save(tmp_path / "b.onnx", {"output": raw(BOXES, SCORES)}, shape=(1, 1, SIDE, SIDE)))
     with pytest.raises(Problem, match=r"its outputs are \[\(1, 5, 3\)\]"):
         OnnxDetector(save(tmp_path / "c.onnx", {"output": np.zeros((1, 5, 3), np.float32)}))
+    with pytest.raises(Problem, match=r"is no YOLOX or RTMDet: expected are pictures \(1, 3, H, W\)"):
+        OnnxDetector(save(tmp_path / "b.onnx", {"output": raw(BOXES, SCORES)}, shape=(4, 3, SIDE, SIDE)))
+    with pytest.raises(Problem, match="is no RTMDet as MMDeploy exports it: it has one output, output"):
+        OnnxDetector(save(tmp_path / "rtmdet.onnx", {"output": raw(BOXES, SCORES)}))
     dets = {"dets": np.zeros((1, 0, 5), np.float32), "labels": np.zeros((1, 0), np.int64)}
     with pytest.raises(Usage, match=r"is it yolox or rtmdet\? Give yolox:"):
         OnnxDetector(save(tmp_path / "d.onnx", dets))

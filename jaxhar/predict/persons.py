@@ -152,9 +152,11 @@ def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[flo
     """The persons of a file that says who is who."""
     times: list[float] = []
     found: _Found = {}
+    size: tuple[int, int] | None = None
     for frame in bar(source.frames(10**9)):  # of a video only the first frame is made a picture
         times.append(frame.time)
-        for who, box in zip(file.ids(frame), file.at(frame)[0], strict=True):
+        size = size if frame.image is None else frame.image.shape[1::-1]
+        for who, box in zip(file.ids(frame), file.at(frame, size)[0], strict=True):
             both = (_square(box), box) if file.tight else (box, np.full(4, np.nan))
             found.setdefault(who, []).append((frame.index, np.concatenate(both)))
     return times, found

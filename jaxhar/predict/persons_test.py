@@ -1,6 +1,7 @@
 """Videos of several figures of dots, whose joints the network of `predictor_test` finds."""
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,6 +158,19 @@ def test_boxes_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(Problem, match="line 1: there is no frame 29; the source has 5 frames"):
         go(source, tmp_path / "out", detector=BoxFile(tmp_path / "det.txt"))
     assert not list((tmp_path / "out").iterdir())
+    # of a later frame, which is not decoded for its boxes
+    (tmp_path / "det.txt").write_text("1,7,50,30,76,96,1\n3,7,900,900,76,96,1\n")
+    with pytest.raises(Problem, match="line 2: the box lies outside of the picture, 480x400"):
+        go(source, tmp_path / "out", detector=BoxFile(tmp_path / "det.txt"))
+
+
+def test_two_persons_in_exactly_one_place_and_identities_that_jump(tmp_path):
+    """Equal boxes see the same person, who is told once; the numbers of a file are kept."""
+    source = film(tmp_path / "a.mp4", UPPER[:5], LOWER[:5])
+    rows = mot(tmp_path / "det.txt", UPPER[:5], UPPER[:5], LOWER[:5]).read_text()
+    (tmp_path / "det.txt").write_text(re.sub(r",(\d),", lambda m: f",{'013'[int(m[1]) - 4]},", rows))
+    _, poses, _ = go(source, tmp_path / "out", detector=BoxFile(tmp_path / "det.txt"))
+    assert [[person["id"] for person in frame["persons"]] for frame in poses["frames"]] == [[0, 3]] * 5
 
 
 @pytest.mark.parametrize(

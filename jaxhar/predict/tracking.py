@@ -138,19 +138,20 @@ def _assign(similarity: np.ndarray, least: float) -> list[tuple[int, int]]:
 def _similarity(tracks: list[Track], time: float, found: Detected, chosen: np.ndarray) -> np.ndarray:
     """(tracks, chosen detections) similarities in [0, 1]."""
     table = np.zeros((len(tracks), len(chosen)))
+    if not table.size:
+        return table
+    poses = None if found.pose is None else np.stack([_known(found, int(n)) for n in chosen])
+    areas = np.maximum((found.boxes[chosen, 2:] - found.boxes[chosen, :2]).prod(-1), 1.0)
     for t, track in enumerate(tracks):
         moved = track._moved(time)
         # Who turned around, or left the picture and came back, is near the last box, not where the way would have led.
         boxes = np.stack([track.boxes[-1] + np.tile(moved, 2), track.boxes[-1]])
         shared = overlap(_widened(boxes), _widened(found.boxes[chosen])).max(0)
-        if track._pose is None or found.pose is None:
+        if track._pose is None or poses is None:
             table[t] = shared
             continue
-        for c, n in enumerate(chosen):
-            pose, box = _known(found, int(n)), found.boxes[n]
-            area = max(float(np.prod(box[2:] - box[:2])), 1.0)
-            alike = max(oks(track._pose + moved, pose, area), oks(track._pose, pose, area))
-            table[t, c] = shared[c] if np.isnan(alike) else (shared[c] + alike) / 2
+        alike = np.maximum(oks(track._pose + moved, poses, areas), oks(track._pose, poses, areas))
+        table[t] = np.where(np.isnan(alike), shared, (shared + alike) / 2)
     return table
 
 
@@ -172,8 +173,13 @@ def _centre(box: np.ndarray) -> np.ndarray:
     return (np.asarray(box, float)[:2] + np.asarray(box, float)[2:]) / 2
 
 
-def oks(a: np.ndarray, b: np.ndarray, area: float) -> float:
-    """Object keypoint similarity of poses (J, 2), NaN without common joints; `area`: of the person, square pixels."""
+def oks(a: np.ndarray, b: np.ndarray, area: np.ndarray | float) -> np.ndarray:
+    """Object keypoint similarity (...) of poses (..., J, 2), NaN without common joints.
+
+    Args:
+      area: (...) of the persons, square pixels.
+    """
     squared = ((a - b) ** 2).sum(-1)
-    squared = squared[np.isfinite(squared)]
-    return float(np.exp(-squared / (2 * area * _OKS**2)).mean()) if len(squared) else float("nan")
+    known = np.isfinite(squared)
+    near = np.exp(-np.where(known, squared, 0) / (2 * np.asarray(area)[..., None] * _OKS**2))
+    return np.where(known, near, 0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan)

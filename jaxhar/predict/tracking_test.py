@@ -70,6 +70,17 @@ def test_similarity_of_poses():
     assert np.isnan(oks(np.full((5, 2), np.nan), pose, 1e4))
 
 
+def test_three_hundred_persons_are_followed():
+    boxes = np.stack(np.meshgrid(np.arange(20), np.arange(15)), -1).reshape(-1, 2) * 50.0
+    tracker = Tracker()
+    for index in range(4):
+        low = boxes + 3 * index
+        pose = low[:, None] + np.array([[5.0, 5], [20, 10], [15, 30]])
+        seen = Detected(np.concatenate([low, low + [30, 40]], 1), np.full(300, 0.9), pose, np.ones((300, 3)))
+        ids = tracker.add(index, index / 8, seen)
+    assert ids == [*range(1, 301)] and len(tracker.tracks) == 300
+
+
 def test_idf1():
     box, other = np.array([0, 0, 10, 10]), np.array([20, 0, 30, 10])
     truth = [{1: box, 2: other}] * 4
