@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxhar import zoo
 from jaxhar.evaluation import calibration, evaluate, familiar
-from jaxhar.host import compile_cache, process
+from jaxhar.host import cluster, compile_cache, process
 from jaxhar.training import loop
 from jaxhar.training.experiment import Experiment
 from jaxhar.viz import report
@@ -16,13 +16,16 @@ from jaxhar.weights import checkpoint
 
 
 def run(experiment: Experiment, workdir: Path, mode: str) -> None:
-    """Prepares the data, trains unless `mode` is "eval", evaluates, writes the report."""
-    process.refuse_several()
+    """Prepares the data, trains unless `mode` is "eval", evaluates, writes the report.
+
+    Several processes (`jaxhar.host.cluster`) do it together: process 0 writes what is written once.
+    """
     zoo.family(experiment.model)  # an unknown family must fail before the data is prepared
     process.keep_freed_memory()
     compile_cache.enable()
 
-    prepared = experiment.data.prepare(workdir)
+    with cluster.first_before_others():
+        prepared = experiment.data.prepare(workdir)
     classes = tuple(prepared.actions) if experiment.model.classes else ()
     plans = tuple(experiment.evals.values())
     for number, plan in enumerate(plans):
@@ -39,21 +42,24 @@ def run(experiment: Experiment, workdir: Path, mode: str) -> None:
         model = loop.run(experiment, workdir, model, prepared, figures if plans else None)
     if mode == "eval" or (experiment.train.best and experiment.steps):
         model, _ = checkpoint.load_model(workdir)
-    if mode == "train" and experiment.steps and checkpoint.load_model(workdir)[1].familiar is None:
+    if cluster.first() and mode == "train" and experiment.steps and checkpoint.load_model(workdir)[1].familiar is None:
         found = familiar.of_data(model, prepared)
         if found is not None:
             checkpoint.save_findings(workdir, found)
     if experiment.train.calibrate and plans and experiment.steps:
         temperatures, fits = calibration.of_data(model, prepared, plans[0], classes)
-        checkpoint.save_findings(workdir, calibration=temperatures)
+        if cluster.first():
+            checkpoint.save_findings(workdir, calibration=temperatures)
         for what, fit in fits.items():
             print(fit.sentence(what))
     for number, (name, plan) in enumerate(experiment.evals.items()):
         out, title = (workdir / name, f"{experiment.name} on {name}") if number else (workdir, experiment.name)
-        results = evaluate.run(model, prepared, plan, classes=classes)
+        results = evaluate.run(model, prepared, plan, classes=classes, progress=cluster.first())
+        if not cluster.first():
+            continue
         out.mkdir(exist_ok=True)
         results.save(out / "results.json")
         page = report.write(out, results, title)
         print(f"report: {page}" + ("" if number else f"\npictures: {out / 'pictures'}"))
-    if experiment.then is not None:
+    if experiment.then is not None and cluster.first():
         experiment.then(workdir)

@@ -305,33 +305,39 @@ class PreparedSet:
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> pipeline.Joined:
         """An endless, deterministic stream of dicts {"stills": Batch with T = 1, "clips": Batch} with a saved state."""
+        sizes = {"stills": self.config.stills_per_batch, "clips": self.config.clips_per_batch}
+        rows = {kind: pipeline.share(size, process_index, process_count, kind) for kind, size in sizes.items()}
+        return self.stream_of(seed, rows)
+
+    def stream_of(self, seed: int, rows: Mapping[str, range]) -> pipeline.Joined:
+        """As `train_stream`, with the given rows of each batch of "stills" and "clips"."""
         config = self.config
         self._known("train")
 
-        def stream(load: Callable[[Any, np.random.Generator], pipeline.Example], size: int, offset: int):
+        def stream(
+            load: Callable[[Any, np.random.Generator], pipeline.Example], size: int, own: range, offset: int
+        ) -> pipeline.BatchStream:
             return pipeline.train_stream(
                 self.records("train"),
                 load,
                 seed=2 * seed + offset,
                 batch_size=size,
-                process_index=process_index,
-                process_count=process_count,
+                rows=own,
                 workers=config.workers,
                 threads=config.threads,
                 prefetch=config.prefetch,
             )
 
         def clips(length: int) -> pipeline.BatchStream:
+            size, own = config.clips_per_batch, rows["clips"]
             if config.stacks:
-                stills = stream(_TrainStill(config), config.clips_per_batch * length, 1)
-                return pipeline.Stacked(stills, length)
-            return stream(
-                _TrainClip(replace(config, clip_frames=length), bool(self.actions)), config.clips_per_batch, 1
-            )
+                pictures = range(own.start * length, own.stop * length)
+                return pipeline.Stacked(stream(_TrainStill(config), size * length, pictures, 1), length)
+            return stream(_TrainClip(replace(config, clip_frames=length), bool(self.actions)), size, own, 1)
 
         streams: dict[str, pipeline.TrainBatches] = {}
         if config.stills_per_batch:
-            streams["stills"] = stream(_TrainStill(config), config.stills_per_batch, 0)
+            streams["stills"] = stream(_TrainStill(config), config.stills_per_batch, rows["stills"], 0)
         if config.clips_per_batch:
             every = [clips(length) for length in config.lengths]
             streams["clips"] = every[0] if len(every) == 1 else pipeline.Alternating(every)

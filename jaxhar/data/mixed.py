@@ -10,6 +10,7 @@ import numpy as np
 from jaxhar.core.batch import Batch
 from jaxhar.core.prepared import RecordSource, TrainStream, View
 from jaxhar.core.skeleton import Skeleton
+from jaxhar.data import pipeline
 from jaxhar.data.dataset import DataSet, PreparedSet
 from jaxhar.data.records.record import IndexEntry
 from jaxhar.data.vocabulary import join
@@ -137,7 +138,13 @@ class PreparedMixed:
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> "_MixedStream":
         """Endless dicts {"stills": Batch with T = 1, "clips": Batch}; as from `PreparedSet.train_stream`."""
-        config, streams = self.config, {}
+        config = self.config
+        streams: dict[str, TrainStream] = {}
+        shares = {
+            kind: pipeline.share(sum(counts.values()), process_index, process_count, kind)
+            for kind, counts in (("stills", config.stills), ("clips", config.clips))
+        }
+        before, kept = {"stills": 0, "clips": 0}, {}
         for number, (name, part) in enumerate(self.parts.items()):
             stills, clips = config.stills.get(name, 0), config.clips.get(name, 0)
             labelled = clips and not part.config.stacks and part.actions
@@ -147,18 +154,31 @@ class PreparedMixed:
                     f"leave {name} out of data.clips"
                 )
             if stills or clips:
+                rows = {}
+                for kind, count in (("stills", stills), ("clips", clips)):
+                    first, last = (
+                        min(max(end - before[kind], 0), count) for end in (shares[kind].start, shares[kind].stop)
+                    )
+                    kept[name, kind] = last > first
+                    # Of a set of which this process trains nothing it reads one example, for the keys of the batch.
+                    rows[kind] = range(first, last) if last > first else range(1)
+                    before[kind] += count
                 sized = part.changed(stills_per_batch=stills, clips_per_batch=clips)
-                streams[name] = sized.train_stream(seed + 10 * number, process_index, process_count)
+                streams[name] = sized.stream_of(seed + 10 * number, rows)
         if not streams:
             raise Usage("data.stills and data.clips are empty or 0: there is nothing to train on")
-        return _MixedStream(streams, tuple(self.parts))
+        return _MixedStream(streams, tuple(self.parts), kept)
 
 
 class _MixedStream:
-    """Reads the streams of several sets together and concatenates their batches."""
+    """Reads the streams of several sets together and concatenates their batches.
 
-    def __init__(self, streams: Mapping[str, TrainStream], sets: tuple[str, ...]):
-        self._streams, self._sets = streams, sets
+    Attributes:
+      kept: (set, kind of batch) -> whether its examples are among the rows of this process.
+    """
+
+    def __init__(self, streams: Mapping[str, TrainStream], sets: tuple[str, ...], kept: Mapping[tuple[str, str], bool]):
+        self._streams, self._sets, self._kept = streams, sets, kept
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
         return self
@@ -167,16 +187,19 @@ class _MixedStream:
         drawn = {name: next(stream) for name, stream in self._streams.items()}
         kinds = dict.fromkeys(kind for batches in drawn.values() for kind in batches)
         return {
-            kind: self._joined({n: batches[kind] for n, batches in drawn.items() if kind in batches}) for kind in kinds
+            kind: self._joined({n: batches[kind] for n, batches in drawn.items() if kind in batches}, kind)
+            for kind in kinds
         }
 
-    def _joined(self, batches: dict[str, Batch]) -> Batch:
+    def _joined(self, batches: dict[str, Batch], kind: str) -> Batch:
         """The batches concatenated, with "source", the index of each example's set."""
         marked = [
             {**batch, "source": np.full(len(batch["mask"]), self._sets.index(name), np.int32)}
             for name, batch in batches.items()
         ]
-        return join(marked, tuple(batches))
+        joined = join(marked, tuple(batches))
+        kept = np.concatenate([np.full(len(batch["mask"]), self._kept[name, kind]) for name, batch in batches.items()])
+        return joined if kept.all() else {key: np.asarray(value)[kept] for key, value in joined.items()}  # type: ignore[return-value]
 
     def get_state(self) -> dict:
         """States of the streams by the names of the sets."""

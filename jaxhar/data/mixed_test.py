@@ -57,6 +57,22 @@ def test_each_set_gives_what_it_gives_alone(prepared, stream):
     alone.close()
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_draw_rows_of_the_same_batches(prepared, count):
+    """Also a process whose rows are all of one set."""
+    sized = prepared.changed(stills={"mpii": 4, "h36m": 2}, clips={"penn": 5, "mpii": 1})
+    whole, parts = sized.train_stream(3), [sized.train_stream(3, i, count) for i in range(count)]
+    for _ in range(2):
+        batches, own = next(whole), [next(part) for part in parts]
+        for kind, batch in batches.items():
+            for key, value in batch.items():
+                np.testing.assert_array_equal(np.concatenate([each[kind][key] for each in own]), value)
+    for stream in (whole, *parts):
+        stream.close()
+    with pytest.raises(Problem, match="a batch of 6 stills cannot be divided among 4 processes"):
+        sized.train_stream(3, 0, 4)
+
+
 def test_goes_on_where_it_was(prepared, stream):
     next(stream)
     state = stream.get_state()

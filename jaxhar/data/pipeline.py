@@ -56,21 +56,30 @@ def _init_worker(index: int, count: int) -> None:
 
 
 class BatchStream:
-    """An endless iterator of batches whose position can be saved and restored exactly."""
+    """An endless iterator of batches whose position can be saved and restored exactly.
 
-    def __init__(self, iterator: Any, identity: dict[str, int]):
-        self._iterator = iterator
-        self._identity = identity
+    The position is the number of batches read, so that it does not depend on the number of processes and workers.
+    """
+
+    def __init__(self, batches_from: Callable[[int], Any], identity: dict[str, int]):
+        """`batches_from(n)` makes an iterator that begins with batch n; `identity` are the settings it depends on."""
+        self._batches_from, self._identity = batches_from, identity
+        self._position = 0
+        self._iterator: Any = None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        return next(self._iterator)
+        if self._iterator is None:
+            self._iterator = self._batches_from(self._position)
+        batch = next(self._iterator)
+        self._position += 1
+        return batch
 
     def get_state(self) -> dict:
         """The position, and the settings it depends on, as values for JSON."""
-        return {"identity": dict(self._identity), "position": self._iterator.get_state()}
+        return {"identity": dict(self._identity), "position": self._position}
 
     def set_state(self, state: dict) -> None:
         """Continue where `get_state` was called; Problem if the stream was made with other settings."""
@@ -81,11 +90,22 @@ class BatchStream:
                     f"the saved data position was made with {key} = {before}, but it is {now} now; "
                     "resume with the same settings or start in a new workdir"
                 )
-        self._iterator.set_state(state["position"])
+        self.close()
+        self._position = _batches_read(state["position"])
 
     def close(self) -> None:
         """Stop the reading threads."""
-        self._iterator.close()
+        if self._iterator is not None:
+            self._iterator.close()
+        self._iterator = None
+
+
+def _batches_read(position: int | dict) -> int:
+    """A saved position as a number of batches; earlier versions saved the state of Grain's iterator."""
+    if isinstance(position, int):
+        return position
+    states = position.get("iterators_in_use_states", [position])  # one for each worker
+    return sum(state["next_index"] for state in states)
 
 
 class Stacked(BatchStream):
@@ -96,7 +116,7 @@ class Stacked(BatchStream):
     """
 
     def __init__(self, stream: BatchStream, frames: int):
-        super().__init__(stream._iterator, {**stream._identity, "stacked": frames})
+        super().__init__(stream._batches_from, {**stream._identity, "stacked": frames})
         self._frames = frames
 
     def __next__(self) -> Batch:
@@ -174,14 +194,38 @@ class Joined:
             stream.close()
 
 
+def share(size: int, process_index: int, process_count: int, what: str = "examples") -> range:
+    """The examples of a batch of `size` that one process loads; Problem if the processes cannot have equal numbers."""
+    if size % process_count:
+        raise Problem(
+            f"a batch of {size} {what} cannot be divided among {process_count} processes; change its size or the "
+            "number of processes"
+        )
+    each = size // process_count
+    return range(process_index * each, (process_index + 1) * each)
+
+
+class _Rows:
+    """Some examples of each batch: as a source for Grain."""
+
+    def __init__(self, examples: Sequence[Example], batch_size: int, rows: range):
+        self._examples, self._batch_size, self._rows = examples, batch_size, rows
+
+    def __len__(self) -> int:
+        return len(self._examples) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        batch, row = divmod(index, len(self._rows))
+        return self._examples[batch * self._batch_size + self._rows[row]]
+
+
 def train_stream(
     source: Source,
     load: Callable[[Any, np.random.Generator], Example],
     *,
     seed: int,
     batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: range | None = None,
     workers: int = 0,
     threads: int = 2,
     prefetch: int = 4,
@@ -190,51 +234,52 @@ def train_stream(
 
     Args:
       load: makes an example from a record and a random generator; it must be picklable if `workers` is not 0.
-      process_index, process_count: this process reads every process_count-th record of each epoch.
+      rows: the examples of each batch to load, see `share`; None for all. Whatever the rows, an example is the same.
       workers: number of loading processes (spawned); 0 loads in `threads` threads of this process.
       prefetch: batches loaded in advance.
     """
     import grain
 
-    if len(source) < process_count:
-        raise Problem(f"{len(source)} training records are too few for {process_count} processes")
     _one_thread()
-    records = grain.MapDataset.source(source).seed(seed).shuffle()[process_index::process_count].repeat()
-    batches = records.random_map(load).batch(batch_size, drop_remainder=True)
-    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
-    if workers:
-        if not flags.FLAGS.is_parsed():  # Grain's workers read absl's flags, which are parsed only under launch.py
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
-        stream = stream.mp_prefetch(options, worker_init_fn=_init_worker)
-    identity = {
-        "seed": seed,
-        "batch_size": batch_size,
-        "records": len(source),
-        "process_index": process_index,
-        "process_count": process_count,
-        "workers": workers,
-    }
-    return BatchStream(iter(stream), identity)
+    # The slice takes all records. Grain's random numbers depend on the chain of calls: without it they would be others.
+    records = grain.MapDataset.source(source).seed(seed).shuffle()[::1].repeat()
+    examples = records.random_map(load)
+    if rows is not None and rows != range(batch_size):
+        batches = grain.MapDataset.source(_Rows(examples, batch_size, rows)).batch(len(rows), drop_remainder=True)
+    else:
+        batches = examples.batch(batch_size, drop_remainder=True)
+
+    def batches_from(position: int) -> Any:
+        rest = batches[position:] if position else batches
+        stream = rest.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
+        if workers:
+            if not flags.FLAGS.is_parsed():  # Grain's workers read absl's flags, which are parsed only under launch.py
+                flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
+            stream = stream.mp_prefetch(options, worker_init_fn=_init_worker)
+        return iter(stream)
+
+    return BatchStream(batches_from, {"seed": seed, "batch_size": batch_size, "records": len(source)})
 
 
 def num_batches(items: int, batch_size: int, process_count: int = 1) -> int:
     """Number of batches of `eval_stream`, equal for all processes."""
-    return math.ceil(math.ceil(items / process_count) / batch_size)
+    return math.ceil(math.ceil(items / batch_size) / process_count)
 
 
 class _Items:
     """The items of one process, padded to full batches with copies of the first item, whose mask is False."""
 
-    def __init__(self, items: Sequence, load: Callable[[Any], Example], padded: int, first: object):
-        self._items, self._load, self._padded, self._first = items, load, padded, first
+    def __init__(self, items: Sequence, load: Callable[[Any], Example], numbers: np.ndarray):
+        self._items, self._load, self._numbers = items, load, numbers
 
     def __len__(self) -> int:
-        return self._padded
+        return len(self._numbers)
 
     def __getitem__(self, index: int) -> Example:
-        real = index < len(self._items)
-        return {**self._load(self._items[index] if real else self._first), "mask": np.bool_(real)}
+        number = int(self._numbers[index])
+        real = number < len(self._items)
+        return {**self._load(self._items[number if real else 0]), "mask": np.bool_(real)}
 
 
 def eval_stream(
@@ -247,11 +292,12 @@ def eval_stream(
     threads: int = 2,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
-    """Batches of every item once, in order; the last is padded and masked. Processes take items alternately."""
+    """Batches of every item once, in order; the last is padded and masked. Processes take batches alternately."""
     import grain
 
     _one_thread()
-    padded = num_batches(len(items), batch_size, process_count) * batch_size
-    part = _Items(items[process_index::process_count], load, padded, items[0])
+    each = num_batches(len(items), batch_size, process_count)
+    numbers = np.arange(each * process_count * batch_size).reshape(each, process_count, batch_size)
+    part = _Items(items, load, numbers[:, process_index].ravel())
     batches = grain.MapDataset.source(part).batch(batch_size)
     return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)))

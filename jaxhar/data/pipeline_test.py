@@ -23,14 +23,41 @@ def test_every_epoch_holds_every_record_in_a_new_order():
     assert epochs[0] != epochs[1] != epochs[2] != list(range(12))
 
 
-def test_processes_split_each_epoch():
-    streams = [
-        pipeline.train_stream(range(12), load, seed=5, batch_size=2, process_index=i, process_count=2) for i in range(2)
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_load_rows_of_the_same_batches_whatever_their_number(count):
+    whole = pipeline.train_stream(range(8), load, seed=5, batch_size=6)
+    parts = [
+        pipeline.train_stream(range(8), load, seed=5, batch_size=6, rows=pipeline.share(6, i, count))
+        for i in range(count)
     ]
-    for _ in range(2):
-        assert sorted(draw(streams[0], 3) + draw(streams[1], 3)) == list(range(12))
-    for stream in streams:
+    for _ in range(5):
+        batch, own = next(whole), [next(part) for part in parts]
+        for key, value in batch.items():
+            np.testing.assert_array_equal(np.concatenate([each[key] for each in own]), value)
+    state, expected = parts[0].get_state(), next(whole)
+    for stream in (whole, *parts):
         stream.close()
+    again = pipeline.train_stream(range(8), load, seed=5, batch_size=6)
+    again.set_state(state)  # the position of one process is that of another number of processes
+    np.testing.assert_array_equal(next(again)["frames"], expected["frames"])
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "position",
+    [5, {"next_index": 5}, {"iterators_in_use_states": [{"next_index": 3}, {"next_index": 2}], "exhausted": [0, 0]}],
+)
+def test_positions_of_earlier_versions_are_read(position):
+    stream = pipeline.train_stream(range(8), load, seed=5, batch_size=6)
+    expected = [next(stream) for _ in range(6)][-1]
+    stream.set_state({**stream.get_state(), "position": position})
+    np.testing.assert_array_equal(next(stream)["frames"], expected["frames"])
+    stream.close()
+
+
+def test_a_batch_that_cannot_be_divided_is_a_problem():
+    with pytest.raises(Problem, match="a batch of 5 clips cannot be divided among 2 processes"):
+        pipeline.share(5, 0, 2, "clips")
 
 
 def test_a_batch_may_be_larger_than_the_source():
@@ -76,8 +103,6 @@ def test_a_state_of_other_settings_is_refused():
     with pytest.raises(Problem, match="batch_size = 2, but it is 3"):
         other.set_state(state)
     other.close()
-    with pytest.raises(Problem, match="too few"):
-        pipeline.train_stream(range(1), load, seed=1, batch_size=2, process_count=2)
 
 
 def one(item: int) -> pipeline.Example:
@@ -86,7 +111,7 @@ def one(item: int) -> pipeline.Example:
 
 @pytest.mark.parametrize(("items", "batch", "processes"), [(7, 3, 1), (6, 3, 1), (7, 2, 2), (1, 4, 3)])
 def test_evaluation_covers_each_item_once(items, batch, processes):
-    seen = []
+    seen: list[list[int]] = [[] for _ in range(pipeline.num_batches(items, batch, processes) * processes)]
     for process in range(processes):
         batches = list(
             pipeline.eval_stream(
@@ -95,10 +120,8 @@ def test_evaluation_covers_each_item_once(items, batch, processes):
         )
         assert len(batches) == pipeline.num_batches(items, batch, processes)
         assert all(len(b["sequence"]) == batch for b in batches)
-        own = [int(i) for b in batches for i in b["sequence"][b["mask"]]]
-        assert own == list(range(100 + process, 100 + items, processes))
-        seen += own
-    assert sorted(seen) == list(range(100, 100 + items))
+        seen[process::processes] = [b["sequence"][b["mask"]].tolist() for b in batches]
+    assert [i for own in seen for i in own] == list(range(100, 100 + items))  # in order: batches are taken alternately
 
 
 def test_stack_and_pad():

@@ -5,6 +5,9 @@ The batch size changes figures only by the rounding of the network's float32 ari
 The views come from the data: the middle clip of each sequence, several crops of a picture, all clips of a sequence. The
 figures come from scorers (`jaxhar.evaluation.scorer.Scorer`). The network runs once for each view. Only predictions
 that a scorer reads are copied from the device, without a change of type.
+
+Several processes (`jaxhar.host.cluster`) take batches alternately and exchange what they found, so that each scores the
+examples of all, in the same order and with the same figures as one process.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +29,7 @@ from jaxhar.evaluation.results import Published, Results
 from jaxhar.evaluation.scorer import Context, Example, Predicted, Scorer
 from jaxhar.evaluation.sections import Section
 from jaxhar.evaluation.views import Pairs, average_crops
+from jaxhar.host import cluster
 from jaxhar.host.errors import Problem, Usage
 
 #: A network, or any function from a batch to predictions, actions as logits.
@@ -176,27 +180,40 @@ def predictions(
     """Runs a network on every example of a split, in order; arguments as in `run`.
 
     Args:
-      reads: keys of the predictions to fetch.
+      reads: keys of the predictions to fetch. With several processes, "frames" too if the frames are needed.
 
     Yields:
       An example and its predictions (K, ...), both without the batch axis and without a change of type; action as
       logits. Predictions for several crops of one picture are averaged, see `average_crops`.
     """
-    stream = prepared.eval_stream(split=split, view=view.name, batch=batch)
-    length = prepared.eval_length(split=split, view=view.name, batch=batch)
+    if cluster.count() == 1:
+        stream = prepared.eval_stream(split=split, view=view.name, batch=batch)
+        length = prepared.eval_length(split=split, view=view.name, batch=batch)
+    else:
+        stream = prepared.eval_stream(split, view.name, batch, cluster.index(), cluster.count())
+        length = prepared.eval_length(view.name, split, batch, cluster.count())
     bar = tqdm(stream, total=length, desc=f"{split} {view.name}", unit="batch", disable=not progress)
-    return of_batches(model, bar, view, prepared.skeleton, reads)
+    return of_batches(model, bar, view, prepared.skeleton, reads, exchange=True)
 
 
 def of_batches(
-    model: Predictor, batches: Iterable[Batch], view: View, skeleton: Skeleton | None, reads: tuple[str, ...]
+    model: Predictor,
+    batches: Iterable[Batch],
+    view: View,
+    skeleton: Skeleton | None,
+    reads: tuple[str, ...],
+    exchange: bool = False,
 ) -> Pairs:
-    """`predictions` for given batches of a view; `skeleton` is that of the data."""
+    """`predictions` for given batches of a view; `skeleton` is that of the data.
+
+    Args:
+      exchange: the batches are those of this process; also yield those of the others.
+    """
     if view.kind != "crops":
-        return _examples(_predict(model), batches, reads)
+        return _examples(_predict(model), batches, reads, exchange)
     decoding = _decoding(model)
     reads = reads if decoding is None else tuple(dict.fromkeys((*reads, "maps")))
-    return average_crops(_examples(_predict(model), batches, reads), skeleton, decoding, view.shift)
+    return average_crops(_examples(_predict(model), batches, reads, exchange), skeleton, decoding, view.shift)
 
 
 def _decoding(model: Predictor) -> Decoding | None:
@@ -219,18 +236,25 @@ def _predict(model: Predictor) -> Callable[[Batch], Mapping[str, object]]:
 
 
 def _examples(
-    predict: Callable[[Batch], Mapping[str, object]], batches: Iterable[Batch], reads: tuple[str, ...]
+    predict: Callable[[Batch], Mapping[str, object]],
+    batches: Iterable[Batch],
+    reads: tuple[str, ...],
+    exchange: bool = False,
 ) -> Pairs:
-    """Splits batches into pairs of one example and its predictions, without padding."""
+    """Splits batches into pairs of one example and its predictions, without padding; `exchange` as of `of_batches`."""
 
     def unpack(batch: Batch, preds: Mapping[str, object]) -> Iterator[tuple[Example, Predicted]]:
         size = batch_size(batch)
         read = jax.tree.map(np.asarray, {key: preds[key] for key in reads if key in preds})
         _check(read, size)
-        values = {key: value for key, value in batch.items() if key != "step"}
-        for i in np.flatnonzero(batch.get("mask", np.ones(size, bool))):
-            example = jax.tree.map(lambda value, i=i: np.asarray(value)[i], values)
-            yield example, jax.tree.map(lambda value, i=i: value[:, i], read)
+        found = [({key: value for key, value in batch.items() if key != "step"}, read)]
+        if exchange and cluster.count() > 1:
+            values = {key: value for key, value in found[0][0].items() if key != "frames" or key in reads}
+            found = cluster.gather((jax.tree.map(np.asarray, values), read))
+        for values, read in found:
+            for i in np.flatnonzero(values.get("mask", np.ones(size, bool))):  # type: ignore[arg-type]
+                example = jax.tree.map(lambda value, i=i: np.asarray(value)[i], values)
+                yield example, jax.tree.map(lambda value, i=i: value[:, i], read)
 
     waiting = None
     for batch in batches:

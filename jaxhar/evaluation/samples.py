@@ -34,7 +34,7 @@ class Samples:
     """
 
     count: int = 12
-    reads = ("pose", "visible", "action")
+    reads = ("pose", "visible", "action", "frames")
 
     def begin(self, context: Context) -> "_Reservoir | None":
         """Empty sums; None in views after the first."""

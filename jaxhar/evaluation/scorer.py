@@ -81,7 +81,10 @@ class Scorer(Protocol):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Keys of the predictions that it needs; only these are copied from the device."""
+        """Keys of the predictions that it needs; only these are copied from the device.
+
+        With "frames" among them it also gets the frames of the examples that another process has evaluated.
+        """
 
     def begin(self, context: Context) -> Sums | None:
         """Empty sums; None if the scorer does not apply to this view or data."""

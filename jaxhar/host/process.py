@@ -1,4 +1,4 @@
-"""Process utilities: working directory lock, SIGTERM handling, memory settings."""
+"""Process utilities: working directory lock, signals that stop a run, memory settings."""
 
 import contextlib
 import ctypes
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from jaxhar.host import cluster
 from jaxhar.host.errors import Problem
 
 
@@ -43,25 +44,37 @@ def keep_freed_memory() -> None:
 
 
 class StopRequest:
-    """Context in which SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts at once."""
+    """Context in which SIGTERM, SIGUSR1 and the first Ctrl-C ask to stop; a second Ctrl-C interrupts at once.
+
+    Of several processes, all stop at the same step when one is asked.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self._requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            numbers = [signal.SIGINT, signal.SIGUSR1]
+            if cluster.count() == 1:  # of several, JAX has its own handler of SIGTERM
+                numbers.append(signal.SIGTERM)
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def after(self, step: int) -> bool:
+        """Whether to stop after this step; to be called at every step."""
+        return cluster.stop_agreed(step) if cluster.count() > 1 else self._requested
+
     def _note(self, number: int, frame: object) -> None:
-        if self.requested and number == signal.SIGINT:
+        if self._requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        if not self._requested and cluster.count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._requested = True
 
 
 @contextlib.contextmanager
@@ -75,18 +88,3 @@ def locked(path: Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-#: Environment variables with the number of processes that a launcher started: srun, Open MPI, MPICH, torchrun.
-COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE")
-
-
-def refuse_several() -> None:
-    """Problem if a launcher started several processes of this command; a run is one process that uses all devices."""
-    for name in COUNTS:
-        count = os.environ.get(name, "")
-        if count.isdigit() and int(count) > 1:
-            raise Problem(
-                f"{count} processes of this command were started ({name}), but a run is one process that uses all "
-                "devices of its machine; start one, e.g. srun --ntasks=1"
-            )

@@ -4,6 +4,7 @@ At stride 2 a convolution of odd size k pads k // 2 pixels on every side, where 
 at the top and left. Norms have momentum 0.9 and epsilon 1e-5, and keep the unbiased variance.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import ClassVar
@@ -52,10 +53,13 @@ class _NoSeeds(nnx.Rngs):
 
 def batch_norm(features: int) -> Norm:
     """A batch norm with PyTorch's constants."""
-    return Norm(features, scale=True, momentum=0.9, epsilon=1e-5, unbiased=True, rngs=_NO_SEEDS)
+    return Norm(features, scale=True, momentum=0.9, epsilon=1e-5, unbiased=True, rngs=_no_seeds())
 
 
-_NO_SEEDS = _NoSeeds()
+@functools.cache
+def _no_seeds() -> _NoSeeds:
+    """Made when it is needed: an array starts JAX, before which several processes must have found each other."""
+    return _NoSeeds()
 
 
 class Conv(nnx.Module):

@@ -1,5 +1,6 @@
 """What a run has learned so far of actions and from which cameras, so that predictions claim no more than that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +38,15 @@ class Learned:
                 counts = np.bincount(labels[0][labels[0] >= 0], minlength=len(self.classes))
                 counts[: len(self.classes)] += np.array(self.classes, int)
                 self.classes = counts.tolist()
+
+    @classmethod
+    def of_all(cls, parts: Sequence["Learned"]) -> "Learned":
+        """What several processes have learned; the cameras are those of the first that saw any."""
+        classes = np.zeros(max(len(part.classes) for part in parts), int)
+        for part in parts:
+            classes[: len(part.classes)] += np.array(part.classes, int)
+        cameras = next((part.cameras for part in parts if part.cameras), [])
+        return cls(any(part.actions for part in parts), classes.tolist(), cameras)
 
     def unseen(self, names: tuple) -> list[str]:
         """The classes of one set of labels without a single example; [] if that is not known."""

@@ -1,4 +1,4 @@
-"""The training loop: jitted steps on the local devices, with logging, evaluation and exact resumption.
+"""The training loop: jitted steps on the devices of all processes, with logging, evaluation and exact resumption.
 
 A run that is killed and resumed writes the same metrics.jsonl as one without interruption: a checkpoint contains
 everything that later steps depend on (weights, running statistics, optimizer, data iterator, metrics not yet averaged)
@@ -16,15 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxhar.core.batch import batch_size
 from jaxhar.core.prepared import Prepared, TrainStream
-from jaxhar.host import files, process
+from jaxhar.host import cluster, files, process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import check_same
-from jaxhar.training import history, stages
+from jaxhar.training import devices, history, stages
 from jaxhar.training.experiment import Experiment
 from jaxhar.training.learned import Learned
 from jaxhar.training.step import Batches, TrainState, check, make_step
@@ -64,7 +63,7 @@ def run(
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Problem(f"cannot make the working directory {workdir}: {error.strerror}") from error
-    lock = process.lock(workdir)
+    lock = process.lock(workdir) if cluster.first() else None
     loop = None
     try:
         experiment = dataclasses.replace(experiment, model=model.config)  # type: ignore[attr-defined]
@@ -73,7 +72,7 @@ def run(
         for part in parts:  # fail early on errors in later stages
             part.optimizer(nets[part.number])
             _changed(data, part)
-        mesh = _mesh(train.devices)
+        mesh = devices.mesh(train.devices)
         checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
         saved, learned = checkpoints.restore(), Learned()
@@ -83,9 +82,8 @@ def run(
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
             check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
-            learned = Learned(
-                **saved.record.get("learned", {"actions": True})
-            )  # absent in checkpoints of the earlier form
+            # It is absent in checkpoints of the earlier form. Process 0 alone goes on counting from it.
+            learned = Learned(**saved.record.get("learned", {"actions": True})) if cluster.first() else Learned()
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = _unpack(saved, state)
         elif experiment.init_from is not None:
@@ -100,19 +98,20 @@ def run(
                 )
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
         # A copy, because the training step reuses the memory of its input state.
-        state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(mesh, PartitionSpec()))
+        state = devices.copies(state, mesh)
         if int(state.step) < parts[-1].last:
             if progress and experiment.stages:
                 print("\n".join(stages.table(experiment)), flush=True)
             for part in parts:
                 if int(state.step) < part.before:  # the first stage is checked by running it
-                    _check_stage(part, nets[part.number], data, train.seed)
+                    _check_stage(part, nets[part.number], data, train.seed, mesh)
             loop = _Loop(experiment, workdir, nets, parts, mesh, checkpoints, data, evaluate, fixed, learned)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
         if loop is not None:
             loop.close_stream()
-        lock.close()
+        if lock is not None:
+            lock.close()
     return _evaluation_view(nets[-1] if loop is not None else net, state)
 
 
@@ -133,7 +132,7 @@ class _Loop:
     workdir: Path
     nets: list[Net]
     parts: list[stages.Part]
-    mesh: jax.sharding.Mesh
+    mesh: Mesh
     checkpoints: store.Store
     data: Prepared
     evaluate: Callable[[nnx.Module], dict[str, float]] | None
@@ -145,19 +144,21 @@ class _Loop:
     window: list[dict[str, float]] = dataclasses.field(default_factory=list)
     pending: tuple[int, dict[str, jax.Array], Batches] | None = None
     compiled: bool = False
+    rows: history.History | None = None
 
     def run(self, state: TrainState, record: dict[str, Any] | None, progress: bool) -> TrainState:
         """Runs all steps after that of `state`; `record` is the record of its checkpoint, None for a new run."""
         train, start, end = self.experiment.train, int(state.step), self.parts[-1].last
         if record is not None:
             self.window = record["window"]
-        loggers = tuple(make(self.workdir, start) for make in train.loggers)
-        self.history = history.History(self.workdir, start, loggers)
+        if cluster.first():
+            loggers = tuple(make(self.workdir, start) for make in train.loggers)
+            self.rows = history.History(self.workdir, start, loggers)
         self.bar = tqdm(
             total=end,
             initial=start,
             desc="compiling",
-            disable=not progress,
+            disable=not progress or not cluster.first(),
             bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt} {remaining} left{postfix}",
             unit="step",
         )
@@ -177,13 +178,13 @@ class _Loop:
                     self._settle()
                     self.pending = (step, metrics, batches)
                     # 4. Evaluate and save before the next batch is drawn. Both fetch the metrics of this step first.
-                    last = step == end
+                    last, stopping = step == end, stop.after(step)
                     figures = self._evaluate(state, step) if last or _every(train.eval_every, step) else None
-                    if figures or last or stop.requested or _every(train.checkpoint_every, step):
+                    if figures or last or stopping or _every(train.checkpoint_every, step):
                         self._save(state, step, figures)
                     self.checkpoints.check()
                     # 5. Stop on request.
-                    if stop.requested and not last:
+                    if stopping and not last:
                         self.bar.close()
                         self.checkpoints.wait()
                         print(f"stopped at step {step} of {end}; the same command resumes from there")
@@ -192,7 +193,8 @@ class _Loop:
             return state
         finally:
             self.bar.close()
-            self.history.close()
+            if self.rows is not None:
+                self.rows.close()
             self.checkpoints.close()
 
     def _start_stage(self, state: TrainState, step: int, record: dict[str, Any] | None) -> TrainState:
@@ -202,8 +204,8 @@ class _Loop:
         self.part = part = next(part for part in self.parts if step <= part.last)
         before, net = next((one for one in self.parts if step <= one.last + 1), part), self.nets[part.number]
         if self.nets[before.number] is not net:
-            state = stages.taken_over(part, net, self.nets[before.number], state)
-            state = jax.device_put(jax.tree.map(jnp.copy, state), NamedSharding(self.mesh, PartitionSpec()))
+            state = stages.taken_over(part, net, self.nets[before.number], devices.own(state))
+            state = devices.copies(state, self.mesh)
         optimizer = part.optimizer(net)
         recipe = part.stage.optimizer
         self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, recipe.accumulate)
@@ -213,8 +215,8 @@ class _Loop:
             assert record is not None
             self.stream.set_state(record["stream"])
             return state
-        fresh = jax.device_put(optimizer.init(state.params), NamedSharding(self.mesh, PartitionSpec()))
-        return dataclasses.replace(state, opt=fresh)
+        fresh = optimizer.init(devices.own(state.params))
+        return dataclasses.replace(state, opt=devices.copies(fresh, self.mesh))
 
     def close_stream(self) -> None:
         """Closes the data stream and its threads."""
@@ -231,16 +233,8 @@ class _Loop:
 
     def _put(self, batches: Batches) -> Batches:
         assert self.part is not None
-        devices, accumulate = self.mesh.size, self.part.stage.optimizer.accumulate
-        for stream, batch in batches.items():
-            size = batch_size(batch)
-            if size % (devices * accumulate):
-                parts = f" in {accumulate} parts" if accumulate > 1 else ""
-                raise Problem(
-                    f"a batch of {size} {stream} cannot be split over {devices} devices{parts}; "
-                    "change its size, or set --config.train.devices or --config.optimizer.accumulate"
-                )
-        return jax.device_put(batches, NamedSharding(self.mesh, PartitionSpec("data")))
+        devices.check_divides(batches, self.mesh, self.part.stage.optimizer.accumulate)
+        return devices.spread(batches, self.mesh)
 
     def _settle(self) -> None:
         """Fetches the metrics of the pending step, checks them, and writes a row every `log_every` steps."""
@@ -253,7 +247,8 @@ class _Loop:
         bad = [name for name, value in values.items() if not np.isfinite(value)]
         if bad:
             terms = [name for name in bad if name != "loss"]
-            path = _save_batch(self.workdir / f"nonfinite-step{step}.npz", batches)
+            mark = f"-process{cluster.index()}" if cluster.count() > 1 else ""
+            path = _save_batch(self.workdir / f"nonfinite-step{step}{mark}.npz", batches)
             raise Problem(
                 f"{' and '.join(terms or bad)} became {values[(terms or bad)[0]]} at step {step}; the batch is saved "
                 f"in {path}; lower the learning rate or inspect that batch"
@@ -269,10 +264,15 @@ class _Loop:
             row = history.mean(self.window)
             now = time.monotonic()
             clock = {"steps_per_second": len(self.window) / max(now - self.clock, 1e-9)}
-            self.history.add(step, {**row, "learning_rate": self.part.rate(step)}, clock)
+            self._write(step, {**row, "learning_rate": self.part.rate(step)}, clock)
             self.bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "gradient_norm"}, refresh=False)
             self.clock = now
             self.window.clear()
+
+    def _write(self, step: int, values: dict[str, float], clock: dict[str, float] | None = None) -> None:
+        """Adds a row to metrics.jsonl, by process 0."""
+        if self.rows is not None:
+            self.rows.add(step, values, clock)
 
     def _evaluate(self, state: TrainState, step: int) -> dict[str, float] | None:
         """Evaluates and writes the scores as a row; None if the run has no evaluations."""
@@ -282,7 +282,7 @@ class _Loop:
         assert self.part is not None
         figures = self.evaluate(_evaluation_view(self.nets[self.part.number], state))
         self.experiment.train.goodness(figures)  # raises Problem for an unknown score
-        self.history.add(step, {f"eval/{name}": float(value) for name, value in figures.items()})
+        self._write(step, {f"eval/{name}": float(value) for name, value in figures.items()})
         self.clock = time.monotonic()
         self.bar.unpause()
         return figures
@@ -290,23 +290,25 @@ class _Loop:
     def _save(self, state: TrainState, step: int, figures: dict[str, float] | None) -> None:
         # A step with NaN must not be saved, and its row must be on the disk before the checkpoint.
         self._settle()
-        self.history.sync()
+        if self.rows is not None:
+            self.rows.sync()
         assert self.stream is not None and self.part is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
-        record["learned"] = dataclasses.asdict(self.learned)
+        learned = Learned.of_all(cluster.gather(self.learned))
+        record["learned"] = dataclasses.asdict(learned)
         figure = self.experiment.train.goodness(figures) if figures else None
         network = self.part.stage.model
         about = checkpoint.describe(network, self.data.skeleton, self.data.actions if network.classes else ())
-        description = {**about, "trained": self._trained(step)}
+        description = {**about, "trained": self._trained(step, learned)}
         self.checkpoints.save(store.Saved(step, *pack(state), record, figure), description)
 
-    def _trained(self, step: int) -> dict[str, Any]:
+    def _trained(self, step: int, all_learned: Learned) -> dict[str, Any]:
         """What the weights were trained on, for whoever predicts with them."""
         stages = {part.name: max(0, min(step, part.last) - part.before) for part in self.parts}
         data = {name: value for name, value in self.settings.items() if name.startswith("data.")}
         run = {"experiment": self.experiment.name, "step": step, "steps": self.parts[-1].last, "stages": stages}
-        learned = {"actions": self.learned.actions, "unseen_classes": self.learned.unseen(self.data.actions)}
-        cameras = {"cameras": self.learned.cameras} if self.learned.cameras else {}
+        learned = {"actions": all_learned.actions, "unseen_classes": all_learned.unseen(self.data.actions)}
+        cameras = {"cameras": all_learned.cameras} if all_learned.cameras else {}
         return {**run, "sets": list(self.data.parts), **learned, **cameras, "data": data}
 
 
@@ -319,11 +321,12 @@ def _changed(data: Prepared, part: stages.Part) -> Prepared:
 
 
 def _stream(data: Prepared, part: stages.Part, seed: int) -> TrainStream:
-    return _changed(data, part).train_stream(seed + 100 * part.number)
+    rows = (cluster.index(), cluster.count()) if cluster.count() > 1 else ()
+    return _changed(data, part).train_stream(seed + 100 * part.number, *rows)
 
 
-def _check_stage(part: stages.Part, net: Net, data: Prepared, seed: int) -> None:
-    """Checks that network and losses accept a batch of the stage; Problem with the name of the stage."""
+def _check_stage(part: stages.Part, net: Net, data: Prepared, seed: int, mesh: Mesh) -> None:
+    """Checks that devices, network and losses accept a batch of the stage; Problem with the name of the stage."""
     try:
         stream = _stream(data, part, seed)
         try:
@@ -331,6 +334,7 @@ def _check_stage(part: stages.Part, net: Net, data: Prepared, seed: int) -> None
         finally:
             stream.close()
         if batches is not None:
+            devices.check_divides(batches, mesh, part.stage.optimizer.accumulate)
             check(net, part.stage.losses, batches)
     except Problem as problem:
         raise type(problem)(f"stage {part.name!r}: {problem}") from problem
@@ -342,17 +346,9 @@ def _every(every: int, step: int) -> bool:
 
 
 def _evaluation_view(net: Net, state: TrainState) -> nnx.Module:
-    model = net.merge(state.params, state.stats)
+    model = net.merge(devices.own(state.params), devices.own(state.stats))
     model.eval()
     return model
-
-
-def _mesh(devices: int) -> jax.sharding.Mesh:
-    local = jax.local_devices()
-    if devices > len(local):
-        raise Problem(f"train.devices is {devices}, but this machine has {len(local)}")
-    local = local[: devices or len(local)]
-    return jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
 
 
 def pack(state: TrainState) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
@@ -361,7 +357,7 @@ def pack(state: TrainState) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]
     training["step"] = state.step
 
     def storable(flat: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        return {name: jax.random.key_data(array) if _is_key(array) else array for name, array in flat.items()}
+        return {name: jax.random.key_data(array) if devices.is_key(array) else array for name, array in flat.items()}
 
     return storable(state.params | state.stats), storable(training)
 
@@ -378,7 +374,7 @@ def _unpack(saved: store.Saved, template: TrainState) -> TrainState:
 
     def load(array: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
         array = jnp.asarray(array)
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if devices.is_key(like) else array
 
     leaves, tree = jax.tree_util.tree_flatten_with_path(template.opt)
     return TrainState(
@@ -389,10 +385,6 @@ def _unpack(saved: store.Saved, template: TrainState) -> TrainState:
         ),
         load(saved.training["step"], template.step),
     )
-
-
-def _is_key(array: jax.Array) -> bool:
-    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def _save_batch(path: Path, batches: Batches) -> Path:

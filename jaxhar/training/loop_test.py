@@ -22,6 +22,8 @@ from jaxhar import zoo
 from jaxhar.core.family import Family
 from jaxhar.core.pixels import Pixels
 from jaxhar.core.skeleton import Skeleton
+from jaxhar.data import pipeline
+from jaxhar.host import cluster
 from jaxhar.host.errors import Problem
 from jaxhar.training import loop as train
 from jaxhar.training.experiment import Experiment, Stage, Train
@@ -81,10 +83,11 @@ zoo.register(Family("tiny", TinyConfig, lambda config, *, dtype, rngs: Tiny(conf
 
 
 class Stream:
-    """Endless, a function of its seed and position; batch `poison` is NaN."""
+    """Endless, a function of its seed and position; batch `poison` is NaN. Of several processes each has some rows."""
 
-    def __init__(self, seed, size, poison=None, length=None):
+    def __init__(self, seed, size, poison=None, length=None, index=0, count=1):
         self.seed, self.size, self.poison, self.length, self.position = seed, size, poison, length, 0
+        self.rows = pipeline.share(size, index, count)
 
     def __iter__(self):
         return self
@@ -98,7 +101,10 @@ class Stream:
         del batches["stills"]["action"]
         if self.position == self.poison:
             batches["stills"]["frames"][0, 0, 0, 0, 0] = np.nan
-        return batches
+        return {
+            name: {key: a[self.rows.start : self.rows.stop] for key, a in batch.items()}
+            for name, batch in batches.items()
+        }
 
     def _batch(self, rng, frames):
         action = rng.integers(0, 4, self.size).astype(np.int32)
@@ -136,8 +142,8 @@ class Data:
     def parts(self):
         return {"drawn": self}
 
-    def train_stream(self, seed):
-        return Stream(seed, self.size, self.poison, self.length)
+    def train_stream(self, seed, index=0, count=1):
+        return Stream(seed, self.size, self.poison, self.length, index, count)
 
     def changed(self, **fields):
         return dataclasses.replace(self, **fields)
@@ -179,8 +185,12 @@ def rows(workdir):
 
 
 def main(workdir, **options):
-    """One run in its own process; `crash` ends it without any cleaning up when that batch is drawn."""
+    """One run in its own process; `crash` ends it without any cleaning up when that batch is drawn.
+
+    With `port` it is process `index` of `count`.
+    """
     options = {k: int(v) for k, v in options.items()}
+    port, index, count = (options.pop(k, 0) for k in ("port", "index", "count"))
     crash, slow, size, sgd, stages = (options.pop(k, 0) for k in ("crash", "slow", "limit", "sgd", "stages"))
     # Adam magnifies rounding noise in gradients that are 0 but for it, such as a bias in front of a normalisation.
     exp = staged(**options) if stages else experiment(**options, optimizer=SGD if sgd else ADAM)
@@ -196,15 +206,16 @@ def main(workdir, **options):
             return batches
 
     class Crashed(Data):
-        def train_stream(self, seed):
-            return Crashing(seed, self.size)
+        def train_stream(self, seed, index=0, count=1):
+            return Crashing(seed, self.size, index=index, count=count)
 
     if size:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     try:
-        train.run(exp, Path(workdir), Tiny(), Crashed(), score, progress=False)
+        with cluster.joined(cluster.Member(f"localhost:{port}", count, index) if port else None):
+            train.run(exp, Path(workdir), Tiny(), Crashed(), score, progress=False)
     except Problem as problem:
         sys.exit(f"Problem: {problem}")
 

@@ -8,6 +8,8 @@ it when all is on the disk, so that a killed write leaves no checkpoint. It hold
     record/     a JSON text: state of the loop, description of the model, and type, shape and crc32 of every array
     files.json  the crc32 of every file of these three
 
+Of several processes each writes its part of the arrays, and process 0 the rest; all read the same checkpoint.
+
 Orbax itself notices few damaged bits, so files and arrays are compared with their checksums when they are read.
 Checkpoints of the earlier form, checkpoints/STEP.safetensors, are read too.
 """
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxhar.host import files
+from jaxhar.host import cluster, files
 from jaxhar.host.errors import Problem
 from jaxhar.weights import tensor_file
 from jaxhar.weights.tensor_file import Flat, checksum
@@ -76,6 +78,8 @@ class Store:
         self._writing: int | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if not cluster.first():
+                return
             for rest in (*self.folder.glob(f"*{_COMING}*"), *self.folder.glob(f"{_LEAVING}*")):
                 shutil.rmtree(rest)
             for rest in self.folder.glob(".*.tmp"):
@@ -109,14 +113,16 @@ class Store:
         import orbax.checkpoint as ocp
 
         self.wait()
-        # Views of arrays on the host, which Orbax copies before `save` returns: faster than its way for jax arrays.
         parts = {"model": saved.model, "training": saved.training}
+        # Views of arrays on the host, which Orbax copies before `save` returns: faster than its way for jax arrays.
         views = {part: {name: np.asarray(a) for name, a in flat.items()} for part, flat in parts.items()}
-        table = {part: {name: _described(array) for name, array in flat.items()} for part, flat in views.items()}
+        described = views if cluster.first() else {}  # process 0 writes the record
+        table = {part: {name: _described(array) for name, array in flat.items()} for part, flat in described.items()}
         training = {"step": saved.step, "record": saved.record, "figure": saved.figure}
         text = json.dumps({**model, "training": training, "arrays": table})
         record = {"crc32": zlib.crc32(text.encode()), "text": text}
-        items = {part: ocp.args.PyTreeSave(flat) for part, flat in views.items() if flat}  # Orbax refuses empty ones
+        arrays = views if cluster.count() == 1 else parts  # of arrays on all devices each process writes a part
+        items = {part: ocp.args.PyTreeSave(flat) for part, flat in arrays.items() if flat}  # Orbax refuses empty ones
         args = ocp.args.Composite(**items, **{_RECORD: ocp.args.JsonSave(record)})
         self._writing = saved.step
         try:
@@ -141,7 +147,7 @@ class Store:
         except Exception as error:
             raise self._failed(error) from error
         self._writing = None
-        for step in self._outdated():
+        for step in self._outdated() if cluster.first() else ():
             path = _path(self.folder, step)
             try:
                 if path.is_dir():  # first by another name, so that a kill leaves no part of a checkpoint
@@ -168,8 +174,8 @@ class Store:
         Raises:
           Problem: there are checkpoints, but none is intact.
         """
-        saved, damaged = _first_intact(self.folder, _steps(self.folder), with_training=True)
-        if saved is not None:
+        saved, damaged = _first_intact(self.folder, cluster.gather(_steps(self.folder))[0], True, together=True)
+        if saved is not None and cluster.first():
             for step in damaged:
                 path = _path(self.folder, step)
                 aside = path.with_name(f"{step}.damaged")
@@ -180,6 +186,8 @@ class Store:
     def _failed(self, error: Exception) -> Problem:
         path = self.folder / str(self._writing)
         self._writing = None
+        if cluster.count() > 1:  # another process may still write there
+            return files.cannot_write(path, _os_error(error))
         for rest in self.folder.glob(f"*{_COMING}*"):  # on a full disk, room for what comes
             shutil.rmtree(rest, ignore_errors=True)
         return files.cannot_write(path, _os_error(error))
@@ -259,15 +267,27 @@ def _best(folder: Path, steps: list[int]) -> list[int]:
     return [max(rated)[1]] if rated else []
 
 
-def _first_intact(folder: Path, steps: list[int], with_training: bool = False) -> tuple[Saved | None, list[int]]:
-    """The first readable checkpoint and the damaged steps before it; Problem if all are damaged."""
+def _first_intact(
+    folder: Path, steps: list[int], with_training: bool = False, together: bool = False
+) -> tuple[Saved | None, list[int]]:
+    """The first readable checkpoint and the damaged steps before it; Problem if all are damaged.
+
+    Args:
+      together: all processes read at the same time, and what one cannot read none uses.
+    """
     damaged: list[int] = []
     for step in steps:
+        saved, problem = None, None
         try:
-            return read(_path(folder, step), with_training), damaged
+            saved = read(_path(folder, step), with_training)
         except (Problem, KeyError) as error:
-            damaged.append(step)
-            print(f"{error}; trying the previous checkpoint", file=sys.stderr)
+            problem = str(error)
+        problems = [one for one in cluster.gather(problem) if one] if together else [problem] if problem else []
+        if not problems:
+            return saved, damaged
+        damaged.append(step)
+        if not together or cluster.first():
+            print(f"{problems[0]}; trying the previous checkpoint", file=sys.stderr)
     if damaged:
         raise Problem(f"no checkpoint in {folder} is intact; move that folder away to start over")
     return None, damaged
@@ -332,7 +352,9 @@ def _read_arrays(path: Path, part: str, table: dict[str, dict[str, Any]]) -> Fla
     wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in table}
     args = ocp.args.PyTreeRestore(item=dict.fromkeys(table, 0), restore_args=wanted)
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        alone = ocp.options.MultiprocessingOptions(cluster.index(), {cluster.index()}, f"read{cluster.index()}")
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             flat = checkpointer.restore(path / part, args=args)
     except Exception as error:  # of Orbax and TensorStore, of many types
         raise Problem(f"{path} is damaged: {_reason(error)}") from error

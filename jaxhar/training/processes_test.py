@@ -1,0 +1,149 @@
+"""Several processes that train together on one machine, as runs of `jaxhar.training.loop_test`."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxhar.training.loop_test import command, environment, rows
+
+LOST = "another process of this run has ended or cannot be reached"
+pytestmark = pytest.mark.usefixtures("shared_compilation")
+
+
+@pytest.fixture(scope="module")
+def shared_compilation(tmp_path_factory):
+    """A compilation cache for the processes of this file."""
+    folder = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+    folder["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ.update(folder)
+    yield
+    for name in folder:
+        del os.environ[name]
+
+
+@contextlib.contextmanager
+def started(workdir, count, **options):
+    """`count` processes of one run; those still alive are killed at the end."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            command(workdir, port=port, count=count, index=index, **options),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def ended(processes):
+    """Exit codes, and what the processes printed on stdout and on stderr."""
+    said = [process.communicate(timeout=200) for process in processes]
+    return [process.returncode for process in processes], [out for out, _ in said], [err for _, err in said]
+
+
+def together(workdir, count, **options):
+    """A run of several processes that succeeds; what process 0 printed on stderr."""
+    with started(workdir, count, **options) as processes:
+        codes, _, err = ended(processes)
+    assert codes == [0] * count, err
+    return err[0]
+
+
+def alone(workdir, devices, **options):
+    """The same run by one process of several devices."""
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    subprocess.run(command(workdir, **options), env=environment(**flags), timeout=200, check=True)
+
+
+def metrics(workdir):
+    return (Path(workdir) / "metrics.jsonl").read_bytes()
+
+
+def until(condition):
+    deadline = time.monotonic() + 150
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of one process of two devices."""
+    workdir = tmp_path_factory.mktemp("whole")
+    alone(workdir, 2)
+    return metrics(workdir)
+
+
+def test_two_processes_train_as_one_with_two_devices(tmp_path, whole):
+    together(tmp_path, 2)
+    assert metrics(tmp_path) == whole
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "checkpoints", "tensorboard", ".lock"}
+    parts = {path.name for path in (tmp_path / "checkpoints/12/model").glob("ocdbt.process_*")}
+    assert parts == {"ocdbt.process_0", "ocdbt.process_1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_one_stops_all_at_the_same_step_and_other_processes_go_on(tmp_path, whole, number):
+    """They go on as one process with two devices, bit for bit."""
+    with started(tmp_path, 2, slow=700) as processes:
+        until(lambda: (tmp_path / "metrics.jsonl").exists() and rows(tmp_path))
+        processes[1].send_signal(number)
+        codes, out, err = ended(processes)
+    assert codes == [0, 0] and "stopped at step" in out[0], err
+    step = int(out[0].split("stopped at step ")[1].split()[0])
+    assert step < 12 and (tmp_path / f"checkpoints/{step}/record").is_dir()
+    alone(tmp_path, 2)
+    assert metrics(tmp_path) == whole
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_ends_the_other_and_the_pair_goes_on(tmp_path, whole):
+    for killed in (1, 0):
+        with started(tmp_path, 2, slow=700) as processes:
+            written = len(rows(tmp_path)) if killed == 0 else 0
+            until(lambda: (tmp_path / "metrics.jsonl").exists() and len(rows(tmp_path)) > written)  # noqa: B023
+            processes[killed].kill()
+            start = time.monotonic()
+            codes, _, err = ended(processes)
+            assert time.monotonic() - start < 60
+        assert codes[killed] == -9 and codes[1 - killed] == 1 and LOST in err[1 - killed]
+    together(tmp_path, 2)
+    assert metrics(tmp_path) == whole
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_passed_over_by_all_and_four_processes_go_on(tmp_path):
+    together(tmp_path, 2, sgd=1)
+    newest = tmp_path / "checkpoints/12"
+    shard = max((newest / "model/ocdbt.process_1").rglob("*"), key=lambda path: path.stat().st_size)
+    shard.write_bytes(bytes([shard.read_bytes()[0] ^ 1]) + shard.read_bytes()[1:])
+    err = together(tmp_path, 4, sgd=1, steps=14)
+    assert "checkpoints/12 is damaged" in err and (tmp_path / "checkpoints/12.damaged").exists()
+    alone(tmp_path / "one", 1, sgd=1, steps=14)
+    for several, one in zip(rows(tmp_path), rows(tmp_path / "one"), strict=True):
+        np.testing.assert_allclose(list(several.values()), list(one.values()), rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_that_the_processes_cannot_share_is_a_problem(tmp_path):
+    with started(tmp_path, 3) as processes:
+        codes, _, err = ended(processes)
+    assert codes == [1, 1, 1]
+    assert any("a batch of 4 examples cannot be divided among 3 processes" in each for each in err)
