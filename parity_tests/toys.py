@@ -67,7 +67,7 @@ class Drawn:
         return {self.title: self}
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> "_Stream":
-        return _Stream(self, seed)
+        return _Stream(self, seed, pipeline.share(self.batch, process_index, process_count))
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
         return {"single": View("single", "each")}
@@ -80,15 +80,17 @@ class Drawn:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[Batch]:
-        for start in range(0, self.size, batch):
-            numbers = range(start, min(start + batch, self.size))
+        rounds = self.eval_length(view, split, batch, process_count)
+        for start in range(process_index * batch, rounds * process_count * batch, process_count * batch):
+            numbers = range(start, min(start + batch, self.size)) or range(1)
             examples = [self.example(split or self.eval_split, n) | {"sequence": np.int32(n)} for n in numbers]
-            yield pipeline.pad(pipeline.stack(examples), batch)
+            padded = pipeline.pad(pipeline.stack(examples), batch)
+            yield padded if start < self.size else padded | {"mask": np.zeros(batch, bool)}
 
     def eval_length(
         self, view: str = "single", split: str | None = None, batch: int = 8, process_count: int = 1
     ) -> int:
-        return -(-self.size // batch)
+        return pipeline.num_batches(self.size, batch, process_count)
 
     def entries(self, split: str | None = None) -> list[Any]:
         split = split or self.eval_split
@@ -111,8 +113,8 @@ class Drawn:
 class _Stream:
     """Endless random sequences of the training split."""
 
-    def __init__(self, data: Drawn, seed: int):
-        self.data, self.seed, self.position = data, seed, 0
+    def __init__(self, data: Drawn, seed: int, rows: range):
+        self.data, self.seed, self.rows, self.position = data, seed, rows, 0
 
     def __iter__(self) -> "_Stream":
         return self
@@ -120,7 +122,7 @@ class _Stream:
     def __next__(self) -> dict[str, Batch]:
         rng = np.random.default_rng((self.seed, self.position))
         self.position += 1
-        numbers = rng.integers(self.data.size, size=self.data.batch).tolist()
+        numbers = rng.integers(self.data.size, size=self.data.batch)[self.rows.start : self.rows.stop].tolist()
         return {"clips": pipeline.stack([self.data.example("train", n) for n in numbers])}
 
     def get_state(self) -> dict[str, Any]:

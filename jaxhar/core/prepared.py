@@ -93,7 +93,10 @@ class Prepared(Protocol):
         """The same records with other settings; Usage for an unknown setting, with the most similar name."""
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> TrainStream:
-        """Endless training batches; the same arguments give the same batches."""
+        """Endless training batches; the same arguments give the same batches.
+
+        Of several processes each gets its rows, those of process 0 first, of the batches that one process would get.
+        """
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
         """The possible views of a split (None: `eval_split`) by name."""
@@ -106,7 +109,10 @@ class Prepared(Protocol):
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[Batch]:
-        """Batches with every example of a view once, in the order of the sequences; the last is padded and masked."""
+        """Batches with every example of a view once, in the order of the sequences; the last is padded and masked.
+
+        Several processes take batches alternately, all the same number, the last ones with nothing but padding.
+        """
 
     def eval_length(
         self, view: str = "single", split: str | None = None, batch: int = 8, process_count: int = 1

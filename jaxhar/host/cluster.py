@@ -129,6 +129,7 @@ def gather(value: object) -> list[Any]:
     """The values of all processes, in their order; every process must call it."""
     if count() == 1:
         return [value]
+    wait()  # an exchange would give up on a process that comes half a minute late
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(data))).ravel()
     room = 1 << int(sizes.max() - 1).bit_length()  # few different sizes, because each is compiled

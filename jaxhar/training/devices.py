@@ -10,7 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxhar.core.batch import batch_size
 from jaxhar.host import cluster
 from jaxhar.host.errors import Problem
-from jaxhar.training.step import Batches
+from jaxhar.training.step import Batches, is_key
 
 Tree = TypeVar("Tree")
 
@@ -34,11 +34,16 @@ def mesh(devices: int) -> Mesh:
     return Mesh(np.array(chosen), ("data",), axis_types=(AxisType.Auto,))
 
 
-def check_divides(batches: Batches, mesh: Mesh, accumulate: int) -> None:
-    """Problem unless the batches of this process can be split over its devices and into parts."""
+def check_divides(batches: Batches, mesh: Mesh, accumulate: int, norm_groups: int) -> None:
+    """Problem unless the batches of this process can be split over its devices, into parts and into groups."""
     devices = mesh.size // cluster.count()
     for stream, batch in batches.items():
         size = batch_size(batch)
+        if size * cluster.count() % (accumulate * norm_groups):
+            raise Problem(
+                f"a batch of {size * cluster.count()} {stream} cannot be split into {accumulate} parts of "
+                f"{norm_groups} groups; change its size, --config.optimizer.accumulate or --config.train.norm_groups"
+            )
         if size % (devices * accumulate):
             parts = f" in {accumulate} parts" if accumulate > 1 else ""
             each = f" of each of {cluster.count()} processes" if cluster.count() > 1 else ""
@@ -73,8 +78,3 @@ def copies(tree: Tree, mesh: Mesh) -> Tree:
 def own(tree: Tree) -> Tree:
     """The arrays of `copies` on the first device of this process."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
-
-
-def is_key(array: jax.Array) -> bool:
-    """Whether the elements are keys of random numbers."""
-    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)

@@ -46,7 +46,9 @@ class Train:
       calibrate: fit temperatures of the confidences on the split of the first evaluation, see
         `jaxhar.evaluation.calibration`; they are kept with the best checkpoint, and `jaxhar predict` uses them.
       mixed_precision: compute in bfloat16; weights, statistics and losses stay float32.
-      devices: number of local devices over which each batch is split; 0 for all.
+      devices: number of devices of each process over which a batch is split; 0 for all.
+      norm_groups: number of groups of each batch whose normalisation statistics are computed apart, as the processes of
+        a run in PyTorch do; 1 for statistics of the whole batch, whatever the number of devices and processes.
       loggers: further outputs for the metrics besides metrics.jsonl: functions (working directory, last completed step)
         -> `jaxhar.training.loggers.Logger`.
     """
@@ -61,10 +63,12 @@ class Train:
     calibrate: bool = False
     mixed_precision: bool = False
     devices: int = 0
+    norm_groups: int = 1
     loggers: tuple[Callable[[Path, int], Logger], ...] = (TensorBoard,)
 
     def __post_init__(self) -> None:
-        for name, low in {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1}.items():
+        lowest = {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1, "norm_groups": 1}
+        for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:
                 raise Usage(f"train.{name} is {value}; it must be at least {low}")

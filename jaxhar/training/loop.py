@@ -24,9 +24,9 @@ from jaxhar.host import cluster, files, process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import check_same
 from jaxhar.training import devices, history, stages
-from jaxhar.training.experiment import Experiment
+from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.learned import Learned
-from jaxhar.training.step import Batches, TrainState, check, make_step
+from jaxhar.training.step import Batches, TrainState, check, is_key, make_step
 from jaxhar.weights import checkpoint, start, store, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Net
@@ -104,7 +104,7 @@ def run(
                 print("\n".join(stages.table(experiment)), flush=True)
             for part in parts:
                 if int(state.step) < part.before:  # the first stage is checked by running it
-                    _check_stage(part, nets[part.number], data, train.seed, mesh)
+                    _check_stage(part, nets[part.number], data, train, mesh)
             loop = _Loop(experiment, workdir, nets, parts, mesh, checkpoints, data, evaluate, fixed, learned)
             state = loop.run(state, saved.record if saved else None, progress)
     finally:
@@ -208,7 +208,8 @@ class _Loop:
             state = devices.copies(state, self.mesh)
         optimizer = part.optimizer(net)
         recipe = part.stage.optimizer
-        self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, recipe.accumulate)
+        parts, groups = recipe.accumulate, self.experiment.train.norm_groups
+        self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, parts, groups)
         self.stream = _stream(self.data, part, self.experiment.train.seed)
         self.compiled = False
         if step > part.before + 1:
@@ -233,7 +234,8 @@ class _Loop:
 
     def _put(self, batches: Batches) -> Batches:
         assert self.part is not None
-        devices.check_divides(batches, self.mesh, self.part.stage.optimizer.accumulate)
+        parts, groups = self.part.stage.optimizer.accumulate, self.experiment.train.norm_groups
+        devices.check_divides(batches, self.mesh, parts, groups)
         return devices.spread(batches, self.mesh)
 
     def _settle(self) -> None:
@@ -325,16 +327,16 @@ def _stream(data: Prepared, part: stages.Part, seed: int) -> TrainStream:
     return _changed(data, part).train_stream(seed + 100 * part.number, *rows)
 
 
-def _check_stage(part: stages.Part, net: Net, data: Prepared, seed: int, mesh: Mesh) -> None:
+def _check_stage(part: stages.Part, net: Net, data: Prepared, train: Train, mesh: Mesh) -> None:
     """Checks that devices, network and losses accept a batch of the stage; Problem with the name of the stage."""
     try:
-        stream = _stream(data, part, seed)
+        stream = _stream(data, part, train.seed)
         try:
             batches = next(stream, None)
         finally:
             stream.close()
         if batches is not None:
-            devices.check_divides(batches, mesh, part.stage.optimizer.accumulate)
+            devices.check_divides(batches, mesh, part.stage.optimizer.accumulate, train.norm_groups)
             check(net, part.stage.losses, batches)
     except Problem as problem:
         raise type(problem)(f"stage {part.name!r}: {problem}") from problem
@@ -357,7 +359,7 @@ def pack(state: TrainState) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]
     training["step"] = state.step
 
     def storable(flat: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        return {name: jax.random.key_data(array) if devices.is_key(array) else array for name, array in flat.items()}
+        return {name: jax.random.key_data(array) if is_key(array) else array for name, array in flat.items()}
 
     return storable(state.params | state.stats), storable(training)
 
@@ -374,7 +376,7 @@ def _unpack(saved: store.Saved, template: TrainState) -> TrainState:
 
     def load(array: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
         array = jnp.asarray(array)
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if devices.is_key(like) else array
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if is_key(like) else array
 
     leaves, tree = jax.tree_util.tree_flatten_with_path(template.opt)
     return TrainState(

@@ -54,7 +54,7 @@ def started(workdir, count, **options):
 
 def ended(processes):
     """Exit codes, and what the processes printed on stdout and on stderr."""
-    said = [process.communicate(timeout=200) for process in processes]
+    said = [process.communicate(timeout=400) for process in processes]
     return [process.returncode for process in processes], [out for out, _ in said], [err for _, err in said]
 
 
@@ -69,17 +69,18 @@ def together(workdir, count, **options):
 def alone(workdir, devices, **options):
     """The same run by one process of several devices."""
     flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    subprocess.run(command(workdir, **options), env=environment(**flags), timeout=200, check=True)
+    subprocess.run(command(workdir, **options), env=environment(**flags), timeout=400, check=True)
 
 
 def metrics(workdir):
     return (Path(workdir) / "metrics.jsonl").read_bytes()
 
 
-def until(condition):
-    deadline = time.monotonic() + 150
+def until(condition, processes):
+    deadline = time.monotonic() + 400
     while not condition():
         assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), ended(processes)
         time.sleep(0.05)
 
 
@@ -104,7 +105,7 @@ def test_two_processes_train_as_one_with_two_devices(tmp_path, whole):
 def test_a_signal_to_one_stops_all_at_the_same_step_and_other_processes_go_on(tmp_path, whole, number):
     """They go on as one process with two devices, bit for bit."""
     with started(tmp_path, 2, slow=700) as processes:
-        until(lambda: (tmp_path / "metrics.jsonl").exists() and rows(tmp_path))
+        until(lambda: (tmp_path / "metrics.jsonl").exists() and rows(tmp_path), processes)
         processes[1].send_signal(number)
         codes, out, err = ended(processes)
     assert codes == [0, 0] and "stopped at step" in out[0], err
@@ -119,7 +120,7 @@ def test_one_that_is_killed_ends_the_other_and_the_pair_goes_on(tmp_path, whole)
     for killed in (1, 0):
         with started(tmp_path, 2, slow=700) as processes:
             written = len(rows(tmp_path)) if killed == 0 else 0
-            until(lambda: (tmp_path / "metrics.jsonl").exists() and len(rows(tmp_path)) > written)  # noqa: B023
+            until(lambda: (tmp_path / "metrics.jsonl").exists() and len(rows(tmp_path)) > written, processes)  # noqa: B023
             processes[killed].kill()
             start = time.monotonic()
             codes, _, err = ended(processes)

@@ -8,7 +8,7 @@ import optax
 
 from jaxhar.host.settings import defaults as settings_defaults
 from jaxhar.host.settings import flatten
-from jaxhar.training.experiment import Experiment, Stage
+from jaxhar.training.experiment import Experiment, Stage, Train
 from jaxhar.training.step import TrainState
 from jaxhar.weights import net, transfer
 from jaxhar.weights.flat import by_module
@@ -83,7 +83,12 @@ def _source(part: Part) -> str:
 
 def settings(experiment: Experiment) -> dict[str, str]:
     """Settings that must not change when a run is resumed, in the form of `jaxhar.host.settings.flatten`."""
-    flat = {"train.seed": str(experiment.train.seed), "train.mixed_precision": str(experiment.train.mixed_precision)}
+    train = experiment.train
+    flat = {
+        "train.seed": str(train.seed),
+        "train.mixed_precision": str(train.mixed_precision),
+        "train.norm_groups": str(train.norm_groups),
+    }
     for name, part in _fixed(experiment).items():
         flat |= flatten(part, name)
     if experiment.stages:
@@ -115,7 +120,7 @@ def table(experiment: Experiment) -> list[str]:
 
 def defaults(experiment: Experiment) -> dict[str, str]:
     """Default values by the names of `settings`, for runs of older versions that lack a setting."""
-    found: dict[str, str] = {}
+    found = {"train.norm_groups": str(Train.norm_groups)}
     for name, part in _fixed(experiment).items():
         found |= settings_defaults(part, name)
     return found

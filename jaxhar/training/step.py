@@ -48,6 +48,7 @@ def make_step(
     optimizer: optax.GradientTransformation,
     frozen: Callable[[str], bool] = lambda path: False,
     accumulate: int = 1,
+    norm_groups: int = 1,
 ) -> Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, {stream: batch}) -> (state, metrics). Do not use the input state afterwards; its memory
     is reused.
@@ -59,6 +60,8 @@ def make_step(
       frozen: dotted path -> whether this parameter or running statistic is frozen. Frozen parameters get no
         gradient; a batch norm with frozen statistics uses its stored mean and variance, not the batch's.
       accumulate: number of parts into which each batch is split; their gradients and terms are averaged.
+      norm_groups: number of groups of a batch (or of such a part) whose normalisation statistics are computed apart,
+        as by as many processes in PyTorch; terms and running statistics are averaged over them.
     """
     net = net.frozen(frozen)
 
@@ -68,7 +71,23 @@ def make_step(
         changed = leaves(nnx.state(model, nnx.Not(nnx.Param)))
         return jnp.asarray(sum(terms.values()), jnp.float32), (changed, terms)
 
-    gradient = jax.value_and_grad(stream_loss, has_aux=True)
+    def grouped_loss(trained: Flat, fixed: Flat, stats: Flat, batch: Batch) -> Valued:
+        """As `stream_loss`, with each group of the batch by itself."""
+
+        def one(number: jax.Array, group: Batch) -> Valued:
+            keys = {name: jax.random.fold_in(a, number) for name, a in stats.items() if is_key(a)}
+            return stream_loss(trained, fixed, stats | keys, Batch(**group, step=batch["step"]))
+
+        examples = {key: value for key, value in batch.items() if key != "step"}
+        groups = jax.tree.map(lambda a: a.reshape(norm_groups, -1, *a.shape[1:]), examples)
+        values, (changed, terms) = jax.vmap(one)(jnp.arange(norm_groups), groups)
+        kept = {
+            name: stats[name] if is_key(a) else a.mean(0) if jnp.issubdtype(a.dtype, jnp.floating) else a[0]
+            for name, a in changed.items()
+        }
+        return values.mean(), (kept, {name: value.mean() for name, value in terms.items()})
+
+    gradient = jax.value_and_grad(stream_loss if norm_groups == 1 else grouped_loss, has_aux=True)
 
     def in_parts(trained: Flat, fixed: Flat, stats: Flat, batch: Batch) -> tuple[Valued, Flat]:
         """As `gradient`, averaged over parts of the batch."""
@@ -105,6 +124,11 @@ def make_step(
 
     # In a training step Eigen and YNNPACK are equally fast for float32 products; YNNPACK is faster for bfloat16 ones.
     return platform.jit(step, half=lambda *_: True, donate_argnums=0)
+
+
+def is_key(array: jax.Array) -> bool:
+    """Whether the elements are keys of random numbers."""
+    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def masked_means(terms: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:

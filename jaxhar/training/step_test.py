@@ -163,6 +163,28 @@ def test_accumulated_gradients_of_a_network_without_statistics_are_those_of_the_
             np.testing.assert_allclose(value, found[0][1][name], rtol=1e-5, err_msg=name)
 
 
+def test_groups_are_normalised_apart():
+    """As a mean over steps on each group, but for dropout, which differs between groups."""
+    net, batches = Net(Tiny(TinyConfig(dropout=0.0))), {"clips": next(Stream(0, 4))["clips"]}
+    optimizer = optax.sgd(0.1)
+
+    def stepped(batches, groups):
+        step = make_step(net, Multitask(), optimizer, norm_groups=groups)
+        state = TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0))
+        return step(jax.tree.map(jnp.copy, state), batches)
+
+    state, metrics = stepped(batches, 2)
+    halves = [{"clips": {key: a[rows] for key, a in batches["clips"].items()}} for rows in (slice(2), slice(2, 4))]
+    (first, one), (second, other) = (stepped(half, 1) for half in halves)
+    for name, leaf in (state.params | state.stats).items():
+        if not name.startswith("dropout"):
+            expected = ((first.params | first.stats)[name] + (second.params | second.stats)[name]) / 2
+            np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+    np.testing.assert_allclose(metrics["loss"], (one["loss"] + other["loss"]) / 2, rtol=1e-5)
+    whole, _ = stepped(batches, 1)
+    assert not np.allclose(whole.stats["norm.var"], state.stats["norm.var"], rtol=1e-5)
+
+
 def test_the_losses_see_the_step():
     class Counting:
         def __call__(self, preds, batch):
