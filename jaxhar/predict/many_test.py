@@ -1,9 +1,11 @@
 """Many sources in one call, with a network that finds dots of colour."""
 
 import csv
+import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +101,16 @@ def test_what_is_done_is_not_done_again(dots, films, monkeypatch):
     Path("out/a/summary.json").write_text("{")
     assert again(options={"stride": 1}, forms=["mot"]) == ["a.mp4"], "a damaged record"
     assert again(options={"stride": 1}, forms=["mot"], again=True) == ["a.mp4", "c.mp4", "p"]
+
+
+def test_other_weights_under_the_same_name_are_other_settings(dots, monkeypatch):
+    monkeypatch.setattr(predictor.checkpoint, "sha256", str)
+
+    def of(model: str, actions: str) -> dict[str, object]:
+        skeletons = SimpleNamespace(path=Path("joint"), seconds=1.0, model=actions)
+        return dataclasses.replace(dots, model=model, skeletons=skeletons).fingerprint(Options())
+
+    assert of("a", "b") == of("a", "b") != of("a", "c") and of("a", "b") != of("c", "b")
 
 
 def test_results_of_another_source_are_not_overwritten(dots, films):
