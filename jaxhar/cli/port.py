@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jaxhar.host.settings import setting
-from jaxhar.weights.forms import count, load, save
+from jaxhar.weights.forms import count, load, resized, save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the network"
     )
     parser.add_argument(
+        "--resize",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="interpolate the positions of a transformer, e.g. to image_size=288 or num_frames=32",
+    )
+    parser.add_argument(
         "--partial", action="store_true", help="load a file with part of the network: only layers whose names match"
     )
 
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar port` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
     loaded = load(args.source, args.model, dict(setting(text) for text in args.set), args.partial)
+    loaded = resized(loaded, dict(setting(text) for text in args.resize)) if args.resize else loaded
     save(loaded, args.out)
     for note in loaded.notes:
         print(note)

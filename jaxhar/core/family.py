@@ -166,6 +166,8 @@ class Family:
       whole_trunk: whether a file that has some weights of the trunk must have all of them, and no more stages.
       transfer: how to initialise a network from one with other heads.
       skeletons: joint layouts of its networks, one for each number of joints.
+      resized: (flat weights, their config, another config) -> the weights with positions for that config's sizes; None
+        for networks without learned positions.
       untold: config -> by name the settings that no weight tells, each with a sentence on the choice.
     """
 
@@ -182,4 +184,5 @@ class Family:
     whole_trunk: bool = False
     transfer: Transfer = Transfer()
     skeletons: tuple[Skeleton, ...] = ()
+    resized: Callable[..., dict[str, np.ndarray]] | None = None
     untold: Callable[..., Mapping[str, str]] = lambda config: {}

@@ -5,7 +5,7 @@ The format is detected by content when reading, and by the file name's suffix wh
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flax import nnx
@@ -86,6 +86,27 @@ def load(
     unused += [c for c in complaints if "missing" not in c and "has no layer" not in c]
     fresh = by_module(fresh, shapes(config))
     return Loaded(model, meta, (*notes, _listed("left at its initial value", fresh), _listed("not used", unused)))
+
+
+def resized(loaded: Loaded, changes: Mapping[str, str]) -> Loaded:
+    """The network for frames of another size or clips of another length, with interpolated positions.
+
+    Args:
+      changes: its settings that differ, as text.
+
+    Raises:
+      Usage: networks of this family have no positions, or a setting does not exist.
+      Problem: weights other than positions depend on these settings.
+    """
+    config = loaded.meta.config
+    family, wanted = zoo.family(config), override(config, changes)
+    if family.resized is None:
+        raise Usage(f"networks of the family {family.name} have no positions that could be interpolated")
+    described = f"the weights for {', '.join(f'{name}={text}' for name, text in changes.items())}"
+    flat = family.resized(to_flat(loaded.model), config, wanted)
+    note = f"positions are interpolated to {', '.join(f'{name}={text}' for name, text in changes.items())}"
+    model = from_flat(flat, wanted, described)
+    return replace(loaded, model=model, meta=replace(loaded.meta, config=wanted), notes=(*loaded.notes, note))
 
 
 def _read(

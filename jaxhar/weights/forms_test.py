@@ -155,3 +155,14 @@ def test_a_file_that_does_not_tell_its_network(written):
         convert.load(written["folder"], changes={"num_blocks": "3"})
     with pytest.raises(Problem, match="holds a network of other settings than reception-penn"):
         convert.load(written["folder"], "reception-penn")
+
+
+def test_positions_are_interpolated_when_asked():
+    config = zoo.tiny("mae-st-vit-b")
+    loaded = convert.Loaded(zoo.create(config), checkpoint.Meta(None, (), config))
+    found = convert.resized(loaded, {"image_size": "64", "pred_frames": "16", "num_frames": "32"})
+    assert found.meta.config.tokens == 8 * config.tokens and found.model.config == found.meta.config
+    assert found.notes == ("positions are interpolated to image_size=64, pred_frames=16, num_frames=32",)
+    other = zoo.tiny("skeleton-transformer-ntu")
+    with pytest.raises(Usage, match="have no positions that could be interpolated"):
+        convert.resized(convert.Loaded(zoo.create(other), checkpoint.Meta(None, (), other)), {"num_frames": "8"})

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jaxhar import infer, port, zoo
+from jaxhar.host.errors import Problem
+from jaxhar.models.mae import positions as positions_module
 from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, VideoClassifierConfig
 from jaxhar.nn.vit import sincos
 from jaxhar.weights import transfer
@@ -104,6 +106,33 @@ def test_pooling_by_boxes_leaves_out_what_is_not_covered(pool):
     cover[:, :, :8] = 0
     half = model.features({"frames": FRAMES, "cover": cover})
     assert np.abs(half - whole).max() > 1e-3
+
+
+@pytest.mark.parametrize("positions", ["separate", "joint", "sincos"])
+def test_positions_are_interpolated_when_asked(positions):
+    config = dataclasses.replace(TINY, positions=positions)
+    wanted = dataclasses.replace(config, image_size=32, num_frames=8, pred_frames=4)
+    flat = {path: array.copy() for path, array in port.to_flat(zoo.create(config)).items()}
+    step, _, column = np.mgrid[:2, :2, :2].reshape(3, -1)
+    if positions == "joint":  # a table that rises along time and columns
+        flat["encoder.pos_embed"][0, 1:] = (100 * step + column)[:, None]
+    if positions == "separate":
+        flat["encoder.pos_embed_spatial"][0] = np.array([0, 1, 0, 1])[:, None]
+        flat["encoder.pos_embed_temporal"][0] = np.array([0, 100])[:, None]
+    found = positions_module.resized(flat, config, wanted)
+    model = port.from_flat(found, wanted)
+    table, first = (np.asarray(value) for value in model.encoder.positions())
+    assert table.shape == (4 * 4 * 4, 16)
+    if positions == "sincos":
+        np.testing.assert_array_equal(table, sincos(16, wanted.grid, True)[0, 1:])
+        return
+    np.testing.assert_array_equal(first, port.from_flat(flat, config).encoder.positions()[1])
+    grid = table.reshape(4, 4, 4, 16)
+    np.testing.assert_allclose(grid[:, 0, 0, 0] - grid[0, 0, 0, 0], [0, 25, 75, 100], atol=1e-4)
+    assert (np.diff(grid[0, 0, :, 0]) > 0).all() and np.ptp(grid, axis=1).max() < 1e-4
+    other = dataclasses.replace(config, patch=16)
+    with pytest.raises(Problem, match="patch_embed"):
+        port.from_flat(positions_module.resized(flat, config, other), other)
 
 
 def test_a_fixed_table_starts_with_the_class():

@@ -3,6 +3,7 @@
 from jaxhar.core.family import Entry, Family, Kind, Rule, Transfer
 from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, VideoClassifierConfig
 from jaxhar.models.mae.network import build
+from jaxhar.models.mae.positions import resized
 
 #: Parts of the networks -> the first part of their names in the originals' files.
 _PARTS = (("encoder", ""), ("decoder", "decoder_"))
@@ -85,6 +86,7 @@ FAMILY = Family(
     table=table,
     dialects=apart,
     trunk="encoder",
+    resized=resized,
     transfer=Transfer(fresh=(r"decoder\..*",), unused=(r"head\..*",)),
 )
 
@@ -108,6 +110,7 @@ IMAGES = Family(
     },
     table=table,
     trunk="encoder",
+    resized=resized,
     transfer=Transfer(fresh=(r"decoder\..*",), unused=(r"head\..*",)),
 )
 
@@ -141,5 +144,6 @@ CLASSIFIERS = Family(
     table=classifier_table,
     dialects=slowfast,
     trunk="encoder",
+    resized=resized,
     transfer=Transfer(fresh=(r"head\..*",), unused=(r"decoder\..*", r"head\..*")),
 )
