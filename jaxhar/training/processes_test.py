@@ -143,6 +143,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_all_and_four_processes_go_on(tmp
         np.testing.assert_allclose(list(several.values()), list(one.values()), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_processes_cannot_share_is_a_problem(tmp_path):
     with started(tmp_path, 3) as processes:
         codes, _, err = ended(processes)
