@@ -9,7 +9,7 @@ all values, Adam with learning rate 1e-4, batches of 32, 20 epochs. It starts fr
 resnet18` fetches them; --config.init_from=None starts from random ones. Published: a validation error of 0.00031. We
 have not run this experiment to its end.
 
-The demo: a narrow ResNet-18 on generated pictures in LIP's layout, 96 x 96. It has no sigmoid and targets of sigma 1.5:
+The demo: a narrow ResNet-18 on generated pictures in LIP's layout, 128 x 128. It has no sigmoid and targets of sigma 2:
 with the original's, it would take longer than a demo to leave empty maps.
 """
 
@@ -58,14 +58,14 @@ def paper() -> Experiment:
 
 def demo() -> Experiment:
     model = replace(
-        zoo.config("simple-baseline-lip"), sigmoid=False, image_size=96, width=24, deconv_filters=(64, 64, 64)
+        zoo.config("simple-baseline-lip"), sigmoid=False, image_size=128, width=20, deconv_filters=(64, 64, 64)
     )
     return Experiment(
         name="lip-demo",
         model=model,
-        data=LIP(synth=Synth(1600, 160, 800, 160, size=(200, 150), clutter=0.0), image_size=96, stills_per_batch=32),
-        losses=Maps(sigma=1.5),
+        data=LIP(synth=Synth(9800, 160, 4900, 160, size=(200, 150), clutter=0.0), image_size=128, stills_per_batch=32),
+        losses=Maps(sigma=2.0),
         optimizer=QUICK,
-        train=Train(steps=1500, checkpoint_every=200),
+        train=Train(steps=2800, checkpoint_every=200),
         evals={"lip": Eval(scorers=(Pose(METRICS), Samples()), batch=32)},
     )

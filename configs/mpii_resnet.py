@@ -10,7 +10,7 @@ They start from ImageNet's weights: `jaxhar weights resnet50` fetches them; --co
 ones. Published, validation split with the flip test: the table below. The flip test averages heat maps, with the
 original's shift by one cell; the view flip_unshifted leaves it out. We have not run these experiments to their end.
 
-The demo: a narrow ResNet-18 on generated photos in MPII's layout, 96 x 96.
+The demo: a narrow ResNet-18 on generated photos in MPII's layout, 128 x 128.
 """
 
 from dataclasses import replace
@@ -83,17 +83,17 @@ def demo() -> Experiment:
     return Experiment(
         name="mpii_resnet-demo",
         model=replace(
-            zoo.config("simple-baseline-mpii"), depth=18, image_size=96, width=24, deconv_filters=(64, 64, 64)
+            zoo.config("simple-baseline-mpii"), depth=18, image_size=128, width=20, deconv_filters=(64, 64, 64)
         ),
         data=replace(
             DATA,
-            synth=Synth(1200, 120, 600, 60, size=(200, 150), clutter=0.0),
-            image_size=96,
+            synth=Synth(9800, 160, 4900, 160, size=(200, 150), clutter=0.0),
+            image_size=128,
             augment=mild,
             augment_stills=mild,
         ),
-        losses=Maps(sigma=1.5, weight=1.0),
+        losses=Maps(sigma=2.0, weight=1.0),
         optimizer=QUICK,
-        train=Train(steps=1500, checkpoint_every=200),
+        train=Train(steps=2800, checkpoint_every=200),
         evals={"mpii": Eval(views=("single", "flip"), scorers=(Pose((PCKh(0.5),)), PCKhRows(), Samples()), batch=24)},
     )
