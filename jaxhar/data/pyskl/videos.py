@@ -45,7 +45,7 @@ class PysklVideos(DataSet):
 
     skeleton: Skeleton | None = COCO
     augment: transforms.Augment = PoseAugment()
-    clip_frames: int = 8
+    clip_frames: int | tuple[int, ...] = 8
     image_size: int | tuple[int, int] = 224
     clips_per_batch: int = 6
     videos: str = ""
@@ -76,11 +76,11 @@ class PysklVideos(DataSet):
 
     def windows(self, view: str, length: int) -> list[tuple[list[int], transforms.Draw]]:
         count = self.clips if view == "multi" else 1
-        clips = uniform.fixed_clips(length, self.clip_frames, count).tolist()
+        clips = uniform.fixed_clips(length, self.frames, count).tolist()
         return [(frames, ClipDraw(clips=count, number=number)) for number, frames in enumerate(clips)]
 
     def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
-        return uniform.random_clip(length, self.clip_frames, np.random.RandomState(int(rng.integers(2**32)))).tolist()
+        return uniform.random_clip(length, self.frames, np.random.RandomState(int(rng.integers(2**32)))).tolist()
 
     def example(
         self, record: dict[str, Any], frames: list[int], draw: transforms.Draw, keep_outside: bool = False
