@@ -39,8 +39,8 @@ def here(tmp_path, monkeypatch):
 
 def test_names_are_those_of_the_registry():
     assert "penn" in sets.SETS
-    with pytest.raises(Usage, match="no data set 'coco'; there are penn, mpii"):
-        sets.get("coco")
+    with pytest.raises(Usage, match="no data set 'coca'; there are penn, mpii"):
+        sets.get("coca")
 
 
 @pytest.mark.parametrize("name", ["mpii", "penn"])

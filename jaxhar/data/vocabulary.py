@@ -35,6 +35,7 @@ KEYS = {
     "points": Key(per_frame=True, missing=0.0),  # with score 0
     "score": Key(per_frame=True, missing=0.0),
     "cover": Key(per_frame=True),
+    "noise": Key(),
     "features": Key(per_frame=True),
     "boxes": Key(per_frame=True),
     "boxed": Key(per_frame=True),

@@ -241,7 +241,7 @@ class PoseSums:
         self._context, self._suffix = context, context.suffix + suffix
         self._states: list[State] = []
         self._judge = next((m for m in metrics if isinstance(m, PCK) and m.terms == 1), None)
-        self._reliability: Reliability | None = None
+        self._reliability = Reliability.of((), ())
 
     def add(self, example: Example, preds: Predicted) -> None:
         """See `Sums`."""
@@ -260,7 +260,7 @@ class PoseSums:
             scored = valid & self._judge.scored(skeleton)
             right, counted = hits(pred[-1], true, scored, example["norm"], self._judge.threshold)
             sums = Reliability.of(float64(preds["visible"][-1])[counted], right[counted])
-            self._reliability = self._reliability.merge(sums) if self._reliability else sums
+            self._reliability = self._reliability.merge(sums)
 
     @property
     def figures(self) -> tuple[PoseFigure, ...]:
@@ -273,7 +273,7 @@ class PoseSums:
                 state,
                 self._skeleton,
                 self._suffix,
-                reliability=self._reliability if metric is self._judge else None,
+                reliability=self._reliability if metric is self._judge and self._reliability.count.any() else None,
             )
             for metric, state in pairs
         )

@@ -95,16 +95,16 @@ class Stage:
       optimizer: its state is fresh in each stage, and its schedule counts from the stage's first step; a multiplier of
         0 in its table freezes a leaf. `--config.optimizer.*` does not change it.
       losses: losses of the stage.
+      data: changes to settings of the data that affect batches, e.g. {"clips_per_batch": 0, "stills_per_batch": 24}.
       model: settings of its network, where that is another one, e.g. of a pretraining. The next stage takes over the
         weights that the table of its network's family lets it; the others start fresh.
-      data: changes to settings of the data that affect batches, e.g. {"clips_per_batch": 0, "stills_per_batch": 24}.
     """
 
     steps: int
     optimizer: Any = None
     losses: Any = None
-    model: Any = None
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    model: Any = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
