@@ -48,7 +48,10 @@ class Reliability:
         return float(np.abs(self.confidence / _GRID - self.right).sum() / total) if total else float("nan")
 
     def table(self, what: str, answers: str, note: str = "") -> Table:
-        """The table; `what` names the answers in the title, `answers` their number. At least one; empty bins are left out."""
+        """The table of at least one answer; `what` names the answers in the title, `answers` their number.
+
+        Empty bins are left out.
+        """
         shown = np.flatnonzero(self.count)
         share, mean = self.right[shown] / self.count[shown], self.confidence[shown] / _GRID / self.count[shown]
         rows = tuple(
