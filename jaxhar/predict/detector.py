@@ -16,6 +16,12 @@ from jaxhar.weights.checkpoint import load_model
 
 #: The weights, trained by configs/people.py; docs/people.md says how.
 WEIGHTS = Path(__file__).parents[1] / "models" / "people" / "own.safetensors"
+#: What is said where `Own` finds the persons.
+GENERATED = (
+    "the persons are found by the detector of the package, which has seen generated scenes alone: in real pictures it "
+    "misses persons and takes other things for persons; name a detector that was trained on photos "
+    "(--detector FILE.onnx), or give --boxes"
+)
 
 
 class Detector(Protocol):

@@ -20,6 +20,7 @@ from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import predictor
+from jaxhar.predict.detector import GENERATED
 from jaxhar.predict.options import Options
 from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film
 from jaxhar.predict.predictor_test import ACTIONS, DOTS, OFFSETS, FindsDots, draw, meta, path_of, write_video
@@ -235,3 +236,9 @@ def test_clips_are_as_fast_as_in_the_training(dots, tmp_path):
     assert "because its frames come at uneven times" in uneven.notes[0] and np.isfinite(uneven.joints).all()
     summary = of_rate("20.0").write(tmp_path / "fast.mp4", tmp_path / "out", Options())
     assert summary.notes == summary.warnings == known.notes
+
+
+def test_that_the_detector_of_the_package_has_seen_no_photo_is_said(dots, tmp_path):
+    source = write_video(tmp_path / "a.mp4", 9)
+    assert GENERATED in dots.predict(source, detector="own").notes
+    assert GENERATED not in dots.predict(source).notes

@@ -22,7 +22,7 @@ from jaxhar.predict import clip_results, persons, poses
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import smooth
 from jaxhar.predict.clip_results import Recognise
-from jaxhar.predict.detector import Detector
+from jaxhar.predict.detector import GENERATED, Detector, Own
 from jaxhar.predict.frame_result import FrameResult
 from jaxhar.predict.options import Options
 from jaxhar.predict.outputs import NetworkInfo
@@ -128,7 +128,10 @@ class Task:
         return None if regular and abs(self.fps / rate - 1) < _SAME_RATE else self.options.stride / rate
 
     def told(self, times: Sequence[float]) -> tuple[str, ...]:
-        """Sentences on the speed at which the network sees the video."""
+        """Sentences on what finds the persons, and on the speed at which the network sees the video."""
+        return (*((GENERATED,) if isinstance(self.detector, Own) else ()), *self._speed(times))
+
+    def _speed(self, times: Sequence[float]) -> tuple[str, ...]:
         step, fps = self.step(times), self.fps
         if not self.meta.actions or self.skeletons or fps is None or clip_length(self.network.config) == 1:
             return ()
