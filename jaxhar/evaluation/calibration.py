@@ -6,16 +6,14 @@ import numpy as np
 from flax import nnx
 from scipy.optimize import minimize_scalar
 
-from jaxhar.core.batch import to_image
 from jaxhar.core.calibration import Calibration, of_actions, of_joints
 from jaxhar.core.prepared import Prepared
 from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.action import scores_of_data
 from jaxhar.evaluation.evaluate import Eval
-from jaxhar.evaluation.metrics import PCK, hits, log_softmax
-from jaxhar.evaluation.pose import Pose
+from jaxhar.evaluation.metrics import log_softmax
+from jaxhar.evaluation.pose import Pose, judge, judged
 from jaxhar.evaluation.reliability import Reliability
-from jaxhar.evaluation.scorer import float64
 from jaxhar.host.errors import Problem
 
 #: Lowest and highest temperature.
@@ -107,7 +105,7 @@ def of_data(
     """
     prepared, split, views = evaluate.views_of(plan, prepared)
     context = evaluate.context_of(prepared, split, views, views[0], model, classes)
-    judge = _judge(plan)
+    metric = judge([one for scorer in plan.scorers if isinstance(scorer, Pose) for one in scorer.metrics])
     joints: list[Answers] = []
     actions: list[Answers] = []
     reads = ("pose", "visible", "action")
@@ -115,12 +113,9 @@ def of_data(
         evaluate.predictions(model, prepared, split, views[0], reads, plan.batch, False)
     ):
         sequence = int(example.get("sequence", number))
-        if judge and context.skeleton and {"pose", "visible"} <= preds.keys() and {"pose", "norm"} <= example.keys():
-            true = to_image(example["affine"], float64(example["pose"][..., :2]))
-            pred = to_image(example["affine"], float64(preds["pose"][-1]))
-            valid = example["valid"][..., :2].all(-1) & judge.scored(context.skeleton)
-            right, counted = hits(pred, true, valid, example["norm"], judge.threshold)
-            joints.append(_answers(float64(preds["visible"][-1])[counted], right[counted], sequence))
+        if metric and context.skeleton and {"pose", "visible"} <= preds.keys() and {"pose", "norm"} <= example.keys():
+            valid = example["valid"][..., :2].all(-1)
+            joints.append(_answers(*judged(metric, example, preds, valid, context.skeleton), sequence))
         if "action" in preds and int(example.get("action", -1)) >= 0:
             logits, _ = scores_of_data(preds["action"], context)
             if logits is not None:
@@ -128,11 +123,6 @@ def of_data(
                 actions.append(_answers(probabilities, np.array([int(example["action"])]), sequence))
     fits = {name: fit(_together(found)) for name, found in (("joints", joints), ("actions", actions)) if found}
     return Calibration(**{name: found.temperature for name, found in fits.items()}), fits
-
-
-def _judge(plan: Eval) -> PCK | None:
-    metrics = [metric for scorer in plan.scorers if isinstance(scorer, Pose) for metric in scorer.metrics]
-    return next((metric for metric in metrics if isinstance(metric, PCK) and metric.terms == 1), None)
 
 
 def _answers(values: np.ndarray, right: np.ndarray, sequence: int) -> Answers:

@@ -221,6 +221,26 @@ def same_joints(pose: np.ndarray, skeleton: Skeleton) -> None:
         )
 
 
+def judge(metrics: Sequence[Metric]) -> PCK | None:
+    """The metric by which a joint is right or wrong: the first PCK; None without one."""
+    return next((metric for metric in metrics if isinstance(metric, PCK) and metric.terms == 1), None)
+
+
+def in_image(example: Example, preds: Predicted) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predicted (K, T, J, 2) and true (T, J, 2) joints in image pixels, and which are labelled (T, J)."""
+    affine, crop = example["affine"], float64(example["pose"][..., :2])
+    return to_image(affine, float64(preds["pose"])), to_image(affine, crop), example["valid"][..., :2].all(-1)
+
+
+def judged(
+    metric: PCK, example: Example, preds: Predicted, valid: np.ndarray, skeleton: Skeleton
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) probabilities of the last block's joints that a metric counts among `valid` (T, J), and which are right."""
+    pred, true, _ = in_image(example, preds)
+    right, counted = hits(pred[-1], true, valid & metric.scored(skeleton), example["norm"], metric.threshold)
+    return float64(preds["visible"][-1])[counted], right[counted]
+
+
 def joints_of(context: Context) -> Skeleton:
     """The skeleton of the data; Problem without one."""
     if context.skeleton is None:
@@ -240,7 +260,7 @@ class PoseSums:
         self._metrics, self._skeleton, self._inside = metrics, context.skeleton, inside_only
         self._context, self._suffix = context, context.suffix + suffix
         self._states: list[State] = []
-        self._judge = next((m for m in metrics if isinstance(m, PCK) and m.terms == 1), None)
+        self._judge = judge(metrics)
         self._reliability = Reliability.of((), ())
 
     def add(self, example: Example, preds: Predicted) -> None:
@@ -249,17 +269,14 @@ class PoseSums:
             return
         skeleton = joints_of(self._context)
         same_joints(preds["pose"], skeleton)
-        crop = float64(example["pose"][..., :2])
-        pred, true = to_image(example["affine"], float64(preds["pose"])), to_image(example["affine"], crop)
-        valid = example["valid"][..., :2].all(-1)
+        pred, true, valid = in_image(example, preds)
         if self._inside:
+            crop = float64(example["pose"][..., :2])
             valid = valid & ((crop > 0) & (crop < 1)).all(-1)
         found = [metric.get(pred, true, valid, example.get("norm"), skeleton) for metric in self._metrics]
         self._states = [a.merge(b) for a, b in zip(self._states, found, strict=True)] if self._states else found
         if "visible" in preds and self._judge is not None:
-            scored = valid & self._judge.scored(skeleton)
-            right, counted = hits(pred[-1], true, scored, example["norm"], self._judge.threshold)
-            sums = Reliability.of(float64(preds["visible"][-1])[counted], right[counted])
+            sums = Reliability.of(*judged(self._judge, example, preds, valid, skeleton))
             self._reliability = self._reliability.merge(sums)
 
     @property

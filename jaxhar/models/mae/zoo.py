@@ -63,6 +63,17 @@ def slowfast(config: VideoClassifierConfig) -> tuple[tuple[Rule, ...], ...]:
     return () if config.head_norm else ((*_rules(*_PARTS[0], fused=False), *_SLOWFAST_HEAD),)
 
 
+_TINY = {
+    "image_size": 32,
+    "patch": 8,
+    "width": 32,
+    "depth": 1,
+    "heads": 2,
+    "decoder_width": 16,
+    "decoder_depth": 1,
+    "decoder_heads": 2,
+}
+
 FAMILY = Family(
     name="mae-st",
     config=MaeConfig,
@@ -72,17 +83,7 @@ FAMILY = Family(
         "mae-st-vit-l": Entry(MaeConfig.of_size("l"), size=(317_731_584, 79_413_837_824)),
         "mae-st-vit-h": Entry(MaeConfig.of_size("h"), size=(645_232_460, 176_463_255_552)),
     },
-    tiny={
-        "image_size": 32,
-        "patch": 8,
-        "width": 32,
-        "depth": 1,
-        "heads": 2,
-        "decoder_width": 16,
-        "decoder_depth": 1,
-        "decoder_heads": 2,
-        "mask_ratio": 0.75,
-    },
+    tiny={**_TINY, "mask_ratio": 0.75},
     table=table,
     dialects=apart,
     trunk="encoder",
@@ -98,16 +99,7 @@ IMAGES = Family(
         "mae-vit-b": Entry(ImageMaeConfig.of_size("b"), size=(111_907_840, 9_694_429_184)),
         "mae-vit-l": Entry(ImageMaeConfig.of_size("l"), size=(329_541_888, 20_640_178_176)),
     },
-    tiny={
-        "image_size": 32,
-        "patch": 8,
-        "width": 32,
-        "depth": 1,
-        "heads": 2,
-        "decoder_width": 16,
-        "decoder_depth": 1,
-        "decoder_heads": 2,
-    },
+    tiny=_TINY,
     table=table,
     trunk="encoder",
     resized=resized,
