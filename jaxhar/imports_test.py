@@ -1,6 +1,7 @@
 """Checks which packages each package may import; every package needs a row."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -48,6 +49,7 @@ GUARDED = {
     "matplotlib": {"viz/plots.py"},
     "jinja2": {"viz/report.py"},
     "ezc3d": {"predict/c3d_file.py"},
+    "submitit": {"host/slurm.py"},
 }
 
 
@@ -55,6 +57,7 @@ def sources(folder: Path = ROOT / "jaxhar") -> list[Path]:
     return [p for p in sorted(folder.rglob("*.py")) if not p.name.endswith("_test.py")]
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Dotted names that a file imports, wherever in it."""
     names = set()

@@ -20,6 +20,7 @@ _COMMANDS = {
     "evaluate": "add the class scores of several evaluated runs",
     "finetune": "train a network on actions of your own, and measure its accuracy",
     "overfit": "train on a few samples until the network knows them by heart, to test an experiment",
+    "slurm": "submit an experiment or a command to SLURM, and see how the jobs stand",
     "doctor": "check an experiment: its own labels, taken as predictions, must score 100 %%",
 }
 #: `jaxhar data X` -> what it does; the module is `cli.data_X`.
@@ -54,10 +55,16 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> int | None:
         rest, modules = user_modules.take_option(argv)
         user_modules.load(modules)
-        args = _parser().parse_args(_as_set(rest))
+        args = read(rest)
+        vars(args)["import"] = modules
         return args.run(args)
 
     return guard(run, debug="--debug" in argv)
+
+
+def read(argv: list[str]) -> argparse.Namespace:
+    """The options of a command line, of which `run` is the command; ends the process if they are wrong."""
+    return _parser().parse_args(_as_set(argv))
 
 
 def _as_set(argv: list[str]) -> list[str]:

@@ -117,5 +117,5 @@ def test_the_installed_command_shows_its_help_and_imports_nothing_heavy():
     imported = {line.split()[-1] for line in done.stderr.splitlines()}
     assert "argparse" in imported and not imported & {"jax", "cv2", "numpy", "scipy"}
     assert done.returncode == 0
-    for command in ("port", "weights", "export", "predict", "reconstruct", "overfit", "data", "zoo"):
+    for command in ("port", "weights", "export", "predict", "reconstruct", "overfit", "data", "zoo", "slurm"):
         assert command in done.stdout
