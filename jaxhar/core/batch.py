@@ -7,6 +7,7 @@ Axis letters, used in every docstring of the project:
     K prediction blocks of a network, the last is the final one    K' action heads    A action classes
 """
 
+import zlib
 from typing import Any, TypedDict
 
 import numpy as np
@@ -73,6 +74,15 @@ def batch_size(batch: Batch) -> int:
     """B, the number of examples."""
     values = (value[0] if isinstance(value, tuple) else value for key, value in batch.items() if key != "step")
     return next(iter(values)).shape[0]  # type: ignore[union-attr]
+
+
+def checksum(batch: Batch) -> int:
+    """A number by which batches on the host are told from others: CRC-32 of their keys and arrays."""
+    total = 0
+    for key, value in sorted(batch.items()):
+        for array in value if isinstance(value, tuple) else (value,):
+            total = zlib.crc32(np.ascontiguousarray(array), zlib.crc32(key.encode(), total))
+    return total
 
 
 def to_image(affine: np.ndarray, pose: np.ndarray) -> np.ndarray:

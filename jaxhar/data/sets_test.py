@@ -76,6 +76,16 @@ def test_the_whole_folder_is_right(name, root, tmp_path, capsys):
     assert "nothing is wrong" in capsys.readouterr().out and sheet.is_file()
 
 
+@pytest.mark.slow
+def test_processes_pack_the_same_bytes(name, root, prepared, tmp_path):
+    assert cli.main(["data", "prepare", name, "--root", str(root), "--cache", str(tmp_path), "--workers", "2"]) == 0
+    packed, ours = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / prepared.folder.name, prepared.folder)
+    )
+    assert packed == ours
+
+
 def test_training_batches_follow_the_vocabulary_and_resume(prepared):
     stream = prepared.train_stream(0)
     batches = next(stream)

@@ -20,7 +20,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxhar import inference
-from jaxhar.core.batch import Batch, Preds, batch_size
+from jaxhar.core.batch import Batch, Preds, batch_size, checksum
 from jaxhar.core.gaussian import Decoding
 from jaxhar.core.network import FromMaps, NetworkConfig, Showing, inputs_of
 from jaxhar.core.prepared import Prepared, View
@@ -251,6 +251,7 @@ def _examples(
         if exchange and cluster.count() > 1:
             values = {key: value for key, value in found[0][0].items() if key != "frames" or key in reads}
             found = cluster.gather((jax.tree.map(np.asarray, values), read))
+            _check_apart([values for values, _ in found])
         for values, read in found:
             for i in np.flatnonzero(values.get("mask", np.ones(size, bool))):  # type: ignore[arg-type]
                 example = jax.tree.map(lambda value, i=i: np.asarray(value)[i], values)
@@ -265,6 +266,16 @@ def _examples(
         waiting = batch, preds
     if waiting:
         yield from unpack(*waiting)
+
+
+def _check_apart(batches: Sequence[Mapping[str, object]]) -> None:
+    """Problem if all processes have the same examples, by their numbers in the split."""
+    mask = np.asarray(batches[0].get("mask", True))
+    if "sequence" in batches[0] and mask.any() and len({checksum(batch) for batch in batches}) == 1:
+        raise Problem(
+            f"all {len(batches)} processes evaluate the same examples: eval_stream of the data takes process_index and "
+            "process_count, but gives every process all batches; see Prepared in jaxhar/core/prepared.py"
+        )
 
 
 def _check(preds: dict[str, object], size: int) -> None:

@@ -552,3 +552,12 @@ def test_the_truth_scores_what_the_sections_say_it_must():
     assert learned["pck@0.2"] == learned["accuracy/multi"] == (1, 1) and "auc@0.5" not in learned
     worse = evaluate.run(FakeModel(), data, plan, progress=False).scalars()
     assert not all(low <= worse[key] <= high for key, (low, high) in bounds.items())
+
+
+def test_processes_with_the_same_examples_are_a_problem():
+    batch = {"sequence": np.arange(2, dtype=np.int32), "mask": np.ones(2, bool), "pose": np.zeros((2, 1, 3, 2))}
+    with pytest.raises(Problem, match="all 2 processes evaluate the same examples: eval_stream of the data"):
+        evaluate._check_apart([batch, dict(batch)])
+    evaluate._check_apart([batch, {**batch, "sequence": np.arange(2, 4, dtype=np.int32)}])
+    padding = {**batch, "mask": np.zeros(2, bool)}
+    evaluate._check_apart([padding, padding])

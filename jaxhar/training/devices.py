@@ -1,5 +1,6 @@
 """Arrays over the devices of all processes: batches in parts, states as copies."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
@@ -7,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxhar.core.batch import batch_size
+from jaxhar.core.batch import batch_size, checksum
+from jaxhar.core.prepared import TrainStream
 from jaxhar.host import cluster
 from jaxhar.host.errors import Problem
 from jaxhar.training.step import Batches, is_key
@@ -51,6 +53,26 @@ def check_divides(batches: Batches, mesh: Mesh, accumulate: int, norm_groups: in
                 f"a batch of {size} {stream} cannot be split over {devices} devices{each}{parts}; "
                 "change its size, or set --config.train.devices or --config.optimizer.accumulate"
             )
+
+
+def check_apart(batches: Batches, alone: Callable[[], TrainStream]) -> None:
+    """Problem if all processes drew the same batches because the data does not divide them.
+
+    Args:
+      alone: makes the stream of a single process. It is read only if the batches are equal, which they also are if the
+        data repeats one example.
+    """
+    marks = cluster.gather({name: checksum(batch) for name, batch in batches.items()})
+    if cluster.count() == 1 or any(mark != marks[0] for mark in marks):
+        return
+    stream = alone()
+    whole = next(stream)
+    stream.close()
+    if any(batch_size(batch) == batch_size(whole[name]) for name, batch in batches.items()):
+        raise Problem(
+            f"all {cluster.count()} processes train on the same examples: train_stream of the data takes process_index "
+            "and process_count, but does not divide its batches by them; see Prepared in jaxhar/core/prepared.py"
+        )
 
 
 def spread(batches: Batches, mesh: Mesh) -> Batches:

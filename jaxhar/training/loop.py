@@ -7,8 +7,10 @@ kernels (XLA_FLAGS=--xla_gpu_deterministic_ops=true).
 """
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,9 @@ class _Loop:
         batches = next(self.stream, None)
         if batches is None:
             raise Problem(f"the training data ended at step {step}; a training stream must be endless")
+        if not self.compiled:
+            assert self.part is not None
+            devices.check_apart(batches, partial(_stream, self.data, self.part, self.experiment.train.seed, ()))
         return batches
 
     def _put(self, batches: Batches) -> Batches:
@@ -322,9 +327,19 @@ def _changed(data: Prepared, part: stages.Part) -> Prepared:
         raise Usage(f"the data of stage {part.name!r}: {error}") from error
 
 
-def _stream(data: Prepared, part: stages.Part, seed: int) -> TrainStream:
-    rows = (cluster.index(), cluster.count()) if cluster.count() > 1 else ()
-    return _changed(data, part).train_stream(seed + 100 * part.number, *rows)
+def _stream(data: Prepared, part: stages.Part, seed: int, rows: tuple[int, ...] | None = None) -> TrainStream:
+    """The stream of a stage; `rows` are the number of a process and the number of all, None for those of the run."""
+    if rows is None:
+        rows = (cluster.index(), cluster.count()) if cluster.count() > 1 else ()
+    start = _changed(data, part).train_stream
+    try:
+        inspect.signature(start).bind(seed, *rows)
+    except TypeError as error:
+        raise Problem(
+            f"train_stream of the data takes no process_index and process_count, so that {cluster.count()} processes "
+            "cannot share it; see Prepared in jaxhar/core/prepared.py"
+        ) from error
+    return start(seed + 100 * part.number, *rows)
 
 
 def _check_stage(part: stages.Part, net: Net, data: Prepared, train: Train, mesh: Mesh) -> None:

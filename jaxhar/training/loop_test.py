@@ -187,11 +187,12 @@ def rows(workdir):
 def main(workdir, **options):
     """One run in its own process; `crash` ends it without any cleaning up when that batch is drawn.
 
-    With `port` it is process `index` of `count`.
+    With `port` it is process `index` of `count`; with `whole` each draws whole batches: 1 knows the processes, 2 not.
     """
     options = {k: int(v) for k, v in options.items()}
     port, index, count = (options.pop(k, 0) for k in ("port", "index", "count"))
     crash, slow, size, sgd, stages = (options.pop(k, 0) for k in ("crash", "slow", "limit", "sgd", "stages"))
+    whole = options.pop("whole", 0)
     # Adam magnifies rounding noise in gradients that are 0 but for it, such as a bias in front of a normalisation.
     exp = staged(**options) if stages else experiment(**options, optimizer=SGD if sgd else ADAM)
     drawn = [0]
@@ -207,7 +208,13 @@ def main(workdir, **options):
 
     class Crashed(Data):
         def train_stream(self, seed, index=0, count=1):
+            if whole:  # a data set of somebody who did not think of several processes
+                index, count = 0, 1
             return Crashing(seed, self.size, index=index, count=count)
+
+    class Alone(Data):
+        def train_stream(self, seed):
+            return Crashing(seed, self.size)
 
     if size:
         import resource
@@ -215,7 +222,7 @@ def main(workdir, **options):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     try:
         with cluster.joined(cluster.Member(f"localhost:{port}", count, index) if port else None):
-            train.run(exp, Path(workdir), Tiny(), Crashed(), score, progress=False)
+            train.run(exp, Path(workdir), Tiny(), Alone() if whole == 2 else Crashed(), score, progress=False)
     except Problem as problem:
         sys.exit(f"Problem: {problem}")
 

@@ -145,6 +145,21 @@ def test_a_damaged_checkpoint_is_passed_over_by_all_and_four_processes_go_on(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("whole", "sentence"),
+    [
+        (1, "all 2 processes train on the same examples: train_stream of the data takes process_index"),
+        (2, "train_stream of the data takes no process_index and process_count, so that 2 processes"),
+    ],
+)
+def test_data_that_does_not_divide_its_examples_is_a_problem(tmp_path, whole, sentence):
+    with started(tmp_path, 2, whole=whole) as processes:
+        codes, _, err = ended(processes)
+    assert codes == [1, 1]
+    assert any(sentence in each for each in err), err
+
+
+@pytest.mark.slow
 def test_a_batch_that_the_processes_cannot_share_is_a_problem(tmp_path):
     with started(tmp_path, 3) as processes:
         codes, _, err = ended(processes)

@@ -15,7 +15,7 @@ import shlex
 import shutil
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +35,8 @@ from jaxhar.host.errors import Problem
 _THREADS = min(8, os.cpu_count() or 1)
 #: Number of parts of a large set, and of sequences per part of a small set.
 _MOST_PARTS, _FEWEST_SEQUENCES = 256, 16
+#: How often a part is begun whose worker process is killed.
+_ATTEMPTS = 2
 _SET = "set"
 #: A record, or None for a broken sequence, and the files left out.
 Loaded = tuple[Record | None, list[Skipped]]
@@ -210,21 +212,43 @@ def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
 
 
 def _in_processes(job: Job, parts: dict[int, list], workers: int, bar: tqdm) -> None:
+    """Pack parts in worker processes; one that is killed costs its part, which is then packed once more."""
     # spawned, because a fork would copy locks that JAX's threads hold
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=_begin_worker) as pool:
+    waiting, killed, stop = deque(parts), Counter[int](), threading.Event()
+
+    def work() -> None:
+        """Packs parts until none is left, by a pool of one: if a worker is killed, its whole pool ends."""
+        with contextlib.ExitStack() as stack:
+            worker = None
+            while not stop.is_set():
+                try:
+                    number = waiting.popleft()
+                except IndexError:
+                    return
+                worker = worker or stack.enter_context(ProcessPoolExecutor(1, context, initializer=_begin_worker))
+                try:
+                    worker.submit(write_part, job, number, parts[number]).result()
+                except BrokenProcessPool:
+                    worker = None
+                    killed[number] += 1
+                    if killed[number] < _ATTEMPTS:
+                        waiting.append(number)
+                else:
+                    bar.update(len(parts[number]))
+
+    with ThreadPoolExecutor(min(workers, len(parts))) as pool:
         try:
-            futures = {pool.submit(write_part, job, number, items): len(items) for number, items in parts.items()}
-            for future in as_completed(futures):
+            for future in as_completed([pool.submit(work) for _ in range(min(workers, len(parts)))]):
                 future.result()
-                bar.update(futures[future])
-        except BrokenProcessPool:
-            raise Problem(
-                "a packing process was killed, perhaps because memory was full; start again with fewer --workers, "
-                "complete parts are kept"
-            ) from None
         finally:
-            pool.shutdown(cancel_futures=True)
+            stop.set()
+    lost = sorted(number for number, times in killed.items() if times == _ATTEMPTS)
+    if lost:
+        raise Problem(
+            f"a packing process was killed {_ATTEMPTS} times at the same sequences (part {lost[0] + 1} of {job.parts}),"
+            " perhaps because memory was full; start again with fewer --workers, complete parts are kept"
+        )
 
 
 def _begin_worker() -> None:
