@@ -22,6 +22,7 @@ from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.own.settings import Own
 from jaxhar.data.penn.settings import Penn
+from jaxhar.data.records import sequences
 from jaxhar.evaluation import evaluate
 from jaxhar.evaluation.action import Action
 from jaxhar.evaluation.deephar import Deephar
@@ -265,7 +266,7 @@ def test_planted_mistakes_are_found(prepared, name, damage, checks):
 def indexed(part, **changes):
     """The same data with every entry of the index changed: name -> function of the entry."""
     entries = [{**e, **{k: change(e) for k, change in changes.items()}} for e in part.index["sequences"]]
-    return dataclasses.replace(part, index={**part.index, "sequences": entries})
+    return dataclasses.replace(part, index={**part.index, "sequences": sequences.of([entries])})
 
 
 def test_splits_and_classes_are_looked_at(prepared):

@@ -7,7 +7,7 @@ Each data set is a folder under `jaxhar/data`, with a reader (`folder.py`, which
 import abc
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,8 @@ from jaxhar.data import pipeline, transforms
 from jaxhar.data.generate.film import VERSION, Synth
 from jaxhar.data.records import store
 from jaxhar.data.records.reader import Records
-from jaxhar.data.records.record import Folder, Index, IndexEntry
+from jaxhar.data.records.record import Folder, IndexEntry
+from jaxhar.data.records.sequences import Index, Sequences
 from jaxhar.host import process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import changed
@@ -125,7 +126,11 @@ class DataSet(abc.ABC):
 
     def split_of(self, entry: IndexEntry) -> str:
         """The split of a record; records of a split that is not in `splits` are never read."""
-        return entry["split"]
+        return self.split_named(entry["split"])
+
+    def split_named(self, split: str) -> str:
+        """The split of the records that were packed with a split; overrides `split_of` where that is all it takes."""
+        return split
 
     def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
         """Views with several crops of each middle clip, whose predictions are averaged, see `evaluation.views`."""
@@ -218,11 +223,21 @@ def _with_action(example: pipeline.Example, classes: bool) -> pipeline.Example:
     return {"action": np.int32(-1), **example} if classes else example
 
 
-@dataclass(frozen=True)
-class _Item:
-    record: int
-    frames: tuple[int, ...]
-    draw: transforms.Draw
+class _Items(Sequence):
+    """The examples of a view, made when they are asked for: number of the record, its length, number of the window."""
+
+    def __init__(self, lengths: np.ndarray, windows: Callable[[int], int]):
+        different, of_record = np.unique(lengths, return_inverse=True)
+        counts = np.array([windows(int(length)) for length in different], np.int64)[of_record]
+        self._lengths, self._ends = lengths, np.cumsum(counts)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        record = int(np.searchsorted(self._ends, index, side="right"))
+        begin = int(self._ends[record - 1]) if record else 0
+        return record, int(self._lengths[record]), index - begin
 
 
 @dataclass(frozen=True)
@@ -277,23 +292,26 @@ class PreparedSet:
     def too_short(self, split: str | None = None) -> set[int]:
         """Indices of the sequences of a split that have too few frames for a clip of the "multi" view."""
         span = self.config.frames * self.config.augment.fixed_subsampling
-        return {i for i, entry in enumerate(self.entries(split)) if entry["length"] < span}
+        return set(np.flatnonzero(self.entries(split).column("length") < span).tolist())
 
-    def _numbers(self, split: str | None) -> list[int]:
+    def _numbers(self, split: str | None) -> np.ndarray:
         split = split or self.eval_split
         if split not in self.config.splits:
             raise Usage(f"{self.config.title} has no split {split!r}; there are {' and '.join(self.config.splits)}")
-        return [i for i, entry in enumerate(self.index["sequences"]) if self.config.split_of(entry) == split]
+        every = self.index["sequences"]
+        if type(self.config).split_of is DataSet.split_of:
+            return every.of_splits(name for name in every.splits if self.config.split_named(name) == split)
+        return np.flatnonzero([self.config.split_of(entry) == split for entry in every])
 
-    def _known(self, split: str) -> list[int]:
+    def _known(self, split: str) -> np.ndarray:
         numbers = self._numbers(split)
-        if not numbers:
+        if not len(numbers):
             raise Problem(f"the {self.config.title} folder behind {self.folder} has no {split} sequence")
         return numbers
 
-    def entries(self, split: str | None = None) -> list[IndexEntry]:
+    def entries(self, split: str | None = None) -> Sequences:
         """Index entries of the sequences of a split; `Batch.sequence` is an index into this list."""
-        return [self.index["sequences"][i] for i in self._numbers(split)]
+        return self.index["sequences"].taken(self._numbers(split))
 
     def sequence_names(self, split: str | None = None) -> list[str]:
         """Names of the sequences of a split, in the order of `entries`."""
@@ -345,16 +363,12 @@ class PreparedSet:
             raise Usage("data.stills_per_batch and data.clips_per_batch are both 0: there is nothing to train on")
         return pipeline.Joined(streams)
 
-    def _items(self, split: str, view: str) -> list[_Item]:
+    def _items(self, split: str, view: str) -> _Items:
         views = self.views(split)
         if view not in views:
             raise Usage(f"{self.config.title} has no view {view!r} for evaluation; there are {' and '.join(views)}")
         self._known(split)
-        return [
-            _Item(i, tuple(frames), draw)
-            for i, entry in enumerate(self.entries(split))
-            for frames, draw in self.config.windows(view, entry["length"])
-        ]
+        return _Items(self.entries(split).column("length"), lambda length: len(self.config.windows(view, length)))
 
     def eval_stream(
         self,
@@ -373,9 +387,11 @@ class PreparedSet:
         source = self.records(split)
         config, classes = self.config, bool(self.actions)
 
-        def load(item: _Item) -> pipeline.Example:
-            record = {**source[item.record], "split": split}
-            return _with_action(config.example(record, list(item.frames), item.draw, keep_outside=True), classes)
+        def load(item: tuple[int, int, int]) -> pipeline.Example:
+            number, length, window = item
+            frames, draw = config.windows(view, length)[window]
+            record = {**source[number], "split": split}
+            return _with_action(config.example(record, list(frames), draw, keep_outside=True), classes)
 
         return pipeline.eval_stream(
             items,

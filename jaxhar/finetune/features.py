@@ -139,9 +139,9 @@ class Clips(sequences.PreparedSet):
     def all(cls, prepared: sequences.PreparedSet) -> "Clips":
         return cls(prepared.config, prepared.folder, prepared.index)
 
-    def _numbers(self, split: str | None) -> list[int]:
-        every = range(len(self.index["sequences"]))
-        return [*self.test] if split == "test" else [n for n in every if n not in self.test]
+    def _numbers(self, split: str | None) -> np.ndarray:
+        every = np.arange(len(self.index["sequences"]))
+        return np.array(self.test, np.int64) if split == "test" else np.setdiff1d(every, self.test)
 
     def records(self, split: str) -> RecordSource:
         numbers, source = self._known(split), super().records(split)

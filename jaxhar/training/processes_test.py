@@ -29,14 +29,14 @@ def shared_compilation(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def started(workdir, count, **options):
-    """`count` processes of one run; those still alive are killed at the end."""
+def started(workdir, count, last=None, **options):
+    """`count` processes of one run, the last one with options of its own; those still alive are killed at the end."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     processes = [
         subprocess.Popen(
-            command(workdir, port=port, count=count, index=index, **options),
+            command(workdir, port=port, count=count, index=index, **options, **((index == count - 1 and last) or {})),
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -112,6 +112,40 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_other_processes_go_on(tm
     step = int(out[0].split("stopped at step ")[1].split()[0])
     assert step < 12 and (tmp_path / f"checkpoints/{step}/record").is_dir()
     alone(tmp_path, 2)
+    assert metrics(tmp_path) == whole
+
+
+@pytest.mark.slow
+def test_metrics_of_a_pair_that_is_preempted_five_times_are_those_of_one_left_alone(tmp_path):
+    alone(tmp_path / "whole", 2, steps=40)
+    run, written = tmp_path / "run", 0
+    for stop in range(5):
+        with started(run, 2, slow=500, steps=40) as processes:
+            until(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > written, processes)  # noqa: B023
+            processes[stop % 2].send_signal((signal.SIGTERM, signal.SIGUSR1)[stop // 2 % 2])
+            codes, out, err = ended(processes)
+        assert codes == [0, 0] and "stopped at step" in out[0], err
+        written = len(rows(run))
+    together(run, 2, steps=40)
+    assert metrics(run) == metrics(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [False, True])
+def test_a_full_disk_of_one_ends_both_and_the_checkpoint_before_it_stays_good(tmp_path, whole, first):
+    """`first`: the disk of process 0, which also writes the metrics, is full as well."""
+    with started(tmp_path, 2, slow=700) as processes:
+        until(lambda: (tmp_path / "metrics.jsonl").exists() and rows(tmp_path), processes)
+        processes[1].send_signal(signal.SIGTERM)
+        assert ended(processes)[0] == [0, 0]
+    before = {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    full = {"limit": 4000}
+    with started(tmp_path, 2, last=None if first else full, **(full if first else {})) as processes:
+        codes, _, err = ended(processes)
+    assert codes == [1, 1] and any("cannot write" in each for each in err), err
+    assert not any("Traceback" in each for each in err), err
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()} == before
+    together(tmp_path, 2)
     assert metrics(tmp_path) == whole
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxhar.data import transforms
-from jaxhar.data.records.record import Index
+from jaxhar.data.records.sequences import Index
 from jaxhar.data.transforms import Box
 from jaxhar.host import files
 from jaxhar.host.errors import Problem

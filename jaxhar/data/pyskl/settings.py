@@ -15,7 +15,7 @@ from jaxhar.data.generate.film import Synth
 from jaxhar.data.pyskl import folder as pyskl_folder
 from jaxhar.data.pyskl import generate as synthetic_pyskl
 from jaxhar.data.pyskl import views
-from jaxhar.data.records.record import Folder, IndexEntry
+from jaxhar.data.records.record import Folder
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class Pyskl(DataSet):
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_pyskl.write(out, synth)
 
-    def split_of(self, entry: IndexEntry) -> str:
+    def split_named(self, split: str) -> str:
         """By the names of the file's splits."""
-        return split_of(entry, self.division)
+        return split_named(split, self.division)
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
         """ "single": one clip of each sequence. "multi": several clips, each also mirrored."""
@@ -134,11 +134,11 @@ class Pyskl(DataSet):
         return example
 
 
-def split_of(entry: IndexEntry, division: str) -> str:
+def split_named(split: str, division: str) -> str:
     """train or test by the names of a file's splits, DIVISION_train and DIVISION_val; "" for neither."""
     prefix = f"{division}_" if division else ""
     names = {f"{prefix}train": "train", f"{prefix}val": "test"}
-    return next((names[split] for split in entry["split"].split(",") if split in names), "")
+    return next((names[name] for name in split.split(",") if name in names), "")
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

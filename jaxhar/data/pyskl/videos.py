@@ -15,9 +15,9 @@ from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.pyskl import folder as pyskl_folder
 from jaxhar.data.pyskl import generate_videos, views
-from jaxhar.data.pyskl.settings import PoseAugment, PoseDraw, split_of
+from jaxhar.data.pyskl.settings import PoseAugment, PoseDraw, split_named
 from jaxhar.data.records import pictures
-from jaxhar.data.records.record import Folder, IndexEntry
+from jaxhar.data.records.record import Folder
 
 #: Moments of the skeletons for one frame.
 RATIO = 4
@@ -66,9 +66,9 @@ class PysklVideos(DataSet):
     def generate(self, out: Path, synth: Synth) -> None:
         generate_videos.write(out, synth)
 
-    def split_of(self, entry: IndexEntry) -> str:
+    def split_named(self, split: str) -> str:
         """By the names of the file's splits."""
-        return split_of(entry, self.division)
+        return split_named(split, self.division)
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
         """ "single": one clip of each sequence. "multi": several clips."""

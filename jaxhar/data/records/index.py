@@ -1,8 +1,9 @@
-"""Writes and reads the index of a packed set, index.json, with checksums of itself and of every file of the set.
+"""Writes and reads the index of a packed set, with checksums of itself and of every file of the set.
 
-`read` compares the checksum of the index, and of every file the size and the beginning, which takes milliseconds and
-notices files that are missing, cut or exchanged. Damage further on is noticed by array_record when a record is read;
-`verify`, which `jaxhar data prepare` calls, reads every byte.
+It is index.json, which is read, and the files of `jaxhar.data.records.sequences`, which are mapped. `read` compares
+their checksums, and of every other file the size and the beginning, which takes milliseconds and notices files that are
+missing, cut or exchanged. Damage further on is noticed by array_record when a record is read; `verify`, which
+`jaxhar data prepare` calls, reads every byte.
 """
 
 import json
@@ -10,7 +11,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jaxhar.data.records.record import Index
+from jaxhar.data.records import sequences
+from jaxhar.data.records.sequences import Index
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -39,9 +41,16 @@ def _beginning(path: Path) -> str:
 
 def write(folder: Path, index: Index, known: Mapping[Path, str]) -> None:
     """Write the index of a complete set; checksums of files that are not in `known` are computed."""
+    sequences.write(folder, index["sequences"])
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    index["files"] = {path.relative_to(folder).as_posix(): known.get(path) or checksum(path) for path in paths}
-    content = {_CHECKSUM: zlib.crc32(json.dumps(index).encode()), **index}
+    checksums = {path.relative_to(folder).as_posix(): known.get(path) or checksum(path) for path in paths}
+    told = {
+        "actions": index["actions"],
+        "skipped": index["skipped"],
+        "splits": index["sequences"].splits,
+        "files": checksums,
+    }
+    content = {_CHECKSUM: zlib.crc32(json.dumps(told).encode()), **told}
     files.write(folder / FILE, json.dumps(content).encode())
 
 
@@ -62,15 +71,17 @@ def _read(folder: Path, of_file: Callable[[Path], str]) -> Index:
         if zlib.crc32(json.dumps(index).encode()) != told:
             raise ValueError(f"the checksum of {FILE} differs")
         for name, expected in index["files"].items():
-            if not expected.startswith(of_file(folder / name)):
+            found = (checksum if name in (sequences.SEQUENCES, sequences.NAMES) else of_file)(folder / name)
+            if not expected.startswith(found):
                 raise ValueError(f"the checksum of {name} differs")
+        entries = sequences.read(folder, index["splits"])
     except OSError as error:
         raise damaged(folder, f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(
             folder, f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
         ) from error
-    return index
+    return {"actions": index["actions"], "sequences": entries, "skipped": index["skipped"]}
 
 
 def damaged(folder: Path, reason: str) -> Problem:

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxhar.data.records import index, packing, store
+from jaxhar.data.records import index, packing, sequences, store
 from jaxhar.data.records.packing_test import COUNT, make
 from jaxhar.data.records.reader import Records
 from jaxhar.host.errors import Problem
@@ -43,8 +43,19 @@ def edited(change):
     return edit
 
 
+def entries(change):
+    """Changes the rows of the mapped index."""
+
+    def edit(path):
+        table = np.load(path / sequences.SEQUENCES)
+        change(table)
+        np.save(path / sequences.SEQUENCES, table)
+
+    return edit
+
+
 def entry(number, **changes):
-    return edited(lambda content: content["sequences"][number].update(changes))
+    return entries(lambda table: [table[number].__setitem__(name, value) for name, value in changes.items()])
 
 
 def exchange(one, other):
@@ -53,22 +64,29 @@ def exchange(one, other):
     other.write_bytes(data)
 
 
-def exchanged_entries(content):
-    sequences = content["sequences"]
-    sequences[0], sequences[3] = sequences[3], sequences[0]
+def exchanged_entries(table):
+    table[[0, 3]] = table[[3, 0]]
 
 
-def moved_frames(content):
-    content["sequences"][1]["stored"] -= 1
-    content["sequences"][2]["stored"] += 1
+def moved_frames(table):
+    table["stored"][1] -= 1
+    table["stored"][2] += 1
+
+
+def renamed(path):
+    names = np.load(path / sequences.NAMES)
+    names[0] += 1
+    np.save(path / sequences.NAMES, names)
 
 
 DAMAGE = {
     "an action": entry(2, action=3),
-    "a split": entry(2, split="test"),
+    "a split": entry(2, split=1),
     "a length": entry(2, length=9),
-    "entries exchanged": edited(exchanged_entries),
-    "frames moved": edited(moved_frames),
+    "a name": renamed,
+    "no entries": lambda path: (path / sequences.SEQUENCES).unlink(),
+    "entries exchanged": entries(exchanged_entries),
+    "frames moved": entries(moved_frames),
     "a class": edited(lambda content: content["actions"].append("more")),
     "a file left out": edited(lambda content: content["skipped"].append(["a", "b"])),
     "no checksum": edited(lambda content: content.pop("crc32")),
@@ -114,8 +132,7 @@ def test_damage_far_inside_a_file_is_found_by_the_whole_check(packed, path):
     """A large file: its beginning and size are those of the index."""
     long = path / "more"
     long.write_bytes(bytes(20_000))
-    content = json.loads((path / index.FILE).read_text())
-    content.pop("crc32"), content.pop("files")
+    content = index.read(path)
     (path / index.FILE).unlink()
     index.write(path, content, {})
     long.write_bytes(bytes(15_000) + b"\1" + bytes(4_999))

@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from jaxhar.data.records import index as packed_index
 from jaxhar.data.records import record as records
-from jaxhar.data.records import shards
-from jaxhar.data.records.record import Folder, Index, PackOptions, Record, Skipped
+from jaxhar.data.records import sequences, shards
+from jaxhar.data.records.record import Folder, PackOptions, Record, Skipped
+from jaxhar.data.records.sequences import Index
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -192,22 +193,27 @@ def _finished(job: Job, number: int) -> bool:
 
 
 def _finish(job: Job, folder: Folder, left_out: list[Skipped]) -> None:
-    notes = [json.loads(job.note(number).read_text()) for number in range(job.parts)]
-    index: Index = {
-        "actions": list(folder.actions),
-        "sequences": [entry for note in notes for entry in note["sequences"]],
-        "skipped": [[s.path, s.reason] for s in left_out if not s.expected]
-        + [pair for note in notes for pair in note["skipped"]],
-    }
-    if not index["sequences"]:
-        raise _nothing(folder, len(index["skipped"]))
+    skipped = [[s.path, s.reason] for s in left_out if not s.expected]
+    known: dict[Path, str] = {}
+    lengths: list[int] = []
+
+    def entries() -> Iterator[list[records.IndexEntry]]:
+        """The entries of each part; its files and what it left out are noted on the way."""
+        for number in range(job.parts):
+            note = json.loads(job.note(number).read_text())
+            known.update(zip(job.shard(number), note["checksums"], strict=True))
+            skipped.extend(note["skipped"])
+            lengths.append(len(note["sequences"]))
+            yield note["sequences"]
+
+    found = sequences.of(entries())
+    if not found:
+        raise _nothing(folder, len(skipped))
     for paths in zip(*map(job.shard, range(job.parts)), strict=True):
         for path in set(paths[0].parent.iterdir()) - set(paths):  # of an earlier division into parts
             path.unlink()
-    shards.describe(job.work / _SET, job.fields, [len(note["sequences"]) for note in notes])
-    known: dict[Path, str] = {}
-    for number, note in enumerate(notes):
-        known |= dict(zip(job.shard(number), note["checksums"], strict=True))
+    shards.describe(job.work / _SET, job.fields, lengths)
+    index: Index = {"actions": list(folder.actions), "sequences": found, "skipped": skipped}
     packed_index.write(job.work / _SET, index, known)
 
 

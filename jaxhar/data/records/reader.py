@@ -26,17 +26,16 @@ class Records:
     Its "pictures" are as in `Record`; JPEG pictures are a sequence that reads each one on access.
     """
 
-    def __init__(self, folder: Path, numbers: list[int]):
+    def __init__(self, folder: Path, numbers: Sequence[int] | np.ndarray):
         from jaxhar.data.records import shards  # needs tensorflow-datasets, which is not needed to predict images
 
-        self._folder, self._numbers = folder, numbers
-        entries = packed_index.read(folder)["sequences"]
-        self._first = np.cumsum([0, *(entry["stored"] for entry in entries)])
-        self._marks = [_mark(entry["name"].encode(), entry) for entry in entries]
+        self._folder, self._numbers = folder, np.asarray(numbers, np.int64)
+        self._entries = packed_index.read(folder)["sequences"]
+        stored = int(self._entries.column("stored").sum(dtype=np.int64))
         with self._damage():
             self._labels, self._pictures = shards.sources(folder)
-            if len(self._pictures) != self._first[-1]:
-                raise ValueError(f"{self._first[-1]} pictures should be there, {len(self._pictures)} are")
+            if len(self._pictures) != stored:
+                raise ValueError(f"{stored} pictures should be there, {len(self._pictures)} are")
         self._read = functools.lru_cache(_CACHED)(self._checked)
 
     def __reduce__(self) -> tuple:
@@ -49,18 +48,20 @@ class Records:
         record = self._labels[number]
         if record["size"] is None:  # array_record returns this for a truncated file
             raise ValueError("a record is empty")
-        if _mark(record["name"], record) != self._marks[number]:
+        entry = self._entries[number]
+        if _mark(record["name"], record) != _mark(entry["name"].encode(), entry):
             raise ValueError(f"the record {record['name'].decode(errors='replace')} is not the one of the index")
         return record
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        number = self._numbers[index]
+        number = int(self._numbers[index])
         with self._damage():
             record = self._read(number)
             video = json.loads(record["video"]) if record["video"] else None
         pictures: Pictures = None if video is None else VideoClip(**video)
-        if self._first[number] < self._first[number + 1]:
-            pictures = _Stored(self._picture, range(self._first[number], self._first[number + 1]))
+        first, stored = (int(self._entries.column(name)[number]) for name in ("first", "stored"))
+        if stored:
+            pictures = _Stored(self._picture, range(first, first + stored))
         rest = {key: value for key, value in record.items() if key != "video"}
         return {**rest, "length": int(record["length"]), "pictures": pictures, "index": index}
 

@@ -7,7 +7,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -153,19 +153,6 @@ def entry(record: Record) -> IndexEntry:
 def stored(pictures: Pictures) -> Sequence[bytes]:
     """The JPEG pictures to pack; () for a video or none."""
     return () if pictures is None or isinstance(pictures, VideoClip) else pictures
-
-
-class Index(TypedDict):
-    """The index of a packed set: class names, an entry per record in order, and [path, reason] of files left out,
-    without those whose absence is expected.
-
-    `files`: checksums of the files of the set, see `jaxhar.data.records.index`.
-    """
-
-    actions: list[str]
-    sequences: list[IndexEntry]
-    skipped: list[list[str]]
-    files: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True)

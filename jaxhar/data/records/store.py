@@ -8,11 +8,12 @@ from pathlib import Path
 from jaxhar.data import listing
 from jaxhar.data.records import index as packed_index
 from jaxhar.data.records import packing
-from jaxhar.data.records.record import Folder, Index, PackOptions, Skipped
+from jaxhar.data.records.record import Folder, PackOptions, Skipped
+from jaxhar.data.records.sequences import Index
 from jaxhar.host.errors import Problem
 from jaxhar.host.process import locked
 
-_FORM = 5  # increased whenever the packed form changes
+_FORM = 6  # increased whenever the packed form changes
 
 
 _LISTED = 20  # largest number of lines on files left out
