@@ -1,8 +1,8 @@
 """How long a data set takes to start, and its memory: `python -m benchmarks.start --records 1000 100000`.
 
 Records are small: the joints of one frame, without pictures. Each set is packed once, in a folder that is kept with
---cache. Then new processes open it, and draw a first batch for training and one for evaluation. Their memory is what they
-need beyond the imports. The index of a set is mapped; its size is that of its two files.
+--cache. Then new processes open it, and draw a first batch for training and one for evaluation. Their memory is what
+they need beyond the imports. The index of a set is mapped; its size is that of its two files.
 """
 
 import argparse

@@ -8,6 +8,7 @@ Axis letters, used in every docstring of the project:
 """
 
 import zlib
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import numpy as np
@@ -76,12 +77,12 @@ def batch_size(batch: Batch) -> int:
     return next(iter(values)).shape[0]  # type: ignore[union-attr]
 
 
-def checksum(batch: Batch) -> int:
+def checksum(batch: Mapping[str, Any]) -> int:
     """A number by which batches on the host are told from others: CRC-32 of their keys and arrays."""
     total = 0
     for key, value in sorted(batch.items()):
         for array in value if isinstance(value, tuple) else (value,):
-            total = zlib.crc32(np.ascontiguousarray(array), zlib.crc32(key.encode(), total))
+            total = zlib.crc32(np.asarray(array).tobytes(), zlib.crc32(key.encode(), total))
     return total
 
 

@@ -1,7 +1,7 @@
 """Several data sets in one run: training batches with fixed shares of each, evaluation on one of them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +114,7 @@ class PreparedMixed:
         """Of the evaluated set."""
         return self._evaluated.eval_length(view, split, batch, process_count)
 
-    def entries(self, split: str | None = None) -> list[IndexEntry]:
+    def entries(self, split: str | None = None) -> Sequence[IndexEntry]:
         """Of the evaluated set."""
         return self._evaluated.entries(split)
 

@@ -5,6 +5,7 @@ without the leading axis.
 """
 
 import math
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from jaxhar.host.errors import Problem
 Example = dict[str, Any]
 #: Seed of the choice of a stream by `Alternating`.
 _CHOICE = 71
+#: How long a worker process lives after SIGTERM.
+_LAST_SECONDS = 20
 
 
 class Source(Protocol):
@@ -51,8 +54,12 @@ def _one_thread() -> None:
 
 
 def _init_worker(index: int, count: int) -> None:
+    """Prepare a worker process. It loads on while the training saves after a signal to all processes of a job."""
     del index, count
     _one_thread()
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LAST_SECONDS))
 
 
 class BatchStream:

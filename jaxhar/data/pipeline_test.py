@@ -1,4 +1,8 @@
 import json
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -131,3 +135,25 @@ def test_stack_and_pad():
     assert padded["mask"].tolist() == [True, True, False, False]
     assert pipeline.pad(padded, 5)["mask"].tolist() == [True, True, False, False, False]
     assert "mask" not in batch
+
+
+def late(number: int, rng: np.random.Generator) -> dict:
+    time.sleep(0.2)
+    return {"number": np.int32(number)}
+
+
+@pytest.mark.slow
+def test_workers_load_on_while_a_job_is_stopped():
+    """SLURM sends a signal to every process of a job; the training then finishes its step and saves."""
+    stream = pipeline.train_stream(range(40), late, seed=0, batch_size=2, workers=1, prefetch=1)
+    next(stream)
+    workers = [process.pid for process in multiprocessing.active_children()]
+    assert workers
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+        for worker in workers:
+            os.kill(worker, number)
+        for _ in range(3):
+            assert next(stream)["number"].shape == (2,)
+    begun = time.monotonic()
+    stream.close()
+    assert time.monotonic() - begun < 5

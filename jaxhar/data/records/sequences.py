@@ -55,7 +55,7 @@ class Sequences(Sequence[IndexEntry]):
         return (self[i] for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequences) and len(self) == len(other) and all(map(dict.__eq__, self, other))
+        return isinstance(other, Sequences) and list(self) == list(other)
 
     def column(self, name: str) -> np.ndarray:
         """(n,) length, action, subject, view, stored or first of every entry."""
@@ -87,14 +87,15 @@ class Index(TypedDict):
 
 def of(parts: Iterable[Iterable[IndexEntry]]) -> Sequences:
     """The entries of the parts of a set, one part after the other."""
-    rows, names, splits = [], bytearray(), {}
-    first = 0
+    rows: list[np.ndarray] = []
+    names, splits, first = bytearray(), dict[str, int](), 0
     for entries in parts:
         found = []
         for entry in entries:
             names += entry["name"].encode()
             code = splits.setdefault(entry["split"], len(splits))
-            found.append((first, len(names), code, *(entry[key] for key in _NUMBERS)))
+            numbers = (entry[key] for key in _NUMBERS)  # type: ignore[literal-required]
+            found.append((first, len(names), code, *numbers))
             first += entry["stored"]
         rows.append(np.array(found, _ROW))
     table = np.concatenate(rows) if rows else np.empty(0, _ROW)
