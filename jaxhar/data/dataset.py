@@ -17,7 +17,7 @@ import numpy as np
 from jaxhar.core.batch import Batch
 from jaxhar.core.prepared import RecordSource, View
 from jaxhar.core.skeleton import PA16, Skeleton
-from jaxhar.data import pipeline, transforms
+from jaxhar.data import pipeline, transforms, unreadable
 from jaxhar.data.generate.film import VERSION, Synth
 from jaxhar.data.records import store
 from jaxhar.data.records.reader import Records
@@ -120,6 +120,11 @@ class DataSet(abc.ABC):
         return self.lengths[0]
 
     @property
+    def clips_of_each(self) -> int:
+        """How many clips of a record, read together, are in a training batch."""
+        return 1
+
+    @property
     def keeps_outside(self) -> bool:
         """Whether joints outside of the crop are valid in training, too."""
         return False
@@ -158,6 +163,11 @@ class DataSet(abc.ABC):
     def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
         """Frame indices of a random training clip of a sequence of `length` frames."""
         return transforms.clip_frames(length, draw.subsampling, self.frames, rng)
+
+    def train_clips(self, record: dict[str, Any], rng: np.random.Generator) -> list[pipeline.Example]:
+        """The examples of a record in a training batch, `clips_of_each` of them."""
+        draw = self.augment.draw(rng)
+        return [self.example(record, self.train_frames(record["length"], draw, rng), draw)]
 
     def groups(self) -> Mapping[str, Callable[[IndexEntry], object]]:
         """Properties that may separate training from test, such as the person; `jaxhar doctor` checks them."""
@@ -202,9 +212,8 @@ class _TrainClip:
     classes: bool
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> pipeline.Example:
-        draw = self.data.augment.draw(rng)
-        frames = self.data.train_frames(record["length"], draw, rng)
-        return _with_action(self.data.example(record, frames, draw), self.classes)
+        clips = [_with_action(clip, self.classes) for clip in self.data.train_clips(record, rng)]
+        return clips[0] if self.data.clips_of_each == 1 else dict(pipeline.stack(clips))
 
 
 @dataclass(frozen=True)
@@ -335,9 +344,10 @@ class PreparedSet:
         def stream(
             load: Callable[[Any, np.random.Generator], pipeline.Example], size: int, own: range, offset: int
         ) -> pipeline.BatchStream:
+            source = self.records("train")
             return pipeline.train_stream(
-                self.records("train"),
-                load,
+                source,
+                unreadable.Replaced(load, source) if config.skip_broken else load,
                 seed=2 * seed + offset,
                 batch_size=size,
                 rows=own,
@@ -351,7 +361,17 @@ class PreparedSet:
             if config.stacks:
                 pictures = range(own.start * length, own.stop * length)
                 return pipeline.Stacked(stream(_TrainStill(config), size * length, pictures, 1), length)
-            return stream(_TrainClip(replace(config, clip_frames=length), bool(self.actions)), size, own, 1)
+            load, times = _TrainClip(replace(config, clip_frames=length), bool(self.actions)), config.clips_of_each
+            if times == 1:
+                return stream(load, size, own, 1)
+            if own.start % times or own.stop % times or size % times:
+                raise Usage(
+                    f"data.clips_per_batch is {size}, of which this process loads {len(own)}; it must be a multiple of "
+                    f"the {times} clips that are taken of each video"
+                )
+            return pipeline.Repeated(
+                stream(load, size // times, range(own.start // times, own.stop // times), 1), times
+            )
 
         streams: dict[str, pipeline.TrainBatches] = {}
         if config.stills_per_batch:

@@ -130,6 +130,17 @@ class Stacked(BatchStream):
         return stack_frames(super().__next__(), self._frames)
 
 
+class Repeated(BatchStream):
+    """Joins the axis of several clips of one record with the axis of records: (B / R, R, ...) into (B, ...)."""
+
+    def __init__(self, stream: BatchStream, times: int):
+        super().__init__(stream._batches_from, {**stream._identity, "repeated": times})
+
+    def __next__(self) -> Batch:
+        every: dict[str, Any] = dict(super().__next__())
+        return {key: value.reshape(-1, *value.shape[2:]) for key, value in every.items()}  # type: ignore[return-value]
+
+
 class Alternating:
     """Draws each batch from one of several streams, at random; sets that are mixed draw from the same one in a step."""
 
@@ -286,7 +297,8 @@ class _Items:
     def __getitem__(self, index: int) -> Example:
         number = int(self._numbers[index])
         real = number < len(self._items)
-        return {**self._load(self._items[number if real else 0]), "mask": np.bool_(real)}
+        example = self._load(self._items[number if real else 0])
+        return {**example, "mask": np.bool_(real and example.get("mask", True))}
 
 
 def eval_stream(

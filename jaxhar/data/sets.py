@@ -10,6 +10,7 @@ from jaxhar.data.coco.settings import Coco
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
+from jaxhar.data.kinetics.settings import Kinetics
 from jaxhar.data.lip.settings import LIP
 from jaxhar.data.mpii.settings import MPII
 from jaxhar.data.multiview import videos
@@ -46,6 +47,7 @@ SETS = {
     "people": KnownSet(People()),
     "ntu-skeleton": KnownSet(NTUSkeleton()),
     "pyskl": KnownSet(Pyskl()),
+    "kinetics": KnownSet(Kinetics()),
     "folder": KnownSet(Own()),
 }
 

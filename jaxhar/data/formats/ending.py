@@ -96,6 +96,13 @@ class Ending:
             said = round(said * base * fps)
         return said or None
 
+    def early(self, fps: Callable[[], Fraction]) -> str | None:
+        """After all packets without any frame: what is missing, as a sentence; None if nothing is."""
+        expected = self._expected(fps)
+        if expected is None or expected <= self._shown:
+            return None
+        return f"the video ends after frame {self._shown}, but its header says {expected} frames"
+
     def complaint(self, fps: Callable[[], Fraction]) -> str | None:
         """At the end of the file: what is missing, as a sentence; None if nothing is.
 

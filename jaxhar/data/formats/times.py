@@ -1,6 +1,6 @@
 """The rate of a video and the times of its frames, from the frames' own time stamps where these can be believed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -52,6 +52,22 @@ def rate(
             return header
     # small numbers, because encoders take fractions of 32 bits
     return found.limit_denominator(1001) if found > 1 else 1 / (1 / found).limit_denominator(1001)
+
+
+def rising(stamps: Sequence[int | None], base: Fraction, start: int | None) -> np.ndarray | None:
+    """Seconds of frames from the first one (T,), in the order of showing; None if the stamps do not tell them for sure.
+
+    Args:
+      stamps: times of presentation in any order, in units of `base` seconds, None where absent.
+      start: the time of the first one by the header.
+    """
+    known = np.sort(np.array([stamp for stamp in stamps if stamp is not None], np.int64))
+    if not len(known) or len(known) < len(stamps) or known[0] != (start or 0):
+        return None
+    steps = np.diff(known)
+    if len(steps) and (steps.min() < 1 or steps.max() * base > _PAUSE):
+        return None
+    return (known - known[0]) * float(base)
 
 
 class Clock:

@@ -1,7 +1,8 @@
 """Reads videos as streams of RGB frames with their times; a video is never held in memory as a whole."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from av.container import InputContainer
 
 from jaxhar.data.formats import content
 from jaxhar.data.formats.ending import Ending
-from jaxhar.data.formats.times import Clock, rate
+from jaxhar.data.formats.times import Clock, rate, rising
 from jaxhar.data.formats.upright import Upright
 from jaxhar.host.errors import Problem
 
@@ -26,6 +27,8 @@ _FORMATS = (
 )
 #: Tolerance in seconds when frames are selected by time.
 _ROUNDING = 1e-4
+#: Of two chosen frames farther apart than this many seconds, the second one is looked for anew.
+_GAP = 2.0
 REMEDY = "restore it, or leave it out (--skip-broken, skip_broken=true)"
 
 
@@ -52,13 +55,14 @@ class Video:
     Attributes:
       path: the file.
       skip_broken: read on after damage, and to where a file breaks off, instead of stopping with a Problem.
+      side: scale the pictures to this shorter side; None leaves them as they are.
       broken: with `skip_broken`, a sentence about the damage, once it was read; else empty.
     """
 
-    def __init__(self, path: Path, skip_broken: bool = False):
+    def __init__(self, path: Path, skip_broken: bool = False, side: int | None = None):
         self.path = path
         self.broken: list[str] = []
-        self.skip_broken = skip_broken
+        self.skip_broken, self.side = skip_broken, side
         self._ready: InputContainer | None = None
         self._check()
 
@@ -80,20 +84,44 @@ class Video:
         """Number of frames in the file, without decoding them; None if unknown. Broken ones are counted."""
         return self._survey[1] or None
 
+    @property
+    def times(self) -> np.ndarray | None:
+        """Seconds of all frames (T,) from the first one, without decoding them; None if the file does not tell them.
+
+        Raises:
+          Problem: the file ends before its header says.
+        """
+        _, _, times, cut = self._packets
+        if cut:
+            raise Problem(f"{self.path}: {cut}; {REMEDY}")
+        return times
+
     @cached_property
     def _survey(self) -> tuple[Fraction, int]:
         """Rate and number of frames, by reading the file without decoding."""
+        return self._packets[:2]
+
+    @cached_property
+    def _packets(self) -> tuple[Fraction, int, np.ndarray | None, str | None]:
+        """Rate, number of frames, their times, and what the end lacks, by reading the file without decoding."""
         stamps: list[int | None] = []
-        shown = 0
+        shown: list[int | None] = []
         with self._open() as (container, stream):
             assert stream.time_base is not None
+            ending = Ending(container, stream)
             with contextlib.suppress(av.FFmpegError, OSError, IndexError):
-                for packet in container.demux(stream):
-                    if packet.size:
+                for packet in container.demux(ending.streams):
+                    ending.packet(packet)
+                    if packet.size and packet.stream is stream:
                         stamps.append(packet.dts)
-                        shown += not packet.is_discard
+                        if not packet.is_discard:
+                            shown.append(packet.pts)
             headers = stream.average_rate, stream.base_rate, stream.codec_context.framerate
-            return rate(stamps, stream.time_base, *headers), shown
+            fps = rate(stamps, stream.time_base, *headers)
+            # AVI files have no times of presentation, and those of broadcasts begin anew where recordings were joined
+            told = container.format.name not in ("avi", "mpegts", "mpeg")
+            times = rising(shown, stream.time_base, stream.start_time) if told else None
+            return fps, len(shown), times, ending.early(lambda: fps)
 
     def _container(self) -> InputContainer:
         name = content.regular(self.path)
@@ -156,6 +184,28 @@ class Video:
                 yield Frame(index, time - first, self.path, picture() if wanted(index) else None)
                 index += 1
 
+    def at(self, times: Sequence[float]) -> Generator[np.ndarray]:
+        """The pictures of the frames at some rising times, which `times` tells; no more is decoded than these need.
+
+        Raises:
+          Problem: one of them cannot be decoded.
+        """
+        left = deque(times)
+        while left:
+            before = len(left)
+            with contextlib.closing(self._pictures(left[0])) as pictures:
+                for time, picture in pictures:
+                    if time < left[0] - _ROUNDING:
+                        continue
+                    if time > left[0] + _ROUNDING:
+                        break
+                    yield picture()
+                    left.popleft()
+                    if not left or left[0] > time + _GAP:
+                        break
+            if len(left) == before:
+                raise Problem(f"{self.path}: the frame at {left[0]:.3f} s cannot be decoded; {REMEDY}")
+
     def _pictures(self, start: float | None) -> Generator[tuple[float, Callable[[], np.ndarray]]]:
         """The time of every frame in seconds from the first frame of the file, and a function that converts it.
 
@@ -165,7 +215,9 @@ class Video:
             assert stream.time_base is not None
             stream.thread_type = "AUTO"
             name = container.format.name
-            upright = Upright(stream.sample_aspect_ratio, turns=stream.codec_context.name in ("h264", "hevc"))
+            upright = Upright(
+                stream.sample_aspect_ratio, turns=stream.codec_context.name in ("h264", "hevc"), side=self.side
+            )
             clock = Clock(lambda: float(1 / self.fps), joined=name in ("mpegts", "mpeg"))
             base = float(stream.time_base)
             origin = (stream.start_time or 0) * base

@@ -41,11 +41,13 @@ class VideoClip:
 
     Attributes:
       path: the file, absolute. start, end: seconds from the first frame of the file, start <= t < end; None for all.
+      boxes: a file with the boxes of persons in these frames, absolute.
     """
 
     path: str
     start: float | None = None
     end: float | None = None
+    boxes: str | None = None
 
 
 #: JPEG files, a video, or none.

@@ -1,0 +1,207 @@
+"""Reads the lists of Kinetics: which videos belong to which split and class.
+
+A split has the file train.csv, val.csv or test.csv in lists/, in annotations/ or in the folder itself, in one of these
+forms; labels with commas stand in quotes:
+
+- the official one, with a header of label, youtube_id, time_start, time_end and more: the video is
+  ID_START_END.mp4, with six digits for each time, anywhere below SPLIT_288px/, SPLIT/ or videos/SPLIT/; or else ID.mp4,
+  of which the part from time_start to time_end is used;
+- a header of path and label, and perhaps start and end in seconds;
+- no header: path and label, or path, start, end and label, separated by commas, or by blanks as in SlowFast.
+
+Paths are absolute, or below the folder. Labels are names, or numbers from 0; classes.txt beside the list gives the
+names of numbers, one a line.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from jaxhar.data.listing import is_hidden
+from jaxhar.data.records.record import Skipped
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+SPLITS = ("train", "val", "test")
+NAMES = "classes.txt"
+_PLACES = ("lists", "annotations", "")
+_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+_PATH = ("path", "file", "video", "filename")
+_BLANKS = re.compile(r"(?P<path>.+?)(?: (?P<start>[\d.]+) (?P<end>[\d.]+))? (?P<label>\S+)$")
+_EXPECTED = "expected are train.csv and val.csv in it, in lists/ or in annotations/"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A video of a list.
+
+    Attributes:
+      split, label: as in the list; the label is "" if there is none.
+      path: the file. start, end: the part of it in seconds, None for all. name: unique, below the class.
+    """
+
+    split: str
+    label: str
+    path: Path
+    name: str
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass
+class Lists:
+    """The videos of all lists.
+
+    Attributes:
+      tables: the files that were read, by split. videos: what they list. missing: what cannot be used.
+    """
+
+    tables: dict[str, Path]
+    videos: list[Listed] = field(default_factory=list)
+    missing: list[Skipped] = field(default_factory=list)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: sorted once for all splits; those of classes.txt if labels are numbers.
+
+        Raises:
+          Problem: classes.txt has too few names.
+        """
+        labels = {video.label for video in self.videos} - {""}
+        if not all(label.isdecimal() for label in labels):
+            return tuple(sorted(labels))
+        count = max(map(int, labels), default=-1) + 1
+        for path in {table.with_name(NAMES): None for table in self.tables.values()}:
+            if path.is_file():
+                text = files.read(path, "list of classes").decode("utf-8", "replace")
+                names = tuple(line.strip() for line in text.splitlines() if line.strip())
+                if len(names) < count:
+                    raise Problem(f"{path} has {len(names)} names, but the lists have the label {count - 1}")
+                return names
+        return tuple(map(str, range(count)))
+
+    def number(self, label: str) -> int:
+        """The number of a label's class, -1 for no label."""
+        if not label:
+            return -1
+        return int(label) if label.isdecimal() and label not in self._numbers else self._numbers[label]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.classes)}
+
+
+def read(root: Path) -> Lists:
+    """The lists of a folder.
+
+    Raises:
+      Problem: there is no such folder or no list, or a list names no video.
+    """
+    if not root.is_dir():
+        raise Problem(f"{root} is no folder of Kinetics; {_EXPECTED}")
+    tables: dict[str, Path] = {}
+    for split in SPLITS:
+        for place in _PLACES:
+            if (path := root / place / f"{split}.csv").is_file():
+                tables.setdefault(split, path)
+    if not tables:
+        raise Problem(f"{root} has no list of videos; {_EXPECTED}")
+    lists = Lists(tables)
+    names: dict[str, int] = {}
+    for split, table in tables.items():
+        for video in _videos(root, split, table, lists.missing):
+            full = f"{split}/{video.label}/{video.name}"
+            names[full] = names.get(full, 0) + 1
+            lists.videos.append(video if names[full] == 1 else _renamed(video, names[full]))
+    if not lists.videos:
+        reason = f"; {lists.missing[0].path}: {lists.missing[0].reason}" if lists.missing else ""
+        raise Problem(f"the lists of {root} name no video that is there{reason}")
+    return lists
+
+
+def _renamed(video: Listed, number: int) -> Listed:
+    return Listed(video.split, video.label, video.path, f"{video.name} {number}", video.start, video.end)
+
+
+def _videos(root: Path, split: str, table: Path, missing: list[Skipped]) -> Iterator[Listed]:
+    text = files.read(table, "list of videos").decode("utf-8-sig", "replace")
+    places = [root / f"{split}_288px", root / split, root / "videos" / split]
+    found: dict[str, Path] | None = None
+    for number, row in _rows(text):
+        where = f"line {number} of {table}"
+        try:
+            label = row["label"].strip()
+            start, end = (float(row[key]) if row.get(key, "").strip() else None for key in ("start", "end"))
+            if start is not None and (start < 0 or (end is not None and end <= start)):
+                raise ValueError
+            given = row["id"] if "id" in row else row["path"]
+            if not given.strip():
+                raise ValueError
+        except (KeyError, ValueError):
+            missing.append(Skipped(where, "the line has no path or youtube_id, or times that are no times"))
+            continue
+        if "id" in row and start is not None and end is not None:
+            found = _below(places) if found is None else found
+            name = f"{given}_{int(start):06d}_{int(end):06d}"
+            if name in found:
+                yield Listed(split, label, found[name], name)
+            elif given in found:
+                yield Listed(split, label, found[given], name, start, end)
+            else:
+                missing.append(Skipped(name, f"the video is in no folder of {split}, though {table.name} lists it"))
+            continue
+        path = next((one for base in (root, *places) if (one := base / given.strip()).is_file()), None)
+        if path is None:
+            missing.append(Skipped(given, f"the video is not there, though {table.name} lists it"))
+            continue
+        times = "" if start is None else f"_{int(start):06d}" + ("" if end is None else f"_{int(end):06d}")
+        yield Listed(split, label, path, path.stem + times, start, end)
+
+
+def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of every line with its columns: id or path, label, start, end."""
+    lines = text.splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    header = [name.strip().lower() for name in next(csv.reader([first]), [])]
+    if "youtube_id" in header or (set(header) & set(_PATH) and "label" in header):
+        names = {"youtube_id": "id", "time_start": "start", "time_end": "end", **dict.fromkeys(_PATH, "path")}
+        columns = [names.get(name, name) for name in header]
+        for number, row in _table(lines):
+            if number > 1:
+                yield number, {"label": "", **dict(zip(columns, row, strict=False))}
+    elif len(header) in (2, 4) and Path(header[0]).suffix in _ENDINGS:
+        for number, row in _table(lines):
+            yield (
+                number,
+                dict(zip(("path", "start", "end", "label") if len(row) == 4 else ("path", "label"), row, strict=False)),
+            )
+    else:
+        for number, line in enumerate(lines, 1):
+            match = _BLANKS.match(line.strip())
+            if match:
+                yield number, {key: value or "" for key, value in match.groupdict().items()}
+            elif line.strip():
+                yield number, {}
+
+
+def _table(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines)
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            yield reader.line_num, row
+
+
+def _below(places: list[Path]) -> dict[str, Path]:
+    """The videos below some folders by their names without endings; the first folder counts."""
+    found: dict[str, Path] = {}
+    for place in places:
+        for folder, folders, names in os.walk(place):
+            folders[:] = sorted(name for name in folders if not is_hidden(Path(name)))
+            for name in sorted(names):
+                if name.lower().endswith(_ENDINGS) and not name.startswith("."):
+                    found.setdefault(Path(name).stem, Path(folder) / name)
+    return found
