@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from jaxhar.data.kinetics import lists
+from jaxhar.host.errors import Problem
+
+HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
+
+
+def files(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def table(root: Path, name: str, text: str) -> None:
+    files(root, name)
+    (root / name).write_text(text)
+
+
+def test_the_official_form(tmp_path):
+    """Labels with commas and quotes, videos in several places, parts of longer ones, and what is missing."""
+    files(tmp_path, "train/abc-_de_000010_000020.mp4", "val_288px/xyz_000000_000010.mkv", "train/whole.mp4")
+    table(
+        tmp_path,
+        "annotations/train.csv",
+        HEADER
+        + '"playing ""kazoo"", loudly",abc-_de,10,20,train,0\n'
+        + "air drumming,whole,3,13,train,0\nair drumming,gone,0,10,train,1\nair drumming,,0,10,train,0\n",
+    )
+    table(tmp_path, "annotations/val.csv", HEADER + "zumba,xyz,0,10,val,0\nair drumming,xyz,0,10,val,0\n")
+    found = lists.read(tmp_path)
+    assert found.classes == ("air drumming", 'playing "kazoo", loudly', "zumba")  # one order for all splits
+    first, second, third, fourth = found.videos
+    assert first.name == "abc-_de_000010_000020" and first.start is None and found.number(first.label) == 1
+    assert (second.path.name, second.start, second.end) == ("whole.mp4", 3, 13)
+    assert third.split == "val" and found.number(third.label) == 2 and found.number(fourth.label) == 0
+    reasons = {one.path: one.reason for one in found.missing}
+    assert "the video is in no folder of train, though train.csv lists it" in reasons["gone_000000_000010"]
+    assert f"line 5 of {tmp_path / 'annotations/train.csv'}" in reasons
+
+
+def test_a_header_of_paths(tmp_path):
+    files(tmp_path, "a/1.mp4", "val/2.mp4")
+    table(
+        tmp_path, "lists/train.csv", 'path,label,start,end\na/1.mp4,"sit, down",,\na/1.mp4,run,2,4.5\na/1.mp4,run,5,1\n'
+    )
+    table(tmp_path, "lists/val.csv", "label,file\nrun,2.mp4\n,2.mp4\n")
+    found = lists.read(tmp_path)
+    assert [(v.label, v.start, v.end) for v in found.videos[:2]] == [("sit, down", None, None), ("run", 2, 4.5)]
+    assert [v.name for v in found.videos] == ["1", "1_000002_000004", "2", "2"]
+    assert found.number("") == -1 and len(found.missing) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a b/1.mp4 2\n1.mp4 0\n", "a b/1.mp4,2\n1.mp4,0\n", "1.mp4 0 2.5 2\n", "1.mp4,0,2.5,2\n"]
+)
+def test_no_header(tmp_path, text):
+    files(tmp_path, "a b/1.mp4", "1.mp4")
+    table(tmp_path, "train.csv", text)
+    found = lists.read(tmp_path)
+    assert not found.missing and found.classes == ("0", "1", "2") and found.number(found.videos[0].label) == 2
+    assert len(found.videos) == text.count("\n") and found.videos[-1].path == tmp_path / "1.mp4"
+    assert found.videos[0].end == (2.5 if "2.5" in text else None)
+    table(tmp_path, "classes.txt", "run\nsit\nstand\n")
+    assert lists.read(tmp_path).classes == ("run", "sit", "stand")
+    table(tmp_path, "classes.txt", "run\n")
+    with pytest.raises(Problem, match="classes.txt has 1 names, but the lists have the label 2"):
+        _ = lists.read(tmp_path).classes
+
+
+def test_a_video_listed_twice_has_two_names(tmp_path):
+    files(tmp_path, "1.mp4")
+    table(tmp_path, "train.csv", "1.mp4 0\n1.mp4 0\n")
+    assert [v.name for v in lists.read(tmp_path).videos] == ["1", "1 2"]
+
+
+def test_no_lists(tmp_path):
+    with pytest.raises(Problem, match="has no list of videos; expected are train.csv and val.csv"):
+        lists.read(tmp_path)
+    table(tmp_path, "train.csv", "gone.mp4 0\n")
+    with pytest.raises(Problem, match="name no video that is there; gone.mp4: the video is not there"):
+        lists.read(tmp_path)
