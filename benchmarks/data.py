@@ -47,8 +47,8 @@ def reading(size: tuple[int, int]) -> dict[str, list[float]]:
         def decode(number: int) -> None:
             record = kept[number % len(kept)]
             steps = int(rng.integers(1, 4))
-            for i in set(transforms.clip_frames(len(record["frames"]), steps, LENGTH)):
-                jpeg.decode(record["frames"][i], "")
+            for i in set(transforms.clip_frames(len(record["pictures"]), steps, LENGTH)):
+                jpeg.decode(record["pictures"][i], "")
 
         for seed in range(5):
             with ThreadPoolExecutor(THREADS) as pool:

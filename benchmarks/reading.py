@@ -3,6 +3,8 @@
 import functools
 import io
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,14 +13,19 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.common import Contenders, Row
+from benchmarks.common import Contenders, Measured, Row
+from jaxhar.data import clips
 from jaxhar.data.formats import jpeg
 from jaxhar.data.formats.video import Video
 from jaxhar.data.generate import film as synthetic
+from jaxhar.data.kinetics.settings import Kinetics
 
 FRAMES, SIZE = 120, (640, 480)
 #: Codec and pixel format by name.
 KINDS = {"H.264": ("libx264", "yuv420p", "mp4"), "MJPEG": ("mjpeg", "yuvj422p", "avi")}
+#: Of the videos whose clips are read: how many, their size and length in frames; and frames of a clip, loading threads,
+#: clips of a round.
+VIDEOS, SMALL, LENGTH, CLIP, THREADS, CLIPS = 16, (340, 256), 300, 16, 2, 48
 #: Kept until the process ends.
 _FOLDER = tempfile.TemporaryDirectory()
 
@@ -86,9 +93,78 @@ def pictures() -> Contenders:
     return {"ours": ours, "end marker, OpenCV at an eighth": reduced}
 
 
+def kinetics() -> Path:
+    """A folder of H.264 videos in the layout of Kinetics."""
+    root = Path(_FOLDER.name) / "kinetics"
+    root.mkdir(exist_ok=True)
+    left, top = (SIZE[0] - SMALL[0]) // 2, (SIZE[1] - SMALL[1]) // 2
+    frames = [image[top : top + SMALL[1], left : left + SMALL[0]] for image in footage()]
+    for number in range(VIDEOS):
+        with av.open(str(root / f"{number}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=Fraction(30))
+            stream.width, stream.height, stream.pix_fmt = *SMALL, "yuv420p"
+            for n in range(LENGTH):
+                image = frames[(n + 7 * number) % FRAMES]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            container.mux(stream.encode())
+    for split in ("train", "val"):
+        (root / f"{split}.csv").write_text("".join(f"{number}.mp4 0\n" for number in range(VIDEOS)))
+    return root
+
+
+def clip_alone(path: Path, rng: np.random.Generator) -> None:
+    """Decode the frames of a random clip by PyAV: from the key frame before it, and none behind it."""
+    span = clips.span(CLIP, 4.0, 30)
+    wanted = clips.frames_of(LENGTH, clips.random_start(LENGTH, span, rng.random()), span, CLIP).tolist()
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        assert stream.time_base is not None
+        container.seek(int(wanted[0] / 30 / stream.time_base), stream=stream)
+        for frame in container.decode(stream):
+            number = round(float(frame.pts * stream.time_base) * 30)  # type: ignore[operator]
+            if number in wanted:
+                frame.to_ndarray(format="rgb24")
+            if number >= wanted[-1]:
+                break
+
+
+def video_clips(repeat: int) -> Measured:
+    """Clips per second, 16x224x224x3 in batches of 8: decoding alone, and the pipeline with crops, in two threads."""
+    root = kinetics()
+    settings = Kinetics(
+        root=str(root), cache=str(root / "cache"), clips_per_batch=8, repeat=repeat, threads=THREADS, prefetch=THREADS
+    )
+    prepared = settings.prepare(root)
+    rng = np.random.default_rng(0)
+    values: dict[str, list[float]] = {"ours": [], "decoding alone by PyAV": []}
+
+    def alone(number: int) -> None:
+        clip_alone(root / f"{number % VIDEOS}.mp4", rng)
+
+    for seed in range(5):
+        with ThreadPoolExecutor(THREADS) as pool:
+            start = time.perf_counter()
+            list(pool.map(alone, range(CLIPS)))
+            values["decoding alone by PyAV"].append(CLIPS / (time.perf_counter() - start))
+        stream = prepared.train_stream(seed)
+        next(stream)  # starts the threads
+        start = time.perf_counter()
+        for _ in range(CLIPS // settings.clips_per_batch):
+            next(stream)
+        values["ours"].append(CLIPS / (time.perf_counter() - start))
+        stream.close()
+        time.sleep(0.5)
+    return Measured("clips/s", values)
+
+
 def rows() -> dict[str, Row]:
     size = f"{SIZE[0]}x{SIZE[1]}"
     videos = {
         f"reading {FRAMES} frames of {size} {name}": functools.partial(reading, *kind) for name, kind in KINDS.items()
+    }
+    videos |= {
+        f"clips of {SMALL[0]}x{SMALL[1]} H.264 videos, {repeat} of each at once": functools.partial(video_clips, repeat)
+        for repeat in (1, 4)
     }
     return videos | {f"checking {FRAMES} JPEG pictures of {size}": pictures}

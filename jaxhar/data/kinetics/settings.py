@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 
 from jaxhar.core.prepared import View
@@ -84,7 +85,7 @@ class Kinetics(DataSet):
         a limit, in this process.
 
     With `skip_broken`, a clip that cannot be read is replaced by another one in training, masked in evaluation, counted
-    and listed at the end. Clips are rounded to 8 bits after they were scaled.
+    and listed at the end. Scaled pictures are rounded to 8 bits, where the originals go on with fractions.
     """
 
     skeleton: Skeleton | None = None
@@ -205,7 +206,7 @@ class Kinetics(DataSet):
         """The example of some frames of those that were read."""
         draw = draw if isinstance(draw, ClipDraw) else ClipDraw(flip=draw.flip)
         index = np.searchsorted(pictures.numbers, numbers)
-        frames = pictures.frames[index]
+        frames = pictures.frames if len(index) == len(pictures.frames) else pictures.frames[index]
         height, width = frames.shape[1:3]
         if draw.crop is None:
             side = min(height, width)
@@ -218,8 +219,7 @@ class Kinetics(DataSet):
             integer: Callable[[int], int] = lambda count: int(rng.integers(count))  # noqa: E731
             crop = clips.random_crop(height, width, augment.area, augment.ratio, rng.uniform, integer)
         example = self._labels(record)
-        example |= {"frames": _resized(frames, crop, self._size, draw.flip)}
-        example["frames"] = np.rint(example["frames"]).clip(0, 255).astype(np.uint8)
+        example["frames"] = _resized(frames, crop, self._size, draw.flip)
         if pictures.cover is not None:
             example["cover"] = _resized(pictures.cover[index], crop, self._size, draw.flip)
         affine = np.diag([width / crop.width / record["size"][0], height / crop.height / record["size"][1], 1.0])
@@ -282,7 +282,10 @@ def _last(key: object) -> _Once:
 
 
 def _resized(frames: np.ndarray, crop: clips.Crop, size: tuple[int, int], flip: bool) -> np.ndarray:
-    """The crop of frames in another size, perhaps mirrored: float32."""
+    """The crop of frames (N, H, W, ...) in another size, perhaps mirrored; bilinear, in the same type."""
     part = clips.cut(frames, crop)
-    scaled = part.astype(np.float32) if part.shape[1:3] == size else clips.scaled(part, *size)
-    return np.ascontiguousarray(scaled[:, :, ::-1]) if flip else scaled
+    out = np.empty((len(part), *size, *part.shape[3:]), part.dtype)
+    for one, picture in zip(out, part, strict=True):
+        scaled = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
+        one[...] = scaled[:, ::-1] if flip else scaled
+    return out
