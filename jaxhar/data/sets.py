@@ -10,6 +10,7 @@ from jaxhar.data.coco.settings import Coco
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.h36m.settings import H36M
+from jaxhar.data.imagenet.settings import ImageNet
 from jaxhar.data.kinetics.settings import Kinetics
 from jaxhar.data.lip.settings import LIP
 from jaxhar.data.mpii.settings import MPII
@@ -48,6 +49,7 @@ SETS = {
     "ntu-skeleton": KnownSet(NTUSkeleton()),
     "pyskl": KnownSet(Pyskl()),
     "kinetics": KnownSet(Kinetics()),
+    "imagenet": KnownSet(ImageNet()),
     "folder": KnownSet(Own()),
 }
 

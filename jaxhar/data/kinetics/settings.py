@@ -13,6 +13,7 @@ import numpy as np
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import clips, pipeline, transforms, unreadable
+from jaxhar.data.clip_augment import ClipAugment, ClipDraw
 from jaxhar.data.cover import cover
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.formats import guarded, numbered, video_boxes
@@ -24,46 +25,7 @@ from jaxhar.data.rand_augment import RandAugment
 from jaxhar.data.records.record import Folder, VideoClip
 from jaxhar.host.errors import Problem, Usage
 
-
-@dataclass(frozen=True)
-class ClipDraw(transforms.Draw):
-    """The values of one augmentation of a clip.
-
-    Attributes:
-      crop: seed of a random crop and of RandAugment; None for one of three crops along the longer side.
-      place: of these three, 0 at its start, 1 in the middle, 2 at its end.
-      clip, clips: in evaluation, which one of several clips spread evenly; 0 clips for given frames.
-    """
-
-    crop: int | None = None
-    place: int = 1
-    clip: int = 0
-    clips: int = 0
-
-
-@dataclass(frozen=True)
-class ClipAugment(transforms.Augment):
-    """Random crops and mirror images, the same for all frames of a clip, and RandAugment.
-
-    Attributes:
-      area: bounds of the crop's share of the picture. ratio: bounds of its width divided by its height.
-      operations: RandAugment before the crop; None for none.
-    """
-
-    hflip: tuple[bool, ...] = (False, True)
-    area: tuple[float, float] = (0.5, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    operations: RandAugment | None = None
-
-    def draw(self, rng: np.random.Generator) -> ClipDraw:
-        flip = bool(self.hflip[int(rng.integers(len(self.hflip)))])
-        return ClipDraw(flip=flip, crop=int(rng.integers(2**31)))
-
-    def fixed(self, flip: bool = False) -> ClipDraw:
-        return ClipDraw(flip=flip)
-
-
-#: Of pretraining, of fine-tuning, of linear probes and the masked classifier (mae_st, dmae_st).
+#: Of pretraining, of fine-tuning, and of linear probes and the masked classifier (mae_st, dmae_st).
 PRETRAIN = ClipAugment()
 FINETUNE = ClipAugment(area=(0.08, 1.0), operations=RandAugment())
 PROBE = ClipAugment(area=(0.08, 1.0))
@@ -74,7 +36,7 @@ class Kinetics(DataSet):
     """Clips of videos: the settings of `DataSet`, and
 
     Attributes:
-      augment: of training: PRETRAIN, FINETUNE, PROBE, or transforms.NONE for the middle of the picture.
+      augment: of training: PRETRAIN, FINETUNE or PROBE, or transforms.NONE for the middle of the picture.
       rate: frames at 30 per second from one frame of a clip to the next.
       repeat: clips of each video in a training batch, which are read together; `clips_per_batch` counts them all, so
         that it is a multiple of it.
@@ -216,8 +178,7 @@ class Kinetics(DataSet):
             augment = self.augment if isinstance(self.augment, ClipAugment) else PRETRAIN
             if augment.operations is not None:
                 frames = augment.operations(frames, rng)
-            integer: Callable[[int], int] = lambda count: int(rng.integers(count))  # noqa: E731
-            crop = clips.random_crop(height, width, augment.area, augment.ratio, rng.uniform, integer)
+            crop = augment.crop(height, width, rng)
         example = self._labels(record)
         example["frames"] = _resized(frames, crop, self._size, draw.flip)
         if pictures.cover is not None:
