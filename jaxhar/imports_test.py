@@ -33,8 +33,9 @@ ROWS = {
     "predict": LIBRARY,
     "checks": LIBRARY,
     "run": LIBRARY,
+    "sweep": LIBRARY | {"run"},
     "finetune": LIBRARY | {"predict", "checks", "run"},
-    "cli": LIBRARY | {"predict", "checks", "run", "finetune"},
+    "cli": LIBRARY | {"predict", "checks", "run", "sweep", "finetune"},
 }
 #: Packages that only some files may import, by folder or file under jaxhar/.
 GUARDED = {

@@ -15,17 +15,20 @@ from jaxhar.viz import report
 from jaxhar.weights import checkpoint
 
 
-def run(experiment: Experiment, workdir: Path, mode: str) -> None:
+def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = None) -> None:
     """Prepares the data, trains unless `mode` is "eval", evaluates, writes the report.
 
     Several processes (`jaxhar.host.cluster`) do it together: process 0 writes what is written once.
+
+    Args:
+      data: the working directory that the data is prepared for, if other runs share it; None for `workdir`.
     """
     zoo.family(experiment.model)  # an unknown family must fail before the data is prepared
     process.keep_freed_memory()
     compile_cache.enable()
 
     with cluster.first_before_others():
-        prepared = experiment.data.prepare(workdir)
+        prepared = experiment.data.prepare(workdir if data is None else data)
     classes = tuple(prepared.actions) if experiment.model.classes else ()
     plans = tuple(experiment.evals.values())
     for number, plan in enumerate(plans):

@@ -187,9 +187,13 @@ def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
       Usage: no such file or function, an unknown name or an invalid value.
     """
     experiment = _from_file(spec)
-    changes = changes or {}
-    for note in unreached(experiment, changes):
+    for note in unreached(experiment, changes or {}):
         print(note)
+    return changed(experiment, changes or {})
+
+
+def changed(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:
+    """The experiment with some settings changed; arguments and errors as of `load`."""
     for key, text in changes.items():
         match key.split("."):
             case ["stages", name, ("optimizer" | "losses") as field, _, *_] if name in experiment.stages:

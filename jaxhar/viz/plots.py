@@ -1,10 +1,10 @@
-"""Plots of the report: learning curves from metrics.jsonl, and matrices.
+"""Plots of the report: learning curves from metrics.jsonl, and matrices; and of the runs of a sweep.
 
 pyplot is not used because of its global state.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from jaxhar.evaluation.sections import Matrix
 from jaxhar.training import history
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LINES = ("#3b82c4", "#e07b39", "#4aa564", "#a05fb4", "#c7a52f", "#4fb3bf", "#c75b7a", "#8c8c8c")
@@ -49,18 +50,32 @@ def _panels(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     return panels
 
 
-def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
+def _axes(titles: Sequence[str]) -> tuple["Figure", "Sequence[Axes]"]:
+    """A figure with a plot for each title, at most three side by side."""
     from matplotlib.figure import Figure
 
-    panels = _panels(list(curves))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    columns = min(3, len(titles))
+    rows = -(-len(titles) // columns)
     figure = Figure(figsize=(3.7 * columns, 2.5 * rows), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes[len(panels) :]:
+    for axis in axes[len(titles) :]:
         axis.set_axis_off()
-    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(title, fontsize=10, color=_INK, loc="left")
+        axis.patch.set_alpha(0)
+        axis.tick_params(colors=_INK, labelsize=8, which="both")
+        axis.grid(color=_INK, alpha=0.2, linewidth=0.6)
+        for side, spine in axis.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(_INK)
+    return figure, axes[: len(titles)]
+
+
+def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
+    panels = _panels(list(curves))
+    figure, axes = _axes(list(panels))
+    for axis, lines in zip(axes, panels.values(), strict=True):
         lowest, highest = np.inf, -np.inf
         for (label, key), colour in zip(lines, _LINES * len(lines), strict=False):
             steps, values = curves[key]
@@ -72,13 +87,37 @@ def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
             axis.plot(steps, values, color=colour, linewidth=1.6, marker=marker, markersize=3, label=label or "last")
         if lowest > 0 and highest > 30 * lowest:
             axis.set_yscale("log")
-        axis.set_title(title, fontsize=10, color=_INK, loc="left")
-        axis.patch.set_alpha(0)
-        axis.tick_params(colors=_INK, labelsize=8, which="both")
-        axis.grid(color=_INK, alpha=0.2, linewidth=0.6)
-        for side, spine in axis.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(_INK)
+        if len(lines) > 1:
+            axis.legend(fontsize=8, labelcolor=_INK, frameon=False)
+    return figure
+
+
+def settings_figure(
+    setting: str, values: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float]]]
+) -> "Figure":
+    """How figures depend on a setting.
+
+    Args:
+      values: of the setting, as text; numbers have their place on the axis, on a logarithmic one if far apart.
+      panels: title of a plot -> label of a line -> its figure for each of the values, NaN where there is none.
+    """
+    figure, axes = _axes(list(panels))
+    try:
+        places = [float(value) for value in values]
+    except ValueError:
+        places = []
+    numbers = bool(places) and all(map(math.isfinite, places))
+    for axis, lines in zip(axes, panels.values(), strict=True):
+        for (label, found), colour in zip(lines.items(), _LINES * len(lines), strict=False):
+            where = places if numbers else list(range(len(values)))
+            order = sorted(range(len(where)), key=where.__getitem__)
+            x, y = ([items[n] for n in order] for items in (where, found))
+            axis.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
+        if numbers and min(places) > 0 and max(places) >= 10 * min(places):
+            axis.set_xscale("log")
+        if not numbers:
+            axis.set_xticks(range(len(values)), values)
+        axis.set_xlabel(setting, fontsize=8, color=_INK)
         if len(lines) > 1:
             axis.legend(fontsize=8, labelcolor=_INK, frameon=False)
     return figure

@@ -1,0 +1,105 @@
+"""The command `jaxhar sweep` on a small network and data made in memory."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from jaxhar import sweep
+from jaxhar.cli import main as cli
+from jaxhar.run_test import CONFIG
+
+MODEL = "ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)"
+#: With evaluations, and without.
+LARGE = CONFIG.replace(MODEL, "TinyConfig(num_joints=16, dropout=0.0)").replace(
+    "\n\n\n@", "\nfrom jaxhar.training.loop_test import TinyConfig\n\n\n@", 1
+)
+SMALL = re.sub(r"evals=.*", "evals={},", LARGE).replace('best="pck@0.2"', "loggers=()")
+RATE = "--config.optimizer.learning_rate="
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs `jaxhar sweep noise.py` in an empty folder with this config; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+    Path("noise.py").write_text(SMALL)
+    return lambda *words: cli.main(["sweep", "noise.py", "--out", "out", *words])
+
+
+def table():
+    return {row["run"]: row for row in csv.DictReader(Path("out/sweep.csv").read_text().splitlines())}
+
+
+def test_runs_are_done_once_and_compared(command, capfd):
+    words = (f"{RATE}1e-3,3e-4", "--config.train.steps=2")
+    assert command(*words, "--dry-run") == 0
+    listed = capfd.readouterr().out.splitlines()
+    assert listed == ["1  out/learning_rate=0.001  not begun", "2  out/learning_rate=0.0003  not begun"]
+    assert not Path("out").exists()
+
+    assert command(*words, "--shard", "2/2") == 0
+    assert "sweep of noise" in capfd.readouterr().out
+    assert [row["state"] for row in table().values()] == ["step 0 of 2", "finished"]
+    second = Path("out/learning_rate=0.0003/metrics.jsonl")
+    before = second.stat().st_mtime_ns
+    assert command(*words) == 0
+    printed = capfd.readouterr().out
+    assert "run 1 of 2" in printed and "run 2 of 2" not in printed and second.stat().st_mtime_ns == before
+    rows = table()
+    for name, row in rows.items():
+        assert row["state"] == "finished" and row["optimizer.learning_rate"] == name.split("=")[1]
+        last = json.loads(Path("out", name, "metrics.jsonl").read_text().splitlines()[-1])
+        assert float(row["loss"]) == last["loss"]
+    assert re.search(r"0\.001 +│ finished", printed)
+    assert Path("out/sweep.png").read_bytes().startswith(b"\x89PNG")
+
+    # A run that was cut off goes on; one with other settings is told before anything is run.
+    Path("out/learning_rate=0.001/finished.json").unlink()
+    assert command(*words, "--config.losses.visible=0.5") == 1
+    said = capfd.readouterr()
+    assert "run 1" not in said.out and "losses.visible was 0.01, now 0.5" in said.err
+    assert command(*words[:1], "--config.train.steps=1", "--config.data.root=absent") == 1  # all fail
+    said = capfd.readouterr()
+    assert said.err.count("error: absent is not a data set") == 2 and "2 runs failed" in said.out
+
+
+@pytest.mark.slow
+def test_scores_of_a_grid(command, capfd):
+    Path("noise.py").write_text(LARGE)
+    assert command(f"{RATE}1e-3,3e-4", "--config.losses.visible=0.1,0.01", "--config.train.steps=1") == 0
+    printed = capfd.readouterr().out
+    assert printed.startswith("hello\n") and printed.count("%") >= 4 and "* " in printed
+    rows = table()
+    assert len(rows) == 4
+    for name, row in rows.items():
+        results = json.loads(Path("out", name, "results.json").read_text())
+        assert float(row["pck@0.2"]) == results["scalars"]["pck@0.2"] == float(row["again/pck@0.2"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "there is only one run: give a setting several values, e.g. --config.optimizer.learning_rate=A,B"),
+        (("--config.train.seed=1",), "there is only one run"),
+        (("--config.train.seeed=1,2",), "did you mean 'seed'?"),
+        (("--config.train.seed=1,two",), "--config.train.seed=two: expected int"),
+        (("--config.train.seed=1,,2",), "--config.train.seed=: expected int"),
+        ((f"{RATE}0.001,1e-3",), "two runs would have the same settings, optimizer.learning_rate=0.001"),
+        (("--config.train.seed=1,2", "--config.train.seed=3"), "--config.train.seed is given twice"),
+        (("--config.train.seed=1,2", "--shard", "3/3"), "there are only 2 runs"),
+        (("--config.train.seed=1,2", "--shard", "3"), "--shard '3' is not K/N"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_the_first_run(command, capfd, words, sentence):
+    assert command(*words) == 2
+    err = capfd.readouterr().err
+    assert sentence in err and err.count("\n") == 1 and not Path("out").exists()
+
+
+def test_values_and_names():
+    assert sweep.values("1, 2,(3,4),'a,b',{'c': (1, 2)}") == ["1", "2", "(3,4)", "'a,b'", "{'c': (1, 2)}"]
+    assert sweep._short(["a.rate", "b.rate", "c"]) == {"a.rate": "a.rate", "b.rate": "b.rate", "c": "c"}
+    assert sweep._folder("place=../a b", ()) == "place=.._a_b"
+    assert sweep._folder("x" * 300, ()) != sweep._folder("x" * 301, ())
