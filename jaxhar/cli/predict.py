@@ -72,9 +72,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stride",
         type=int,
-        default=2,
         help="step between the frames of an action clip, at the frame rate of the training if that is known (default: "
-        "%(default)s)",
+        "2; of a network that sees whole pictures that of its training, or 4 at 30 frames a second)",
+    )
+    parser.add_argument(
+        "--every",
+        type=float,
+        metavar="SECONDS",
+        help="of a network that sees whole pictures: from clip to clip (default: half the length of a clip)",
+    )
+    parser.add_argument(
+        "--views",
+        metavar="NxM",
+        help="of a network that sees whole pictures: sum N clips from the start to the end, M crops of each, e.g. 10x3",
+    )
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="of a vision transformer: also draw how much each patch counts for the action, as attention.mp4",
     )
     parser.add_argument(
         "--smooth",
@@ -184,6 +199,9 @@ def _predict(args: argparse.Namespace) -> bool:
         detector=args.detector,
         persons=args.persons,
         smooth=args.smooth,
+        every=args.every,
+        views=args.views,
+        attention=args.attention,
     )
     forms, progress = formats(args.format), None if args.no_progress else Bars()
     one = sources.is_one(args.source) and not args.shard

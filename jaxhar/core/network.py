@@ -56,11 +56,12 @@ class Describing(Protocol):
 
 @runtime_checkable
 class Showing(Protocol):
-    """A network on skeletons that shows what it sees in a clip, for the pictures of a report."""
+    """A network that names actions and shows what it sees in a clip, for the pictures of a report."""
 
     def shows(self, batch: Batch) -> dict[str, jax.Array]:
         """What it has of these: volume (B, T, h, w, C), its heat maps of joints or limbs; attention (B, T, M, J), the
-        share of each joint in what the class is told from."""
+        share of each joint in what the class is told from; rollout (B, T', h, w), that of each patch of T' steps of
+        time."""
 
 
 @runtime_checkable

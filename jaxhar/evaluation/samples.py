@@ -16,10 +16,14 @@ from jaxhar.evaluation.scorer import Context, Example, Predicted, float64
 from jaxhar.evaluation.sections import Picture, Section, words
 
 #: What networks that show what they see read.
-_READ = ("points", "score", "mirrored")
+_READ = ("points", "score", "mirrored", "frames", "cover")
 _SHOWN = (
     "Heat maps of the joints or limbs at some moments of a clip, each cell in the colour of the strongest; or how much "
     "each joint counts for the class at every moment, from the least, dark, to the most."
+)
+_ROLLOUT = (
+    "Frames of a clip and how much each patch counts for the class by the attention of all blocks (attention rollout, "
+    "Abnar and Zuidema, ACL'20), from the least to the most of the clip, red."
 )
 #: Number of samples of which also is shown what the network sees.
 _SEEN = 4
@@ -73,20 +77,27 @@ class _Reservoir:
         about = (f"{what} of the network, chosen at random.",)
         found = [Section(title, pictures=tuple(picture for _, picture, _ in kept), about=about)]
         seen = tuple(self._seen([(picture, example) for _, picture, example in kept if example][:_SEEN]))
-        return [*found, Section("What the network sees", pictures=seen, about=(_SHOWN,))] if seen else found
+        shown = _ROLLOUT if any(picture.rollout is not None for picture in seen) else _SHOWN
+        return [*found, Section("What the network sees", pictures=seen, about=(shown,))] if seen else found
 
     def _seen(self, kept: list[tuple[Picture, Example]]) -> Iterator[Picture]:
         """Pictures of the volumes and of the attention for some samples."""
         if not kept or self._context.shows is None:
             return
         batch = {key: np.stack([example[key] for _, example in kept]) for key in kept[0][1]}
+        network = self._context.network
+        pixels = (network.pixels if network is not None else None) or Pixels.SIGNED
         for key, values in self._context.shows(batch).items():  # type: ignore[arg-type]
-            for (picture, _), value in zip(kept, values, strict=True):
+            for (picture, example), value in zip(kept, values, strict=True):
                 bare = replace(picture, file=key, image=None, true=None, valid=None, pred=None, confidence=None)
                 if key == "volume":
                     yield replace(bare, skeleton=self._context.skeleton, volume=value)
                 elif key == "attention":
                     yield replace(bare, skeleton=self._context.skeleton, attention=value.sum(1))
+                elif key == "rollout":
+                    length = len(example["frames"]) // len(value)
+                    frames = [pixels.picture(one) for one in example["frames"][length // 2 :: length]]
+                    yield replace(bare, skeleton=None, rollout=value, frames=np.stack(frames))
 
 
 def sample(example: Example, preds: Predicted, context: Context) -> Picture:

@@ -82,6 +82,7 @@ class Picture:
       name: of its source, e.g. the sequence. caption: a line of text.
       answer: the predicted class. truth: the true class. probability: of the predicted class.
       volume: (T, h, w, C) heat maps of joints or limbs over time. attention: (T, J) shares of the joints over time.
+      rollout: (T', h, w) shares of the patches over time. frames: (T', H, W, 3) uint8 RGB, below them.
     """
 
     file: str
@@ -98,6 +99,8 @@ class Picture:
     probability: float | None = None
     volume: np.ndarray | None = None
     attention: np.ndarray | None = None
+    rollout: np.ndarray | None = None
+    frames: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,26 @@ class Attention(nnx.Module):
         self.dropout = nnx.Dropout(drop, rngs=rngs)
         self.heads = heads
 
+    def shares(self, x: Array) -> Array:
+        """How much each token attends to each other, (B, N, N), the mean over the heads; the rows sum to 1."""
+        query, key, _ = jnp.moveaxis(self._qkv(x), (2, 3), (0, 1))  # each (heads, B, N, width)
+        dtype = jnp.promote_types(query.dtype, jnp.float32)
+
+        def add(total: Array, head: tuple[Array, Array]) -> tuple[Array, None]:
+            query, key = head
+            scores = jnp.einsum("bqd,bkd->bqk", query.shape[-1] ** -0.5 * query, key, preferred_element_type=dtype)
+            return total + jax.nn.softmax(scores) / self.heads, None
+
+        batch, tokens, _ = x.shape
+        return jax.lax.scan(add, jnp.zeros((batch, tokens, tokens), dtype), (query, key))[0]
+
+    def _qkv(self, x: Array) -> Array:
+        batch, tokens, _ = x.shape
+        return self.qkv(x).reshape(batch, tokens, 3, self.heads, -1)
+
     def __call__(self, x: Array, padding: Array | None) -> Array:
         batch, tokens, width = x.shape
-        query, key, value = jnp.moveaxis(self.qkv(x).reshape(batch, tokens, 3, self.heads, -1), 2, 0)
+        query, key, value = jnp.moveaxis(self._qkv(x), 2, 0)
         drops = self.attention_dropout.rate > 0 and not self.attention_dropout.deterministic
         found = attend(query, key, value, padding, self.attention_dropout if drops else None)
         return self.dropout(self.proj(found.reshape(batch, tokens, width)))

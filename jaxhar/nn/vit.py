@@ -137,12 +137,41 @@ class Tower(nnx.Module):
           x: (B, N, C). places: (B, N), their numbers if they are some of the clip's tokens.
           first: (B, 1, C), a class token in place of this module's.
         """
+        x = self._begun(x, places, first)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def rollout(self, x: Array, counts: Array) -> Array:
+        """How much each token counts by the attention of all blocks: attention rollout.
+
+        With A_l, the attention in block l, averaged over the heads (N' x N', rows sum to 1), and the identity for the
+        shortcut, the tokens after block l are taken for mixtures of those before it by 0.5 A_l + 0.5 I. The product
+        over all blocks, the last one first, says how much each token at the end is made of each at the beginning
+        (Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL'20, section 3). Values, perceptrons and
+        norms are left out.
+
+        Args:
+          x: (B, N, C). counts: (B, N') how much the tokens at the end count; their class token comes first.
+
+        Returns:
+          (B, N') how much those at the beginning do, with the same sum.
+        """
+        x = self._begun(x, None, None)
+        shares = []
+        for block in self.blocks:
+            shares.append(block.attn.shares(block.norm1(x)))
+            x = block(x)
+        for share in reversed(shares):
+            counts = 0.5 * (jnp.einsum("bq,bqk->bk", counts, share) + counts)
+        return counts
+
+    def _begun(self, x: Array, places: Array | None, first: Array | None) -> Array:
+        """The tokens before the blocks, with their positions and the class token; arguments as of `__call__`."""
         table, of_class = self.positions()
         x = x + (table if places is None else table[places]).astype(x.dtype)
         if self.class_token:
             token = self.cls_token[...] if first is None else first  # type: ignore[index]
             token = (token + of_class).astype(x.dtype)
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, x.shape[-1])), x], axis=1)
-        for block in self.blocks:
-            x = block(x)
         return x

@@ -21,6 +21,14 @@ class Clip:
     action: np.ndarray
 
 
+@dataclass(frozen=True)
+class Attention:
+    """How much each patch of a crop counts: box (4,) x1, y1, x2, y2 of the crop in pixels, shares (h, w) in [0, 1]."""
+
+    box: np.ndarray
+    shares: np.ndarray
+
+
 @dataclass
 class FrameResult:
     """The predictions for one frame.
@@ -37,7 +45,9 @@ class FrameResult:
       maps: the network's heat maps of this frame, where they are asked for.
       outline: (4,) x1, y1, x2, y2 of the person itself, image pixels, as detected or given; None if that is not known.
       id: identity of the person; `SCENE` for all of them together, who have an action, but no joints.
-      votes: logarithms of the probabilities of clips whose mean is not yet taken.
+      votes: logarithms of the probabilities of clips whose mean is not yet taken; of networks that see whole pictures
+        the probabilities themselves.
+      attention: of a network that sees whole pictures, where it is asked for.
     """
 
     index: int
@@ -51,11 +61,12 @@ class FrameResult:
     outline: np.ndarray | None = None
     id: int = poses.PERSON
     votes: list[np.ndarray] = field(default_factory=list)
+    attention: Attention | None = None
 
     @property
     def person(self) -> bool:
         """Whether somebody is there."""
-        return bool(anyone(self.confidence))
+        return self.id != SCENE and bool(anyone(self.confidence))
 
 
 @dataclass
@@ -67,6 +78,7 @@ class PersonResult:
         look unlike the network's training.
       action: (A,) probabilities over all clips, their normalised geometric mean. None for pose networks, without clips,
         and if most frames look unfamiliar.
+      plain: the mean is the arithmetic one, as of networks that see whole pictures.
     """
 
     first: int
@@ -75,15 +87,19 @@ class PersonResult:
     unfamiliar: int = 0
     _logs: np.ndarray | float = 0.0
     _clips: int = 0
+    plain: bool = False
 
     @property
     def action(self) -> np.ndarray | None:
         strange = 2 * self.unfamiliar > self.frames
-        return None if strange or not self._clips else normalised(np.asarray(self._logs) / self._clips)
+        if strange or not self._clips:
+            return None
+        mean = np.asarray(self._logs) / self._clips
+        return mean if self.plain else normalised(mean)
 
     def add_clip(self, action: np.ndarray) -> None:
         """Adds the probabilities (A,) of a clip."""
-        self._logs = self._logs + np.log(np.maximum(action, 1e-12))
+        self._logs = self._logs + (action if self.plain else np.log(np.maximum(action, 1e-12)))
         self._clips += 1
 
 
@@ -117,7 +133,7 @@ class Tally:
             person.unfamiliar += bool(result.unfamiliar)
         for result in results:
             if result.id == SCENE:
-                self.scene = self.scene or PersonResult(index, index)
+                self.scene = self.scene or PersonResult(index, index, plain=not len(result.confidence))
                 self.scene.last = index
                 self.scene.frames += 1
                 for clip in result.clips:

@@ -38,7 +38,8 @@ class Row:
 
     Attributes:
       source: the file or folder. results: name of its folder of results; "" if it could not be read.
-      frames, persons: numbers of them; of several pictures, persons are the most in one picture.
+      frames, persons: numbers of them; of several pictures, persons are the most in one picture; None if nobody was
+        looked for.
       action, probability: of the person who is there for longest; None if none is named.
       warnings: sentences. complete: whether all of the source could be read.
       still: file of the overlay, relative to the results, and the seconds of the picture for the sheet.
@@ -47,7 +48,7 @@ class Row:
     source: str
     results: str = ""
     frames: int = 0
-    persons: int = 0
+    persons: int | None = 0
     action: str | None = None
     probability: float | None = None
     warnings: tuple[str, ...] = ()
@@ -198,7 +199,8 @@ def _done(results: Path, source: Path, settings: dict[str, object]) -> Row | Non
 def _in_words(row: Row) -> str:
     action = "" if row.action is None else f", {row.action} ({row.probability:.1%})"
     warned = f" ({'; '.join(row.warnings)})" if row.warnings else ""
-    return f"{row.frames} frames, {row.persons} person{'' if row.persons == 1 else 's'}{action}{warned}"
+    persons = "" if row.persons is None else f", {row.persons} person{'' if row.persons == 1 else 's'}"
+    return f"{row.frames} frames{persons}{action}{warned}"
 
 
 def _write_table(path: Path, rows: Sequence[Row]) -> None:
@@ -206,7 +208,7 @@ def _write_table(path: Path, rows: Sequence[Row]) -> None:
     table = csv.writer(text)
     table.writerow(_COLUMNS)
     for row in rows:
-        counts = (row.frames, row.persons) if row.results else ("", "")
+        counts = (row.frames, "" if row.persons is None else row.persons) if row.results else ("", "")
         probability = "" if row.probability is None else f"{row.probability:.4f}"
         table.writerow([row.source, row.results, *counts, row.action or "", probability, "; ".join(row.warnings)])
     files.write(path, text.getvalue().encode())

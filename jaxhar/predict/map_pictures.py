@@ -15,15 +15,12 @@ from jaxhar.data.formats.writer import VideoWriter, write_png
 from jaxhar.host.errors import Usage
 from jaxhar.host.files import atomic
 from jaxhar.viz import draw as viz
+from jaxhar.viz import heat
 
 #: Smallest side of a crop in the grid, in pixels.
 _SIDE = 192
 #: Colours go from 0 to a map's own peak, or to this value if the peak is lower.
 _LOWEST_PEAK = 0.2
-#: Place of the peak's colour in cv2's table of 256, whose last ones are dark.
-_RED = 230
-#: Opacity of the colours at the peak.
-_OPACITY = 0.75
 
 
 @dataclass(frozen=True)
@@ -72,9 +69,7 @@ def _coloured(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     values = np.asarray(values, np.float32)
     large = cv2.warpAffine(values, back, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    share = np.clip(large / max(float(values.max()), _LOWEST_PEAK), 0, 1)[..., None]
-    colours = cv2.applyColorMap((share[..., 0] * _RED).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return (image * (1 - _OPACITY * share) + colours * (_OPACITY * share)).astype(np.uint8)
+    return heat.painted(image, large / max(float(values.max()), _LOWEST_PEAK))
 
 
 class MapPictures:

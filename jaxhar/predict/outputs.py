@@ -22,6 +22,7 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.files import atomic
 from jaxhar.predict import coco as coco_file
 from jaxhar.predict import poses
+from jaxhar.predict.attention_video import AttentionVideo
 from jaxhar.predict.frame_result import Clip, FrameResult, Tally, acting, named, of_scene
 from jaxhar.predict.map_pictures import MapPictures
 from jaxhar.predict.overlay import Overlay
@@ -90,6 +91,7 @@ class Outputs:
             zip(paths, ["overlay.mp4"] if isinstance(source, Video) else image_names(paths), strict=True)
         )
         self._maps = MapPictures(folder, source, self._overlays, maps) if maps else None
+        self._attention = AttentionVideo(folder, source.fps) if isinstance(source, Video) else None
         written = [folder / name for name in self._overlays.values()]
         written += self._maps.paths.values() if self._maps else []
         taken = {path.resolve() for path in paths} & {path.resolve() for path in written}
@@ -143,6 +145,8 @@ class Outputs:
                 name = name_in_coco(frame, isinstance(self._source, Video))
                 self._coco += [coco_file.detection(name, size, result) for result in there]
             for result in results:
+                if self._attention is not None and result.attention is not None:
+                    self._attention.add(frame, result.attention, self._stack)
                 for clip in result.clips:
                     self._write_clip(frame.path, result, clip)
 
@@ -168,6 +172,7 @@ class Outputs:
         extra += [self._folder / coco_file.FILE] if self._coco is not None else []
         extra += [table.path for table in self._tables]
         extra += self._maps.files if self._maps else []
+        extra += self._attention.files if self._attention else []
         self.files = (*self._written, self._folder / "poses.json", *extra)
 
     @contextlib.contextmanager

@@ -51,7 +51,7 @@ class Overlay:
             for result in persons:
                 image = viz.draw_label(image, result.box.tolist(), self._label(result))
         self.remember(results)
-        panel = of_scene(results) if self._several else persons[0] if persons else None
+        panel = of_scene(results) if self._several or not persons else persons[0]
         unfamiliar = bool(panel is not None and panel.unfamiliar)
         if unfamiliar:
             image = viz.draw_words(image, "unfamiliar: unlike what the network was trained on")

@@ -5,8 +5,7 @@ the files of the command `jaxhar predict`.
 """
 
 import dataclasses
-import time as clock
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
@@ -19,82 +18,33 @@ from flax import nnx
 from jaxhar import zoo
 from jaxhar.core.calibration import Calibration
 from jaxhar.core.familiar import Familiar
-from jaxhar.core.network import NetworkConfig
+from jaxhar.core.network import NetworkConfig, Reconstructing
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
-from jaxhar.predict import map_pictures, poses, skeleton_actions
+from jaxhar.predict import map_pictures, picture_actions, poses, skeleton_actions
 from jaxhar.predict.box_files import BoxFile
-from jaxhar.predict.boxes import BOX_JOINTS
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.detector import Detector
 from jaxhar.predict.folder import opened
-from jaxhar.predict.frame_result import named
-from jaxhar.predict.options import Options
-from jaxhar.predict.outputs import NetworkInfo, Outputs, check_formats
+from jaxhar.predict.options import STRIDE, Options
+from jaxhar.predict.outputs import NetworkInfo, check_formats
+from jaxhar.predict.picture_actions import PictureActions
 from jaxhar.predict.progress import Bars, Progress
 from jaxhar.predict.result import Result, Seen
 from jaxhar.predict.search import Box, Infer
 from jaxhar.predict.skeleton_actions import WINDOW, SkeletonActions
+from jaxhar.predict.summary import Summary, write
 from jaxhar.predict.task import PredictedFrame, Task, without_action
 from jaxhar.weights import checkpoint, trained_on
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The result of a run.
-
-    Attributes:
-      frames: number of frames.
-      files: written files.
-      action, probability: of the person who is there for longest, by the geometric mean over its clips. None if the
-        network predicts no actions, if the source is several images, or if the network reads clips and the source is an
-        image.
-      scene: action of all persons together and its probability; None if that was not looked for.
-      persons: identity -> first and last frame, action and its probability, of the persons of a video or of one image.
-      empty, unfamiliar: numbers of frames without a person, and of those whose person looks unfamiliar.
-      broken: a sentence for each image that was skipped, and for damage in a video or its early end.
-      seconds: wall time, with compilation.
-      notes: sentences about what the weights do not know, files that they were trained on, and what of a folder is read
-        and left out.
-      found: number of persons; of several pictures, the most in one of them.
-      still: file of the overlay with a picture that stands for the source, and its time in seconds.
-      warnings: sentences on what of this source is missing or doubtful.
-    """
-
-    frames: int
-    files: tuple[Path, ...]
-    action: str | None
-    probability: float | None
-    empty: int
-    unfamiliar: int
-    broken: tuple[str, ...]
-    seconds: float
-    notes: tuple[str, ...] = ()
-    persons: dict[int, tuple[int, int, str | None, float | None]] = dataclasses.field(default_factory=dict)
-    scene: tuple[str | None, float | None] | None = None
-    found: int = 0
-    still: tuple[Path, float] | None = None
-    warnings: tuple[str, ...] = ()
-
-    def doubts(self) -> Iterator[str]:
-        """Sentences on frames without a person, and on those that look unlike the training."""
-        if self.empty:
-            where = "nobody was found" if self.empty == self.frames else f"nobody in {self.empty} of the frames"
-            yield (f"{where}: fewer than {BOX_JOINTS} joints are confident there, so no joints and no action are given")
-        if self.unfamiliar:
-            yield (
-                f"{self.unfamiliar} of {self.frames} frames look unlike what the network was trained on; they are "
-                "marked as unfamiliar and name no action"
-            )
-
-
-@dataclass(frozen=True)
 class LoadedNetwork:
-    """A pose network with its weights, for any number of sources; made by `load`.
+    """A network with its weights, for any number of sources; made by `load`.
 
     Attributes:
       path: of the weights. model: the network. meta: its joints, action names and settings.
@@ -182,6 +132,8 @@ class LoadedNetwork:
           Problem: the source cannot be read, or the results cannot be written.
           Usage: a wrong box; heat maps of a joint or a network that has none.
         """
+        if self._sees_pictures:
+            picture_actions.check_forms(forms, self.path)
         opening = opened(source, options.skip_broken)
         task = self._task(source, opening[0], options, maps)
         summary = write(task, out, forms=forms, made_by=self._made_by(options), progress=progress)
@@ -195,7 +147,15 @@ class LoadedNetwork:
         found = {**self._settings(options), "jaxhar": metadata.version("jaxhar"), "weights": self.sha256}
         return found if self.skeletons is None else {**found, "actions": checkpoint.sha256(self.skeletons.model)}
 
+    @property
+    def _sees_pictures(self) -> bool:
+        """Whether it names actions by whole pictures, without joints."""
+        return self.meta.config.pose_shape is None
+
     def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
+        if self._sees_pictures:
+            return self._pictures_task(path, source, options, maps)
+        picture_actions.refuse(options, self.path)
         detector, keep = options.finder
         if options.filter is not None:
             options.filter.check(float(source.fps) if isinstance(source, Video) else None)
@@ -217,10 +177,24 @@ class LoadedNetwork:
         rate = self.meta.frame_rate
         return Task(source, path, run, network, options, joints, detector, keep, familiar, skeletons, rate)
 
+    def _pictures_task(self, path: Path, source: Video | Images, options: Options, maps: str | None) -> Task:
+        """Of a network that names actions by whole pictures."""
+        seen = PictureActions(self.path, self.model, self.meta, self.actions, options)
+        if maps is not None:
+            raise Usage(f"--maps: the network of {self.path} predicts no heat maps; leave --maps out")
+        if not isinstance(source, Video):
+            raise Usage(f"the network of {self.path} names actions in videos; {path} is none")
+        network = dataclasses.replace(self.meta, actions=self.actions, skeleton=picture_actions.NOBODY)
+        return Task(source, path, partial(_infer, self.model, None), network, options, pictures=seen)
+
     def _settings(self, options: Options) -> dict[str, object]:
         settings = {"weights": str(self.path), **options.written()}
         if self.meta.calibration is not None:
             settings["temperatures"] = dataclasses.asdict(self.meta.calibration)
+        if self._sees_pictures:
+            settings["stride"] = picture_actions.stride(self.meta, options)
+        elif options.stride is None:
+            settings["stride"] = STRIDE
         if self.skeletons is not None:
             settings |= {"actions": str(self.skeletons.path), "window": self.skeletons.seconds}
         return settings
@@ -251,12 +225,12 @@ def load(weights: Path | str, actions: Path | str | None = None, window: float =
       window: seconds of a video that it looks at together.
 
     Raises:
-      Problem: the weights cannot be read or fetched, or are those of a network that finds no joints in frames; the two
-        networks have too few joints in common.
+      Problem: the weights cannot be read or fetched, or are those of a network that finds neither joints nor actions in
+        frames; the two networks have too few joints in common.
       Usage: no weights were published under that name, or they must be fetched by hand.
     """
     compile_cache.enable()
-    path = located(weights)
+    path = located(weights, needs_frames)
     try:
         model, meta = checkpoint.load_model(path)
     except Problem as problem:
@@ -264,20 +238,25 @@ def load(weights: Path | str, actions: Path | str | None = None, window: float =
             raise
         names = ", ".join(name for name in zoo.names() if zoo.entry(name).md5)
         raise Problem(f"{problem}, or the name of a network with published weights: {names}") from problem
-    needs_pose(meta.config, path)
+    needs_frames(meta.config, path)
     if actions is None:
         return LoadedNetwork(path, model, meta)
+    needs_pose(meta.config, path)
     skeletons = skeleton_actions.load(Path(actions), window)
     skeletons.notes(meta.joints("naming actions by joints"))  # Problem if the joints do not fit
     return LoadedNetwork(path, model, meta, skeletons)
 
 
-def located(weights: Path | str) -> Path:
-    """Where weights are that are given by path or by the name of a network, see `load`."""
+def located(weights: Path | str, check: Callable[[NetworkConfig, Path], None] | None = None) -> Path:
+    """Where weights are that are given by path or by the name of a network, see `load`.
+
+    Args:
+      check: of the settings of a network that is named, before anything is fetched; by default `needs_pose`.
+    """
     path, name = Path(weights), str(weights)
     if path.exists() or name not in zoo.names():
         return path
-    needs_pose(zoo.config(name), path)
+    (check or needs_pose)(zoo.config(name), path)
     from jaxhar.weights import releases  # which imports the readers of all forms of weights
 
     return releases.ported(name, zoo.entry(name))
@@ -335,7 +314,7 @@ def predict_source(
     name: Path,
     bbox: Box | None = None,
     batch: int = 16,
-    stride: int = 2,
+    stride: int | None = None,
     forms: Sequence[str] = (),
     maps: tuple[int, ...] = (),
     detector: Detector | BoxFile | None = None,
@@ -348,45 +327,6 @@ def predict_source(
     options = Options(bbox=bbox, batch=batch, stride=stride)
     task = Task(source, name, infer, meta, options, maps, detector, keep, familiar)
     return write(task, out, forms=forms, made_by=made_by, progress=Bars() if progress else None)
-
-
-def write(
-    task: Task, out: Path, *, forms: Sequence[str], made_by: dict[str, object] | None, progress: Progress | None
-) -> Summary:
-    """Predict a source and write its files.
-
-    Args:
-      out: folder for the results, made if absent. forms: further files, see `tables.TABLES`.
-      made_by: see `poses.made_by`.
-    """
-    begun = clock.perf_counter()
-    source, several = task.source, task.detector is not None
-    with Outputs(out, source, task.name, task.meta, forms, made_by, task.maps, several) as outputs:
-        times, stretches = task.search(progress)
-        outputs.begin(times)
-        for found in task.frames(times, stretches, progress):
-            outputs.add(found.frame, found.results)
-        outputs.finish()
-    persons, classes = outputs.tally.persons, task.meta.actions
-    who = outputs.tally.main()
-    middle = len(times) // 2 if who is None else (persons[who].first + persons[who].last) // 2
-    overlay = outputs.files[middle] if isinstance(source, Images) else outputs.files[0]
-    action, probability = named(None if who is None else persons[who].action, classes)
-    return Summary(
-        frames=len(times),
-        files=outputs.files,
-        action=action,
-        probability=probability,
-        persons={who: (one.first, one.last, *named(one.action, classes)) for who, one in persons.items()},
-        scene=None if outputs.tally.scene is None else named(outputs.tally.scene.action, classes),
-        empty=outputs.tally.empty,
-        unfamiliar=outputs.tally.unfamiliar,
-        broken=tuple(source.broken),
-        seconds=clock.perf_counter() - begun,
-        found=outputs.tally.found(isinstance(source, Images)),
-        still=(overlay, times[middle]),
-        notes=task.told(times),
-    )
 
 
 def _infer(model: nnx.Module, calibration: Calibration | None, frames: np.ndarray) -> dict[str, Any]:
@@ -405,3 +345,12 @@ def needs_pose(config: NetworkConfig, weights: Path) -> None:
         raise Problem(f"the network of {weights} predicts no joints: {advice}")
     if config.reads != ("frames",):
         raise Problem(f"the network of {weights} reads {', '.join(config.reads)}, not only frames: {advice}")
+
+
+def needs_frames(config: NetworkConfig, weights: Path) -> None:
+    """Problem unless a network finds joints in pictures, see `needs_pose`, or names actions by whole ones."""
+    if isinstance(config, Reconstructing):
+        raise Problem(f"the network of {weights} reconstructs videos and names nothing: `jaxhar inpaint` shows what")
+    if config.pose_shape is None and "action" in config.predicts and {*config.reads} <= {"frames", "cover"}:
+        return
+    needs_pose(config, weights)

@@ -300,6 +300,7 @@ class Wide:
 
     joints: int = len(DOTS)
     reads: tuple[str, ...] = ("frames",)
+    predicts = ("pose",)
 
     @property
     def pose_shape(self) -> tuple[int, int] | None:

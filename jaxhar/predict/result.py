@@ -13,7 +13,7 @@ from jaxhar.data.formats.video import Frame, Video
 from jaxhar.host.errors import Problem
 from jaxhar.predict import coco, tables
 from jaxhar.predict.folder import opened
-from jaxhar.predict.frame_result import FrameResult, Tally, acting, named
+from jaxhar.predict.frame_result import SCENE, FrameResult, Tally, acting, named
 from jaxhar.predict.outputs import Outputs, check_formats, name_in_coco
 from jaxhar.predict.overlay import Overlay
 from jaxhar.predict.progress import Progress, counted
@@ -115,9 +115,9 @@ class Result:
 
     @property
     def person(self) -> Person:
-        """The person who is there for longest; one of NaN if there is nobody."""
+        """The person who is there for longest; without one, all that is seen, whose joints are NaN."""
         who = self._tally.main()
-        return next((one for one in self.persons if one.id == who), self._person(0))
+        return next((one for one in self.persons if one.id == who), self._person(SCENE))
 
     @property
     def joints(self) -> np.ndarray:
@@ -226,13 +226,13 @@ class Result:
         boxes, actions = np.full((count, 4), np.nan), np.full((count, len(self.classes)), np.nan)
         unfamiliar = np.zeros(count, bool)
         for t, seen in enumerate(self.frames):
-            for result in seen.there:
+            for result in acting(seen.results):
                 if result.id == who:
                     pose[t], confidence[t], boxes[t] = result.pose, result.confidence, result.box
                     unfamiliar[t] = bool(result.unfamiliar)
                     if result.action is not None:
                         actions[t] = result.action
         one_scene = not self._stills or count == 1
-        total = self._tally.persons.get(who)
+        total = self._tally.scene if who == SCENE else self._tally.persons.get(who)
         action, probability = named(total.action if total and one_scene else None, self.classes)
         return Person(who, pose, confidence, boxes, actions, unfamiliar, action, probability)

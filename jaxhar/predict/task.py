@@ -21,19 +21,21 @@ from jaxhar.host.errors import Problem
 from jaxhar.predict import clip_results, persons, poses
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import smooth
+from jaxhar.predict.clip_reader import uneven
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.detector import GENERATED, Detector, Own
-from jaxhar.predict.frame_result import FrameResult
-from jaxhar.predict.options import Options
+from jaxhar.predict.frame_result import FrameResult, of_scene
+from jaxhar.predict.options import STRIDE, Options
 from jaxhar.predict.outputs import NetworkInfo
 from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
+from jaxhar.predict.picture_actions import PictureActions
 from jaxhar.predict.progress import Progress, counted
 from jaxhar.predict.search import Infer, find_boxes, search_frames
 from jaxhar.predict.skeleton_actions import SkeletonActions
 from jaxhar.weights.checkpoint import Meta
 
-#: Frame rates that differ by a smaller share are one. Gaps between frames that differ by half of the mean are uneven.
-_SAME_RATE, _UNEVEN = 0.05, 0.5
+#: Frame rates that differ by a smaller share are one.
+_SAME_RATE = 0.05
 #: Frame rates of most videos, and of most training sets.
 _USUAL = 20.0, 35.0
 
@@ -70,6 +72,11 @@ class PredictedFrame:
         """The persons who are there: `id`, `pose` (J, D) in pixels, `confidence` (J,), `box`, `action` (A,) or None."""
         return [result for result in self.results if result.person]
 
+    @property
+    def scene(self) -> FrameResult | None:
+        """All that is seen: its `action` (A,) or None. None where only the actions of persons were looked for."""
+        return of_scene(self.results)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -84,6 +91,7 @@ class Task:
       familiar: says which crops look like those of the training; None if that is not known.
       skeletons: names the actions by the joints of the whole video, in place of the pose network.
       rate: frames per second of the training; None if that is not known.
+      pictures: names the actions by whole pictures; then nobody is looked for.
     """
 
     source: Video | Images
@@ -97,6 +105,7 @@ class Task:
     familiar: Recognise | None = None
     skeletons: SkeletonActions | None = None
     rate: float | None = None
+    pictures: PictureActions | None = None
 
     @property
     def fps(self) -> float | None:
@@ -115,6 +124,11 @@ class Task:
         actions = actions[0] if actions and isinstance(actions[0], tuple) else actions
         return Meta(self.network.skeleton, () if self._speechless else actions, self.network.config)
 
+    @property
+    def stride(self) -> int:
+        """Frames between those of a clip."""
+        return self.options.stride or STRIDE
+
     def step(self, times: Sequence[float]) -> float | None:
         """Seconds between the frames of a clip; None where they are `stride` frames of the video apart.
 
@@ -122,13 +136,13 @@ class Task:
         """
         if self.fps is None or clip_length(self.network.config) == 1:
             return None
-        gaps = np.diff(times) * self.fps
-        regular = not len(gaps) or np.abs(gaps - 1).max() < _UNEVEN
-        rate = self.rate or self.fps
-        return None if regular and abs(self.fps / rate - 1) < _SAME_RATE else self.options.stride / rate
+        rate, even = self.rate or self.fps, not uneven(np.asarray(times), self.fps)
+        return None if even and abs(self.fps / rate - 1) < _SAME_RATE else self.stride / rate
 
     def told(self, times: Sequence[float]) -> tuple[str, ...]:
         """Sentences on what finds the persons, and on the speed at which the network sees the video."""
+        if self.pictures is not None and isinstance(self.source, Video):
+            return self.pictures.told(self.source, times)
         return (*((GENERATED,) if isinstance(self.detector, Own) else ()), *self._speed(times))
 
     def _speed(self, times: Sequence[float]) -> tuple[str, ...]:
@@ -142,7 +156,7 @@ class Task:
             return (f"clips take a frame of the video every {1000 * step:.0f} ms, because {why}",)
         if self.rate is None and not _USUAL[0] <= fps <= _USUAL[1]:
             return (
-                f"the frame rate of the training is not known: clips take one in {self.options.stride} frames of the "
+                f"the frame rate of the training is not known: clips take one in {self.stride} frames of the "
                 f"video, which has {fps:g} a second; if motion in the training was faster or slower, --stride sets "
                 "another step",
             )
@@ -162,7 +176,10 @@ class Task:
         """
         infer, shape = self._run()
         size = frame_size(self.network.config)
-        if self.detector is None:
+        if self.pictures is not None:
+            shown = counted(self.source.frames(every=0), progress, "reading the times", self.source.total)
+            times, stretches = [frame.time for frame in shown], []
+        elif self.detector is None:
             times, stretches = self._one_person(infer, shape, size, progress)
         else:
             bar = partial(counted, progress=progress, what="finding the persons", total=self.source.total)
@@ -179,17 +196,26 @@ class Task:
         Raises:
           Problem: the file has changed since the search.
         """
+        if self.pictures is not None and isinstance(self.source, Video):
+            yield from self._with_pictures(self.pictures.results(self.source, times), times, 4, progress)
+            return
         (infer, (batch, length)), size = self._run(), frame_size(self.network.config)
-        windows = clip_results.windows(stretches, length, self.options.stride, times, self.step(times))
+        windows = clip_results.windows(stretches, length, self.stride, times, self.step(times))
         batches = read_ahead(clip_results.batches(self.source, windows, len(times), batch, size), 2)
         found = clip_results.results(batches, infer, windows, len(times), self.familiar, bool(self.maps))
         if self.options.filter is not None and self.fps is not None:
             found = self.options.filter(found, times, self.fps)
         if self.skeletons is not None:
             found = self._named(counted(found, progress, "finding the joints", len(times)), self.skeletons)
+        yield from self._with_pictures(found, times, 4 * batch * length, progress)
+
+    def _with_pictures(
+        self, found: Generator[list[FrameResult]], times: list[float], ahead: int, progress: Progress | None
+    ) -> Generator[PredictedFrame]:
+        """The results of all frames, of which at most `ahead` are known before their turn, with the frames."""
         done = 0
         with (
-            contextlib.closing(read_ahead(found, 4 * batch * length)) as results,
+            contextlib.closing(read_ahead(found, ahead)) as results,
             contextlib.closing(read_ahead(self.source.frames(), 4)) as frames,
         ):
             for frame, here in zip(counted(frames, progress, "predicting", len(times)), results, strict=False):

@@ -20,7 +20,7 @@ from jaxhar.evaluation.results import Results
 from jaxhar.evaluation.sections import Matrix, Picture, Section, Table
 from jaxhar.host import files
 from jaxhar.viz import draw as viz
-from jaxhar.viz import plots, published, skeletons, tables
+from jaxhar.viz import heat, plots, published, skeletons, tables
 
 TRUTH: viz.Colour = (245, 245, 245)
 _LEGEND = {
@@ -264,6 +264,8 @@ def _draw(picture: Picture, joints: np.ndarray) -> np.ndarray | None:
         return skeletons.volume(picture.volume, picture.skeleton)
     if picture.attention is not None:
         return skeletons.attention(picture.attention, picture.skeleton)
+    if picture.rollout is not None and picture.frames is not None:
+        return heat.clip(picture.frames, picture.rollout)
     if picture.image is None and (picture.skeleton is None or (picture.true is None and picture.pred is None)):
         return None
     frame = np.full((_SIDE, _SIDE, 3), 24, np.uint8) if picture.image is None else picture.image

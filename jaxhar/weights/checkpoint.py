@@ -31,6 +31,9 @@ _DESCRIPTION = "model.json"
 #: Prefix of the arrays of a `Familiar` in a model file, and the file of `save_findings` in the folder of a run.
 _FAMILIAR, _FINDINGS_FILE = "familiar/", "familiar.safetensors"
 
+#: Settings of data that say how far apart the frames of a clip are.
+_STEPS = ("fixed_subsampling", "sampling_rate")
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -67,6 +70,13 @@ class Meta:
         settings = (self.trained or {}).get("data", {})
         named = {text for name, text in settings.items() if name.rpartition(".")[2] == "frame_rate" and text != "None"}
         return float(named.pop()) if len(named) == 1 else None
+
+    @property
+    def frame_step(self) -> int | None:
+        """Frames from one to the next in the clips of the evaluation; None if that is not known, or differs."""
+        settings = (self.trained or {}).get("data", {})
+        named = {text for name, text in settings.items() if name.rpartition(".")[2] in _STEPS}
+        return int(float(named.pop())) if len(named) == 1 else None
 
     def unseen_classes(self) -> str | None:
         """A sentence if training has seen no example of some classes."""

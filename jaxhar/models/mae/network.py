@@ -185,17 +185,41 @@ class VideoClassifier(nnx.Module):
 
     def features(self, batch: Batch) -> Array:
         """What the head gets: (B, C)."""
+        x = self.encoder(self._patches(batch))[:, self._left_out :]
+        if self.config.pool is Pool.MEAN:
+            return self.encoder.norm(x.mean(1))
+        inside = self._inside(batch).astype(x.dtype)[:, -x.shape[1] :, None]
+        count = x.shape[1] if self.config.pool is Pool.COVERED else jnp.maximum(inside.sum(1), 1)
+        return self.encoder.norm((x * inside).sum(1) / count)
+
+    @property
+    def _left_out(self) -> int:
+        """Number of tokens that are not pooled: the class token, or the first patch."""
+        return int(self.config.cls_token or self.config.drop_first)
+
+    def _patches(self, batch: Batch) -> Array:
+        """The embedded patches (B, N, C) of all frames."""
         config = self.config
         frames = config.pixels(batch)
         config.check(frames)
-        x = self.encoder(self.encoder.patch_embed(patchify(frames, config.t_patch, config.patch)))
-        x = x[:, int(config.cls_token or config.drop_first) :]
-        if config.pool is Pool.MEAN:
-            return self.encoder.norm(x.mean(1))
-        covered = masks.coverage(batch["cover"], config.t_patch, config.patch).reshape(x.shape[0], -1)
-        inside = (covered >= COVERED).astype(x.dtype)[:, -x.shape[1] :, None]
-        count = x.shape[1] if config.pool is Pool.COVERED else jnp.maximum(inside.sum(1), 1)
-        return self.encoder.norm((x * inside).sum(1) / count)
+        return self.encoder.patch_embed(patchify(frames, config.t_patch, config.patch))
+
+    def _inside(self, batch: Batch) -> Array:
+        """Which patches (B, N) are covered by boxes."""
+        covered = masks.coverage(batch["cover"], self.config.t_patch, self.config.patch)
+        return covered.reshape(covered.shape[0], -1) >= COVERED
+
+    def shows(self, batch: Batch) -> dict[str, Array]:
+        """rollout (B, T', h, w): the share of every patch in what is pooled, see `jaxhar.nn.vit.Tower.rollout`.
+
+        With a class token, its share is missing to a sum of 1.
+        """
+        config, x = self.config, self._patches(batch)
+        pooled = jnp.ones(x.shape[:2]) if config.pool is Pool.MEAN else self._inside(batch)
+        pooled = jnp.pad(pooled.astype(jnp.float32), ((0, 0), (int(config.cls_token), 0)))
+        pooled = pooled.at[:, : self._left_out].set(0)
+        found = self.encoder.rollout(x, pooled / jnp.maximum(pooled.sum(1, keepdims=True), 1))
+        return {"rollout": found[:, int(config.cls_token) :].reshape(-1, *config.grid)}
 
     def __call__(self, batch: Batch) -> Preds:
         """Scores of the classes.

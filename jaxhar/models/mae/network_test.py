@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhar import infer, port, zoo
+from jaxhar import infer, inference, port, zoo
+from jaxhar.core.patches import patchify
 from jaxhar.host.errors import Problem
 from jaxhar.models.mae import positions as positions_module
 from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, VideoClassifierConfig
@@ -60,6 +61,46 @@ def test_a_temperature_moves_with_the_steps_of_the_training():
     np.testing.assert_array_equal(removed[0], [0, 0, 0, 0, 1, 1, 1, 1])
     for later in removed[1:]:
         np.testing.assert_array_equal(later, [1, 1, 0, 0, 1, 1, 0, 0])
+
+
+def softmax(x):
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return x / x.sum(-1, keepdims=True)
+
+
+def rolled_out(model, batch, pooled):
+    """Attention rollout by its definition, the whole matrices multiplied, in float64: of one clip, (N,)."""
+    encoder, config = model.encoder, model.config
+    flat = {name: np.asarray(value, np.float64) for name, value in port.to_flat(encoder).items()}
+    x = jnp.asarray(encoder.patch_embed(patchify(config.pixels(batch), config.t_patch, config.patch)))
+    table, of_class = encoder.positions()
+    x = x + table
+    if config.cls_token:
+        x = jnp.concatenate([encoder.cls_token[...] + of_class, x], 1)
+    product = np.eye(x.shape[1])
+    for number, block in enumerate(encoder.blocks):
+        normed = np.asarray(block.norm1(x), np.float64)[0]
+        qkv = normed @ flat[f"blocks.{number}.attn.qkv.kernel"] + flat[f"blocks.{number}.attn.qkv.bias"]
+        query, key, _ = np.split(qkv.reshape(len(normed), 3, config.heads, -1), 3, axis=1)
+        heads = [softmax(query[:, 0, h] @ key[:, 0, h].T * query.shape[-1] ** -0.5) for h in range(config.heads)]
+        product = (0.5 * np.mean(heads, axis=0) + 0.5 * np.eye(len(normed))) @ product
+        x = block(x)
+    return (pooled @ product)[int(config.cls_token) :]
+
+
+@pytest.mark.parametrize(("changes", "left_out"), [({}, 1), ({"cls_token": False, "pool": "covered"}, 0)])
+def test_attention_rollout_is_that_of_its_definition(changes, left_out):
+    config = VideoClassifierConfig(**SMALL | {"depth": 3}, num_actions=3, **changes)
+    model = port.from_flat(port.to_flat(zoo.create(config)), config)
+    batch = {"frames": FRAMES[:1]}
+    pooled = np.r_[np.zeros(left_out), np.full(8, 1 / 8)]
+    if changes:
+        batch["cover"] = np.zeros((1, 4, 16, 16), np.float32)
+        batch["cover"][:, :2, :8] = 1
+        pooled = np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0])
+    found = inference.shows(model, batch)["rollout"]
+    assert found.shape == (1, 2, 2, 2) and np.ptp(found) > 1e-5
+    np.testing.assert_allclose(found.ravel(), rolled_out(model, batch, pooled), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
