@@ -1,6 +1,8 @@
 """Speed of reading videos and pictures: our reader, and other ways to read the same frames."""
 
 import functools
+import importlib
+import importlib.util
 import io
 import tempfile
 import time
@@ -112,10 +114,20 @@ def kinetics() -> Path:
     return root
 
 
-def clip_alone(path: Path, rng: np.random.Generator) -> None:
-    """Decode the frames of a random clip by PyAV: from the key frame before it, and none behind it."""
+def random_clip(rng: np.random.Generator) -> list[int]:
+    """The frames of a random clip."""
     span = clips.span(CLIP, 4.0, 30)
-    wanted = clips.frames_of(LENGTH, clips.random_start(LENGTH, span, rng.random()), span, CLIP).tolist()
+    return clips.frames_of(LENGTH, clips.random_start(LENGTH, span, rng.random()), span, CLIP).tolist()
+
+
+def by_decord(path: Path, wanted: list[int]) -> None:
+    """Decode some frames by decord."""
+    decord = importlib.import_module("decord")
+    decord.VideoReader(str(path), num_threads=1).get_batch(wanted).asnumpy()
+
+
+def by_pyav(path: Path, wanted: list[int]) -> None:
+    """Decode some frames by PyAV: from the key frame before them, and none behind them."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -137,16 +149,18 @@ def video_clips(repeat: int) -> Measured:
     )
     prepared = settings.prepare(root)
     rng = np.random.default_rng(0)
-    values: dict[str, list[float]] = {"ours": [], "decoding alone by PyAV": []}
-
-    def alone(number: int) -> None:
-        clip_alone(root / f"{number % VIDEOS}.mp4", rng)
-
+    others = {"decoding alone by PyAV": by_pyav}
+    if importlib.util.find_spec("decord"):
+        others["decoding alone by decord"] = by_decord
+    values: dict[str, list[float]] = {"ours": [], **{name: [] for name in others}}
     for seed in range(5):
-        with ThreadPoolExecutor(THREADS) as pool:
-            start = time.perf_counter()
-            list(pool.map(alone, range(CLIPS)))
-            values["decoding alone by PyAV"].append(CLIPS / (time.perf_counter() - start))
+        for name, decode in others.items():
+            wanted = [random_clip(rng) for _ in range(CLIPS)]
+            paths = [root / f"{number % VIDEOS}.mp4" for number in range(CLIPS)]
+            with ThreadPoolExecutor(THREADS) as pool:
+                start = time.perf_counter()
+                list(pool.map(decode, paths, wanted))
+                values[name].append(CLIPS / (time.perf_counter() - start))
         stream = prepared.train_stream(seed)
         next(stream)  # starts the threads
         start = time.perf_counter()

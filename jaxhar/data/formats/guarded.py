@@ -103,8 +103,10 @@ def call(function: Callable[..., Result], *arguments: object, where: object, lim
     except ConnectionError:
         raise Problem(f"{where}: the process that decodes this file crashed; leave it out") from None
     _free.append(process)
-    if isinstance(result, Exception):
+    if isinstance(result, Problem):
         raise result
+    if isinstance(result, RuntimeError):
+        raise Problem(f"{where}: this file cannot be read: {result}")
     return cast(Result, result)
 
 
@@ -134,4 +136,4 @@ def serve() -> None:
         try:
             answer = function(*arguments)
         except Exception as error:
-            answer = error if isinstance(error, Problem) else Problem(f"{type(error).__name__}: {error}")
+            answer = error if isinstance(error, Problem) else RuntimeError(f"{type(error).__name__}: {error}")

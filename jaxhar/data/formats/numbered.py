@@ -31,7 +31,7 @@ def survey(path: Path, start: float | None = None, end: float | None = None) -> 
     Raises:
       Problem: the file is no video, ends early, or has no frame in the part.
     """
-    video = Video(path)
+    video = Video(path, threaded=False)
     times = video.times
     if times is not None:
         within = (times >= (start or 0.0)) & (times < (np.inf if end is None else end))
@@ -66,7 +66,7 @@ def read(
     Raises:
       Problem: one of them cannot be decoded.
     """
-    video = Video(path, side=side)
+    video = Video(path, side=side, threaded=False)
     chosen = times[np.asarray(numbers)]
     if np.isfinite(chosen).all():
         return np.stack(list(video.at(chosen.tolist())))
