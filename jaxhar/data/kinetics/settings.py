@@ -37,7 +37,8 @@ class Kinetics(DataSet):
 
     Attributes:
       augment: of training: PRETRAIN, FINETUNE or PROBE, or transforms.NONE for the middle of the picture.
-      rate: frames at 30 per second from one frame of a clip to the next.
+      rate: frames from one frame of a clip to the next, in a video of 30 per second (`frame_rate`); in others as much
+        time passes.
       repeat: clips of each video in a training batch, which are read together; `clips_per_batch` counts them all, so
         that it is a multiple of it.
       side: videos are read with this shorter side for training; for evaluation with `image_size`.
@@ -54,6 +55,7 @@ class Kinetics(DataSet):
     augment: transforms.Augment = PRETRAIN
     clip_frames: int | tuple[int, ...] = 16
     image_size: int | tuple[int, int] = 224
+    frame_rate: float | None = float(clips.NOMINAL_FPS)
     rate: float = 4.0
     repeat: int = 1
     side: int = 256
