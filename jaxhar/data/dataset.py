@@ -243,7 +243,7 @@ class _Items(Sequence):
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> tuple[int, int, int]:  # type: ignore[override]
         record = int(np.searchsorted(self._ends, index, side="right"))
         begin = int(self._ends[record - 1]) if record else 0
         return record, int(self._lengths[record]), index - begin
@@ -361,17 +361,8 @@ class PreparedSet:
             if config.stacks:
                 pictures = range(own.start * length, own.stop * length)
                 return pipeline.Stacked(stream(_TrainStill(config), size * length, pictures, 1), length)
-            load, times = _TrainClip(replace(config, clip_frames=length), bool(self.actions)), config.clips_of_each
-            if times == 1:
-                return stream(load, size, own, 1)
-            if own.start % times or own.stop % times or size % times:
-                raise Usage(
-                    f"data.clips_per_batch is {size}, of which this process loads {len(own)}; it must be a multiple of "
-                    f"the {times} clips that are taken of each video"
-                )
-            return pipeline.Repeated(
-                stream(load, size // times, range(own.start // times, own.stop // times), 1), times
-            )
+            load = _TrainClip(replace(config, clip_frames=length), bool(self.actions))
+            return pipeline.repeated(lambda size, own: stream(load, size, own, 1), size, own, config.clips_of_each)
 
         streams: dict[str, pipeline.TrainBatches] = {}
         if config.stills_per_batch:

@@ -5,7 +5,6 @@ without the leading axis.
 """
 
 import math
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,13 +14,12 @@ from absl import flags
 
 from jaxhar.core.batch import Batch
 from jaxhar.data.vocabulary import stack_frames
-from jaxhar.host.errors import Problem
+from jaxhar.host import helper
+from jaxhar.host.errors import Problem, Usage
 
 Example = dict[str, Any]
 #: Seed of the choice of a stream by `Alternating`.
 _CHOICE = 71
-#: How long a worker process lives after SIGTERM.
-_LAST_SECONDS = 20
 
 
 class Source(Protocol):
@@ -57,9 +55,7 @@ def _init_worker(index: int, count: int) -> None:
     """Prepare a worker process. It loads on while the training saves after a signal to all processes of a job."""
     del index, count
     _one_thread()
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LAST_SECONDS))
+    helper.outlive_signals()
 
 
 class BatchStream:
@@ -130,7 +126,7 @@ class Stacked(BatchStream):
         return stack_frames(super().__next__(), self._frames)
 
 
-class Repeated(BatchStream):
+class _Repeated(BatchStream):
     """Joins the axis of several clips of one record with the axis of records: (B / R, R, ...) into (B, ...)."""
 
     def __init__(self, stream: BatchStream, times: int):
@@ -139,6 +135,27 @@ class Repeated(BatchStream):
     def __next__(self) -> Batch:
         every: dict[str, Any] = dict(super().__next__())
         return {key: value.reshape(-1, *value.shape[2:]) for key, value in every.items()}  # type: ignore[return-value]
+
+
+def repeated(stream: Callable[[int, range], BatchStream], size: int, rows: range, times: int) -> BatchStream:
+    """Batches of `size` clips, `times` of each record.
+
+    Args:
+      stream: gives batches of as many records, of which a process loads these; with several clips of each on an axis
+        behind that of records if `times` is not 1.
+      rows: the clips that this process loads.
+
+    Raises:
+      Usage: `times` does not divide these numbers.
+    """
+    if times == 1:
+        return stream(size, rows)
+    if rows.start % times or rows.stop % times or size % times:
+        raise Usage(
+            f"data.clips_per_batch is {size}, of which this process loads {len(rows)}; it must be a multiple of the "
+            f"{times} clips that are taken of each video"
+        )
+    return _Repeated(stream(size // times, range(rows.start // times, rows.stop // times)), times)
 
 
 class Alternating:

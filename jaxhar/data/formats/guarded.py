@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from jaxhar.host import helper
 from jaxhar.host.errors import Problem
 
 Result = TypeVar("Result")
@@ -112,11 +113,10 @@ def call(function: Callable[..., Result], *arguments: object, where: object, lim
 
 def serve() -> None:
     """Answer the calls of the process that started this one, until that ends."""
-    import signal
 
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    helper.outlive_signals()
     parent = os.getppid()
 
     def watch() -> None:
