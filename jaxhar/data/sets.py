@@ -29,7 +29,7 @@ from jaxhar.host.settings import override
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A data set of the commands: its default settings, and settings that read all of its splits if they differ."""
+    """A data set of the commands: its default settings, and settings that read all that it has if they differ."""
 
     settings: DataSet
     complete: DataSet | None = None
@@ -48,7 +48,7 @@ SETS = {
     "people": KnownSet(People()),
     "ntu-skeleton": KnownSet(NTUSkeleton()),
     "pyskl": KnownSet(Pyskl()),
-    "kinetics": KnownSet(Kinetics()),
+    "kinetics": KnownSet(Kinetics(), Kinetics(thorough=True)),
     "imagenet": KnownSet(ImageNet()),
     "folder": KnownSet(Own()),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxhar.data.formats.video import Video
+from jaxhar.data.formats.video import REMEDY, Video
 from jaxhar.host.errors import Problem
 
 
@@ -25,28 +25,33 @@ class Survey:
     size: tuple[int, int]
 
 
-def survey(path: Path, start: float | None = None, end: float | None = None) -> Survey:
+def survey(path: Path, start: float | None = None, end: float | None = None, thorough: bool = False) -> Survey:
     """Look at the frames with start <= time < end; one is decoded, or all in a file whose times cannot be believed.
 
+    Args:
+      thorough: decode all of them, to find damage.
+
     Raises:
-      Problem: the file is no video, ends early, or has no frame in the part.
+      Problem: the file is no video, ends early, or has no frame in the part; or it is damaged, as far as it is decoded.
     """
     video = Video(path, threaded=False)
     times = video.times
     if times is not None:
-        within = (times >= (start or 0.0)) & (times < (np.inf if end is None else end))
-        times = times[within]
-        with closing(video.at(times[:1].tolist())) as pictures:
-            first = next(pictures, None)
-    else:
-        first, length = None, 0
+        times = times[(times >= (start or 0.0)) & (times < (np.inf if end is None else end))]
+    first, length = None, 0
+    if times is None or thorough:
         for frame in video.between(start, end, lambda index: index == 0):
             first = frame.image if first is None else first
             length += 1
-        times = np.full(length, np.nan)
+        if times is not None and length != len(times):
+            raise Problem(f"{path}: {length} of the {len(times)} frames can be decoded; {REMEDY}")
+    else:
+        with closing(video.at(times[:1].tolist())) as pictures:
+            first = next(pictures, None)
     if first is None:
         part = "" if start is None and end is None else f" between {start or 0:g} and {end or np.inf:g} s"
         raise Problem(f"{path}: this video has no frame{part}")
+    times = np.full(length, np.nan) if times is None else times
     return Survey(times, float(video.fps), (first.shape[1], first.shape[0]))
 
 

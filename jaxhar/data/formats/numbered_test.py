@@ -65,6 +65,18 @@ def test_avi_files_are_counted(tmp_path):
         numbered.read(path, [7], np.full(8, np.nan))
 
 
+def test_damage_within_a_video_is_found_where_all_is_decoded(film, tmp_path):
+    data = bytearray(film.read_bytes())
+    begin = data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 2
+    data[begin : begin + 400] = bytes(400)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data)
+    assert len(numbered.survey(path).times) == COUNT
+    with pytest.raises(Problem, match="a.mp4: the video is damaged after frame"):
+        numbered.survey(path, thorough=True)
+    assert len(numbered.survey(film, thorough=True).times) == COUNT
+
+
 def test_a_file_that_ends_early_or_is_no_video(film, tmp_path):
     data = film.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])

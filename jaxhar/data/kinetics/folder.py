@@ -14,12 +14,12 @@ from jaxhar.data.records.record import Field, Folder, Record, Skipped, VideoClip
 from jaxhar.host.errors import Problem
 
 
-def folder(root: str | Path, boxes: str = "", limit: float = 60.0) -> Folder:
+def folder(root: str | Path, boxes: str = "", limit: float = 60.0, thorough: bool = False) -> Folder:
     """The folder to pack; videos stay where they are.
 
     Args:
       boxes: folder of the files of boxes, below `root` or absolute, see `boxes_of`; "" for none.
-      limit: seconds that looking at one video may take.
+      limit: seconds that looking at one video may take. thorough: decode all frames of all videos, to find damage.
 
     Raises:
       Problem: there is no such folder, or it has another layout.
@@ -43,9 +43,9 @@ def folder(root: str | Path, boxes: str = "", limit: float = 60.0) -> Folder:
         title="Kinetics",
         slug="kinetics",
         root=root,
-        fingerprint=partial(_fingerprint, found, place),
+        fingerprint=partial(_fingerprint, found, place, thorough),
         scan=scan,
-        load=partial(_load, place, limit),
+        load=partial(_load, place, limit, thorough),
         fields={"times": Field((None,), np.float64), "fps": Field((1,), np.float64)},
         actions=found.classes,
     )
@@ -64,8 +64,8 @@ def boxes_of(place: Path, video: Listed) -> Path:
     raise Problem(f"{video.path}: its boxes are not there, {place / video.split / video.label / video.name}.pkl")
 
 
-def _fingerprint(found: Lists, place: Path | None) -> Iterator[str]:
-    yield f"{found.classes} {place}"
+def _fingerprint(found: Lists, place: Path | None, thorough: bool) -> Iterator[str]:
+    yield f"{found.classes} {place} {thorough}"
     for video in found.videos:
         stat = os.stat(video.path)
         words = f"{video.path} {stat.st_size} {stat.st_mtime_ns} {video.split} {video.label} {video.start} {video.end}"
@@ -81,13 +81,13 @@ def _age(place: Path, video: Listed) -> str:
 
 
 def _load(
-    place: Path | None, limit: float, item: tuple[Listed, int], skip_broken: bool
+    place: Path | None, limit: float, thorough: bool, item: tuple[Listed, int], skip_broken: bool
 ) -> tuple[Record | None, list[Skipped]]:
     """The record of a video, with the times of its frames; a part of it counts from its own first frame."""
     video, action = item
     path = video.path.absolute()
     try:
-        found = guarded.call(numbered.survey, path, video.start, video.end, where=path, limit=limit)
+        found = guarded.call(numbered.survey, path, video.start, video.end, thorough, where=path, limit=limit)
         boxes = None if place is None else boxes_of(place, video)
         if boxes is not None:
             video_boxes.read(boxes, len(found.times), found.size)

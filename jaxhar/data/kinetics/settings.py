@@ -46,6 +46,8 @@ class Kinetics(DataSet):
       clips, places: of the view "multi", clips spread over a video, and crops of each along the longer side, 1 or 3.
       timeout: seconds that reading a video may take; then its process is ended and the clip is broken. 0 reads without
         a limit, in this process.
+      thorough: decode all frames of all videos before training, as `jaxhar data check` does; else damage within a video
+        is found when a clip needs it.
 
     With `skip_broken`, a clip that cannot be read is replaced by another one in training, masked in evaluation, counted
     and listed at the end. Scaled pictures are rounded to 8 bits, where the originals go on with fractions.
@@ -63,6 +65,7 @@ class Kinetics(DataSet):
     clips: int = 10
     places: int = 3
     timeout: float = 60.0
+    thorough: bool = False
 
     title: ClassVar[str] = "Kinetics"
     home: ClassVar[str] = "kinetics"
@@ -76,7 +79,7 @@ class Kinetics(DataSet):
             raise Usage(f"data.clips is {self.clips} and data.places {self.places}; give at least 1, and 1 or 3")
 
     def open(self, root: Path) -> Folder:
-        return kinetics_folder.folder(root, self.box_folder, self.timeout)
+        return kinetics_folder.folder(root, self.box_folder, self.timeout, self.thorough)
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_kinetics.write(out, synth)
