@@ -13,6 +13,8 @@ from jaxhar.weights import store
 
 #: Folder of the jobs in the folder of a run, and the starter of experiments.
 _FOLDER, _LAUNCH = "slurm", Path("launch.py")
+#: Bytes at the end of a log in which its last lines are looked for.
+_END = 1 << 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,14 +144,21 @@ def _status(run: Path, lines: int) -> None:
         print(f"job {job.id}: {job.state}{again}{f', on {job.host}' if job.host else ''}")
         if job.log is None:
             continue
-        try:
-            said = job.log.read_text(errors="replace").splitlines()  # also at the \r of a progress bar
-        except OSError as error:
-            raise Problem(f"the log {job.log} cannot be read ({error.strerror})") from error
         print(f"  {job.log}:")
-        for line in [line for line in said if line.strip()][-lines:] if lines > 0 else []:
+        for line in _end(job.log, lines):
             print(f"    {line}")
     rows = history.read(run / history.FILE)
     saved = [int(path.name) for path in (run / "checkpoints").glob("*") if store.is_checkpoint(path)]
     if rows:
         print(f"metrics up to step {rows[-1]['step']}" + (f", newest checkpoint {max(saved)}" if saved else ""))
+
+
+def _end(path: Path, lines: int) -> list[str]:
+    """The last lines of a log that are not blank; a progress bar's new states count as lines."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - _END))
+            said = file.read().decode(errors="replace").splitlines()
+    except OSError as error:
+        raise Problem(f"the log {path} cannot be read ({error.strerror})") from error
+    return [line for line in said if line.strip()][-lines:] if lines > 0 else []
