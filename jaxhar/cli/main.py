@@ -13,6 +13,7 @@ from jaxhar.host.errors import guard
 _COMMANDS = {
     "predict": "pose and action in videos, images or folders of them",
     "reconstruct": "joints in space from several calibrated videos of one scene",
+    "inpaint": "what a masked autoencoder fills in of a video or of pictures",
     "zoo": "list the networks",
     "weights": "download the published weights of a network and port them",
     "port": "convert weights between Keras .h5, our checkpoints and PyTorch",

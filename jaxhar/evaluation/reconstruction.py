@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.network import Reconstructing
-from jaxhar.core.patches import Patching, deviations, unpatchify
+from jaxhar.core.patches import Patching, deviations, target_frames, unpatchify
 from jaxhar.evaluation.scorer import Context, Example, Predicted, float64
 from jaxhar.evaluation.sections import Picture, Section
 
@@ -21,7 +21,7 @@ class ReconstructionError:
     """
 
     pictures: int = 4
-    reads = ("patches", "removed")
+    reads = ("patches", "removed", "frames")
 
     def begin(self, context: Context) -> "_Sums | None":
         """Empty sums; None for a network that reconstructs nothing."""
@@ -41,26 +41,30 @@ class _Sums:
         self._patching, self._most, self._context = patching, pictures, context
         self._errors: list[float] = []
         self._pictures: list[Picture] = []
+        self._covered = False
 
     def add(self, example: Example, preds: Predicted) -> None:
         """See `Sums`."""
         if "patches" not in preds:
             return
-        patching, batch = self._patching, Batch(frames=np.asarray(example["frames"])[None])
-        target, removed = float64(patching.target(batch))[0], float64(preds["removed"][-1])
-        found = float64(preds["patches"][-1])
-        error = ((found - target) ** 2).mean(-1)
-        self._errors.append(float((error * removed).sum() / removed.sum()))
+        batch = Batch(frames=np.asarray(example["frames"])[None])
+        if "cover" in example:
+            batch["cover"] = np.asarray(example["cover"])[None]
+        found, removed = float64(preds["patches"][-1]), float64(preds["removed"][-1])
+        self._errors.append(error(self._patching, batch, found, removed))
         if len(self._pictures) < self._most:
-            image = side_by_side(patching, batch, found, removed)
-            self._pictures.append(Picture("reconstruction", image=image, name=self._context.name(example)))
+            frames = side_by_side(self._patching, batch, found, removed)
+            image, name = frames[len(frames) // 2], self._context.name(example)
+            self._pictures.append(Picture("reconstruction", image=image, name=name))
+            self._covered |= "cover" in example
 
     def sections(self) -> list[Section]:
         """See `Sums`."""
         if not self._errors:
             return []
         key = f"reconstruction{self._context.suffix}"
-        about = "The middle frame, what the network saw of it, and its reconstruction with what it saw."
+        cover = ", the boxes of persons" if self._covered else ""
+        about = f"The middle frame{cover}, what the network saw of it, and its reconstruction with what it saw."
         return [
             Section(
                 "Reconstruction",
@@ -75,8 +79,17 @@ class _Sums:
         ]
 
 
+def error(patching: Patching, batch: Batch, found: np.ndarray, removed: np.ndarray) -> float:
+    """Mean squared error of the removed patches of one example, as in the loss; arguments as of `side_by_side`."""
+    squares = ((found - float64(patching.target(batch))[0]) ** 2).mean(-1)
+    return float((squares * removed).sum() / removed.sum())
+
+
 def side_by_side(patching: Patching, batch: Batch, found: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """(H, 3 W, 3) uint8: the middle frame, what was seen of it, and the reconstruction of the rest.
+    """(T, H, 3 W or 4 W, 3) uint8: each frame to be reconstructed, what was seen of it, and the reconstruction.
+
+    If the batch has a cover, that of the frame stands beside it. Where something was seen, it is shown in the
+    reconstruction as it is.
 
     Args:
       batch: of one example. found: (N, P) its predicted patches. removed: (N,).
@@ -89,5 +102,8 @@ def side_by_side(patching: Patching, batch: Batch, found: np.ndarray, removed: n
     rows = jnp.stack([true, np.where(hidden, 0, true), np.where(hidden, found, true)])
     size = batch["frames"].shape[2:4]
     clips = np.asarray(unpatchify(rows, patching.frames_per_token, patching.patch, size))
-    middle = clips[:, clips.shape[1] // 2]
-    return patching.pixels.picture(np.concatenate([*middle], axis=1))
+    frame, *others = (patching.pixels.picture(clip) for clip in clips)
+    if "cover" in batch:
+        shown = batch["cover"][0][target_frames(patching.num_frames, patching.pred_frames)]
+        others.insert(0, (255 * np.clip(shown, 0, 1)).round().astype(np.uint8)[..., None].repeat(3, -1))
+    return np.concatenate([frame, *others], axis=2)

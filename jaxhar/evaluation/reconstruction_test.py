@@ -41,12 +41,19 @@ def test_a_picture_shows_the_frame_what_was_seen_and_the_reconstruction():
     batch = {"frames": FRAMES[:1]}
     removed = np.array([0, 1, 0, 0, 0, 0] * 2, np.float32)
     target = np.asarray(PATCHING.target(batch), np.float64)[0]
-    frame, seen, made = np.split(side_by_side(PATCHING, batch, target, removed).astype(int), 3, axis=1)
+    clip = side_by_side(PATCHING, batch, target, removed).astype(int)
+    frame, seen, made = np.split(clip[2].copy(), 3, axis=1)
     np.testing.assert_array_equal(frame, FRAMES[0, 2])
     assert (seen[:4, 4:8] == seen[0, 4]).all()
     seen[:4, 4:8] = frame[:4, 4:8]
     np.testing.assert_array_equal(seen, frame)
     assert np.abs(made - frame).max() <= 1
+    np.testing.assert_array_equal(clip[:, :, :12], FRAMES[0])
+    cover = np.zeros(FRAMES[:1].shape[:-1], np.float32)
+    cover[:, 1, :4] = 1
+    covered = side_by_side(PATCHING, {**batch, "cover": cover}, target, removed)
+    np.testing.assert_array_equal(covered[:, :, 12:24], 255 * cover[0][..., None].repeat(3, -1))
+    np.testing.assert_array_equal(np.delete(covered, range(12, 24), axis=2), clip)
 
 
 def test_nothing_is_scored_of_a_network_that_reconstructs_nothing():

@@ -13,6 +13,7 @@ import numpy as np
 from jaxhar.core.batch import to_image
 from jaxhar.data import clips, transforms
 from jaxhar.data.cover import raster
+from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict.box_files import BoxFile
@@ -89,8 +90,8 @@ class Reader:
     bbox: Box | None = None
     boxes: BoxFile | None = None
 
-    def read(self, video: Video, windows: Sequence[np.ndarray]) -> Generator[Clips]:
-        """The clips, by their first frames.
+    def read(self, source: Video | Images, windows: Sequence[np.ndarray]) -> Generator[Clips]:
+        """The clips, by their first frames; of pictures those of one frame.
 
         Args:
           windows: the frames (T,) of each, in the order of the first ones; all span the same number of frames.
@@ -102,11 +103,14 @@ class Reader:
         waiting: list[tuple[int, np.ndarray, np.ndarray | None]] = []
         coming, done = 0, 0
         crops: list[transforms.Crop] = []
-        for frame in video.between(None, None, wanted.__contains__):
+        stills = isinstance(source, Images)
+        shown = source.frames() if isinstance(source, Images) else source.between(None, None, wanted.__contains__)
+        for frame in shown:
             if frame.image is None:
                 continue
             size = frame.image.shape[1], frame.image.shape[0]
-            crops = crops or [transforms.plan_crop(box, size, self.size) for box in self._places(size)]
+            if stills or not crops:
+                crops = [transforms.plan_crop(box, size, self.size) for box in self._places(size)]
             while coming < len(windows) and windows[coming][0] <= frame.index:
                 shape = (len(crops), len(windows[coming]), *self.size)
                 cover = None if self.boxes is None else np.zeros(shape, np.float32)
@@ -129,7 +133,7 @@ class Reader:
                 waiting = [one for one in waiting if one[0] not in taken]
                 done += len(taken)
         if done < len(windows):
-            raise Problem(f"{video.path}: the file changed while it was read; start again when it is complete")
+            raise Problem("the source changed while it was read; start again when it is complete")
 
     def _places(self, size: tuple[int, int]) -> list[np.ndarray]:
         """Boxes x1, y1, x2, y2 of the crops in a picture of (width, height)."""

@@ -68,18 +68,12 @@ class PictureActions:
         """Frames per second of the training; where that is not known, those that mae_st refers to."""
         return self.meta.frame_rate or clips.NOMINAL_FPS
 
-    def told(self, video: Video, times: Sequence[float]) -> tuple[str, ...]:
-        """A sentence on the clips."""
-        if not self.actions:
+    def told(self) -> tuple[str, ...]:
+        """A sentence on the clips, if the training does not say how far apart their frames are."""
+        if not self.actions or self.options.stride or self.meta.frame_step:
             return ()
-        sampling = self._sampling(video)
-        seconds = sampling.span / sampling.fps
-        clip = f"clips of {sampling.frames} frames in {seconds:.2f} s"
-        count, crops = self.options.clip_views or (0, 0)
-        several = f"{crops} crops" if crops > 1 else "1 crop"
-        how = f"{count} {clip}, {several} of each" if count else f"{clip}, one every {self._every(sampling):.2f} s"
-        known = self.options.stride or self.meta.frame_step
-        return (how if known else f"{how} as in mae_st, because the step of the training is not known (--stride)",)
+        taken = f"clips take one frame in {STRIDE} at {clips.NOMINAL_FPS} frames a second, as in mae_st"
+        return (f"the step of the training is not known: {taken}; --stride sets another",)
 
     def results(self, video: Video, times: Sequence[float]) -> Generator[list[FrameResult]]:
         """Of each frame all that is seen, `frame_result.SCENE`, with its clips; frames that no further clip contains.

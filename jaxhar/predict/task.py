@@ -141,8 +141,8 @@ class Task:
 
     def told(self, times: Sequence[float]) -> tuple[str, ...]:
         """Sentences on what finds the persons, and on the speed at which the network sees the video."""
-        if self.pictures is not None and isinstance(self.source, Video):
-            return self.pictures.told(self.source, times)
+        if self.pictures is not None:
+            return self.pictures.told()
         return (*((GENERATED,) if isinstance(self.detector, Own) else ()), *self._speed(times))
 
     def _speed(self, times: Sequence[float]) -> tuple[str, ...]:
@@ -178,7 +178,8 @@ class Task:
         size = frame_size(self.network.config)
         if self.pictures is not None:
             shown = counted(self.source.frames(every=0), progress, "reading the times", self.source.total)
-            times, stretches = [frame.time for frame in shown], []
+            times = [frame.time for frame in shown]
+            stretches: list[Stretch] = []
         elif self.detector is None:
             times, stretches = self._one_person(infer, shape, size, progress)
         else:

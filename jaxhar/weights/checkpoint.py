@@ -32,7 +32,7 @@ _DESCRIPTION = "model.json"
 _FAMILIAR, _FINDINGS_FILE = "familiar/", "familiar.safetensors"
 
 #: Settings of data that say how far apart the frames of a clip are.
-_STEPS = ("fixed_subsampling", "sampling_rate")
+_STEPS = (".augment.fixed_subsampling", ".sampling_rate")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Meta:
     def frame_step(self) -> int | None:
         """Frames from one to the next in the clips of the evaluation; None if that is not known, or differs."""
         settings = (self.trained or {}).get("data", {})
-        named = {text for name, text in settings.items() if name.rpartition(".")[2] in _STEPS}
+        named = {text for name, text in settings.items() if name.endswith(_STEPS)}
         return int(float(named.pop())) if len(named) == 1 else None
 
     def unseen_classes(self) -> str | None:
