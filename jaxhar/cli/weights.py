@@ -1,9 +1,11 @@
 """The command `jaxhar weights`: download the published weights of a network and port them."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from jaxhar import zoo
+from jaxhar.host.errors import Usage
 from jaxhar.weights import forms as convert
 from jaxhar.weights import torchvision
 from jaxhar.weights.releases import find, load
@@ -15,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", help="name of the network, as in `jaxhar zoo`, or torchvision's resnet18, 34, 50, 101, 152"
     )
     parser.add_argument("--from", dest="given", type=Path, metavar="FILE", help="use this copy of the published file")
+    parser.add_argument(
+        "--variant", metavar="WORD", help="another published file of the network, as jaxhar zoo NAME lists them"
+    )
+    parser.add_argument(
+        "--accept-licence", action="store_true", help="accept the licence of the file, where that must be said"
+    )
     parser.add_argument("--out", type=Path, help="the checkpoint folder (default: the name of the network)")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
@@ -27,9 +35,14 @@ def main(args: argparse.Namespace) -> None:
         print(f"{path}: checked; an experiment starts from it with init_from={torchvision.PREFIX}{args.name}")
         print(f"for a network of your own: jaxhar port {path} --model simple-baseline-mpii --partial --out start/")
         return
-    entry = zoo.entry(args.name)
-    path = find(args.name, entry, args.given, not args.no_progress)
-    out = args.out or Path(args.name)
+    entry, name = zoo.entry(args.name), args.name
+    if args.variant is not None:
+        known = dict(entry.variants)
+        if args.variant not in known:
+            raise Usage(f"--variant {args.variant!r}: of {name} there are {', '.join(known) or 'no others'}")
+        entry, name = replace(entry, release=known[args.variant], md5=""), f"{name}-{args.variant}"
+    path = find(name, entry, args.given, not args.no_progress, args.accept_licence)
+    out = args.out or Path(name)
     loaded = load(path, args.name, entry)
     convert.save(loaded, out)
     for note in loaded.notes:

@@ -87,6 +87,7 @@ def _page(name: str, entry: Entry):
         "published": entry.published,
         "published file": entry.release or "none",
         "md5": entry.md5 or ("none given" if entry.release else ""),
+        "variants": "; ".join(f"{word}: {address}" for word, address in entry.variants),
         "licence": entry.licence,
         "settings": ", ".join(f"{name}={value}" for name, value in vars(entry.config).items()),
     }

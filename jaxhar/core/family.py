@@ -136,6 +136,8 @@ class Entry:
       licence: under which terms that file was published; "" if unknown.
       size: its weights, running statistics included, and its multiply-adds for one image or clip, as tables show them;
         None: they are counted whenever they are shown, which takes seconds.
+      accept: whether the licence must be accepted before the file is fetched.
+      variants: further published files of a network of these settings, each a word for it and its URL.
     """
 
     config: NetworkConfig
@@ -146,6 +148,8 @@ class Entry:
     md5: str = ""
     licence: str = ""
     size: tuple[int, int] | None = None
+    accept: bool = False
+    variants: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

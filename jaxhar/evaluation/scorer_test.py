@@ -179,6 +179,27 @@ def test_what_a_network_sees_is_shown_beside_some_samples(tmp_path):
     assert {"sample_05.png", "volume_04.png", "attention_04.png"} <= names
 
 
+def test_the_attention_to_the_patches_of_a_clip_is_shown_over_its_frames(tmp_path):
+    def shows(batch):
+        assert batch.keys() == {"frames"} and batch["frames"].shape == (2, 4, 16, 16, 3)
+        return {"rollout": np.tile(np.eye(2), (2, 2, 1, 1))}
+
+    sums = Samples(2).begin(Context(View("single", "each"), names=("a", "b"), shows=shows))
+    frames = np.full((4, 16, 16, 3), 120, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
+    for n in range(2):
+        sums.add({"frames": frames, "sequence": n}, {})
+    crops, seen = sums.sections()
+    assert (crops.title, seen.title) == ("Frames", "What the network sees") and "attention rollout" in seen.about[0]
+    np.testing.assert_array_equal(seen.pictures[0].frames[:, 0, 0, 0], [121, 123])
+    report.write(tmp_path, Results("test", {"single": 2}, (crops, seen)), "seen", console=Console(quiet=True))
+    drawn = cv2.imread(str(tmp_path / "pictures" / "rollout_02.png"))[..., ::-1].astype(int)
+    assert drawn.shape == (168, 332, 3)
+    for left in (4, 168):
+        clip = drawn[4:164, left : left + 160]
+        assert (np.abs(clip[:35, 125:] - 122) <= 1).all(), "a patch that counts least stays as it is"
+        assert (clip[5:30, 5:30, 0] > 1.4 * clip[5:30, 5:30, 2]).all(), "red counts most"
+
+
 @pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1), (2, 0, 1)])
 def test_a_skeleton_in_space_is_drawn_upright(axes):
     points = np.zeros((1, 1, 16, 3))

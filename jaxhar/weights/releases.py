@@ -12,21 +12,28 @@ from jaxhar.weights import tensor_file
 from jaxhar.weights.flat import shapes
 from jaxhar.weights.forms import Loaded
 
+#: Endings of addresses from which a file can be fetched; others are pages of file-sharing sites.
+_ENDINGS = (".h5", ".pth", ".pyth", ".safetensors")
 
-def find(name: str, entry: Entry, local: Path | None, progress: bool = True) -> Path:
+
+def find(name: str, entry: Entry, local: Path | None, progress: bool = True, accepted: bool = False) -> Path:
     """The path of a network's published weight file, downloaded if needed.
+
+    Address, size and licence are printed before anything is fetched.
 
     Args:
       name, entry: the network.
       local: the file, if the user already has it.
+      accepted: whether the licence is.
 
     Raises:
       Problem: the download fails, or the file is not the published one.
-      Usage: no file was published, or it must be downloaded by hand.
+      Usage: no file was published, it must be downloaded by hand, or its licence is not accepted.
     """
 
     if not entry.release:
         raise Usage(f"no weights were published for {name}; `jaxhar port` converts a file of your own")
+    licence = entry.licence or "not known; see where the file comes from"
     if local is not None:
         if not local.is_file():
             raise Problem(f"{local}: there is no such file; the release file is at {entry.release}")
@@ -38,30 +45,37 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True) -> 
                 "damaged or another file (`jaxhar port` converts other files)"
             )
         return local
-    if not entry.md5:
+    if not entry.md5 and not entry.release.endswith(_ENDINGS):
         raise Usage(
             f"the file of {name} is on a file-sharing site, without a checksum: download {entry.release} by hand "
             f"and name it: jaxhar weights {name} --from FILE"
         )
-    return download.fetch(entry.release, entry.md5, progress=progress)
+    folder = files.cache_folder() if entry.md5 else files.cache_folder() / name  # one file name for several networks
+    there = folder / entry.release.rsplit("/", 1)[-1]
+    if not there.is_file():
+        size = 4e-6 * sum(math.prod(shape) for shape in shapes(entry.config).values())
+        print(f"{name}: fetching about {size:.0f} MB from {entry.release}, kept in {folder}")
+        print(f"licence: {licence}")
+        if entry.accept and not accepted:
+            raise Usage(
+                f"the licence of {name} must be accepted first: `jaxhar weights --accept-licence` fetches the file"
+            )
+    path = download.fetch(entry.release, entry.md5, folder, progress=progress)
+    if not entry.md5:
+        print(f"{path}: sha256 {files.digest(path, 'sha256')} (no published checksum to compare with)")
+    return path
 
 
 def ported(name: str, entry: Entry, progress: bool = True) -> Path:
     """The published weights of a network as a file of ours in the cache folder, fetched and ported if needed.
 
-    The size, the address and the licence are printed before anything is fetched.
-
     Raises:
       Problem: as `find`, or the cache folder cannot be written. Usage: as `find`.
     """
-    path = files.cache_folder() / "networks" / f"{name}-{entry.md5[:8]}.safetensors"
+    path = files.cache_folder() / "networks" / f"{name}-{entry.md5[:8] or 'unchecked'}.safetensors"
     with contextlib.suppress(Problem):  # absent or damaged
         tensor_file.read(path)
         return path
-    if entry.release and entry.md5:
-        size = 4e-6 * sum(math.prod(shape) for shape in shapes(entry.config).values())
-        print(f"{name}: fetching about {size:.0f} MB from {entry.release}, kept in {files.cache_folder()}")
-        print(f"licence: {entry.licence or 'not known; see where the file comes from'}")
     loaded = load(find(name, entry, None, progress), name, entry)
     convert.save(loaded, path)
     for note in loaded.notes:

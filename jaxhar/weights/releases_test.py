@@ -5,12 +5,17 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 
 from jaxhar import port, zoo
 from jaxhar.cli import main as cli
-from jaxhar.host import download
+from jaxhar.host import download, files
+from jaxhar.host.download_test import server  # noqa: F401
+from jaxhar.host.errors import Usage
+from jaxhar.models.mae import zoo as mae
 from jaxhar.models.reception import zoo as reception
 from jaxhar.models.reception.network import ReceptionConfig
+from jaxhar.predict import inpaint
 from jaxhar.weights import checkpoint, keras
 from parity_tests import cases
 
@@ -55,7 +60,7 @@ def test_a_download(release, tmp_path, monkeypatch):
     assert run("reception-mpii", "--no-progress") == 0
     ported(tmp_path / "reception-mpii")
     entry = zoo.entry("reception-mpii")
-    assert asked == [(entry.release, entry.md5, {"progress": False})]
+    assert asked == [(entry.release, entry.md5, files.cache_folder(), {"progress": False})]
 
 
 def test_a_file_without_a_checksum_is_fetched_by_hand(release, tmp_path, monkeypatch, capsys):
@@ -118,3 +123,45 @@ def test_what_is_refused(release, tmp_path, monkeypatch, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and sentence in error, error
     assert not (tmp_path / "reception-mpii").exists()
+
+
+def test_a_licence_is_said_and_accepted_before_anything_is_fetched(server, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setenv("JAXHAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    config = zoo.tiny("mae-st-vit-l")
+    flat = cases.seeded_weights(config)
+    state = {name: torch.as_tensor(array) for name, array in port.to_torch(flat, config).items()}
+    torch.save({"model_state": state}, tmp_path / "k400.pyth")
+    server.content = (tmp_path / "k400.pyth").read_bytes()
+    addresses = [f"{server.url}/{data}.pyth" for data in ("k400", "k600")]
+    entry = dataclasses.replace(
+        zoo.entry("mae-st-vit-l"), config=config, release=addresses[0], variants=(("k600", addresses[1]),)
+    )
+    monkeypatch.setitem(mae.FAMILY.entries, "mae-st-vit-l", entry)
+    assert run("mae-st-vit-l") == 2
+    said = capsys.readouterr()
+    assert (
+        f"fetching about 0 MB from {addresses[0]}" in said.out
+        and "licence: CC-BY-NC 4.0, no commercial use" in said.out
+    )
+    assert "must be accepted first: `jaxhar weights --accept-licence`" in said.err and server.asked == []
+    with pytest.raises(Usage, match="accept-licence"):
+        inpaint.load("mae-st-vit-l", {})
+    assert run("mae-st-vit-l", "--accept-licence", "--no-progress") == 0
+    said = capsys.readouterr().out
+    assert hashlib.sha256(server.content).hexdigest() in said and "every one placed and checked" in said
+    for model in (checkpoint.load_model(tmp_path / "mae-st-vit-l")[0], inpaint.load("mae-st-vit-l", {})[0]):
+        for name, array in port.to_flat(model).items():
+            np.testing.assert_array_equal(array, flat[name])
+    assert server.asked == [None], "the name in place of a path takes what was fetched"
+    assert run("mae-st-vit-l", "--variant", "k600", "--accept-licence", "--no-progress") == 0
+    assert (tmp_path / "mae-st-vit-l-k600").is_dir() and len(server.asked) == 2
+    assert run("mae-st-vit-l", "--variant", "k500") == 2
+    assert "of mae-st-vit-l there are k600" in capsys.readouterr().err
+
+
+def test_the_files_of_mae_st_have_addresses_of_their_own():
+    entries = [zoo.entry(f"mae-st-vit-{letter}") for letter in "lh"]
+    addresses = [address for entry in entries for address in (entry.release, *dict(entry.variants).values())]
+    assert len({*addresses}) == 6 and all(entry.accept and entry.licence.startswith("CC-BY-NC") for entry in entries)
+    assert addresses[0].endswith("/mae_st/pretrain/vit_l/k400_400ep_rep4_mr9_16x4.pyth")

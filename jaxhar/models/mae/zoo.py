@@ -74,14 +74,31 @@ _TINY = {
     "decoder_heads": 2,
 }
 
+#: Where mae_st's pretrained files lie, by the letter of the network and the data; no checksums are published.
+_FILE = "https://dl.fbaipublicfiles.com/mae_st/pretrain/vit_{}/{}_400ep_rep4_mr9_16x4.pyth"
+_LICENCE = "CC-BY-NC 4.0, no commercial use (facebookresearch/mae_st)"
+
+
+def _published(letter: str, size: tuple[int, int]) -> Entry:
+    """A network with files that were pretrained on Kinetics-400, 600 and 700."""
+    return Entry(
+        MaeConfig.of_size(letter),
+        release=_FILE.format(letter, "k400"),
+        licence=_LICENCE,
+        size=size,
+        accept=True,
+        variants=tuple((data, _FILE.format(letter, data)) for data in ("k600", "k700")),
+    )
+
+
 FAMILY = Family(
     name="mae-st",
     config=MaeConfig,
     build=build,
     entries={
         "mae-st-vit-b": Entry(MaeConfig.of_size("b"), size=(99_898_880, 44_497_029_120)),
-        "mae-st-vit-l": Entry(MaeConfig.of_size("l"), size=(317_731_584, 79_413_837_824)),
-        "mae-st-vit-h": Entry(MaeConfig.of_size("h"), size=(645_232_460, 176_463_255_552)),
+        "mae-st-vit-l": _published("l", (317_731_584, 79_413_837_824)),
+        "mae-st-vit-h": _published("h", (645_232_460, 176_463_255_552)),
     },
     tiny={**_TINY, "mask_ratio": 0.75},
     table=table,
