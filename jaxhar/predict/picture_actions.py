@@ -147,7 +147,7 @@ class PictureActions:
         return list((values - low) / np.maximum(high - low, 1e-12))
 
 
-def stride(meta: Meta, options: Options) -> int:
+def stride(meta: Meta, options: Options) -> float:
     """Frames between those of a clip, at the frame rate of the training."""
     return options.stride or meta.frame_step or STRIDE
 

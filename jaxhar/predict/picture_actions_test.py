@@ -110,7 +110,10 @@ def test_views_are_summed_as_in_mae_sts_test(weights, source):
 
 
 def test_several_videos_by_the_stride_of_the_training_and_a_short_one(source, tmp_path, capsys):
-    trained = {"actions": True, "data": {"data.augment.fixed_subsampling": "1", "data.frame_rate": "25"}}
+    trained = {
+        "actions": True,
+        "data": {"data.rate": "1.0", "data.augment.fixed_subsampling": "3", "data.frame_rate": "25"},
+    }
     weights = save(tmp_path / "trained", {**trained, "step": 1, "steps": 1})
     short = tmp_path / "short.mp4"
     with VideoWriter(short, Fraction(FPS), WIDTH, HEIGHT) as writer:

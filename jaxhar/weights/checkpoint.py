@@ -31,8 +31,8 @@ _DESCRIPTION = "model.json"
 #: Prefix of the arrays of a `Familiar` in a model file, and the file of `save_findings` in the folder of a run.
 _FAMILIAR, _FINDINGS_FILE = "familiar/", "familiar.safetensors"
 
-#: Settings of data that say how far apart the frames of a clip are.
-_STEPS = (".augment.fixed_subsampling", ".sampling_rate")
+#: Settings of data that say how far apart the frames of a clip are; the first one counts.
+_STEPS = (".rate", ".augment.fixed_subsampling")
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,14 @@ class Meta:
         return float(named.pop()) if len(named) == 1 else None
 
     @property
-    def frame_step(self) -> int | None:
+    def frame_step(self) -> float | None:
         """Frames from one to the next in the clips of the evaluation; None if that is not known, or differs."""
         settings = (self.trained or {}).get("data", {})
-        named = {text for name, text in settings.items() if name.endswith(_STEPS)}
-        return int(float(named.pop())) if len(named) == 1 else None
+        for ending in _STEPS:
+            named = {text for name, text in settings.items() if name.endswith(ending)}
+            if named:
+                return float(named.pop()) if len(named) == 1 else None
+        return None
 
     def unseen_classes(self) -> str | None:
         """A sentence if training has seen no example of some classes."""
