@@ -81,7 +81,7 @@ def demo() -> Experiment:
         optimizer=adamw,
         train=Train(steps=None, checkpoint_every=200, eval_every=200),
         stages={
-            "pretrain": Stage(400, losses=Reconstruction(pretrained.patching), model=pretrained),
+            "pretrain": Stage(400, losses=Reconstruction(), model=pretrained),
             "probe": Stage(100, replace(adamw, table=zoo.trunk_frozen(model), decay=())),
             "all": Stage(
                 200,

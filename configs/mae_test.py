@@ -34,7 +34,6 @@ def small(**changes):
     words = {
         f"{network}.{key}": value for network in ("model", "stages.pretrain.model") for key, value in NARROW.items()
     }
-    words |= {"stages.pretrain.losses.patching.patch": 16}
     words = {key: str(value) for key, value in (SMALL | words | changes).items()}
     return override(config.load(f"{Path(__file__).parent / 'mae.py'}:demo"), words)
 

@@ -48,7 +48,7 @@ from jaxhar.evaluation.sections import Section
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.training.experiment import Experiment
-from jaxhar.training.losses import HasFit
+from jaxhar.training.losses import HasFit, fitted
 from jaxhar.training.step import Losses, TrainState, make_step
 from jaxhar.viz import draw as viz
 from jaxhar.weights.net import Net
@@ -234,7 +234,8 @@ def learn(
         experiment.optimizer, schedule=optax.cosine_decay_schedule, schedule_options={"decay_steps": steps}
     )
     optimizer = recipe.build(net.params, steps)
-    update = make_step(net, experiment.losses, optimizer)
+    losses = fitted(experiment.losses, config)
+    update = make_step(net, losses, optimizer)
     # A copy, because a step reuses the memory of its old state, and `net` still needs its arrays.
     state = jax.tree.map(jnp.copy, TrainState(net.params, net.stats, optimizer.init(net.params), jnp.int32(0)))
     batches = {"fixed": jax.device_put(samples.batch)}
@@ -250,7 +251,7 @@ def learn(
             if not np.isfinite(values["loss"]):
                 raise Problem(f"the loss became {values['loss']} by step {step}; lower optimizer.learning_rate")
             preds = predict(net.merge(state.params, state.stats), samples.batch)
-            result = score(preds, samples, experiment.losses, step, time.monotonic() - start)
+            result = score(preds, samples, losses, step, time.monotonic() - start)
             bar.set_description("overfit", refresh=False)
             bar.update(step - bar.n)
             if progress:

@@ -59,9 +59,13 @@ def cutmix(x: Array, box: Box) -> Array:
 
 
 def mixed_targets(labels: Array, classes: int, share: Array | float = 1.0, smoothing: float = 0.0) -> Array:
-    """Soft labels (B, A) of a mixture of classes (B,), smoothed: of `smoothing`, every class gets as much."""
-    low = smoothing / classes
-    own = low + (1 - smoothing) * jax.nn.one_hot(labels, classes)
+    """Soft labels (B, A) of a mixture of clips, smoothed: of `smoothing`, every class gets as much.
+
+    Args:
+      labels: (B,) classes, -1 for a clip without; or soft labels (B, A), all 0 for a clip without.
+    """
+    hot = labels if jnp.ndim(labels) == 2 else jax.nn.one_hot(labels, classes)
+    own = smoothing / classes * hot.sum(-1, keepdims=True) + (1 - smoothing) * hot
     return share * own + (1 - share) * own[::-1]
 
 

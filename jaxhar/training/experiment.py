@@ -18,7 +18,9 @@ from jaxhar.core.prepared import Prepared
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
+from jaxhar.training.augment import Mixing
 from jaxhar.training.loggers import Logger, TensorBoard
+from jaxhar.training.losses import fitted
 from jaxhar.training.optim import Optimizer
 from jaxhar.training.step import Losses
 
@@ -98,6 +100,7 @@ class Stage:
       data: changes to settings of the data that affect batches, e.g. {"clips_per_batch": 0, "stills_per_batch": 24}.
       model: settings of its network, where that is another one, e.g. of a pretraining. The next stage takes over the
         weights that the table of its network's family lets it; the others start fresh.
+      mixing: mixtures of its clips.
     """
 
     steps: int
@@ -105,6 +108,7 @@ class Stage:
     losses: Any = None
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
     model: Any = None
+    mixing: Any = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -130,6 +134,7 @@ class Experiment:
         permit heads for other classes to differ.
       then: called with the working directory at the end of a run, e.g. to train classes of one's own on its network.
       banner: printed first; for a demo, what it is and how to run the real thing.
+      mixing: mixup, CutMix, random erasing and label smoothing in the training step.
     """
 
     name: str
@@ -144,12 +149,17 @@ class Experiment:
     init_table: Transfer | None = None
     then: Callable[[Path], object] | None = None
     banner: str = ""
+    mixing: Mixing = Mixing()
 
     @property
     def plan(self) -> dict[str, Stage]:
         """The stages with all fields filled; a single stage has the name "".
 
-        Raises Usage if `train.steps` is missing or larger than the sum of the stages.
+        Losses that depend on the network (`jaxhar.training.losses.OfNetwork`) are those of the stage's network.
+
+        Raises:
+          Usage: `train.steps` is missing or larger than the sum of the stages.
+          Problem: losses do not fit the network of their stage.
         """
         stages = self.stages or {"": Stage(self.train.steps or 1)}
         total = sum(stage.steps for stage in stages.values())
@@ -161,8 +171,9 @@ class Experiment:
             name: dataclasses.replace(
                 s,
                 optimizer=s.optimizer or self.optimizer,
-                losses=s.losses or self.losses,
+                losses=fitted(s.losses or self.losses, s.model or self.model),
                 model=s.model or self.model,
+                mixing=self.mixing if s.mixing is None else s.mixing,
             )
             for name, s in stages.items()
         }
@@ -196,11 +207,10 @@ def changed(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:
     """The experiment with some settings changed; arguments and errors as of `load`."""
     for key, text in changes.items():
         match key.split("."):
-            case ["stages", name, ("optimizer" | "losses") as field, _, *_] if name in experiment.stages:
+            case ["stages", name, ("optimizer" | "losses" | "mixing") as field, _, *_] if name in experiment.stages:
                 stage = experiment.stages[name]
-                current = stage.optimizer if field == "optimizer" else stage.losses
-                if current is None:
-                    copy: Any = experiment.optimizer if field == "optimizer" else experiment.losses
+                if vars(stage)[field] is None:
+                    copy: Any = vars(experiment)[field]
                     stages = {**experiment.stages, name: dataclasses.replace(stage, **{field: copy})}
                     experiment = dataclasses.replace(experiment, stages=stages)
         experiment = override(experiment, {key: text})
@@ -213,10 +223,8 @@ def unreached(experiment: Experiment, changes: Mapping[str, str]) -> list[str]:
     for key in changes:
         part, _, rest = key.partition(".")
         stages = experiment.stages.items()
-        if part == "optimizer":
-            unaffected = [name for name, stage in stages if stage.optimizer is not None]
-        elif part == "losses":
-            unaffected = [name for name, stage in stages if stage.losses is not None]
+        if part in ("optimizer", "losses", "mixing"):
+            unaffected = [name for name, stage in stages if vars(stage)[part] is not None]
         elif part == "data":
             unaffected = [name for name, stage in stages if rest.split(".")[0] in stage.data]
         else:

@@ -73,6 +73,7 @@ def run(
         nets = stages.networks(experiment, net)
         for part in parts:  # fail early on errors in later stages
             part.optimizer(nets[part.number])
+            part.augment(train.seed)
             _changed(data, part)
         mesh = devices.mesh(train.devices)
         checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
@@ -171,11 +172,10 @@ class _Loop:
                     # 0. Start or resume a stage.
                     if self.part is None or step > self.part.last:
                         state = self._start_stage(state, step, record)
-                    assert self.step is not None
                     # 1. Draw a batch; the data iterator now points to the next one.
                     batches = self._draw(step)
                     # 2. Dispatch the step; it runs asynchronously.
-                    state, metrics = self.step(state, self._put(batches))
+                    state, metrics = self._dispatch(state, batches)
                     # 3. Fetch the metrics of the previous step: stop on NaN, log.
                     self._settle()
                     self.pending = (step, metrics, batches)
@@ -211,7 +211,8 @@ class _Loop:
         optimizer = part.optimizer(net)
         recipe = part.stage.optimizer
         parts, groups = recipe.accumulate, self.experiment.train.norm_groups
-        self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, parts, groups)
+        augment = part.augment(self.experiment.train.seed)
+        self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, parts, groups, augment)
         self.stream = _stream(self.data, part, self.experiment.train.seed)
         self.compiled = False
         if step > part.before + 1:
@@ -236,6 +237,20 @@ class _Loop:
             assert self.part is not None
             devices.check_apart(batches, partial(_stream, self.data, self.part, self.experiment.train.seed, ()))
         return batches
+
+    def _dispatch(self, state: TrainState, batches: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
+        assert self.step is not None and self.part is not None
+        try:
+            return self.step(state, self._put(batches))
+        except (KeyError, TypeError, ValueError):
+            # Problem if the settings are the cause, as `_check_stage` says it of later stages
+            check(
+                self.nets[self.part.number],
+                self.part.stage.losses,
+                batches,
+                self.part.augment(self.experiment.train.seed),
+            )
+            raise
 
     def _put(self, batches: Batches) -> Batches:
         assert self.part is not None
@@ -352,7 +367,7 @@ def _check_stage(part: stages.Part, net: Net, data: Prepared, train: Train, mesh
             stream.close()
         if batches is not None:
             devices.check_divides(batches, mesh, part.stage.optimizer.accumulate, train.norm_groups)
-            check(net, part.stage.losses, batches)
+            check(net, part.stage.losses, batches, part.augment(train.seed))
     except Problem as problem:
         raise type(problem)(f"stage {part.name!r}: {problem}") from problem
 

@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 import optax
 
+from jaxhar.core.batch import Batch
 from jaxhar.host.settings import defaults as settings_defaults
 from jaxhar.host.settings import flatten
 from jaxhar.training.experiment import Experiment, Stage, Train
-from jaxhar.training.step import TrainState
+from jaxhar.training.step import Augment, TrainState
 from jaxhar.weights import net, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Flat, Net
@@ -28,6 +30,23 @@ class Part:
     def optimizer(self, net: Net) -> optax.GradientTransformation:
         """The optimizer for the parameters of a network; its schedule starts at the first step of the stage."""
         return self.stage.optimizer.build(net.params, self.stage.steps)
+
+    def augment(self, seed: int) -> Augment | None:
+        """What draws the mixtures of its batches from the seed of the run; None if it has none.
+
+        Raises:
+          Problem: they do not suit the network.
+        """
+        mixing, network = self.stage.mixing, self.stage.model
+        if not mixing.active:
+            return None
+        mixing.check(network)
+
+        def drawn(step: jax.Array, stream: int, batch: Batch) -> Batch:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), stream)
+            return mixing(key, batch, network)
+
+        return drawn
 
     def rate(self, step: int) -> float:
         """The learning rate at a step of the run."""
@@ -129,4 +148,4 @@ def defaults(experiment: Experiment) -> dict[str, str]:
 def _fixed(experiment: Experiment) -> dict[str, object]:
     named = {"model": experiment.model, "data": experiment.data, "losses": experiment.losses}
     stages = {f"stages.{name}": stage for name, stage in experiment.stages.items()}
-    return {**named, "optimizer": experiment.optimizer, **stages}
+    return {**named, "optimizer": experiment.optimizer, "mixing": experiment.mixing, **stages}

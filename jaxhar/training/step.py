@@ -20,6 +20,9 @@ Batches = Mapping[str, Batch]
 
 Losses = Callable[[Any, Batch], dict[str, jax.Array]]
 
+#: (number of the step, number of the stream, batch) -> the batch as it is trained on.
+Augment = Callable[[jax.Array, int, Batch], Batch]
+
 #: A loss, with the variables that it changed and its terms.
 Valued = tuple[jax.Array, tuple[Flat, dict[str, jax.Array]]]
 
@@ -49,6 +52,7 @@ def make_step(
     frozen: Callable[[str], bool] = lambda path: False,
     accumulate: int = 1,
     norm_groups: int = 1,
+    augment: Augment | None = None,
 ) -> Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, {stream: batch}) -> (state, metrics). Do not use the input state afterwards; its memory
     is reused.
@@ -62,6 +66,7 @@ def make_step(
       accumulate: number of parts into which each batch is split; their gradients and terms are averaged.
       norm_groups: number of groups of a batch (or of such a part) whose normalisation statistics are computed apart,
         as by as many processes in PyTorch; terms and running statistics are averaged over them.
+      augment: changes every batch as the step begins; streams are numbered in the order of their names.
     """
     net = net.frozen(frozen)
 
@@ -109,7 +114,8 @@ def make_step(
         fixed = {name: array for name, array in state.params.items() if frozen(name)}
         trained = {name: array for name, array in state.params.items() if name not in fixed}
         grads = jax.tree.map(jnp.zeros_like, trained)
-        for stream, batch in sorted(batches.items()):
+        for number, (stream, batch) in enumerate(sorted(batches.items())):
+            batch = batch if augment is None else augment(state.step, number, batch)
             batch = Batch(**batch, step=state.step)
             part = gradient if accumulate == 1 else in_parts
             (value, (stats, terms)), grad = part(trained, fixed, stats, batch)
@@ -139,15 +145,18 @@ def masked_means(terms: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Arr
     return {name: jnp.where(mask, value, 0).sum() / jnp.maximum(mask.sum(), 1) for name, value in terms.items()}
 
 
-def check(net: Net, losses: Losses, batches: Batches) -> None:
+def check(net: Net, losses: Losses, batches: Batches, augment: Augment | None = None) -> None:
     """Problem unless network and losses accept these batches; only shapes are computed."""
 
     def terms(params: Flat, stats: Flat, batch: Batch) -> dict[str, jax.Array]:
+        batch = batch if augment is None else augment(batch["step"], 0, batch)
         return losses(net.merge(params, stats)(batch), batch)  # type: ignore[operator]
 
     for stream, batch in batches.items():
         try:
             found = jax.eval_shape(terms, net.params, net.stats, Batch(**batch, step=np.int32(0)))
+        except Problem:
+            raise
         except Exception as error:
             reason = str(error).split("\n")[0] or type(error).__name__
             raise Problem(

@@ -1,9 +1,15 @@
 """The loss of masked autoencoders counts what was removed, and nothing else."""
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import pytest
+
+from jaxhar import zoo
 from jaxhar.core.patches import Patching
 from jaxhar.core.pixels import Pixels
+from jaxhar.host.errors import Problem
+from jaxhar.training.losses import fitted
 from jaxhar.training.losses.reconstruction import Reconstruction
 
 
@@ -20,3 +26,14 @@ def test_only_removed_patches_count():
     exact = {"patches": target[None], "removed": removed[None]}
     np.testing.assert_allclose(loss(exact, batch)["reconstruction"], loss.floor(batch)["reconstruction"])
     assert loss.fit(exact, batch)[0] == 0 and loss({}, batch) == {}
+
+
+def test_what_is_reconstructed_is_what_the_network_says():
+    network = zoo.tiny("mae-st-vit-b")
+    assert fitted(Reconstruction(), network) == Reconstruction(network.patching) == Reconstruction().of(network)
+    for name, value in (("norm_pixels", False), ("patch", 16)):
+        other = dataclasses.replace(network.patching, **{name: value})
+        with pytest.raises(Problem, match=f"with {name} {value}, and the network those with {name}"):
+            fitted(Reconstruction(other), network)
+    with pytest.raises(Problem, match="VideoClassifierConfig are the settings of another"):
+        fitted(Reconstruction(), zoo.tiny("mae-st-vit-b-k400"))
