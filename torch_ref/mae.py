@@ -36,6 +36,9 @@ class MaeConfig:
     temperature_steps: int = 0
     flip_mask: bool = False
     per_step: bool = True
+    mask_schedule: str = "constant"
+    mask_ratio_end: float = 0.9
+    mask_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class VideoClassifierConfig:
     head_norm: bool = False
     dropout: float = 0.3
     path_dropout: float = 0.1
+
+
+def cosine(step: int, start: float, end: float, length: int) -> float:
+    """From `start` to `end` by half a cosine of `length` steps."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(step, length) / length))
 
 
 def patchify(frames: Tensor, time: int, side: int) -> Tensor:
@@ -249,19 +257,22 @@ class MaskedAutoencoder(Network):
         if noise is None:
             fixed = torch.from_numpy(np.random.default_rng(0).random(tokens, np.float32))
             noise = torch.rand(len(frames), tokens) if self.training else fixed.expand(len(frames), -1)
-        kept = int(tokens * (1 - config.mask_ratio))
+        ratio = config.mask_ratio
+        if config.mask_schedule == "cosine":
+            ratio = cosine(step, ratio, config.mask_ratio_end, config.mask_steps)
+        elif config.mask_schedule == "random" and self.training:  # drawn otherwise than in JAX
+            ratio += (config.mask_ratio_end - ratio) * float(torch.rand(()))
+        kept = int(tokens * (1 - ratio))
         if config.masking == "tube":
             noise = noise[:, : self.side**2].repeat(1, self.steps)
-            kept = int(self.side**2 * (1 - config.mask_ratio)) * self.steps
+            kept = int(self.side**2 * (1 - ratio)) * self.steps
         elif config.masking != "random":
             assert cover is not None
             covered = self.coverage(cover)
             covered = 1 - covered if config.flip_mask else covered
             temperature = config.temperature
             if config.temperature_steps:
-                share = min(step, config.temperature_steps) / config.temperature_steps
-                end = config.temperature_end
-                temperature = end + (temperature - end) * 0.5 * (1 + math.cos(math.pi * share))
+                temperature = cosine(step, temperature, config.temperature_end, config.temperature_steps)
             preference = temperature if config.masking == "directed_v2" else 1 / temperature
             logits = covered * max(-60.0, min(60.0, preference))
             logits = logits if config.per_step else logits.flatten(1)[:, None]

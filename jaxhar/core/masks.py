@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
@@ -23,7 +24,7 @@ class Order(NamedTuple):
     """The tokens of clips in the order of their keys.
 
     Attributes:
-      kept: (B, kept) numbers of the tokens that the network sees, in order.
+      kept: (B, kept) numbers of the tokens that the network computes, in order.
       restore: (B, N) the place of every token in the order.
       removed: (B, N) float32, 1 where a token is not seen.
     """
@@ -38,11 +39,15 @@ def count(tokens: int, ratio: float) -> int:
     return int(tokens * (1 - ratio))
 
 
-def order(keys: Array, kept: int) -> Order:
-    """The order of keys (B, N), with the `kept` smallest to be seen; of equal keys the first comes first."""
+def order(keys: Array, kept: int, seen: Array | int | None = None) -> Order:
+    """The order of keys (B, N), with the `kept` smallest to be seen; of equal keys the first comes first.
+
+    Args:
+      seen: () number of these that are in fact seen, at most `kept`; None for all.
+    """
     shuffled = jnp.argsort(keys, axis=1)
     restore = jnp.argsort(shuffled, axis=1)
-    return Order(shuffled[:, :kept], restore, (restore >= kept).astype(jnp.float32))
+    return Order(shuffled[:, :kept], restore, (restore >= (kept if seen is None else seen)).astype(jnp.float32))
 
 
 def tube_keys(noise: Array, steps: int) -> Array:
@@ -94,6 +99,11 @@ def directed_keys(
 def cosine_between(now: Array | float, start: float, end: float, length: float) -> Array:
     """From `start` to `end` by half a cosine, for a mask ratio or a temperature: `now` of `length` epochs or steps."""
     return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.asarray(now) / length))
+
+
+def cosine_table(start: float, end: float, length: int) -> np.ndarray:
+    """`cosine_between` of 0, 1, ... `length`, in double precision, for what is then rounded."""
+    return end + (start - end) * 0.5 * (1 + np.cos(np.pi * np.arange(length + 1) / length))
 
 
 def box_shares(covered: Array, removed: Array) -> dict[str, Array]:

@@ -130,16 +130,21 @@ class Tower(nnx.Module):
         table = self.pos_embed[...]
         return table[0, int(self.class_token) :], table[:, :1]
 
-    def __call__(self, x: Array, places: Array | None = None, first: Array | None = None) -> Array:
+    def __call__(
+        self, x: Array, places: Array | None = None, first: Array | None = None, padding: Array | None = None
+    ) -> Array:
         """The tokens after the blocks.
 
         Args:
           x: (B, N, C). places: (B, N), their numbers if they are some of the clip's tokens.
           first: (B, 1, C), a class token in place of this module's.
+          padding: (B, N) bool, tokens that no token attends to.
         """
         x = self._begun(x, places, first)
+        if padding is not None and self.class_token:
+            padding = jnp.pad(padding, [(0, 0), (1, 0)])
         for block in self.blocks:
-            x = block(x)
+            x = block(x, padding)
         return x
 
     def rollout(self, x: Array, counts: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxhar.core import masks
 from jaxhar.core.patches import Patching
@@ -14,6 +15,8 @@ from jaxhar.nn.vit import Grid, Positions
 
 #: Width, depth and heads of the published sizes, and the side of their patches.
 SIZES = {"b": (768, 12, 12, 16), "l": (1024, 24, 16, 16), "h": (1280, 32, 16, 14)}
+#: Number of equally probable shares of removed tokens, where they are drawn.
+_LEVELS = 1000
 
 
 class Masking(StrEnum):
@@ -27,6 +30,17 @@ class Masking(StrEnum):
     DIRECTED_V1 = "directed_v1"
     #: The same, e^temperature times as likely; 0 is at random, and negative ones keep the persons.
     DIRECTED_V2 = "directed_v2"
+
+
+class MaskSchedule(StrEnum):
+    """How the share of removed tokens changes in the training."""
+
+    #: Not at all.
+    CONSTANT = "constant"
+    #: To `mask_ratio_end` by half a cosine.
+    COSINE = "cosine"
+    #: Drawn anew in every step, between `mask_ratio` and `mask_ratio_end`.
+    RANDOM = "random"
 
 
 class Pool(StrEnum):
@@ -128,6 +142,8 @@ class MaeConfig(ViTConfig):
         steps, by half a cosine.
       flip_mask: whether directed masks prefer to remove what lies outside of boxes.
       per_step: whether directed masks weigh the patches of each step of time apart, as the original.
+      mask_schedule: how the share of removed tokens changes; `mask_steps` is the length of its cosine in training
+        steps. The encoder then computes as many tokens as are ever kept, and attends to those of the step.
     """
 
     predicts: ClassVar[tuple[str, ...]] = ("patches", "removed")
@@ -145,18 +161,29 @@ class MaeConfig(ViTConfig):
     temperature_steps: int = 0
     flip_mask: bool = False
     per_step: bool = True
+    mask_schedule: MaskSchedule = MaskSchedule.CONSTANT
+    mask_ratio_end: float = 0.9
+    mask_steps: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "masking", Masking(self.masking))
+        object.__setattr__(self, "mask_schedule", MaskSchedule(self.mask_schedule))
         _divisible("decoder_width", self.decoder_width, self.decoder_heads, self.positions)
         if not 0 < self.pred_frames <= self.num_frames or self.t_patch * self.pred_frames % self.num_frames:
             raise ValueError(
                 f"pred_frames must be a share of num_frames ({self.num_frames}) with whole frames for each token of "
                 f"{self.t_patch}, not {self.pred_frames}"
             )
-        if not 0 < self.kept < self.tokens:
-            raise ValueError(f"mask_ratio {self.mask_ratio} keeps {self.kept} of {self.tokens} tokens")
+        for name, ratio in self._ratios.items():
+            if not 0 < self.count(ratio) < self.tokens:
+                some = "none" if self.count(ratio) < 1 else "all"
+                raise ValueError(
+                    f"{name} {ratio} keeps {some} of the {self.tokens} tokens of a clip; it must leave some to see and "
+                    "some to reconstruct"
+                )
+        if self.mask_schedule is MaskSchedule.COSINE and self.mask_steps < 1:
+            raise ValueError("mask_schedule is cosine, which needs mask_steps, its length in training steps")
         if self.masking is Masking.DIRECTED_V1 and 0 in (self.temperature, self.temperature_end):
             raise ValueError("temperature must not be 0 for masks directed_v1, which divide by it")
 
@@ -171,11 +198,35 @@ class MaeConfig(ViTConfig):
         return ("frames", "cover") if self.directed else ("frames",)
 
     @property
-    def kept(self) -> int:
-        """Number of tokens that the encoder sees."""
+    def _ratios(self) -> dict[str, float]:
+        """The shares of removed tokens at the ends of their schedule."""
+        ends = {"mask_ratio": self.mask_ratio}
+        return ends if self.mask_schedule is MaskSchedule.CONSTANT else {**ends, "mask_ratio_end": self.mask_ratio_end}
+
+    def count(self, ratio: float) -> int:
+        """Number of tokens that are kept at a share of removed ones."""
         if self.masking is Masking.TUBE:
-            return masks.tube_count(self.tokens, self.num_frames // self.t_patch, self.mask_ratio)
-        return masks.count(self.tokens, self.mask_ratio)
+            return masks.tube_count(self.tokens, self.num_frames // self.t_patch, ratio)
+        return masks.count(self.tokens, ratio)
+
+    @property
+    def kept(self) -> int:
+        """Number of tokens that the encoder computes, the most that a step keeps."""
+        return max(self.count(ratio) for ratio in self._ratios.values())
+
+    def kept_at(self, step: jax.Array | int | None) -> jax.Array | int:
+        """Number of tokens that a training step keeps; of evaluation, where the step is None, as at the start."""
+        first, last = self.mask_ratio, self.mask_ratio_end
+        if step is None or self.mask_schedule is MaskSchedule.CONSTANT:
+            return self.count(first)
+        if self.mask_schedule is MaskSchedule.RANDOM:
+            # The same in all processes, whose masks need one size.
+            key = jax.random.fold_in(jax.random.key(0), step)
+            counts = np.array([self.count(ratio) for ratio in np.linspace(first, last, _LEVELS)])
+            return jnp.asarray(counts)[jax.random.randint(key, (), 0, _LEVELS)]
+        counts = np.array([self.count(ratio) for ratio in masks.cosine_table(first, last, self.mask_steps)])
+        changes = np.flatnonzero(np.diff(counts)) + 1
+        return jnp.asarray(counts[[0, *changes]])[jnp.searchsorted(jnp.asarray(changes), step, side="right")]
 
     @property
     def patching(self) -> Patching:

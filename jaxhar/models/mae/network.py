@@ -13,7 +13,15 @@ from jaxhar.core import masks
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.masks import Order
 from jaxhar.core.patches import patchify
-from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, Masking, Pool, VideoClassifierConfig, ViTConfig
+from jaxhar.models.mae.config import (
+    ImageMaeConfig,
+    MaeConfig,
+    Masking,
+    MaskSchedule,
+    Pool,
+    VideoClassifierConfig,
+    ViTConfig,
+)
 from jaxhar.nn.layers import Norm, drawn
 from jaxhar.nn.linear import Linear, normal, xavier
 from jaxhar.nn.vit import PatchEmbed, Tower
@@ -109,7 +117,7 @@ class MaskedAutoencoder(nnx.Module):
         if config.directed:
             covered = masks.coverage(batch["cover"], config.t_patch, config.patch)
             keys = masks.directed_keys(keys, covered, self._preference(batch), config.per_step, config.flip_mask)
-        return masks.order(keys, config.kept)
+        return masks.order(keys, config.kept, config.kept_at(batch.get("step")))
 
     def _preference(self, batch: Batch) -> Array:
         """Of directed masks, at this step of the training."""
@@ -123,13 +131,23 @@ class MaskedAutoencoder(nnx.Module):
         return masks.preference(temperature, config.masking is Masking.DIRECTED_V1)
 
     def encode(self, batch: Batch, order: Order) -> Array:
-        """The kept tokens after the encoder and its norm: (B, 1 + kept, C), a class token first if there is one."""
+        """The kept tokens after the encoder and its norm: (B, 1 + kept, C), a class token first if there is one.
+
+        What comes after those of the step means nothing where the share of removed tokens changes.
+        """
         config = self.config
         frames = config.pixels(batch)
         config.check(frames)
         patches = patchify(frames, config.t_patch, config.patch)
         seen = jnp.take_along_axis(patches, order.kept[..., None], axis=1)
-        return self.encoder.norm(self.encoder(self.encoder.patch_embed(seen), order.kept))
+        unseen = self._unseen(order)
+        return self.encoder.norm(self.encoder(self.encoder.patch_embed(seen), order.kept, padding=unseen))
+
+    def _unseen(self, order: Order) -> Array | None:
+        """(B, kept) bool, computed tokens that count as removed in this step; None if a step removes as any other."""
+        if self.config.mask_schedule is MaskSchedule.CONSTANT:
+            return None
+        return jnp.take_along_axis(order.removed, order.kept, axis=1) > 0
 
     def decode(self, latent: Array, order: Order) -> Array:
         """The reconstructed patches (B, N, P) of the encoder's tokens."""
@@ -137,7 +155,9 @@ class MaskedAutoencoder(nnx.Module):
         x = decoder.embed(latent)
         first = int(config.cls_token)
         seen, count = x[:, first:], order.restore.shape[1] - config.kept
-        unseen = jnp.broadcast_to(decoder.mask_token[...].astype(x.dtype), (x.shape[0], count, x.shape[-1]))
+        token, hidden = decoder.mask_token[...].astype(x.dtype), self._unseen(order)
+        seen = seen if hidden is None else jnp.where(hidden[..., None], token, seen)
+        unseen = jnp.broadcast_to(token, (x.shape[0], count, x.shape[-1]))
         every = jnp.take_along_axis(jnp.concatenate([seen, unseen], 1), order.restore[..., None], axis=1)
         x = decoder(every, first=x[:, :1] if config.image and config.cls_token else None)
         return decoder.pred(decoder.norm(x))[:, first:]

@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxhar import infer, inference, port, zoo
+from jaxhar.core import masks
 from jaxhar.core.patches import patchify
 from jaxhar.host.errors import Problem
 from jaxhar.models.mae import positions as positions_module
@@ -103,12 +105,37 @@ def test_attention_rollout_is_that_of_its_definition(changes, left_out):
     np.testing.assert_allclose(found.ravel(), rolled_out(model, batch, pooled), rtol=1e-4)
 
 
+def test_the_share_of_removed_tokens_moves_with_the_steps_of_the_training(model):
+    """Each step is that of a network with a constant share."""
+    schedule = {"mask_schedule": "cosine", "mask_ratio": 0.25, "mask_ratio_end": 0.75, "mask_steps": 10}
+    config = dataclasses.replace(TINY, **schedule)
+    noise = np.random.default_rng(1).random((2, 8), np.float32)
+    batch = {"frames": FRAMES, "noise": noise}
+    moving = port.from_flat(port.to_flat(model), config)
+    run = jax.jit(lambda batch: moving(batch))
+    assert config.kept == 6
+    for step, ratio in ((None, 0.25), (0, 0.25), (5, 0.5), (10, 0.75), (20, 0.75)):
+        found = run(batch if step is None else {**batch, "step": jnp.int32(step)})
+        constant = port.from_flat(port.to_flat(model), dataclasses.replace(TINY, mask_ratio=ratio))
+        expected = infer(constant, batch)
+        np.testing.assert_array_equal(found["removed"], expected["removed"])
+        np.testing.assert_allclose(found["patches"], expected["patches"], atol=2e-6)
+    counts = [int(config.kept_at(jnp.int32(step))) for step in range(12)]
+    assert counts == [config.count(float(ratio)) for ratio in masks.cosine_table(0.25, 0.75, 10)] + [2]
+    drawn = dataclasses.replace(config, mask_schedule="random")
+    counts = {int(drawn.kept_at(step)) for step in range(60)}
+    assert {2, 3, 4, 5} <= counts <= {2, 3, 4, 5, 6}
+
+
 @pytest.mark.parametrize(
     ("config", "changes", "sentence"),
     [
         (TINY, {"patch": 5}, "image_size must be a multiple of patch"),
         (TINY, {"t_patch": 3}, "num_frames must be a multiple of t_patch"),
-        (TINY, {"mask_ratio": 0.95}, "mask_ratio 0.95 keeps 0 of 8 tokens"),
+        (TINY, {"mask_ratio": 0.95}, "mask_ratio 0.95 keeps none of the 8 tokens"),
+        (TINY, {"mask_ratio": 0.0}, "mask_ratio 0.0 keeps all of the 8"),
+        (TINY, {"mask_schedule": "random", "mask_ratio_end": 0.95}, "mask_ratio_end 0.95 keeps none of the 8 tokens"),
+        (TINY, {"mask_schedule": "cosine", "mask_ratio_end": 0.5}, "mask_schedule is cosine, which needs mask_steps"),
         (TINY, {"pred_frames": 3}, "pred_frames must be"),
         (TINY, {"masking": "directed_v1", "temperature": 0}, "temperature must not be 0"),
         (TINY, {"heads": 3}, "width must be a multiple of its heads"),

@@ -63,6 +63,9 @@ def slowfast(config: VideoClassifierConfig) -> tuple[tuple[Rule, ...], ...]:
     return () if config.head_norm else ((*_rules(*_PARTS[0], fused=False), *_SLOWFAST_HEAD),)
 
 
+#: Learned positions of the encoder.
+_POSITIONS = (r"encoder\.pos_embed\w*",)
+
 _TINY = {
     "image_size": 32,
     "patch": 8,
@@ -105,6 +108,7 @@ FAMILY = Family(
     dialects=apart,
     trunk="encoder",
     resized=resized,
+    positions=_POSITIONS,
     transfer=Transfer(fresh=(r"decoder\..*",), unused=(r"head\..*",)),
 )
 
@@ -120,6 +124,7 @@ IMAGES = Family(
     table=table,
     trunk="encoder",
     resized=resized,
+    positions=_POSITIONS,
     transfer=Transfer(fresh=(r"decoder\..*",), unused=(r"head\..*",)),
 )
 
@@ -154,5 +159,6 @@ CLASSIFIERS = Family(
     dialects=slowfast,
     trunk="encoder",
     resized=resized,
+    positions=_POSITIONS,
     transfer=Transfer(fresh=(r"head\..*",), unused=(r"decoder\..*", r"head\..*")),
 )
