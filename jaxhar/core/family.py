@@ -173,6 +173,7 @@ class Family:
       resized: (flat weights, their config, another config) -> the weights with positions for that config's sizes; None
         for networks without learned positions.
       untold: config -> by name the settings that no weight tells, each with a sentence on the choice.
+      positions: regular expressions for the learned positions of the trunk, which belong to one size of clips.
     """
 
     name: str
@@ -190,3 +191,4 @@ class Family:
     skeletons: tuple[Skeleton, ...] = ()
     resized: Callable[..., dict[str, np.ndarray]] | None = None
     untold: Callable[..., Mapping[str, str]] = lambda config: {}
+    positions: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ class Part:
           Problem: they do not suit the network.
         """
         mixing, network = self.stage.mixing, self.stage.model
-        if not mixing.active:
+        if mixing is None or not mixing.active:
             return None
         mixing.check(network)
 
@@ -77,7 +77,12 @@ def networks(experiment: Experiment, found: Net) -> list[Net]:
             made.append((part.stage.model, net.create(part.stage.model, train.seed, train.mixed_precision)))
     nets = [next(one for config, one in made if config == part.stage.model) for part in plan]
     for part, before, own in zip(plan[1:], nets, nets[1:], strict=False):
-        own.fitting(_weights(before, before.params, before.stats), _source(part), transfer.of_family(part.stage.model))
+        weights = _weights(before, before.params, before.stats)
+        there, wanted = (
+            {path: array.shape for path, array in one.items()} for one in (weights, own.params | own.stats)
+        )
+        transfer.check_positions(there, wanted, part.stage.model, _source(part))
+        own.fitting(weights, _source(part), transfer.of_family(part.stage.model))
     return nets
 
 

@@ -10,7 +10,10 @@ from flax import nnx
 from jaxhar import zoo
 from jaxhar.core.family import Family, Transfer
 from jaxhar.host.errors import Problem
+from jaxhar.training.experiment import Stage
 from jaxhar.training.loop_test import Data, Stream, Tiny, TinyConfig, experiment, run
+from jaxhar.training.stages import networks
+from jaxhar.weights import checkpoint, start
 from jaxhar.weights.net import Net
 
 
@@ -77,3 +80,19 @@ def test_an_experiment_says_what_of_a_file_goes_where_and_what_stays_fresh(tmp_p
     np.testing.assert_array_equal(second.params["conv.kernel"], first.params["conv.kernel"])
     assert second.params["action.bias"].shape == (7,)
     assert "initial values are kept in action" in capsys.readouterr().out
+
+
+def test_positions_of_other_clips_are_told_with_what_to_do(tmp_path):
+    trained, tuned = zoo.tiny("mae-st-vit-b"), zoo.tiny("mae-st-vit-b-k400")
+    path = tmp_path / "mae.safetensors"
+    checkpoint.save_model(path, zoo.create(trained), None, ())
+    assert len(start.load(str(path), tuned)[0]) > 20
+    for changes in ({"image_size": 64}, {"num_frames": 8}):
+        with pytest.raises(Problem, match="mae.safetensors has positions for clips of another size .*--resize"):
+            start.load(str(path), dataclasses.replace(tuned, **changes))
+    with pytest.raises(Problem, match=r"of another form \(.*pos_embed_spatial.*\) than the network \(encoder.pos"):
+        start.load(str(path), dataclasses.replace(tuned, positions="joint"))
+    stages = {"pretrain": Stage(1, model=trained), "all": Stage(1)}
+    two = dataclasses.replace(experiment(None), model=dataclasses.replace(tuned, image_size=64), stages=stages)
+    with pytest.raises(Problem, match="the network before stage 'all' has positions for clips of another size"):
+        networks(two, Net(zoo.create(two.model)))

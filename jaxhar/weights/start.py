@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxhar.host.errors import Problem
-from jaxhar.weights import checkpoint, torchvision
-from jaxhar.weights.flat import Flat
+from jaxhar.weights import checkpoint, torchvision, transfer
+from jaxhar.weights.flat import Flat, shapes
 from jaxhar.weights.forms import file_kind
 from jaxhar.weights.state_dict import read_pth, read_safetensors
 from jaxhar.weights.torch import read_torch, trunk_misfit
@@ -19,8 +19,14 @@ def load(source: str, config: Any) -> tuple[Flat, dict[str, Any]]:
       config: settings of the network.
 
     Raises:
-      Problem: the file is missing or damaged, or its trunk is not that of the network.
+      Problem: the file is missing or damaged, or its trunk or the positions are not those of the network.
     """
+    flat, description = _read(source, config)
+    transfer.check_positions({path: array.shape for path, array in flat.items()}, shapes(config), config, source)
+    return flat, description
+
+
+def _read(source: str, config: Any) -> tuple[Flat, dict[str, Any]]:
     if source.startswith(torchvision.PREFIX):
         path = torchvision.local(source.removeprefix(torchvision.PREFIX))
     else:

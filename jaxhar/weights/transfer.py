@@ -85,6 +85,29 @@ def apply(
     return taken, fresh, unused
 
 
+def check_positions(found: Shapes, wanted: Shapes, config, source: str) -> None:
+    """Problem if the learned positions of some weights are of other clips than those of a network.
+
+    Args:
+      found: the shape of every weight. wanted: of every weight of the network, whose settings are `config`.
+      source: description of the weights for the message.
+    """
+    patterns = zoo.family(config).positions
+    there, own = ({path: tuple(s) for path, s in each.items() if _any(patterns, path)} for each in (found, wanted))
+    if there and there.keys() != own.keys():
+        raise Problem(
+            f"{source} has positions of another form ({', '.join(there)}) than the network ({', '.join(own)}): set "
+            "positions and cls_token of its model to those of the weights"
+        )
+    other = [path for path in there if there[path][-2] != own[path][-2]]
+    if other:
+        raise Problem(
+            f"{source} has positions for clips of another size or length than the network, {other[0]} of shape "
+            f"{there[other[0]]} and not {own[other[0]]}: set image_size, num_frames and patch of its model to those of "
+            "the weights, or interpolate the weights, `jaxhar port WEIGHTS --resize image_size=... --out DIR`"
+        )
+
+
 def _target(transfer: Transfer, name: str, known: Collection[str]) -> str:
     """The path in the network for a weight of the file; its name in the file if there is none."""
     if name in known:
