@@ -7,10 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxhar import zoo
-from jaxhar.evaluation import calibration, evaluate, familiar
+from jaxhar.evaluation import calibration, evaluate, familiar, fusion
+from jaxhar.evaluation import comparison as comparing
+from jaxhar.evaluation.results import Results
 from jaxhar.host import cluster, compile_cache, process
+from jaxhar.host.errors import Usage
 from jaxhar.training import loop
-from jaxhar.training.experiment import Experiment
+from jaxhar.training.experiment import Comparison, Experiment
 from jaxhar.viz import report
 from jaxhar.weights import checkpoint
 
@@ -23,6 +26,9 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
     Args:
       data: the working directory that the data is prepared for, if other runs share it; None for `workdir`.
     """
+    if experiment.compare is not None:
+        compare(experiment, experiment.compare, workdir, mode)
+        return
     zoo.family(experiment.model)  # an unknown family must fail before the data is prepared
     process.keep_freed_memory()
     compile_cache.enable()
@@ -66,3 +72,27 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
         print(f"report: {page}" + ("" if number else f"\npictures: {out / 'pictures'}"))
     if experiment.then is not None and cluster.first():
         experiment.then(workdir)
+
+
+def compare(experiment: Experiment, comparison: Comparison, workdir: Path, mode: str) -> None:
+    """Runs every variant with every seed, in folders of its own, and writes a report on their differences.
+
+    Variants that were trained before are only evaluated.
+    """
+    if not experiment.evals:
+        raise Usage("a comparison needs an evaluation: give the experiment evals")
+    found: dict[str, list[fusion.Scores]] = {name: [] for name in comparison.arms}
+    for number in range(comparison.seeds):
+        train = replace(experiment.train, seed=experiment.train.seed + number)
+        for name, change in comparison.arms.items():
+            arm = change(replace(experiment, compare=None, train=train))
+            if cluster.first():
+                print(f"variant {name!r}, seed {train.seed}", flush=True)
+            folder = workdir / f"{name}-{train.seed}"
+            run(replace(arm, name=f"{arm.name}-{name}-{train.seed}"), folder, mode, data=workdir)
+            if cluster.first():
+                found[name].append(fusion.read(folder / f"scores_{comparison.view}.npz"))
+    if cluster.first():
+        results = Results("test", {comparison.view: len(found[name][0].labels)}, (comparing.section(found),))
+        results.save(workdir / "results.json")
+        print(f"report: {report.write(workdir, results, experiment.name)}")

@@ -108,11 +108,30 @@ class Stage:
     losses: Any = None
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
     model: Any = None
-    mixing: Any = None
+    mixing: Mixing | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise Usage(f"the steps of a stage are {self.steps}; they must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Variants of an experiment, which are run one after the other with several seeds, and compared in one report.
+
+    Attributes:
+      arms: name -> a function from the experiment to the variant.
+      seeds: number of seeds of each, from `train.seed` on.
+      view: a view of the first evaluation; its accuracies are compared.
+    """
+
+    arms: Mapping[str, Callable[["Experiment"], "Experiment"]]
+    seeds: int = 3
+    view: str = "single"
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise Usage(f"compare.seeds is {self.seeds}; it must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +154,7 @@ class Experiment:
       then: called with the working directory at the end of a run, e.g. to train classes of one's own on its network.
       banner: printed first; for a demo, what it is and how to run the real thing.
       mixing: mixup, CutMix, random erasing and label smoothing in the training step.
+      compare: variants that are run and compared in place of the experiment itself.
     """
 
     name: str
@@ -150,6 +170,7 @@ class Experiment:
     then: Callable[[Path], object] | None = None
     banner: str = ""
     mixing: Mixing = Mixing()
+    compare: Comparison | None = None
 
     @property
     def plan(self) -> dict[str, Stage]:
@@ -273,8 +294,9 @@ def pick(which: str, homes: Sequence[str], **variants: Callable[[], Experiment])
     if which != "demo":
         return experiment
     names = ", ".join(homes)
+    real = "paper" if "paper" in variants else next(name for name in variants if name != "demo")
     banner = (
         "EMBEDDED DEMO: a narrow network learns from generated data.\n"
-        f"For the paper's experiment put {names} into one folder, name it in JAXHAR_DATA, and choose :paper.\n"
+        f"For the paper's experiment put {names} into one folder, name it in JAXHAR_DATA, and choose :{real}.\n"
     )
     return dataclasses.replace(experiment, banner=banner)
