@@ -79,6 +79,8 @@ class DataSet(abc.ABC):
     #: Name in messages, folder in $JAXHAR_DATA, names of the splits, split for evaluation.
     title: ClassVar[str]
     home: ClassVar[str]
+    #: Where to get the data, for the message that there is none; "" or beginning with "; ".
+    hint: ClassVar[str] = ""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     eval_split: ClassVar[str] = "test"
     #: Joints of the records; None if they have none.
@@ -202,7 +204,9 @@ class DataSet(abc.ABC):
             return out, True
         home = os.environ.get("JAXHAR_DATA")
         if not home:
-            raise Problem(f"no {self.title} folder is given: set data.root, or JAXHAR_DATA to the folder holding it")
+            raise Problem(
+                f"no {self.title} folder is given: set data.root, or JAXHAR_DATA to the folder holding it{self.hint}"
+            )
         return Path(home) / self.home, False
 
 

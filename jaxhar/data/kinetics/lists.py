@@ -32,7 +32,12 @@ _PLACES = ("lists", "annotations", "")
 _ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 _PATH = ("path", "file", "video", "filename")
 _BLANKS = re.compile(r"(?P<path>.+?)(?: (?P<start>[\d.]+) (?P<end>[\d.]+))? (?P<label>\S+)$")
-_EXPECTED = "expected are train.csv and val.csv in it, in lists/ or in annotations/"
+#: How to get the data.
+HINT = (
+    "docs/data.md describes it, `jaxhar data synth --layout kinetics` makes a small one, and experiments :demo make "
+    "their own"
+)
+_EXPECTED = f"expected are train.csv and val.csv in it, in lists/ or in annotations/; {HINT}"
 
 
 @dataclass(frozen=True)

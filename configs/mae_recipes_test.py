@@ -1,0 +1,236 @@
+"""The experiments on Kinetics: each published one by its name, its rates and frozen parts, and all of them tiny."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import dmae, mae, mae_finetune
+from jaxhar import run, zoo
+from jaxhar.data.generate.film import Synth
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.settings import override
+from jaxhar.training import experiment as config
+from jaxhar.training import stages
+from jaxhar.training.layers import layer_decay
+from jaxhar.training.step import check
+from jaxhar.weights.flat import shapes
+from jaxhar.weights.net import Net
+
+CONFIGS = Path(__file__).parent
+PRETRAIN = ("mae:vit_b", "mae:vit_l", "mae:vit_h", *(f"dmae:{name}" for name in dmae.VARIANTS))
+TUNE = ("full", "vit_b", "vit_h", "tenth", "masked", "test", "masked_test")
+NAMES = (
+    *PRETRAIN,
+    *(f"mae_finetune:{name}" for name in TUNE),
+    *(f"mae_probe:{n}" for n in ("linear", "bn_lars", "masked")),
+)
+NARROW = {"image_size": 32, "num_frames": 4, "patch": 8, "width": 16, "heads": 2, "depth": 1}
+DECODER = {"decoder_width": 16, "decoder_heads": 2, "decoder_depth": 1, "pred_frames": 2, "mask_ratio": 0.75}
+DATA = {"data.image_size": 32, "data.clip_frames": 4, "data.side": 40, "data.clips_per_batch": 4, "data.timeout": 0}
+VIEWS = {"data.clips": 2, "data.places": 1}
+
+
+def load(name):
+    file, _, which = name.partition(":")
+    return config.load(f"{CONFIGS / file}.py:{which}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small set of videos."""
+    out = tmp_path_factory.mktemp("kinetics") / "set"
+    load("mae:vit_b").data.generate(out, Synth(4, 2, 2, 1, frames=(12, 14), size=(64, 48), clutter=0.0))
+    return out
+
+
+def tiny(name, folder, **changes):
+    """An experiment with a small network on the small set, of 2 steps."""
+    found = load(name)
+    pretrains = "decoder_width" in vars(found.model)
+    model = replace(found.model, **NARROW, **(DECODER if pretrains else {"num_actions": 15}))
+    words = DATA | VIEWS | {"data.root": folder, "data.cache": folder.parent / "packed"}
+    if found.mixing.mixes:
+        words["mixing.groups"] = 2
+    if found.steps:
+        words |= {"train.steps": 2, "train.eval_every": 0, "train.best": "", "train.log_every": 1}
+    words["optimizer.schedule_options.warmup_steps"] = 1
+    if name.startswith("mae_finetune"):
+        words["optimizer.table"] = layer_decay(1, 0.75)
+    return override(replace(found, model=model), {key: str(value) for key, value in (words | changes).items()})
+
+
+def paths(model):
+    """The names of a network's parameters, without making it: its blocks are alike."""
+    for path in shapes(replace(model, width=16, heads=2, depth=1)):
+        if not path.endswith((".mean", ".var")):
+            if "encoder.blocks.0." in path:
+                yield from (path.replace("blocks.0", f"blocks.{n}") for n in range(model.depth))
+            else:
+                yield path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recorded_experiment(name):
+    found = load(name)
+    file, _, which = name.partition(":")
+    (part,) = stages.parts(found)
+    assert found.name == f"{file}_{which}" and not found.banner and part.stage.losses is not None
+    assert found.data.image_size == found.model.image_size and found.data.clip_frames == found.model.num_frames
+    assert ("cover" in found.model.reads) == bool(found.data.box_folder)
+    if found.steps:
+        rates = np.asarray(part.stage.optimizer.rate(found.steps)(np.linspace(0, found.steps, 1001)))
+        batch = found.data.clips_per_batch
+        base = 4e-4 if name in PRETRAIN else 0.1 if "probe" in file else 2.4e-3
+        assert rates.max() == pytest.approx(base * batch / 256, rel=1e-2) and rates[0] == 0 and rates[-1] < 2e-6
+        epochs = found.steps * batch / found.data.repeat / (240_000 * found.data.share)
+        assert epochs == pytest.approx(
+            75 if which == "epochs75" else 200 if name in PRETRAIN else 90 if which == "bn_lars" else 100, rel=2e-3
+        )
+
+
+@pytest.mark.parametrize("name", ["mae:vit_h", "dmae:default", "mae_finetune:vit_b", "mae_probe:bn_lars"])
+def test_tables_fit_the_networks(name):
+    found = load(name)
+    names = list(paths(found.model))
+    rates, decays = found.optimizer.multipliers(names), found.optimizer.decays(names)
+    if "probe" in name:
+        assert {path for path, rate in rates.items() if rate} == {"head.linear.kernel", "head.linear.bias"}
+        return
+    assert not decays["encoder.blocks.1.attn.qkv.bias"] and decays["encoder.blocks.1.attn.qkv.kernel"] == 0.05
+    assert bool(decays["encoder.cls_token"]) == (name in PRETRAIN)
+    scales = {rates["encoder.patch_embed.kernel"], rates["encoder.pos_embed_spatial"], rates["encoder.cls_token"]}
+    assert scales == {1.0 if name in PRETRAIN else 0.75**13}
+
+
+def test_the_sweep_and_the_curriculum():
+    assert {name: dmae.recorded(f"v2_{name}").model.temperature for name in ("-1e10", "0", "1.5")} == {
+        "-1e10": -1e10,
+        "0": 0,
+        "1.5": 1.5,
+    }
+    model = dmae.recorded("flip").model
+    assert model.flip_mask and (model.temperature, model.temperature_end) == (1.5, 0.5)
+    assert model.temperature_steps == dmae.recorded("flip").steps
+    for name, removed in (("maskratio075", 0.75), ("maskratio075_curriculum", 0.75), ("default", 0.9)):
+        found = dmae.recorded(name)
+        assert found.model.mask_ratio == removed and found.data.clips_per_batch == (512 if removed < 0.9 else 768)
+    with pytest.raises(Usage, match="there is no experiment :v3; there are only :demo, :default"):
+        config.load(f"{CONFIGS / 'dmae.py'}:v3")
+
+
+def test_missing_data_and_weights_are_one_sentence(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXHAR_DATA", raising=False)
+    with pytest.raises(
+        Problem, match="no Kinetics folder is given: set data.root, .*; docs/data.md .*:demo make their"
+    ):
+        load("mae:vit_l").data.prepare(tmp_path)
+    monkeypatch.setenv("JAXHAR_DATA", str(tmp_path))
+    with pytest.raises(Problem, match=r"kinetics is no folder of Kinetics; expected are train.csv .*:demo make their"):
+        load("mae:vit_l").data.prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Problem, match="runs/mae_vit_l"):
+        run.run(tiny("mae_finetune:full", folder), tmp_path / "out", "train")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mae:vit_b", "dmae:maskratio075_curriculum", "mae_finetune:full", "mae_finetune:masked", "mae_probe:bn_lars"],
+)
+def test_networks_losses_and_mixtures_fit_the_data(name, folder, tmp_path):
+    found = tiny(name, folder)
+    (part,) = stages.parts(found)
+    stream = found.data.prepare(tmp_path).train_stream(0)
+    check(Net(zoo.create(found.model)), part.stage.losses, next(stream), part.augment(0))
+    stream.close()
+
+
+@pytest.mark.slow
+def test_from_pretraining_to_the_masked_test(folder, tmp_path):
+    boxes = {"data.box_folder": "boxes"}
+    run.run(tiny("dmae:curriculum", folder, **{"model.temperature_steps": 2}), tmp_path / "mae", "train")
+    for name, out in (("mae_finetune:full", "tuned"), ("mae_probe:bn_lars", "probe")):
+        run.run(tiny(name, folder, init_from=tmp_path / "mae"), tmp_path / out, "train")
+    for name in ("test", "masked_test"):
+        tested = tiny(
+            f"mae_finetune:{name}", folder, init_from=tmp_path / "tuned", **(boxes if "masked" in name else {})
+        )
+        run.run(tested, tmp_path / name, "train")
+    plain, test, masked = (
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "test", "masked_test")
+    )
+    assert plain["examples"] == test["examples"] == masked["examples"] == {"single": 2, "multi": 4}
+    assert plain["scalars"] == test["scalars"]
+    for name in ("tuned", "probe", "masked_test"):
+        scores = np.load(tmp_path / name / "scores_multi.npz")["scores"]
+        np.testing.assert_allclose(scores.sum(-1), 1, rtol=1e-5)
+
+
+SYNTH = {"synth.train_sequences": 6, "synth.test_sequences": 3, "synth.train_performers": 6, "synth.test_performers": 3}
+
+
+def demo(name, **changes):
+    """The demo of a config, or mae:benefit, with two steps in each stage."""
+    words = {f"data.{key}": value for key, value in SYNTH.items()}
+    words |= {"data.image_size": 32, "data.side": 40, "data.clips_per_batch": 8}
+    for stage in ("pretrain", "probe", "all"):
+        words |= {f"stages.{stage}.steps": 2, f"stages.{stage}.optimizer.schedule_options.warmup_steps": 1}
+    for network in ("model", "stages.pretrain.model"):
+        words |= {f"{network}.image_size": 32, f"{network}.width": 16, f"{network}.heads": 2}
+    words |= {"train.log_every": 1, "train.eval_every": 0} | changes
+    known = load(name).stages
+    skip = [f"stages.{stage}." for stage in ("pretrain", "probe", "all") if stage not in known]
+    words = {key: str(value) for key, value in words.items() if not key.startswith(tuple(skip) or "-")}
+    file, _, which = name.partition(":")
+    return config.load(f"{CONFIGS / file}.py:{which}", words)
+
+
+@pytest.mark.slow
+def test_the_demo_of_directed_masks(tmp_path):
+    run.run(demo("dmae:demo"), tmp_path, "train")
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [key for row in rows for key in row if key.startswith("clips/")] == ["clips/reconstruction"] * 2 + [
+        "clips/action"
+    ] * 4
+
+
+@pytest.mark.slow
+def test_what_pretraining_is_for(tmp_path):
+    found = demo("mae:benefit", **{"compare.seeds": 2, "stages.all.data": {"share": 0.9, "repeat": 2}})
+    run.run(found, tmp_path, "train")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {"accuracy/scratch", "accuracy/plain", "accuracy/directed", "accuracy/directed - plain"} <= results[
+        "scalars"
+    ].keys()
+    (section,) = results["sections"]
+    assert [row[0] for row in section["tables"][0]["rows"]] == ["scratch", "plain", "directed"]
+    assert len(section["json"]["seeds"][0]) == 2 and (tmp_path / "report.html").is_file()
+    steps = {path.parent.name: len(path.read_text().splitlines()) for path in tmp_path.glob("*/metrics.jsonl")}
+    assert steps == {
+        f"{arm}-{seed}": 2 if arm == "scratch" else 4 for arm in ("scratch", "plain", "directed") for seed in (0, 1)
+    }
+    assert len(list((tmp_path / "data").glob("synthetic-*[!k]"))) == 1, "the videos are made once"
+
+
+def test_the_variants_of_the_comparison():
+    found = mae.benefit()
+    arms = {name: change(found) for name, change in found.compare.arms.items()}
+    assert list(arms["scratch"].stages) == ["all"] and list(arms["plain"].stages) == ["pretrain", "all"]
+    plain, directed = (arms[name].plan["pretrain"] for name in ("plain", "directed"))
+    assert plain.model.masking == "random" and directed.model.masking == "directed_v1"
+    assert plain.steps == directed.steps == directed.model.temperature_steps and plain.model.kept == directed.model.kept
+    assert arms["scratch"].plan["all"] == arms["plain"].plan["all"] == arms["directed"].plan["all"]
+    assert mae_finetune.test().steps == 0
+
+
+def test_a_share_of_the_videos_is_the_same_everywhere(folder, tmp_path):
+    def names(split, **changes):
+        return set(tiny("mae_finetune:full", folder, **changes).data.prepare(tmp_path).sequence_names(split))
+
+    few = [names("train", **{"data.share": 0.6, "data.share_seed": seed}) for seed in (0, 0, 1)]
+    assert few[0] == few[1] and all(0 < len(one) < 4 and one < names("train") for one in few)
+    assert names("val", **{"data.share": 0.6}) == names("val")
+    with pytest.raises(Usage, match="data.share is 0.0; it must be above 0"):
+        tiny("mae_finetune:full", folder, **{"data.share": 0.0})
