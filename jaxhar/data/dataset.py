@@ -7,7 +7,7 @@ Each data set is a folder under `jaxhar/data`, with a reader (`folder.py`, which
 import abc
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from jaxhar.data.generate.film import VERSION, Synth
 from jaxhar.data.records import store
 from jaxhar.data.records.reader import Records
 from jaxhar.data.records.record import Folder, IndexEntry
-from jaxhar.data.records.sequences import Index, Sequences
+from jaxhar.data.records.sequences import Index, Items, Sequences
 from jaxhar.host import process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import changed
@@ -236,23 +236,6 @@ def _with_action(example: pipeline.Example, classes: bool) -> pipeline.Example:
     return {"action": np.int32(-1), **example} if classes else example
 
 
-class _Items(Sequence):
-    """The examples of a view, made when they are asked for: number of the record, its length, number of the window."""
-
-    def __init__(self, lengths: np.ndarray, windows: Callable[[int], int]):
-        different, of_record = np.unique(lengths, return_inverse=True)
-        counts = np.array([windows(int(length)) for length in different], np.int64)[of_record]
-        self._lengths, self._ends = lengths, np.cumsum(counts)
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def __getitem__(self, index: int) -> tuple[int, int, int]:  # type: ignore[override]
-        record = int(np.searchsorted(self._ends, index, side="right"))
-        begin = int(self._ends[record - 1]) if record else 0
-        return record, int(self._lengths[record]), index - begin
-
-
 @dataclass(frozen=True)
 class PreparedSet:
     """A data set with packed records, made by `DataSet.prepare`; implements `jaxhar.core.prepared.Prepared`.
@@ -378,12 +361,12 @@ class PreparedSet:
             raise Usage("data.stills_per_batch and data.clips_per_batch are both 0: there is nothing to train on")
         return pipeline.Joined(streams)
 
-    def _items(self, split: str, view: str) -> _Items:
+    def _items(self, split: str, view: str) -> Items:
         views = self.views(split)
         if view not in views:
             raise Usage(f"{self.config.title} has no view {view!r} for evaluation; there are {' and '.join(views)}")
         self._known(split)
-        return _Items(self.entries(split).column("length"), lambda length: len(self.config.windows(view, length)))
+        return Items(self.entries(split).column("length"), lambda length: len(self.config.windows(view, length)))
 
     def eval_stream(
         self,

@@ -3,7 +3,7 @@
 SEQUENCES has a row of numbers for each record, NAMES the names of all in UTF-8, one after the other.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, overload
 
@@ -115,3 +115,20 @@ def read(folder: Path, splits: Sequence[str]) -> Sequences:
     if table.dtype != _ROW or names.dtype != np.uint8 or (len(table) and table["name"][-1] != len(names)):
         raise ValueError(f"{SEQUENCES} and {NAMES} do not belong together")
     return Sequences(table, names, splits)
+
+
+class Items(Sequence):
+    """The examples of a view, made when they are asked for: number of the record, its length, number of the window."""
+
+    def __init__(self, lengths: np.ndarray, windows: Callable[[int], int]):
+        different, of_record = np.unique(lengths, return_inverse=True)
+        counts = np.array([windows(int(length)) for length in different], np.int64)[of_record]
+        self._lengths, self._ends = lengths, np.cumsum(counts)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> tuple[int, int, int]:  # type: ignore[override]
+        record = int(np.searchsorted(self._ends, index, side="right"))
+        begin = int(self._ends[record - 1]) if record else 0
+        return record, int(self._lengths[record]), index - begin
