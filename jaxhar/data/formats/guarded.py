@@ -54,17 +54,27 @@ class _Process:
             self._process.kill()
 
         timer = threading.Timer(limit, end)
+        begun = time.monotonic()
         timer.start()
+        answer: object = None
+        error: Exception | None = None
         try:
             assert self._process.stdin is not None
             pickle.dump((function, arguments), self._process.stdin, protocol=5)
             self._process.stdin.flush()
-            return self._answer()
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            self.end()
-            raise TimeoutError if late.is_set() else ConnectionError from error
+            answer = self._answer()
+        except (EOFError, OSError, pickle.UnpicklingError) as found:
+            error = found
         finally:
             timer.cancel()
+            timer.join()
+        if late.is_set() or time.monotonic() - begun > limit:
+            self.end()
+            raise TimeoutError
+        if error is not None:
+            self.end()
+            raise ConnectionError from error
+        return answer
 
     def end(self) -> None:
         """End the process."""
