@@ -12,7 +12,7 @@ import optax
 from benchmarks.common import Measured, Row
 from benchmarks.networks import SIZES
 from jaxhar import zoo
-from jaxhar.training.loop import pack
+from jaxhar.training.packing import pack
 from jaxhar.training.step import TrainState
 from jaxhar.weights.net import Net
 from jaxhar.weights.store import Saved, Store

@@ -9,7 +9,7 @@ kernels (XLA_FLAGS=--xla_gpu_deterministic_ops=true).
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ from jaxhar.host.settings import check_same
 from jaxhar.training import devices, history, stages
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.learned import Learned
-from jaxhar.training.step import Batches, TrainState, check, is_key, make_step
+from jaxhar.training.packing import pack, unpack
+from jaxhar.training.step import Batches, TrainState, check, make_step
 from jaxhar.weights import checkpoint, start, store, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Net
-from jaxhar.weights.transfer import compare
 
 
 def run(
@@ -88,7 +88,7 @@ def run(
             # It is absent in checkpoints of the earlier form. Process 0 alone goes on counting from it.
             learned = Learned(**saved.record.get("learned", {"actions": True})) if cluster.first() else Learned()
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
-            state = _unpack(saved, state)
+            state = unpack(saved, state)
         elif experiment.init_from is not None:
             arrays, source = start.load(experiment.init_from, network)
             table = experiment.init_table or transfer.of_family(network)
@@ -381,42 +381,6 @@ def _evaluation_view(net: Net, state: TrainState) -> nnx.Module:
     model = net.merge(devices.own(state.params), devices.own(state.stats))
     model.eval()
     return model
-
-
-def pack(state: TrainState) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """All arrays of a state: those of the model by dotted path, and those of the optimizer and the step by name."""
-    training = {f"opt{jax.tree_util.keystr(path)}": a for path, a in jax.tree_util.tree_flatten_with_path(state.opt)[0]}
-    training["step"] = state.step
-
-    def storable(flat: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        return {name: jax.random.key_data(array) if is_key(array) else array for name, array in flat.items()}
-
-    return storable(state.params | state.stats), storable(training)
-
-
-def _unpack(saved: store.Saved, template: TrainState) -> TrainState:
-    """The inverse of `pack` for a state with the structure of `template`."""
-    complaints = [
-        complaint
-        for found, wanted in zip((saved.model, saved.training), pack(template), strict=True)
-        for complaint in compare({n: a.shape for n, a in found.items()}, {n: a.shape for n, a in wanted.items()})
-    ]
-    if complaints:
-        raise Problem(f"the checkpoint does not fit the experiment: {'; '.join(complaints[:5])}")
-
-    def load(array: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
-        array = jnp.asarray(array)
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if is_key(like) else array
-
-    leaves, tree = jax.tree_util.tree_flatten_with_path(template.opt)
-    return TrainState(
-        {n: load(saved.model[n], a) for n, a in template.params.items()},
-        {n: load(saved.model[n], a) for n, a in template.stats.items()},
-        jax.tree.unflatten(
-            tree, [load(saved.training[f"opt{jax.tree_util.keystr(path)}"], leaf) for path, leaf in leaves]
-        ),
-        load(saved.training["step"], template.step),
-    )
 
 
 def _save_batch(path: Path, batches: Batches) -> Path:

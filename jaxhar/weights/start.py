@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from jaxhar.core.network import NetworkConfig
 from jaxhar.host.errors import Problem
 from jaxhar.weights import checkpoint, torchvision, transfer
 from jaxhar.weights.flat import Flat, shapes
@@ -11,7 +12,7 @@ from jaxhar.weights.state_dict import read_pth, read_safetensors
 from jaxhar.weights.torch import read_torch, trunk_misfit
 
 
-def load(source: str, config: Any) -> tuple[Flat, dict[str, Any]]:
+def load(source: str, config: NetworkConfig) -> tuple[Flat, dict[str, Any]]:
     """The weights of a network by dotted path, and the description of a file that jaxhar wrote, else {}.
 
     Args:
@@ -26,7 +27,7 @@ def load(source: str, config: Any) -> tuple[Flat, dict[str, Any]]:
     return flat, description
 
 
-def _read(source: str, config: Any) -> tuple[Flat, dict[str, Any]]:
+def _read(source: str, config: NetworkConfig) -> tuple[Flat, dict[str, Any]]:
     if source.startswith(torchvision.PREFIX):
         path = torchvision.local(source.removeprefix(torchvision.PREFIX))
     else:
