@@ -26,8 +26,9 @@ from functools import partial
 import optax
 
 from jaxhar import zoo
+from jaxhar.data.clip_augment import ClipAugment
 from jaxhar.data.generate.film import Synth
-from jaxhar.data.kinetics.settings import ClipAugment, Kinetics
+from jaxhar.data.kinetics.settings import Kinetics
 from jaxhar.evaluation.action import Action
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.reconstruction import ReconstructionError

@@ -26,8 +26,9 @@ import optax
 
 from jaxhar import zoo
 from jaxhar.data import transforms
+from jaxhar.data.clip_augment import ClipAugment
 from jaxhar.data.generate.film import Synth
-from jaxhar.data.kinetics.settings import ClipAugment, Kinetics
+from jaxhar.data.kinetics.settings import Kinetics
 from jaxhar.data.penn.settings import Penn
 from jaxhar.evaluation.action import Action
 from jaxhar.evaluation.evaluate import Eval
@@ -168,7 +169,7 @@ def benefit() -> Experiment:
         train=Train(steps=None, checkpoint_every=200),
         stages={
             "pretrain": Stage(400, QUICK, Reconstruction(), model=replace(pretrained, **curriculum)),  # type: ignore[arg-type]
-            "all": Stage(200, data={"share": 0.1, "repeat": 2}, mixing=Mixing(smoothing=0.1)),
+            "all": Stage(200, data={"fraction": 0.1, "repeat": 2}, mixing=Mixing(smoothing=0.1)),
         },
         evals={"kinetics": Eval(scorers=(Action("sum"), Samples()), batch=10)},
         compare=Comparison({"scratch": scratch, "plain": plain, "directed": directed}),

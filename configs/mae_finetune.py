@@ -62,13 +62,13 @@ def network(size: str, **settings: object) -> VideoClassifierConfig:
     return replace(found, path_dropout=0.2, dropout=0.3, **settings)  # type: ignore[type-var, return-value]
 
 
-def finetuning(name: str = "full", size: str = "l", share: float = 1.0) -> Experiment:
+def finetuning(name: str = "full", size: str = "l", fraction: float = 1.0) -> Experiment:
     model = network(size)
-    epoch = int(VIDEOS * share) // BATCH  # steps
+    epoch = int(VIDEOS * fraction) // BATCH  # steps
     return Experiment(
         name=f"mae_finetune_{name}",
         model=model,
-        data=Kinetics(augment=FINETUNE, clips_per_batch=BATCH, share=share),
+        data=Kinetics(augment=FINETUNE, clips_per_batch=BATCH, fraction=fraction),
         losses=Multitask(),
         optimizer=Optimizer(
             optax.scale_by_adam,
@@ -95,7 +95,7 @@ def finetuning(name: str = "full", size: str = "l", share: float = 1.0) -> Exper
 
 
 def tenth() -> Experiment:
-    return finetuning("tenth", share=0.1)
+    return finetuning("tenth", fraction=0.1)
 
 
 def masked() -> Experiment:

@@ -85,7 +85,7 @@ def test_every_recorded_experiment(name):
         batch = found.data.clips_per_batch
         base = 4e-4 if name in PRETRAIN else 0.1 if "probe" in file else 2.4e-3
         assert rates.max() == pytest.approx(base * batch / 256, rel=1e-2) and rates[0] == 0 and rates[-1] < 2e-6
-        epochs = found.steps * batch / found.data.repeat / (240_000 * found.data.share)
+        epochs = found.steps * batch / found.data.repeat / (240_000 * found.data.fraction)
         assert epochs == pytest.approx(
             75 if which == "epochs75" else 200 if name in PRETRAIN else 90 if which == "bn_lars" else 100, rel=2e-3
         )
@@ -198,7 +198,7 @@ def test_the_demo_of_directed_masks(tmp_path):
 
 @pytest.mark.slow
 def test_what_pretraining_is_for(tmp_path):
-    found = demo("mae:benefit", **{"compare.seeds": 2, "stages.all.data": {"share": 0.9, "repeat": 2}})
+    found = demo("mae:benefit", **{"compare.seeds": 2, "stages.all.data": {"fraction": 0.9, "repeat": 2}})
     run.run(found, tmp_path, "train")
     results = json.loads((tmp_path / "results.json").read_text())
     assert {"accuracy/scratch", "accuracy/plain", "accuracy/directed", "accuracy/directed - plain"} <= results[
@@ -214,6 +214,26 @@ def test_what_pretraining_is_for(tmp_path):
     assert len(list((tmp_path / "data").glob("synthetic-*[!k]"))) == 1, "the videos are made once"
 
 
+@pytest.mark.parametrize("name", ["mae", "vit_l", "dmae", "dmae_vit_l"])
+def test_pictures(name):
+    found = load(f"image_mae:{name}")
+    (part,) = stages.parts(found)
+    assert found.name == f"image_{name}" and part.stage.losses.patching == found.model.patching
+    assert ("cover" in found.model.reads) == bool(found.data.box_folder) == name.startswith("dmae")
+    assert found.steps * found.data.clips_per_batch == pytest.approx(800 * 1_281_167, rel=1e-2)
+    assert part.rate(41 * 312) == pytest.approx(2.4e-3, rel=1e-3) and found.model.image_size == found.data.image_size
+
+
+def test_the_demo_of_pictures_fits_its_data(tmp_path):
+    words = {f"data.{key}": str(value) for key, value in SYNTH.items()} | {"data.clips_per_batch": "2"}
+    found = override(load("image_mae:demo"), words)
+    model = replace(found.model, width=16, heads=2, depth=1, decoder_width=16)
+    (part,) = stages.parts(replace(found, model=model))
+    stream = found.data.prepare(tmp_path).train_stream(0)
+    check(Net(zoo.create(model)), part.stage.losses, next(stream))
+    stream.close()
+
+
 def test_the_variants_of_the_comparison():
     found = mae.benefit()
     arms = {name: change(found) for name, change in found.compare.arms.items()}
@@ -225,12 +245,12 @@ def test_the_variants_of_the_comparison():
     assert mae_finetune.test().steps == 0
 
 
-def test_a_share_of_the_videos_is_the_same_everywhere(folder, tmp_path):
+def test_a_fraction_of_the_videos_is_the_same_everywhere(folder, tmp_path):
     def names(split, **changes):
         return set(tiny("mae_finetune:full", folder, **changes).data.prepare(tmp_path).sequence_names(split))
 
-    few = [names("train", **{"data.share": 0.6, "data.share_seed": seed}) for seed in (0, 0, 1)]
+    few = [names("train", **{"data.fraction": 0.6, "data.fraction_seed": seed}) for seed in (0, 0, 1)]
     assert few[0] == few[1] and all(0 < len(one) < 4 and one < names("train") for one in few)
-    assert names("val", **{"data.share": 0.6}) == names("val")
-    with pytest.raises(Usage, match="data.share is 0.0; it must be above 0"):
-        tiny("mae_finetune:full", folder, **{"data.share": 0.0})
+    assert names("val", **{"data.fraction": 0.6}) == names("val")
+    with pytest.raises(Usage, match="data.fraction is 0.0; it must be above 0"):
+        tiny("mae_finetune:full", folder, **{"data.fraction": 0.0})

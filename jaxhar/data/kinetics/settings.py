@@ -49,7 +49,7 @@ class Kinetics(DataSet):
         a limit, in this process.
       thorough: decode all frames of all videos before training, as `jaxhar data check` does; else damage within a video
         is found when a clip needs it.
-      share: of the training videos that are used, drawn with `share_seed`, the same in all processes and epochs.
+      fraction: of the training videos that are used, drawn with `fraction_seed`, the same in all processes and epochs.
 
     With `skip_broken`, a clip that cannot be read is replaced by another one in training, masked in evaluation, counted
     and listed at the end. Scaled pictures are rounded to 8 bits, where the originals go on with fractions.
@@ -68,8 +68,8 @@ class Kinetics(DataSet):
     places: int = 3
     timeout: float = 60.0
     thorough: bool = False
-    share: float = 1.0
-    share_seed: int = 0
+    fraction: float = 1.0
+    fraction_seed: int = 0
 
     title: ClassVar[str] = "Kinetics"
     home: ClassVar[str] = "kinetics"
@@ -80,8 +80,8 @@ class Kinetics(DataSet):
     def __post_init__(self) -> None:
         if self.rate <= 0 or self.repeat < 1 or self.side < 1 or self.timeout < 0:
             raise Usage("data.rate must be above 0, data.repeat and data.side at least 1, data.timeout 0 or more")
-        if not 0 < self.share <= 1:
-            raise Usage(f"data.share is {self.share}; it must be above 0 and at most 1")
+        if not 0 < self.fraction <= 1:
+            raise Usage(f"data.fraction is {self.fraction}; it must be above 0 and at most 1")
         if self.clips < 1 or self.places not in (1, 3):
             raise Usage(f"data.clips is {self.clips} and data.places {self.places}; give at least 1, and 1 or 3")
 
@@ -96,11 +96,11 @@ class Kinetics(DataSet):
         return self.repeat
 
     def split_of(self, entry: IndexEntry) -> str:
-        """The split of a record; "left out" for training videos beyond `share`."""
-        if entry["split"] != "train" or self.share >= 1:
+        """The split of a record; "left out" for training videos beyond `fraction`."""
+        if entry["split"] != "train" or self.fraction >= 1:
             return entry["split"]
-        drawn = hashlib.sha256(f"{self.share_seed} {entry['name']}".encode()).digest()[:8]
-        return "train" if int.from_bytes(drawn) < self.share * 2**64 else "left out"
+        drawn = hashlib.sha256(f"{self.fraction_seed} {entry['name']}".encode()).digest()[:8]
+        return "train" if int.from_bytes(drawn) < self.fraction * 2**64 else "left out"
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
         """ "single": the clip in the middle of each video, its middle crop. "multi": several clips and crops."""
