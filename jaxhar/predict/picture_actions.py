@@ -97,7 +97,9 @@ class PictureActions:
         seen: dict[int, list[np.ndarray]] = {}
         written = 0
         for job in read_ahead(reader.read(video, windows), 2):
-            for number, action, shares in zip(job.numbers, self._actions(job, batch), self._shares(job), strict=True):
+            for number, action, shares in zip(
+                job.numbers, self._actions(job, batch), self._shares(job, batch), strict=True
+            ):
                 window = windows[number]
                 for t, i in enumerate(range(int(window[0]), int(window[-1]) + 1)):
                     one = found.setdefault(i, self._scene(i))
@@ -138,11 +140,12 @@ class PictureActions:
         finite(probabilities)
         return np.asarray(probabilities[: clips_ * crops], np.float64).reshape(clips_, crops, -1).mean(1)
 
-    def _shares(self, job: Clips) -> Sequence[np.ndarray | None]:
+    def _shares(self, job: Clips, batch: int) -> Sequence[np.ndarray | None]:
         """How much each patch of a clip counts, (T', h, w) from 0, the least, to 1; None where it is not asked for."""
         if not self.options.attention:
             return [None] * len(job.numbers)
-        values = inference.shows(self.model, _inputs(job, 1))["rollout"]  # type: ignore[arg-type]
+        values = inference.shows(self.model, _inputs(job, batch))["rollout"]  # type: ignore[arg-type]
+        values = values[: len(job.numbers)]
         low, high = values.min((1, 2, 3), keepdims=True), values.max((1, 2, 3), keepdims=True)
         return list((values - low) / np.maximum(high - low, 1e-12))
 

@@ -64,9 +64,11 @@ def expected(weights: Path, source: Path, starts, span: float, corners=((0, 8),)
             transforms.plan_crop(np.array([left, top, left + HEIGHT, top + HEIGHT]), (WIDTH, HEIGHT), 16)
             for top, left in corners
         ]
-        clips = np.stack([[transforms.crop_image(images[i], crop) for i in frames] for crop in crops])
-        found.append(jaxhar.infer(model, clips)["action"][-1].mean(0))
-    return np.array(found, np.float64)
+        found += [[transforms.crop_image(images[i], crop) for i in frames] for crop in crops]
+    runs = 4 * len(corners)  # clips of a run of the command, so that nothing else is compiled
+    clips = np.stack([*found, *[found[0]] * (-len(found) % runs)])
+    found = np.concatenate([jaxhar.infer(model, clips[i : i + runs])["action"][-1] for i in range(0, len(clips), runs)])
+    return found[: len(starts) * len(corners)].astype(np.float64).reshape(len(starts), len(corners), -1).mean(1)
 
 
 def test_clips_slide_over_the_whole_video(weights, source, tmp_path):
@@ -142,6 +144,7 @@ def test_uneven_frames_are_taken_by_their_times():
     np.testing.assert_array_equal(sampling.sliding(times, 5)[-1], [9, 9, 9, 11])
 
 
+@pytest.mark.slow
 def test_person_boxes_where_the_network_weighs_by_them(source, tmp_path):
     weights = save(tmp_path / "covered", pool="covered_mean")
     with pytest.raises(Usage, match="weighs what lies inside of person boxes: name them by --boxes"):
@@ -154,8 +157,8 @@ def test_person_boxes_where_the_network_weighs_by_them(source, tmp_path):
     images = [frame.image for frame in Video(source).frames()]
     cover = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     cover[8:33, 10:35] = 255
-    frames = np.stack([transforms.crop_image(images[i], crop) for i in (0, 4, 8, 12)])[None]
-    cover = np.stack([transforms.crop_image(cover, crop)[..., 0] / np.float32(255)] * 4)[None]
+    frames = np.stack([[transforms.crop_image(images[i], crop) for i in (0, 4, 8, 12)]] * 4)
+    cover = np.stack([[transforms.crop_image(cover, crop)[..., 0] / np.float32(255)] * 4] * 4)
     true = jaxhar.infer(model, Batch(frames=frames, cover=cover))["action"][-1, 0]
     np.testing.assert_allclose(result.actions[0], true, atol=1e-6)
 
