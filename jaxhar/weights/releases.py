@@ -54,7 +54,8 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True, acc
     there = folder / entry.release.rsplit("/", 1)[-1]
     if not there.is_file():
         size = 4e-6 * sum(math.prod(shape) for shape in shapes(entry.config).values())
-        print(f"{name}: fetching about {size:.0f} MB from {entry.release}, kept in {folder}")
+        what = "not fetched yet," if entry.accept and not accepted else "fetching"
+        print(f"{name}: {what} about {size:.0f} MB from {entry.release}, kept in {folder}")
         print(f"licence: {licence}")
         if entry.accept and not accepted:
             raise Usage(

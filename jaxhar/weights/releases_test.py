@@ -141,7 +141,7 @@ def test_a_licence_is_said_and_accepted_before_anything_is_fetched(server, tmp_p
     assert run("mae-st-vit-l") == 2
     said = capsys.readouterr()
     assert (
-        f"fetching about 0 MB from {addresses[0]}" in said.out
+        f"not fetched yet, about 0 MB from {addresses[0]}" in said.out
         and "licence: CC-BY-NC 4.0, no commercial use" in said.out
     )
     assert "must be accepted first: `jaxhar weights --accept-licence`" in said.err and server.asked == []
