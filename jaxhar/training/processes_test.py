@@ -36,13 +36,13 @@ def started(workdir, count, last=None, **options):
         port = free.getsockname()[1]
     processes = [
         subprocess.Popen(
-            command(workdir, port=port, count=count, index=index, **options, **((index == count - 1 and last) or {})),
+            command(workdir, **{**options, **own}, port=port, count=count, index=index),
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for index in range(count)
+        for index, own in enumerate([{}] * (count - 1) + [last or {}])
     ]
     try:
         yield processes
@@ -139,8 +139,8 @@ def test_a_full_disk_of_one_ends_both_and_the_checkpoint_before_it_stays_good(tm
         processes[1].send_signal(signal.SIGTERM)
         assert ended(processes)[0] == [0, 0]
     before = {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
-    full = {"limit": 4000}
-    with started(tmp_path, 2, last=None if first else full, **(full if first else {})) as processes:
+    # `limit` bytes in a file, which the files of a checkpoint exceed
+    with started(tmp_path, 2, last={"limit": 1000}, **({"limit": 4000} if first else {})) as processes:
         codes, _, err = ended(processes)
     assert codes == [1, 1] and any("cannot write" in each for each in err), err
     assert not any("Traceback" in each for each in err), err
