@@ -49,6 +49,7 @@ GUARDED = {
     "tensorflow_datasets": {"data/records/shards.py"},
     "matplotlib": {"viz/plots.py"},
     "jinja2": {"viz/report.py"},
+    "wandb": {"training/loggers.py"},
     "ezc3d": {"predict/c3d_file.py"},
     "submitit": {"host/slurm.py"},
 }

@@ -19,7 +19,7 @@ from jaxhar.evaluation.evaluate import Eval
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
 from jaxhar.training.augment import Mixing
-from jaxhar.training.loggers import Logger, TensorBoard
+from jaxhar.training.loggers import NAMED, Logger, TensorBoard
 from jaxhar.training.losses import fitted
 from jaxhar.training.optim import Optimizer
 from jaxhar.training.step import Losses
@@ -53,6 +53,7 @@ class Train:
         a run in PyTorch do; 1 for statistics of the whole batch, whatever the number of devices and processes.
       loggers: further outputs for the metrics besides metrics.jsonl: functions (working directory, last completed step)
         -> `jaxhar.training.loggers.Logger`.
+      log: name of one more of them: "wandb" for Weights & Biases, "" for none.
     """
 
     steps: int | None = 1000
@@ -67,6 +68,7 @@ class Train:
     devices: int = 0
     norm_groups: int = 1
     loggers: tuple[Callable[[Path, int], Logger], ...] = (TensorBoard,)
+    log: str = ""
 
     def __post_init__(self) -> None:
         lowest = {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1, "norm_groups": 1}
@@ -74,9 +76,16 @@ class Train:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise Usage(f"train.{name} is {value}; it must be at least {low}")
+        if self.log and self.log not in NAMED:
+            raise Usage(f"train.log is {self.log!r}; it must be {' or '.join(NAMED)}, or empty")
         # "authors" is the old word for deephar in names of scores
         best = self.best.replace("authors'", "deephar's").replace("authors", "deephar")
         object.__setattr__(self, "best", best)
+
+    @property
+    def outputs(self) -> tuple[Callable[[Path, int], Logger], ...]:
+        """`loggers` and that of `log`."""
+        return (*self.loggers, NAMED[self.log]) if self.log else self.loggers
 
     def goodness(self, figures: Mapping[str, float]) -> float | None:
         """The value of `best`, negated if smaller is better; None if `best` is "". Problem for an unknown score."""

@@ -1,9 +1,12 @@
 import json
 import struct
+from pathlib import Path
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.training.experiment import Train
 from jaxhar.training.history import FILE, History, mean, read
 from jaxhar.training.loggers import TensorBoard
 
@@ -98,3 +101,28 @@ def test_a_board_is_read_back_by_the_step(tmp_path):
         (7, "loss", 0.25),
         (7, "clips/pose", 1.5),
     ]
+
+
+def test_weights_and_biases_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb (100 MB) is of the extra [wandb], not of [dev]: pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for step in (0, 2):  # a run, and what goes on from its second step
+        history = History(tmp_path, step, [make(tmp_path, step) for make in Train(log="wandb", loggers=()).outputs])
+        history.add(step + 1, {"loss": 0.125})
+        history.add(step + 2, {"loss": 0.375, "eval/pck@0.2": 0.5}, {"steps_per_second": 2.0})
+        history.close()
+    name = (tmp_path / "wandb" / "id").read_text()
+    paths = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert [path.stem for path in paths] == [f"run-{name}"] * 2
+    for record in map(Path.read_bytes, paths):
+        assert tmp_path.name.encode() in record and b"jaxhar" in record
+        assert all(word in record for word in (b"loss", b"0.125", b"eval/pck@0.2", b"steps_per_second"))
+
+
+def test_loggers_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Problem, match=r"pip install 'jaxhar\[wandb\]'"):
+        Train(log="wandb").outputs[-1](tmp_path, 0)
+    with pytest.raises(Usage, match="train.log is 'wand'; it must be wandb, or empty"):
+        Train(log="wand")
+    assert Train().outputs == (TensorBoard,) and len(Train(log="wandb").outputs) == 2

@@ -1,15 +1,25 @@
-"""Outputs for training metrics besides metrics.jsonl: TensorBoard, or your own class.
+"""Outputs for training metrics besides metrics.jsonl: TensorBoard, Weights & Biases, or your own class.
 
-`Train.loggers` lists functions (working directory, last completed step) -> `Logger`. A logger that raises an error is
-left out for the rest of the run, see `jaxhar.training.history`.
+`Train.loggers` lists functions (working directory, last completed step) -> `Logger`, and `Train.log` may name one of
+`NAMED` to have besides. A logger that raises an error is left out for the rest of the run, see
+`jaxhar.training.history`.
 """
 
 import importlib.util
+import os
+import secrets
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jaxhar.host import files
+from jaxhar.host.errors import Problem
+
+if TYPE_CHECKING:
+    import wandb
 
 #: Seconds between two writes of the event file to the disk.
 _FLUSH_EVERY = 20.0
@@ -74,3 +84,45 @@ class TensorBoard:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+class WandB:
+    """Sends metrics to Weights & Biases, or with WANDB_MODE=offline into the folder wandb, for `wandb sync`.
+
+    The run is named as its working directory, in the project $WANDB_PROJECT or "jaxhar". A run that goes on is the same
+    one there, by the file wandb/id.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        """Problem if wandb is not installed; a connection is made with the first metrics."""
+        found = importlib.util.find_spec("wandb")
+        if found is None or found.origin is None:  # a folder of that name, as wandb makes, is no module
+            raise Problem("train.log is wandb, which is not installed: pip install 'jaxhar[wandb]', or leave it out")
+        self._workdir = Path(workdir)
+        self._id = self._workdir / "wandb" / "id"
+        self._goes_on = step > 0 and self._id.is_file()
+        self._run: wandb.Run | None = None
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        if self._run is None:
+            import wandb
+
+            if not self._goes_on:
+                files.write(self._id, secrets.token_hex(4).encode())
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "jaxhar"),
+                name=self._workdir.resolve().name,
+                id=files.read(self._id, "name of the run for wandb").decode(),
+                resume="allow",
+                dir=self._workdir,
+                settings=wandb.Settings(console="off", quiet=True),
+            )
+        self._run.log(values, step=step)
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+
+
+#: Loggers by their names in `Train.log`.
+NAMED: dict[str, Callable[[Path, int], Logger]] = {"wandb": WandB}

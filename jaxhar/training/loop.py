@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from jaxhar.core.prepared import Prepared, TrainStream
 from jaxhar.host import cluster, files, process
-from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.errors import Problem
 from jaxhar.host.settings import check_same
 from jaxhar.training import devices, history, stages
 from jaxhar.training.experiment import Experiment, Train
@@ -74,7 +74,7 @@ def run(
         for part in parts:  # fail early on errors in later stages
             part.optimizer(nets[part.number])
             part.augment(train.seed)
-            _changed(data, part)
+            stages.data_of(data, part)
         mesh = devices.mesh(train.devices)
         checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
@@ -155,7 +155,7 @@ class _Loop:
         if record is not None:
             self.window = record["window"]
         if cluster.first():
-            loggers = tuple(make(self.workdir, start) for make in train.loggers)
+            loggers = tuple(make(self.workdir, start) for make in train.outputs)
             self.rows = history.History(self.workdir, start, loggers)
         self.bar = tqdm(
             total=end,
@@ -334,19 +334,11 @@ class _Loop:
         return {**run, "sets": list(self.data.parts), **learned, **cameras, "data": data}
 
 
-def _changed(data: Prepared, part: stages.Part) -> Prepared:
-    """The data of a stage; Usage with the name of the stage if it changes an unknown setting."""
-    try:
-        return data.changed(**part.stage.data) if part.stage.data else data
-    except (TypeError, ValueError, Problem) as error:
-        raise Usage(f"the data of stage {part.name!r}: {error}") from error
-
-
 def _stream(data: Prepared, part: stages.Part, seed: int, rows: tuple[int, ...] | None = None) -> TrainStream:
     """The stream of a stage; `rows` are the number of a process and the number of all, None for those of the run."""
     if rows is None:
         rows = (cluster.index(), cluster.count()) if cluster.count() > 1 else ()
-    start = _changed(data, part).train_stream
+    start = stages.data_of(data, part).train_stream
     try:
         inspect.signature(start).bind(seed, *rows)
     except TypeError as error:

@@ -8,6 +8,8 @@ import numpy as np
 import optax
 
 from jaxhar.core.batch import Batch
+from jaxhar.core.prepared import Prepared
+from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import defaults as settings_defaults
 from jaxhar.host.settings import flatten
 from jaxhar.training.experiment import Experiment, Stage, Train
@@ -63,6 +65,14 @@ def parts(experiment: Experiment) -> list[Part]:
             found.append(Part(name, stage, number, before, last))
         before += stage.steps
     return found
+
+
+def data_of(data: Prepared, part: Part) -> Prepared:
+    """The data of a stage; Usage with the name of the stage if it changes an unknown setting."""
+    try:
+        return data.changed(**part.stage.data) if part.stage.data else data
+    except (TypeError, ValueError, Problem) as error:
+        raise Usage(f"the data of stage {part.name!r}: {error}") from error
 
 
 def networks(experiment: Experiment, found: Net) -> list[Net]:
