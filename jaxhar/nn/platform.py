@@ -25,6 +25,7 @@ class Forms:
         the results of the products, is float32.
       compiler_options: options of XLA.
       half_options: further options of XLA for a bfloat16 network.
+      recompute_options: further options of XLA for a network of `nn.recompute`.
     """
 
     frames_per_step: int | None
@@ -33,6 +34,7 @@ class Forms:
     only_products: bool
     compiler_options: dict[str, object] = field(default_factory=dict)
     half_options: dict[str, object] = field(default_factory=dict)
+    recompute_options: dict[str, object] = field(default_factory=dict)
 
 
 # frames_per_step: one frame's 32x32x576 tensor (2.4 MB) fits the cache, sixteen do not.
@@ -43,7 +45,8 @@ class Forms:
 # only_products: bfloat16 products with float32 results are twice as fast as float32 products; with bfloat16 results,
 # and in convolutions and sums, XLA:CPU is slower in bfloat16.
 # XLA's options: Eigen uses two cores better than YNNPACK (XLA's default), except for bfloat16 products, which are twice
-# as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums.
+# as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums. XLA:CPU drops the barriers of `jax.checkpoint`
+# early, and then takes the values that were computed first in place of computing them again, unless it is told not to.
 _CPU = Forms(
     frames_per_step=1,
     depthwise_channels=192,
@@ -56,13 +59,30 @@ _CPU = Forms(
     half_options={
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
     },
+    recompute_options={"xla_disable_hlo_passes": "cse_barrier_expander"},
 )
 _ACCELERATOR = Forms(frames_per_step=None, depthwise_channels=None, images_apart=0, only_products=False)
 
 
+#: Choices of `planned` in place of those for the backend.
+_planned: list[Forms] = []
+
+
 def forms() -> Forms:
     """The choices for JAX's default backend, applied during tracing."""
+    if _planned:
+        return _planned[-1]
     return _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
+
+
+@contextlib.contextmanager
+def planned() -> Iterator[None]:
+    """Context in which programs are traced as for a GPU, wherever they are compiled, to look at their costs there."""
+    _planned.append(_ACCELERATOR)
+    try:
+        yield
+    finally:
+        _planned.pop()
 
 
 def result_dtype(dtype: DTypeLike) -> DTypeLike:
@@ -75,18 +95,33 @@ class jit:
 
     Args:
       half: tells from the arguments of a call whether the network computes in bfloat16.
+      recompute: whether its blocks are computed again in the backward pass.
     """
 
-    def __init__(self, function: Callable, half: Callable[..., bool] = lambda *_: False, **settings: Any):
+    def __init__(
+        self,
+        function: Callable,
+        half: Callable[..., bool] = lambda *_: False,
+        recompute: bool = False,
+        **settings: Any,
+    ):
         self._half, self._compiled = half, dict[bool, Any]()
-        self._make = lambda half: jax.jit(function, compiler_options=_supported_options(half), **settings)
+        self._make = lambda half: jax.jit(function, compiler_options=_supported_options(half, recompute), **settings)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> Any:
+        with garbage_collection_off():
+            return self._function(*args)(*args)
+
+    def trace(self, *args: object) -> jax.stages.Traced:
+        """The program for arguments of these shapes, to look at or to compile."""
+        with garbage_collection_off():
+            return self._function(*args).trace(*args)
+
+    def _function(self, *args: object) -> jax.stages.Wrapped:
         half = self._half(*args)
         if half not in self._compiled:
             self._compiled[half] = self._make(half)
-        with garbage_collection_off():
-            return self._compiled[half](*args)
+        return self._compiled[half]
 
     def compilations(self) -> int:
         """Number of programs compiled so far."""
@@ -110,7 +145,7 @@ def garbage_collection_off() -> Iterator[None]:
 
 
 @cache
-def _supported_options(half: bool) -> dict[str, object]:
+def _supported_options(half: bool, recompute: bool = False) -> dict[str, object]:
     """The compiler options that this version of XLA supports."""
 
     def supported(option: str, value: object) -> bool:
@@ -120,5 +155,7 @@ def _supported_options(half: bool) -> dict[str, object]:
             return False
         return True
 
-    options = forms().compiler_options | (forms().half_options if half else {})
+    chosen = forms()
+    options = chosen.compiler_options | (chosen.half_options if half else {})
+    options |= chosen.recompute_options if recompute else {}
     return {option: value for option, value in options.items() if supported(option, value)}

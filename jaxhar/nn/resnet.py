@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
+from jaxhar.nn.recompute import Blocks
 from jaxhar.nn.symmetric import ConvNorm, max_pool_3
 
 Array = jax.Array
@@ -56,7 +57,7 @@ class Bottleneck(nnx.Module):
         return nnx.relu(self.conv3(y) + (x if self.shortcut is None else self.shortcut(x)))
 
 
-class ResNet(nnx.Module):
+class ResNet(Blocks):
     """Images (N, H, W, 3) -> features (N, H / 32, W / 32, `channels`).
 
     Args:
@@ -88,7 +89,8 @@ class ResNet(nnx.Module):
     def __call__(self, x: Array) -> Array:
         x = max_pool_3(nnx.relu(self.conv1(x)))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = chain(stage, x)
+            for block in stage:
+                x = self.through(block, x)
         return x
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxhar.nn.layers import drawn, product
 from jaxhar.nn.linear import normal, xavier
 from jaxhar.nn.platform import result_dtype
+from jaxhar.nn.recompute import Blocks
 from jaxhar.nn.transformer import Block, Fixed, Form, layer_norm
 
 Array = jax.Array
@@ -68,7 +69,7 @@ class PatchEmbed(nnx.Module):
         return product(patches.astype(self.dtype), kernel.astype(self.dtype), dtype) + self.bias[...].astype(dtype)
 
 
-class Tower(nnx.Module):
+class Tower(Blocks):
     """Positions, a class token, blocks and a norm that is not applied: tokens (B, N, C) -> (B, 1 + N, C).
 
     Args:
@@ -144,7 +145,7 @@ class Tower(nnx.Module):
         if padding is not None and self.class_token:
             padding = jnp.pad(padding, [(0, 0), (1, 0)])
         for block in self.blocks:
-            x = block(x, padding)
+            x = self.through(block, x, padding)
         return x
 
     def rollout(self, x: Array, counts: Array) -> Array:

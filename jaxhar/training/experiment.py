@@ -54,6 +54,8 @@ class Train:
       loggers: further outputs for the metrics besides metrics.jsonl: functions (working directory, last completed step)
         -> `jaxhar.training.loggers.Logger`.
       log: name of one more of them: "wandb" for Weights & Biases, "" for none.
+      recompute: keep only what goes into and out of each block of the network for the backward pass, and compute the
+        rest again there: less memory for one more forward pass. The values are the same.
     """
 
     steps: int | None = 1000
@@ -69,6 +71,7 @@ class Train:
     norm_groups: int = 1
     loggers: tuple[Callable[[Path, int], Logger], ...] = (TensorBoard,)
     log: str = ""
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         lowest = {"steps": 0, "log_every": 1, "eval_every": 0, "checkpoint_every": 0, "keep_last": 1, "norm_groups": 1}

@@ -29,7 +29,7 @@ from jaxhar.training import devices, history, stages
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.learned import Learned
 from jaxhar.training.packing import pack, unpack
-from jaxhar.training.step import Batches, TrainState, check, make_step
+from jaxhar.training.step import Batches, TrainState, check
 from jaxhar.weights import checkpoint, start, store, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Net
@@ -72,9 +72,7 @@ def run(
         parts, net = stages.parts(experiment), Net(model)
         nets = stages.networks(experiment, net)
         for part in parts:  # fail early on errors in later stages
-            part.optimizer(nets[part.number])
-            part.augment(train.seed)
-            stages.data_of(data, part)
+            stages.check(part, nets[part.number], data, train)
         mesh = devices.mesh(train.devices)
         checkpoints = store.Store(workdir, train.keep_last, keep_best=bool(train.best))
         fixed = stages.settings(experiment)
@@ -209,10 +207,7 @@ class _Loop:
             state = stages.taken_over(part, net, self.nets[before.number], devices.own(state))
             state = devices.copies(state, self.mesh)
         optimizer = part.optimizer(net)
-        recipe = part.stage.optimizer
-        parts, groups = recipe.accumulate, self.experiment.train.norm_groups
-        augment = part.augment(self.experiment.train.seed)
-        self.step = make_step(net, part.stage.losses, optimizer, recipe.frozen, parts, groups, augment)
+        self.step = part.step(net, self.experiment.train)
         self.stream = _stream(self.data, part, self.experiment.train.seed)
         self.compiled = False
         if step > part.before + 1:

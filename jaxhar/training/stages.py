@@ -12,8 +12,9 @@ from jaxhar.core.prepared import Prepared
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import defaults as settings_defaults
 from jaxhar.host.settings import flatten
+from jaxhar.nn import platform
 from jaxhar.training.experiment import Experiment, Stage, Train
-from jaxhar.training.step import Augment, TrainState
+from jaxhar.training.step import Augment, TrainState, make_step
 from jaxhar.weights import net, transfer
 from jaxhar.weights.flat import by_module
 from jaxhar.weights.net import Flat, Net
@@ -50,6 +51,12 @@ class Part:
 
         return drawn
 
+    def step(self, net: Net, train: Train) -> platform.jit:
+        """The jitted step of a network, see `training.step.make_step`."""
+        recipe, losses, optimizer = self.stage.optimizer, self.stage.losses, self.optimizer(net)
+        parts, augment = recipe.accumulate, self.augment(train.seed)
+        return make_step(net, losses, optimizer, recipe.frozen, parts, train.norm_groups, augment, train.recompute)
+
     def rate(self, step: int) -> float:
         """The learning rate at a step of the run."""
         return float(self.stage.optimizer.rate(self.stage.steps)(step - self.before - 1))
@@ -65,6 +72,15 @@ def parts(experiment: Experiment) -> list[Part]:
             found.append(Part(name, stage, number, before, last))
         before += stage.steps
     return found
+
+
+def check(part: Part, net: Net, data: Prepared, train: Train) -> None:
+    """Problem unless optimizer, mixtures, data and network of a stage have what its settings ask for."""
+    part.optimizer(net)
+    part.augment(train.seed)
+    data_of(data, part)
+    if train.recompute:
+        net.recomputing()
 
 
 def data_of(data: Prepared, part: Part) -> Prepared:

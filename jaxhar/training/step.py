@@ -53,7 +53,8 @@ def make_step(
     accumulate: int = 1,
     norm_groups: int = 1,
     augment: Augment | None = None,
-) -> Callable[[TrainState, Batches], tuple[TrainState, dict[str, jax.Array]]]:
+    recompute: bool = False,
+) -> platform.jit:
     """The jitted step (state, {stream: batch}) -> (state, metrics). Do not use the input state afterwards; its memory
     is reused.
 
@@ -67,8 +68,10 @@ def make_step(
       norm_groups: number of groups of a batch (or of such a part) whose normalisation statistics are computed apart,
         as by as many processes in PyTorch; terms and running statistics are averaged over them.
       augment: changes every batch as the step begins; streams are numbered in the order of their names.
+      recompute: whether blocks compute their inner values again in the backward pass, to save memory.
     """
     net = net.frozen(frozen)
+    net = net.recomputing() if recompute else net
 
     def stream_loss(trained: Flat, fixed: Flat, stats: Flat, batch: Batch) -> Valued:
         model = net.merge(trained | fixed, stats)
@@ -129,7 +132,7 @@ def make_step(
         return TrainState(params, stats, opt, state.step + 1), metrics
 
     # In a training step Eigen and YNNPACK are equally fast for float32 products; YNNPACK is faster for bfloat16 ones.
-    return platform.jit(step, half=lambda *_: True, donate_argnums=0)
+    return platform.jit(step, half=lambda *_: True, recompute=recompute, donate_argnums=0)
 
 
 def is_key(array: jax.Array) -> bool:

@@ -9,6 +9,8 @@ from flax import nnx
 
 from jaxhar import zoo
 from jaxhar.core.family import Transfer
+from jaxhar.host.errors import Problem
+from jaxhar.nn.recompute import recomputing
 from jaxhar.weights.transfer import STRICT, apply
 
 Flat = dict[str, jax.Array]
@@ -50,6 +52,19 @@ class Net:
                 module.use_running_average = True
         return Net(model)
 
+    def recomputing(self) -> "Net":
+        """A copy whose blocks compute their inner values again in the backward pass, see `nn.recompute`.
+
+        Raises:
+          Problem: the network has no such blocks.
+        """
+        model = self.merge(self.params, self.stats)
+        if not recomputing(model):
+            raise Problem(
+                f"train.recompute is set, but {type(model).__name__} has no blocks to compute again; leave it out"
+            )
+        return Net(model)
+
     def load(self, arrays: Mapping[str, np.ndarray], source: str, transfer: Transfer = STRICT) -> list[str]:
         """Loads weights and running statistics by dotted path; random number generators are not changed.
 
@@ -76,6 +91,11 @@ def create(config, seed: int, half: bool) -> Net:
     return Net(zoo.create(config, rngs=nnx.Rngs(seed), dtype=jnp.bfloat16 if half else jnp.float32))
 
 
+def abstract(config, half: bool) -> Net:
+    """As `create`, with shapes in place of arrays."""
+    return Net(nnx.eval_shape(lambda: zoo.create(config, dtype=jnp.bfloat16 if half else jnp.float32)))
+
+
 def leaves(state: nnx.State) -> Flat:
     """The arrays of a state by dotted path."""
-    return {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}
+    return {".".join(map(str, path)): variable.get_value() for path, variable in nnx.to_flat_state(state)}

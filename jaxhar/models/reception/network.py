@@ -16,6 +16,7 @@ from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.heatmaps import DepthGrid, JointProb, decode, decode_volume
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.layers import Conv, ConvNorm, SeparableNorm, SeparableResidual, max_pool, upsample_to
+from jaxhar.nn.recompute import Blocks
 from jaxhar.nn.time import per_frame
 
 Array = jax.Array
@@ -240,7 +241,7 @@ class PredictionBlock(nnx.Module):
         return x, maps, features
 
 
-class Reception(nnx.Module):
+class Reception(Blocks):
     """The pose network. Built by `zoo.create`.
 
     Attributes:
@@ -261,7 +262,7 @@ class Reception(nnx.Module):
         x = self.stem(images)
         all_maps, all_features = [], []
         for block in self.blocks:
-            x, maps, features = block(x)
+            x, maps, features = self.through(block, x)
             all_maps.append(maps)
             all_features.append(features)
         return all_maps, all_features[0]

@@ -18,6 +18,7 @@ from jaxhar.core.heatmaps import attend, decode_normalised, spatial_softmax
 from jaxhar.models.spnet.action import ActionBlock, ActionFeatures
 from jaxhar.models.spnet.config import ENTRY_WIDTH, BlockPosition, Downsampling, SPNetConfig
 from jaxhar.nn.layers import Conv, ConvTranspose, Norm, NormConv, PreactResidual, max_pool, upsample_to
+from jaxhar.nn.recompute import Blocks
 from jaxhar.nn.time import is_training, per_frame
 
 Array = jax.Array
@@ -147,7 +148,7 @@ class Step(nnx.Module):
         self.block = PyramidBlock(config, position, last, dtype=dtype, rngs=rngs)
 
 
-class PoseTrunk(nnx.Module):
+class PoseTrunk(Blocks):
     """The trunk with its prediction blocks; it processes single images."""
 
     def __init__(self, config: SPNetConfig, *, dtype, rngs: nnx.Rngs):
@@ -170,9 +171,9 @@ class PoseTrunk(nnx.Module):
         joints, features = [], []
         for position, step in zip(self.config.predictions, self.steps, strict=True):
             before = lateral.get(position.level)
-            x = step.unit(x) if position.pyramid % 2 else step.unit(x, before)
+            x = self.through(step.unit, x) if position.pyramid % 2 else self.through(step.unit, x, before)
             appearance.setdefault(position.level, x)
-            x, pose_maps, action_maps = step.block(x if before is None else x + before)
+            x, pose_maps, action_maps = self.through(step.block, x if before is None else x + before)
             lateral[position.level] = x
             joints.append(decode_normalised(*pose_maps))
             if position.action:
