@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
-from jax.extend.core import jaxprs_in_params
 
 from benchmarks import networks
 from benchmarks.common import Contenders, Measured, Row, jitted, random, take_turns
@@ -41,25 +40,6 @@ def missing_requirement(tiny: bool) -> str | None:
     if tiny or jax.default_backend() == "gpu":
         return None
     return "JAX finds no GPU (pip install 'jaxhar[cuda]'); --tiny runs narrow networks on this machine"
-
-
-def bytes_moved(function: Callable, *args: Any) -> int:
-    """Bytes that the convolutions and matrix products of a function read and write, counting each operand once."""
-
-    def of_program(program: Any) -> int:
-        return sum(map(of_equation, program.eqns))
-
-    def of_equation(equation: Any) -> int:
-        name, params = equation.primitive.name, equation.params
-        shapes = [variable.aval.shape for variable in equation.invars]
-        depthwise_call = name == "custom_vjp_call" and [len(s) for s in shapes] == [4, 4]
-        if name in ("conv_general_dilated", "dot_general") or depthwise_call:
-            avals = [variable.aval for variable in (*equation.invars, *equation.outvars)]
-            return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in avals)
-        inner = sum(of_program(program) for program in jaxprs_in_params(params))
-        return inner * (params["length"] if name == "scan" else 1)
-
-    return of_program(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _seconds(run: Callable[[], object], calls: int = 5) -> float:
@@ -98,7 +78,8 @@ def _floor(name: str, kind: str, tiny: bool) -> float:
     config, model, clips, frames = _setup(name, kind, tiny)
     call, state = _split(model)
     shape = config.inputs(clips, frames)["frames"]
-    operations, moved = cost.count(call, state, shape), bytes_moved(call, state, shape)
+    program = jax.make_jaxpr(call)(state, shape).jaxpr
+    operations, moved = cost.multiply_adds(program), cost.bytes_moved(program)
     rate, width = peak_rates(kind, tiny)
     return 1e3 * max(operations / rate, moved / width)
 

@@ -40,8 +40,28 @@ def test_runs_are_done_once_and_compared(command, capfd):
     assert not Path("out").exists()
 
     assert command(*words, "--shard", "2/2") == 0
-    assert "sweep of noise" in capfd.readouterr().out
-    assert [row["state"] for row in table().values()] == ["step 0 of 2", "finished"]
+    printed = capfd.readouterr().out
+    assert "run 2 of 2" in printed and re.search(r"0\.0003 +│ +finished", printed)
+    assert Path("out/sweep.png").read_bytes().startswith(b"\x89PNG")
+    first, second = table().values()
+    assert (first["state"], second["state"]) == ("step 0 of 2", "finished") and not first["loss"]
+    last = json.loads(Path("out/learning_rate=0.0003/metrics.jsonl").read_text().splitlines()[-1])
+    assert float(second["loss"]) == last["loss"] and second["optimizer.learning_rate"] == "0.0003"
+
+    # Finished ones are skipped, one that fails is told and does not end the sweep, other settings are told at once.
+    assert command(*words, "--config.data.root=absent") == 1
+    said = capfd.readouterr()
+    assert said.err == "error: absent is not a data set\n" and "run 2" not in said.out and "1 runs failed" in said.out
+    assert command(*words, "--config.losses.visible=0.5") == 1
+    said = capfd.readouterr()
+    assert "run 1" not in said.out and "losses.visible was 0.01, now 0.5" in said.err
+
+
+@pytest.mark.slow
+def test_what_was_cut_off_goes_on(command, capfd):
+    words = (f"{RATE}1e-3,3e-4", "--config.train.steps=2")
+    assert command(*words, "--shard", "2/2") == 0
+    capfd.readouterr()
     second = Path("out/learning_rate=0.0003/metrics.jsonl")
     before = second.stat().st_mtime_ns
     assert command(*words) == 0
@@ -50,19 +70,12 @@ def test_runs_are_done_once_and_compared(command, capfd):
     rows = table()
     for name, row in rows.items():
         assert row["state"] == "finished" and row["optimizer.learning_rate"] == name.split("=")[1]
-        last = json.loads(Path("out", name, "metrics.jsonl").read_text().splitlines()[-1])
-        assert float(row["loss"]) == last["loss"]
-    assert re.search(r"0\.001 +│ finished", printed)
-    assert Path("out/sweep.png").read_bytes().startswith(b"\x89PNG")
-
-    # A run that was cut off goes on; one with other settings is told before anything is run.
-    Path("out/learning_rate=0.001/finished.json").unlink()
-    assert command(*words, "--config.losses.visible=0.5") == 1
-    said = capfd.readouterr()
-    assert "run 1" not in said.out and "losses.visible was 0.01, now 0.5" in said.err
-    assert command(*words[:1], "--config.train.steps=1", "--config.data.root=absent") == 1  # all fail
-    said = capfd.readouterr()
-    assert said.err.count("error: absent is not a data set") == 2 and "2 runs failed" in said.out
+    # More steps: every run goes on from its checkpoint.
+    assert command(words[0], "--config.train.steps=3") == 0
+    assert [row["state"] for row in table().values()] == ["finished"] * 2
+    for name, before in rows.items():
+        steps = [json.loads(line) for line in Path("out", name, "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in steps] == [1, 2, 3] and steps[1]["loss"] == float(before["loss"])
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ _COMMANDS = {
     "export": "write a network that runs without this package",
     "evaluate": "add the class scores of several evaluated runs",
     "sweep": "train with every combination of several values of some settings",
+    "plan": "what training on many devices would need: memory, transfers, time, from the compiled program",
     "finetune": "train a network on actions of your own, and measure its accuracy",
     "overfit": "train on a few samples until the network knows them by heart, to test an experiment",
     "slurm": "submit an experiment or a command to SLURM, and see how the jobs stand",

@@ -6,7 +6,8 @@ data must. Training, evaluation and the checks use nothing else.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypedDict
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from jaxhar.core.batch import Batch
 from jaxhar.core.skeleton import Skeleton
@@ -130,3 +131,14 @@ class Prepared(Protocol):
 
     def records(self, split: str) -> RecordSource:
         """Random access to the records of a split; Problem if there are none."""
+
+
+@runtime_checkable
+class Generating(Protocol):
+    """Settings of data that can be generated, for commands that need only the shapes of batches."""
+
+    def generated(self) -> "Generating":
+        """The same settings on a few generated records."""
+
+    def prepare(self, workdir: Path) -> Prepared:
+        """The data, ready to stream."""

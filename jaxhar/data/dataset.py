@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -190,6 +190,11 @@ class DataSet(abc.ABC):
         cache = Path(self.cache).expanduser() if self.cache else fallback
         folder, index = store.packed(self.open(root), cache, self.skip_broken)
         return PreparedSet(self, folder, index)
+
+    def generated(self) -> Self:
+        """The same settings on a few generated records, whose batches have the shapes of the real ones."""
+        few = Synth(4, 2, 4, 2, frames=(8, 8), size=(64, 64), clutter=0.0)
+        return replace(self, root=None, cache=None, synth=few, workers=0, threads=1, prefetch=1)
 
     def _root(self, workdir: Path) -> tuple[Path, bool]:
         if self.root is not None:

@@ -54,6 +54,10 @@ class Mixed:
                 values = ", ".join(f"{value} in {name}" for name, value in found.items())
                 raise Usage(f"the sets of the data must have the same {setting}, but it is {values}")
 
+    def generated(self) -> "Mixed":
+        """The same mixture of a few generated records, see `DataSet.generated`."""
+        return dataclasses.replace(self, sets={name: data.generated() for name, data in self.sets.items()})
+
     def prepare(self, workdir: Path) -> "PreparedMixed":
         """Prepares every set; Problem as from `DataSet.prepare`."""
         return PreparedMixed(self, {name: data.prepare(workdir) for name, data in self.sets.items()})

@@ -10,6 +10,9 @@ from jaxhar.host.errors import Problem, Usage
 #: Help text of the option.
 HELP = "a Python module of yours to import first, e.g. one that registers a network; may be given several times"
 
+#: What `load` has imported, for child processes.
+loaded: list[str] = []
+
 
 def take_option(argv: list[str]) -> tuple[list[str], list[str]]:
     """Removes `--import MODULE` and `--import=MODULE` from a command line.
@@ -56,3 +59,4 @@ def load(names: list[str]) -> None:
             raise Problem(f"--import {name}: {error}") from error
         except Exception as error:
             raise Problem(f"--import {name}: it cannot be imported: {type(error).__name__}: {error}") from error
+        loaded.append(name)

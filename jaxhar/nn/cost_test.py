@@ -2,13 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 from flax import nnx
 
+from jaxhar import zoo
 from jaxhar.models.reception.network import ReceptionConfig
-from jaxhar.nn.cost import count
+from jaxhar.nn.convolution import convolve
+from jaxhar.nn.cost import bytes_moved, count, multiply_adds
+from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.layers import Conv, SeparableNorm
 from jaxhar.nn.time import per_frame
-from jaxhar.zoo import multiply_adds
 
 
 def test_layers():
@@ -40,4 +43,21 @@ def test_a_network():
     block += pixels[16] * (8 * 4 + 2 * (25 * 4 + 4 * 4) + 25 * 4 + 4 * 8 + 4 * 8)
     block += pixels[32] * 3 * (25 * 4 + 4 * 4)
     heads = pixels[8] * (25 * 8 + 8 * 8 + 8 * 2)
-    assert multiply_adds(config) == stem + block + heads
+    assert zoo.multiply_adds(config) == stem + block + heads
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_cost_two_forward_passes(stride):
+    x, full = jax.ShapeDtypeStruct((2, 8, 8, 6), jnp.float32), jax.ShapeDtypeStruct((3, 3, 6, 4), jnp.float32)
+    forward = 2 * (8 // stride) ** 2 * 4 * 9 * 6
+    step = jax.grad(lambda x, kernel: (convolve(x, kernel, stride) ** 2).sum(), argnums=(0, 1))
+    assert multiply_adds(jax.make_jaxpr(step)(x, full).jaxpr) == 3 * forward
+    sums = jax.ShapeDtypeStruct((5, 3, 6, 1), jnp.float32)
+    step = jax.grad(lambda x, kernel: (depthwise(x, kernel) ** 2).sum(), argnums=(0, 1))
+    assert multiply_adds(jax.make_jaxpr(step)(x, sums).jaxpr) == 3 * 2 * 64 * 6 * 15
+
+
+def test_bytes_of_a_product_count_each_operand_once():
+    a, b = jax.ShapeDtypeStruct((4, 5), jnp.float32), jax.ShapeDtypeStruct((5, 6), jnp.bfloat16)
+    product = jax.make_jaxpr(lambda a, b: jnp.dot(a.astype(jnp.bfloat16), b) + 1)(a, b)
+    assert bytes_moved(product.jaxpr) == 2 * (4 * 5 + 5 * 6 + 4 * 6)

@@ -27,7 +27,7 @@ def depthwise(x: Array, kernel: Array) -> Array:
     Returns:
       (N, H, W, C), in the type of `x`.
     """
-    return _forward(x, kernel)
+    return depthwise_sums(x, kernel)
 
 
 def _pad(x: Array, kh: int, kw: int) -> Array:
@@ -35,7 +35,7 @@ def _pad(x: Array, kh: int, kw: int) -> Array:
 
 
 @jax.jit  # traced once for each shape, not once for each layer: tracing k*k products takes long
-def _forward(x: Array, kernel: Array) -> Array:
+def depthwise_sums(x: Array, kernel: Array) -> Array:
     kh, kw, channels, _ = kernel.shape
     n, height, width, _ = x.shape
     limit = forms().depthwise_channels
@@ -58,7 +58,7 @@ def _forward(x: Array, kernel: Array) -> Array:
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def _kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
+def depthwise_kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
     """Gradient of the kernel, (kh, kw, C, 1): input times output gradient, summed over images and positions.
 
     A scan over image rows carries (kw, kh, lanes, C) partial sums; each step is element-wise, so that XLA keeps them in
@@ -100,13 +100,13 @@ def _kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
 
 
 def _fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _forward(x, kernel), (x, kernel)
+    return depthwise_sums(x, kernel), (x, kernel)
 
 
 def _bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
-    return _forward(g, kernel[::-1, ::-1]), _kernel_gradient(x, g, kh, kw).astype(kernel.dtype)
+    return depthwise_sums(g, kernel[::-1, ::-1]), depthwise_kernel_gradient(x, g, kh, kw).astype(kernel.dtype)
 
 
 depthwise.defvjp(_fwd, _bwd)

@@ -69,7 +69,7 @@ def _axes(titles: Sequence[str]) -> tuple["Figure", "Sequence[Axes]"]:
         for side, spine in axis.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(_INK)
-    return figure, axes[: len(titles)]
+    return figure, list(axes[: len(titles)])
 
 
 def curves_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -84,6 +84,9 @@ class Pyskl(DataSet):
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_pyskl.write(out, synth)
+
+    def generated(self) -> Self:
+        return replace(super().generated(), file="", division="xsub")
 
     def split_named(self, split: str) -> str:
         """By the names of the file's splits."""

@@ -1,9 +1,9 @@
 """Skeletons in pictures together with the pictures, for RGBPose-Conv3D: settings and examples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -65,6 +65,9 @@ class PysklVideos(DataSet):
 
     def generate(self, out: Path, synth: Synth) -> None:
         generate_videos.write(out, synth)
+
+    def generated(self) -> Self:
+        return replace(super().generated(), file="", division="xsub", videos="")
 
     def split_named(self, split: str) -> str:
         """By the names of the file's splits."""
