@@ -113,7 +113,11 @@ def _picture(record: Record, layout: Skeleton | None, side: int = 240) -> np.nda
     scale = side / max(image.shape[:2])
     shape = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-    if layout is not None:
+    if layout is not None and "skeletons" in record.fields:
+        for points in record.fields["skeletons"][middle].astype(np.float64):
+            known = (points != 0).any(-1, keepdims=True)
+            image = viz.draw_skeleton(image, np.where(known, points, np.nan) * scale, layout)
+    elif layout is not None:
         labelled, points = record.fields["labelled"][middle], record.fields["points"][middle, :, :2]
         image = viz.draw_skeleton(image, np.where(labelled[:, None], points, np.nan) * scale, layout)
     if "boxes" in record.fields:

@@ -112,13 +112,14 @@ def check_examples(
     findings = [splits(prepared), classes(prepared, trained), numbers(cases, prepared), labels(cases, prepared)]
     layout, skeleton = prepared.config.layout, prepared.skeleton
     pictured = all("frames" in case.example for case in cases)
-    if layout is not None and skeleton is not None and pictured:
+    posed = pictured and all("pose" in case.example for case in cases)
+    if layout is not None and skeleton is not None and posed:
         inside_only = not prepared.config.keeps_outside
         findings.append(crops(training, layout, skeleton, "training crops", inside_only))
         findings.append(crops(evaluation, layout, skeleton, "evaluation crops", inside_only=False))
     if pictured:
         findings += [pixels(cases), mirror(evaluation[:8], prepared)]
-    if layout is not None and skeleton is not None and pictured:
+    if layout is not None and skeleton is not None and posed:
         findings += [in_sight(evaluation), space(cases, layout, skeleton)]
     findings.append(stream_order(prepared))
     return [finding for finding in findings if finding.found], cases

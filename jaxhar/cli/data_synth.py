@@ -23,13 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--performers", type=int, nargs=2, default=(20, 8), metavar=("TRAIN", "TEST"))
     parser.add_argument("--frames", type=int, nargs=2, default=(32, 40), metavar=("FEWEST", "MOST"))
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="which classes, or how many; for the layouts penn and folder (default: all 15)",
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar data synth` with the arguments of `add_arguments`."""
-    title, write = sets.LAYOUTS[args.layout]
     (train, test), (trainers, testers) = args.sequences, args.performers
     synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
-    write(args.out, synth)
-    print(f"{sum(args.sequences)} sequences in the layout of {title}: {args.out}")
+    sets.generate(args.layout, args.out, synth, args.classes)
+    print(f"{sum(args.sequences)} sequences in the layout of {sets.LAYOUTS[args.layout][0]}: {args.out}")

@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.io import loadmat
 
 import torch_ref
 from jaxhar import infer, port, zoo
 from jaxhar.cli import main as cli
 from jaxhar.cli import zoo as catalogue
+from jaxhar.core import classes
 from jaxhar.weights import checkpoint
 from parity_tests import cases
 
@@ -101,6 +103,28 @@ def test_synth(tmp_path):
     settings = json.loads((tmp_path / "Human3.6M" / "synthetic.json").read_text())
     assert settings["seed"] == 7 and settings["clutter"] == 1
     assert (tmp_path / "Human3.6M" / "images" / "a02_s09_e01_c04" / "00065.jpg").is_file()
+
+
+def test_synth_of_some_classes(tmp_path, capsys):
+    few = ("--sequences", 4, 0, "--performers", 2, 0, "--frames", 2, 3, "--size", 32, 32)
+
+    def synth(layout, *chosen):
+        return run("data", "synth", "--layout", layout, "--out", tmp_path / layout, *few, "--classes", *chosen)
+
+    assert synth("folder", "bent", "straight") == 0
+    assert sorted(p.name for p in (tmp_path / "folder").iterdir() if p.is_dir()) == ["bent", "straight"]
+    assert synth("penn", "2") == 0
+    actions = {p.name: str(loadmat(p)["action"].item()) for p in (tmp_path / "penn" / "labels").iterdir()}
+    assert sorted(set(actions.values())) == sorted(classes.PENN[:2]) and len(actions) == 4
+    capsys.readouterr()
+    for layout, chosen, sentence in (
+        ("penn", ["bent"], "bent is none of baseball_pitch"),
+        ("folder", ["squat", "squat"], "squat is there twice"),
+        ("folder", ["99"], "there are 1 to 17 classes"),
+        ("ntu", ["2"], "the classes of the layout ntu are fixed"),
+    ):
+        assert synth(layout, *chosen) == 2
+        assert sentence in capsys.readouterr().err
 
 
 def test_an_unforeseen_error_is_a_sentence_without_a_traceback(monkeypatch, capsys):

@@ -1,14 +1,16 @@
 """All data sets by their names on the command line."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxhar.core import classes
 from jaxhar.data.coco.settings import Coco
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
+from jaxhar.data.generate.handstands import HANDSTANDS
 from jaxhar.data.h36m.settings import H36M
 from jaxhar.data.imagenet.settings import ImageNet
 from jaxhar.data.kinetics.settings import Kinetics
@@ -18,11 +20,15 @@ from jaxhar.data.multiview import videos
 from jaxhar.data.multiview.settings import MPIIGroups, MultiView
 from jaxhar.data.ntu.settings import NTU
 from jaxhar.data.ntu.skeletons import NTUSkeleton
+from jaxhar.data.own import generate as own_generate
 from jaxhar.data.own.settings import Own
+from jaxhar.data.penn import generate as penn_generate
 from jaxhar.data.penn import generate_deephar
 from jaxhar.data.penn.settings import Penn
+from jaxhar.data.people import videos as people_videos
 from jaxhar.data.people.settings import People
 from jaxhar.data.pyskl.settings import Pyskl
+from jaxhar.data.pyskl.videos import PysklVideos
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import override
 
@@ -50,6 +56,7 @@ SETS = {
     "pyskl": KnownSet(Pyskl()),
     "kinetics": KnownSet(Kinetics(), Kinetics(thorough=True)),
     "imagenet": KnownSet(ImageNet()),
+    "pyskl-videos": KnownSet(PysklVideos()),
     "folder": KnownSet(Own()),
 }
 
@@ -58,8 +65,41 @@ SETS = {
 LAYOUTS: dict[str, tuple[str, Callable[[Path, Synth], None]]] = {
     **{name: (one.settings.title, one.settings.generate) for name, one in SETS.items()},
     "multiview-videos": ("four synchronised videos for jaxhar reconstruct", videos.write),
+    "people-videos": ("videos of two persons for jaxhar predict --persons all", people_videos.write),
     "penn-deephar": ("Penn Action, deephar's form", generate_deephar.write),
 }
+
+
+#: Name of a layout whose data may be of some classes alone -> the function that generates it, and the classes.
+OF_CLASSES = {
+    "penn": (penn_generate.write, classes.PENN),
+    "folder": (own_generate.write, (*classes.PENN, *HANDSTANDS)),
+}
+
+
+def generate(layout: str, out: Path, synth: Synth, chosen: Sequence[str] = ()) -> None:
+    """Generate data in a layout of `LAYOUTS`.
+
+    Args:
+      chosen: names of classes, or one number, for the first classes; () for those of the layout.
+
+    Raises:
+      Usage: a class that there is not, or a layout whose classes are fixed.
+    """
+    if not chosen:
+        return LAYOUTS[layout][1](out, synth)
+    if layout not in OF_CLASSES:
+        raise Usage(f"the classes of the layout {layout} are fixed; --classes is for {' and '.join(OF_CLASSES)}")
+    write, known = OF_CLASSES[layout]
+    if len(chosen) == 1 and chosen[0].isdecimal():
+        if not 1 <= int(chosen[0]) <= len(known):
+            raise Usage(f"--classes {chosen[0]}: there are 1 to {len(known)} classes")
+        chosen = known[: int(chosen[0])]
+    for name in chosen:
+        if name not in known or [*chosen].count(name) > 1:
+            said = "is there twice" if name in known else f"is none of {', '.join(known)}"
+            raise Usage(f"--classes: {name} {said}")
+    write(out, synth, names=tuple(chosen))
 
 
 def get(name: str) -> KnownSet:

@@ -13,6 +13,7 @@ from jaxhar.core.batch import Batch
 from jaxhar.core.prepared import Prepared
 from jaxhar.data import sets
 from jaxhar.data.generate.film import Synth
+from jaxhar.data.pyskl.videos import RATIO
 from jaxhar.data.vocabulary import KEYS
 from jaxhar.host.errors import Usage
 
@@ -65,7 +66,8 @@ def follows_the_vocabulary(batch: Batch, size: int, time: int) -> None:
     assert "mask" in batch
     for key, value in batch.items():
         assert key in KEYS and key in Batch.__annotations__, key
-        assert value.shape[: 1 + KEYS[key].per_frame] == (size, time)[: 1 + KEYS[key].per_frame], key
+        several = RATIO if "frames" in batch and key in ("points", "score") else 1  # moments of a frame
+        assert value.shape[: 1 + KEYS[key].per_frame] == (size, time * several)[: 1 + KEYS[key].per_frame], key
         assert value.dtype == TYPES.get(key, np.float32), key
         assert np.isfinite(value).all(), key
 

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from scipy.io import savemat
 from tqdm import tqdm
 
-from jaxhar.core import skeleton
+from jaxhar.core import classes, skeleton
 from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate.body import SKELETON
 from jaxhar.data.generate.film import (
@@ -28,8 +29,9 @@ from jaxhar.data.generate.film import (
 _PENN = skeleton.mapping(SKELETON, skeleton.PENN)
 
 
-def write(out: Path, synth: Synth, progress: bool = True) -> None:
-    """Generate a data set in Penn Action's layout into the folder `out`, made where it does not exist.
+def write(out: Path, synth: Synth, progress: bool = True, names: Sequence[str] = classes.PENN) -> None:
+    """Generate a data set of the classes `names` in Penn Action's layout into the folder `out`, made where it does not
+    exist.
 
     It gets frames/0001/000001.jpg ... and labels/0001.mat ..., numbered over both splits, and at the end
     `synthetic.json` with the settings. A complete folder of the same settings is not changed; an incomplete one (after
@@ -39,10 +41,10 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
       Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     out = Path(out)
-    with output_folder(out, synth) as finished:
+    with output_folder(out, synth, None if names == classes.PENN else f"penn, {' '.join(names)}") as finished:
         if finished:
             return
-        todo = [s for s in plan(synth) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
+        todo = [s for s in plan(synth, names) if not (out / "labels" / f"{s.number:04d}.mat").exists()]
         with parallel_map(len(todo)) as run:
             done = run(partial(_write_sequence, out, synth), todo)
             for _ in tqdm(done, total=len(todo), desc="generating videos", unit="video", disable=not progress):

@@ -24,11 +24,12 @@ class PoseDraw(transforms.Draw):
 
     Attributes:
       box: seed of the random box; None for the whole picture, as in evaluation.
-      clips: number of clips of evaluation, which are cut to one box together.
+      clips: number of clips of evaluation, which are cut to one box together. number: of this clip among them.
     """
 
     box: int | None = None
     clips: int = 1
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,25 @@ class Pyskl(DataSet):
     title: ClassVar[str] = "skeletons"
     home: ClassVar[str] = "pyskl"
     layout: ClassVar[Skeleton] = COCO
+    #: Whether the view "multi" has the mirror images, too.
+    mirrors: ClassVar[bool] = True
 
     def open(self, root: Path) -> Folder:
-        path = root / self.file if self.file else root
-        return pyskl_folder.folder(path, self.num_actions, least_box=self.least_box)
+        path = pyskl_folder.find(root / self.file if self.file else root)
+        videos = self.videos_of(path)
+        return pyskl_folder.folder(
+            path, self.num_actions, least_box=self.least_box, videos=videos, joints=len(self.joints)
+        )
+
+    @property
+    def joints(self) -> Skeleton:
+        """The joints of the pickle, `skeleton`."""
+        return self.skeleton or self.layout
+
+    def videos_of(self, table: Path) -> Path | None:
+        """The folder of the videos of a pickle; None for skeletons alone."""
+        del table
+        return None
 
     def generate(self, out: Path, synth: Synth) -> None:
         synthetic_pyskl.write(out, synth)
@@ -89,18 +105,24 @@ class Pyskl(DataSet):
         return replace(super().generated(), file="", division="xsub")
 
     def split_named(self, split: str) -> str:
-        """By the names of the file's splits."""
-        return split_named(split, self.division)
+        """train or test by the names of the file's splits, DIVISION_train and DIVISION_val; "" for neither."""
+        prefix = f"{self.division}_" if self.division else ""
+        names = {f"{prefix}train": "train", f"{prefix}val": "test"}
+        return next((names[name] for name in split.split(",") if name in names), "")
 
     def views(self, split: str | None = None) -> Mapping[str, View]:
-        """ "single": one clip of each sequence. "multi": several clips, each also mirrored."""
+        """ "single": one clip of each sequence. "multi": several clips, each also mirrored if the set `mirrors`."""
         return {"single": View("single", "each"), "multi": View("multi", "clips")}
 
     def windows(self, view: str, length: int) -> list[tuple[list[int], transforms.Draw]]:
         count = self.clips if view == "multi" else 1
         clips = uniform.fixed_clips(length, self.frames, count, self.style).tolist()
-        draws = (PoseDraw(clips=count), PoseDraw(clips=count, flip=True)) if view == "multi" else (PoseDraw(),)
-        return [(frames, draw) for draw in draws for frames in clips]
+        flips = (False, True) if view == "multi" and self.mirrors else (False,)
+        return [
+            (frames, PoseDraw(flip=flip, clips=count, number=number))
+            for flip in flips
+            for number, frames in enumerate(clips)
+        ]
 
     def train_frames(self, length: int, draw: transforms.Draw, rng: np.random.Generator) -> list[int]:
         legacy = np.random.RandomState(int(rng.integers(2**32)))
@@ -121,7 +143,7 @@ class Pyskl(DataSet):
             joints = views.short_side(views.compact(joints))
             box = views.random_box(joints.shape, np.random.default_rng(draw.box))
             joints = views.resized(views.cropped(joints, box), *_pair(self.image_size))
-            joints = views.mirrored(joints, COCO.flip) if draw.flip else joints
+            joints = views.mirrored(joints, self.joints.flip) if draw.flip else joints
         else:
             joints = views.for_evaluation(joints, _pair(self.eval_size), self.style)
         joints = replace(joints, points=joints.points[:, : len(frames)], score=joints.score[:, : len(frames)])
@@ -135,13 +157,6 @@ class Pyskl(DataSet):
             "action": np.int32(record["action"]),
         }
         return example
-
-
-def split_named(split: str, division: str) -> str:
-    """train or test by the names of a file's splits, DIVISION_train and DIVISION_val; "" for neither."""
-    prefix = f"{division}_" if division else ""
-    names = {f"{prefix}train": "train", f"{prefix}val": "test"}
-    return next((names[name] for name in split.split(",") if name in names), "")
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
