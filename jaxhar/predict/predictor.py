@@ -206,8 +206,11 @@ class LoadedNetwork:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what the weights do not know, and on joints that the network of the actions lacks."""
         if self.skeletons is not None:
-            return self.skeletons.notes(self.skeleton)
-        return tuple(filter(None, (self.meta.untrained_actions(self.path), self.meta.unseen_classes())))
+            said = self.skeletons.notes(self.skeleton)
+        else:
+            said = tuple(filter(None, (self.meta.untrained_actions(self.path), self.meta.unseen_classes())))
+        joints = self.meta.unseen_joints()
+        return said if joints is None else (*said, joints)
 
     def _notes(self, path: Path, source: Video | Images, folder: tuple[str, ...]) -> tuple[str, ...]:
         """What is to be said of a source that has been read, and of the weights."""

@@ -276,7 +276,7 @@ def test_what_looks_unfamiliar_is_marked_and_names_no_action(tmp_path: Path):
 def test_heads_that_no_label_has_trained_name_no_action(tmp_path: Path, capsys):
     config = replace(zoo.tiny("reception-penn"), num_frames=2)
     net = zoo.create(config)
-    trained = {"step": 3, "steps": 9, "actions": False, "unseen_classes": []}
+    trained = {"step": 3, "steps": 9, "actions": False, "unseen_classes": [], "unseen_joints": ["pelvis", "neck"]}
     description = {**checkpoint.describe(config, PA16, actions.PENN), "trained": trained}
     kept = store.Store(tmp_path / "run")
     kept.save(store.Saved(3, port.to_flat(net), {}, {}), description)
@@ -287,6 +287,7 @@ def test_heads_that_no_label_has_trained_name_no_action(tmp_path: Path, capsys):
     assert re.search(
         r"no action is named: the action heads of .*run are not trained yet \(3 of 9 steps", summary.notes[0]
     )
+    assert summary.notes[1].endswith("so that their places mean nothing: pelvis, neck")
     content = pose_file.read(tmp_path / "out" / "poses.json")
     done = checkpoint.Meta(PA16, ("run", "jump"), config, {**trained, "actions": True, "unseen_classes": ["jump"]})
     assert done.unseen_classes() == "training has seen no example of these actions: jump"

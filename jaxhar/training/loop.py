@@ -92,6 +92,9 @@ def run(
             table = experiment.init_table or transfer.of_family(network)
             fresh = net.load(arrays, experiment.init_from, table)
             learned.actions = not fresh and source.get("trained", {"actions": True})["actions"]
+            if not fresh and data.skeleton is not None:
+                unseen = source.get("trained", {}).get("unseen_joints", [])
+                learned.joints = [name not in unseen for name in data.skeleton.joints]
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
                 print(
@@ -325,6 +328,8 @@ class _Loop:
         data = {name: value for name, value in self.settings.items() if name.startswith("data.")}
         run = {"experiment": self.experiment.name, "step": step, "steps": self.parts[-1].last, "stages": stages}
         learned = {"actions": all_learned.actions, "unseen_classes": all_learned.unseen(self.data.actions)}
+        if self.data.skeleton is not None:
+            learned["unseen_joints"] = all_learned.unseen_joints(self.data.skeleton.joints)
         cameras = {"cameras": all_learned.cameras} if all_learned.cameras else {}
         return {**run, "sets": list(self.data.parts), **learned, **cameras, "data": data}
 

@@ -81,6 +81,15 @@ class Meta:
                 return float(named.pop()) if len(named) == 1 else None
         return None
 
+    def unseen_joints(self) -> str | None:
+        """A sentence if no training example had some of the joints."""
+        unseen = (self.trained or {}).get("unseen_joints", [])
+        return (
+            f"no training example had these joints, so that their places mean nothing: {', '.join(unseen)}"
+            if unseen
+            else None
+        )
+
     def unseen_classes(self) -> str | None:
         """A sentence if training has seen no example of some classes."""
         unseen = (self.trained or {}).get("unseen_classes", [])
