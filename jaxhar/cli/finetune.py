@@ -1,18 +1,26 @@
-"""The command `jaxhar finetune`: train action heads for a folder of your own classes and test them."""
+"""The command `jaxhar finetune`: train a network for your own classes and test it."""
 
 import argparse
 from pathlib import Path
 
+from jaxhar.finetune import of_skeletons
 from jaxhar.finetune.run import Settings, run
 from jaxhar.host import compile_cache as compiled
+from jaxhar.host.errors import Usage
+from jaxhar.predict.predictor import located
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar finetune`."""
     default = Settings()
     add = parser.add_argument
-    add("folder", type=Path, metavar="DIR", help="CLASS/*.mp4, *.jpg or *.png, or a CSV of file, label, person, box")
-    add("--weights", type=Path, required=True, help="a model folder, a training run or a .safetensors file")
+    add(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="CLASS/*.mp4, *.jpg or *.png, or a CSV of file, label, person, box; or a pickle of skeletons, FILE.pkl",
+    )
+    add("--weights", help="a model folder, a training run, a .safetensors file, or a name of `jaxhar weights`")
     add("--out", type=Path, help="folder for the report and the model (default: runs/finetune-DIR)")
     add("--folds", type=int, default=default.folds, metavar="K", help="cross-validation folds (default: %(default)s)")
     add("--steps", type=int, default=default.steps, metavar="N", help="training steps (default: %(default)s)")
@@ -45,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="steps with --unfreeze (default: %(default)s)",
     )
+    add(
+        "--joint-steps",
+        type=int,
+        default=default.joint_steps,
+        metavar="N",
+        help="training steps of the small network on joints beside it; 0 for none (default: %(default)s)",
+    )
     add("--multi", action="store_true", help="also test with all clips of a video and their mirror images: slower")
     add("--whole-picture", action="store_true", help="use the whole picture where no box is given: find no person")
     add("--seed", type=int, default=default.seed, help="random seed (default: %(default)s)")
@@ -69,6 +84,17 @@ def main(args: argparse.Namespace) -> None:
         boxes=not args.whole_picture,
         seed=args.seed,
         skip_broken=args.skip_broken,
+        joint_steps=args.joint_steps,
     )
     out = args.out or Path("runs") / f"finetune-{args.folder.absolute().stem}"
-    run(args.folder, args.weights, out, settings, not args.no_progress)
+    of_skeletons_alone = args.folder.suffix.lower() in (".pkl", ".pickle")
+    if of_skeletons_alone == (args.weights is not None):
+        raise Usage(
+            f"{args.folder} is a pickle of skeletons, whose networks start from scratch: leave --weights out"
+            if of_skeletons_alone
+            else "--weights is needed: the pose network on whose features the heads are trained"
+        )
+    if of_skeletons_alone:
+        of_skeletons.run(args.folder, out, settings, not args.no_progress)
+    else:
+        run(args.folder, located(args.weights), out, settings, not args.no_progress)

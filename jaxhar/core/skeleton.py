@@ -174,11 +174,19 @@ COCO = Skeleton(
         "l_hip r_hip l_knee r_knee l_ankle r_ankle".split()
     ),
 )
+#: JHMDB, in the order of its files; its neck lies between the shoulders, its face about the nose.
+JHMDB = Skeleton(
+    "jhmdb",
+    tuple(
+        "neck_base belly nose r_shoulder l_shoulder r_hip l_hip r_elbow l_elbow r_knee l_knee "
+        "r_wrist l_wrist r_ankle l_ankle".split()
+    ),
+)
 
 #: Every joint that labels of one's own may have (`jaxhar.data.coco`): deephar's, COCO's and three of Human3.6M's.
 BODY = Skeleton("body", (*PA21.joints, "nose", "l_eye", "r_eye", "l_ear", "r_ear", "neck_base", "crown", "belly"))
 
-_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M, H36M17, UNION20, COCO, BODY)}
+_ALL = {s.name: s for s in (PA16, PA17, PA20, PA21, MPII, PENN, NTU, H36M, H36M17, UNION20, COCO, JHMDB, BODY)}
 
 
 def get(name: str) -> Skeleton:

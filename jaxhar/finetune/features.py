@@ -276,9 +276,15 @@ class Features:
 
     def draw(self, numbers: Sequence[int], batch: int, rng: np.random.Generator) -> Batch:
         """A training batch of these sequences, drawn at random with equal probability for every class."""
-        labels = self.labels[[*numbers]]
-        share = 1 / np.bincount(labels, minlength=len(self.actions))[labels]
-        chosen = rng.choice(numbers, batch, p=share / share.sum())
-        copies = rng.integers(self.copies, size=batch)
+        chosen, copies = chosen_copies(self.labels, numbers, self.copies, batch, rng)
         features = np.stack([self.get(n, c) for n, c in zip(chosen, copies, strict=True)])
         return {"features": features, "action": self.labels[chosen].astype(np.int32)}  # type: ignore[return-value]
+
+
+def chosen_copies(
+    labels: np.ndarray, numbers: Sequence[int], copies: int, batch: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences (B,) of these, drawn at random with equal probability for every class, and a copy of each (B,)."""
+    known = labels[[*numbers]]
+    share = 1 / np.bincount(known)[known]
+    return rng.choice(numbers, batch, p=share / share.sum()), rng.integers(copies, size=batch)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar.evaluation import sections
 from jaxhar.evaluation.action import ActionFigure, Prediction
 from jaxhar.evaluation.metrics import State, confusion
 from jaxhar.host import files
@@ -105,42 +106,103 @@ def pooled(found: Sequence[Sequence[ActionFigure]], names: Sequence[str]) -> tup
     return tuple(actions)
 
 
+#: View -> what is tested in it, in the order of columns.
+TITLES = {
+    "majority": "the most frequent class of the training",
+    "baseline": "logistic regression on the joints",
+    "transformer": "small transformer on the joints",
+    "skeleton": "small PoseConv3D on the joints",
+    "network": "network",
+    "multi": "network, all clips of a sequence",
+}
+#: View -> a sentence for the report.
+ABOUT = {
+    "majority": "“majority” names the most frequent class of the training.",
+    "baseline": "“baseline” is a logistic regression on the normalised joints.",
+    "transformer": "“transformer” is a small transformer on the same joints, trained from scratch.",
+    "skeleton": "“skeleton” is a small PoseConv3D on the same joints, trained from scratch.",
+    "network": "“network” is tested with one clip from the middle of each video, of people or videos that it was not "
+    "trained on; the methods beside it see only the joints that the same pose network predicts.",
+    "multi": "“multi” multiplies the probabilities of all clips of a video and of their mirror images.",
+}
+
+
+def predictions(
+    names: Sequence[str], labels: np.ndarray, numbers: Sequence[int], probabilities: np.ndarray
+) -> list[Prediction]:
+    """Predictions from probabilities (N, A) of the classes of some clips."""
+    return [
+        Prediction(names[n], int(labels[n]), int(p.argmax()), float(p.max()))
+        for n, p in zip(numbers, probabilities, strict=True)
+    ]
+
+
 def write_predictions(
-    path: Path, figures: Sequence[ActionFigure], classes: tuple[str, ...], parts: Sequence[Sequence[int]]
+    path: Path,
+    figures: Sequence[ActionFigure],
+    classes: tuple[str, ...],
+    parts: Sequence[Sequence[int]],
+    persons: Sequence[str],
 ) -> None:
-    """Write a CSV file with a line for every clip: true class, fold, predicted class and probability.
+    """Write a CSV file with a line for every clip: person, true class, fold, predicted class and probability.
 
     Args:
-      figures: of the logistic regression, of the network, and perhaps of the network with all clips of a sequence.
+      figures: of all methods, with their predictions in the order of the clips.
+      persons: (N,) the person or source video of each clip.
+
+    The columns predicted, probability and right are of the network, or else of the last method.
     """
     fold = {n: k for k, test in enumerate(parts, 1) for n in test}
-    baseline, network, *multi = (one.predictions for one in figures)
+    by_view = {one.view: one.predictions for one in figures}
+    main = "network" if "network" in by_view else figures[-1].view
+    others = [view for view in TITLES if view in by_view and view != main]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    columns = ("file", "class", "fold", "predicted", "probability", "right", "baseline", "multi")
-    table.writerow(columns if multi else columns[:-1])
-    for n, (regression, p, *more) in enumerate(zip(baseline, network, *multi, strict=True)):
-        true, predicted, *others = (classes[i] for i in (p.true, *(q.predicted for q in (p, regression, *more))))
-        right = int(true == predicted)
-        table.writerow([p.sequence, true, fold[n], predicted, f"{p.probability:.3f}", right, *others])
+    table.writerow(("file", "person", "class", "fold", "predicted", "probability", "right", *others))
+    for n, p in enumerate(by_view[main]):
+        said = [classes[by_view[view][n].predicted] for view in others]
+        right, probability = int(p.true == p.predicted), f"{p.probability:.3f}"
+        row = (p.sequence, persons[n], classes[p.true], fold[n], classes[p.predicted], probability, right)
+        table.writerow([*row, *said])
     files.write(path, text.getvalue().encode())
 
 
-def print_figures(figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path) -> None:
-    """Print the figures of network and logistic regression, and the paths of clips that the network got wrong."""
-    titles = {
-        "multi": "network, all clips of a sequence",
-        "network": "network",
-        "baseline": "logistic regression on the joints",
-    }
+def by_person(figures: Sequence[ActionFigure], persons: Sequence[str]) -> sections.Table | None:
+    """The accuracy of every method on the clips of each person; None where nobody has two clips."""
+    order = sorted(set(persons))
+    if len(order) == len(persons):
+        return None
+    of = np.array([order.index(person) for person in persons])
+    count = np.bincount(of)
+    hits = [np.bincount(of, [p.true == p.predicted for p in one.predictions]) for one in figures]
+    rows = tuple(
+        (person, f"{count[i]:,}", *(sections.number(one[i] / count[i]) for one in hits))
+        for i, person in enumerate(order)
+    )
+    shares = {column: tuple((one / count).tolist()) for column, one in enumerate(hits, 2)}
+    title = "Accuracy by person or source video, %"
+    return sections.Table(title, ("person", "clips", *(one.view for one in figures)), rows, soft=(1,), bars=shares)
+
+
+def print_figures(
+    figures: Sequence[ActionFigure], classes: tuple[str, ...], root: Path, persons: Sequence[str]
+) -> None:
+    """Print the figures of all methods; of the last one, those of each person and the paths of the wrong clips."""
     for one in reversed(figures):
         rate, (low, high) = one.state.compute()[-1], one.interval
         print(
-            f"{titles[one.view]}: accuracy {rate:.1%} (95 % confidence interval {low:.1%} to {high:.1%}), "
+            f"{TITLES[one.view]}: accuracy {rate:.1%} (95 % confidence interval {low:.1%} to {high:.1%}), "
             f"balanced accuracy (mean of the classes' accuracies) {one.balanced:.1%}, F1 {one.f1:.1%}"
         )
+    last = figures[-1]
+    table = by_person([last], persons)
+    if table is not None:
+        rows = sorted(table.rows, key=lambda row: float(row[2]))
+        shown = [f"{person} {share} % of {clips}" for person, clips, share in rows[:_LISTED]]
+        left = f", and {len(rows) - _LISTED} more in the report" if len(rows) > _LISTED else ""
+        print(f"by person or source video: {', '.join(shown)}{left}")
     home = root.parent if root.is_file() else root  # paths in a CSV file count from its folder
-    wrong = [p for p in figures[-1].predictions if p.true != p.predicted]
+    wrong = [p for p in last.predictions if p.true != p.predicted]
     if wrong:
         print(f"mistakes of the network ({len(wrong)}; predictions.csv lists all clips):")
     for p in wrong[:_LISTED]:

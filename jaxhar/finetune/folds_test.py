@@ -66,14 +66,21 @@ def test_answers_of_all_folds_together(tmp_path, capsys):
     middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     np.testing.assert_allclose(network.interval, np.array([middle - half, middle + half]) / (1 + z * z / n), rtol=1e-6)
 
-    folds.write_predictions(tmp_path / "p.csv", (plain, network), CLASSES, [(1, 3), (0, 2)])
+    persons = ["anna", "ben", "anna", "ben"]
+    folds.write_predictions(tmp_path / "p.csv", (plain, network), CLASSES, [(1, 3), (0, 2)], persons)
     lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert lines[1] == "a/1.mp4,a,2,a,0.900,1,a" and lines[4] == "b/1.mp4,b,1,a,0.900,0,a"
-    folds.print_figures((plain, network), CLASSES, tmp_path)
+    assert lines[0] == "file,person,class,fold,predicted,probability,right,baseline"
+    assert lines[1] == "a/1.mp4,anna,a,2,a,0.900,1,a" and lines[4] == "b/1.mp4,ben,b,1,a,0.900,0,a"
+    table = folds.by_person((plain, network), persons)
+    assert table.columns == ("person", "clips", "baseline", "network")
+    assert table.rows == (("anna", "2", "100.0", "100.0"), ("ben", "2", "50.0", "50.0"))
+    assert folds.by_person((network,), ["a", "b", "c", "d"]) is None
+    folds.print_figures((plain, network), CLASSES, tmp_path, persons)
     said = capsys.readouterr().out
+    assert "by person or source video: ben 50.0 % of 2, anna 100.0 % of 2" in said
     assert "network: accuracy 75.0%" in said and "balanced accuracy (mean of the classes' accuracies) 50.0%" in said
     assert f"{tmp_path / 'b' / '1.mp4'}: true b, predicted a" in said
-    folds.print_figures((plain, network), CLASSES, tmp_path / "p.csv")  # its paths count from its folder
+    folds.print_figures((plain, network), CLASSES, tmp_path / "p.csv", persons)  # its paths count from its folder
     assert f"{tmp_path / 'b' / '1.mp4'}: true b, predicted a" in capsys.readouterr().out
     (tmp_path / "0" / "answers.json").write_text("[{}]")
     with pytest.raises(Problem, match="answers.json does not hold the results of a fold"):

@@ -3,15 +3,17 @@
 The trunk is the pose part of a trained network, the heads are its action part. The folder is divided into folds by
 person or source video. In each fold, heads start from the same weights and are trained on the features of the frozen
 trunk (`features`); with `unfreeze`, training then continues with more of the network at a tenth of the learning rate
-(Luvizon et al., CVPR'18, section 4). For comparison, a logistic regression is fitted on the joints that the same trunk
-predicts. At the end a network is trained on all clips and saved. An interrupted run continues after its last complete
-fold.
+(Luvizon et al., CVPR'18, section 4). For comparison, a logistic regression is fitted, and a small network trained from
+scratch, on the joints that the same trunk predicts. At the end a network is trained on all clips and saved. An
+interrupted run continues after its last complete fold.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ from jaxhar import zoo
 from jaxhar.core.network import clip_length, frame_size
 from jaxhar.core.pixels import Pixels
 from jaxhar.data import presets
+from jaxhar.data.dataset import DataSet
+from jaxhar.data.formats.video import Video
 from jaxhar.data.own import folder as own_folder
 from jaxhar.data.own import settings as own
 from jaxhar.evaluation import evaluate
@@ -36,6 +40,7 @@ from jaxhar.evaluation.sections import Picture, Section, words
 from jaxhar.finetune import folds, joint_regression
 from jaxhar.finetune.features import Clips, Features, Trunk, extract, find_boxes, trunk_name
 from jaxhar.finetune.heads import HeadTrainer
+from jaxhar.finetune.skeletons import Methods, Skeletons, SkeletonTrainer, poseconv
 from jaxhar.host import files, process
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import check_same, flatten
@@ -50,6 +55,10 @@ from jaxhar.weights.net import Net
 
 #: Frames of a clip if the weights are of a network of single images.
 _FRAMES = 16
+#: Confidence below which the methods on joints take a joint for missing.
+_UNSEEN = 0.05
+#: Largest ratio of frame rates that count as one.
+_SAME_RATE = 1.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +78,7 @@ class Settings:
       boxes: predict the person's box in sequences without one; False takes the whole picture.
       seed: of the folds, the copies and the batches.
       skip_broken: leave out files that cannot be read, and list them.
+      joint_steps: training steps of the small network on joints; 0 for none.
     """
 
     folds: int = 5
@@ -83,9 +93,15 @@ class Settings:
     boxes: bool = True
     seed: int = 0
     skip_broken: bool = False
+    joint_steps: int = 200
 
     def __post_init__(self) -> None:
-        for name, low in {"folds": 2, "steps": 1, "batch": 2, "copies": 1, "unfreeze_steps": 1}.items():
+        for name, low in {
+            **dict.fromkeys(("steps", "copies", "unfreeze_steps"), 1),
+            "folds": 2,
+            "batch": 2,
+            "joint_steps": 0,
+        }.items():
             if getattr(self, name) < low:
                 raise Usage(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {low}")
         if not 0 <= self.turn <= 180:
@@ -122,6 +138,7 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
             augment=augment,
             clip_frames=frames,
             image_size=frame_size(model)[0],
+            frame_rate=_frame_rate(folder),
             clips_per_batch=4,
             skip_broken=settings.skip_broken,
         ),
@@ -140,6 +157,22 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
         evals={"own": Eval(scorers=(Action(), Samples()))},
         init_from=str(weights),
     )
+
+
+def _frame_rate(folder: Path) -> float | None:
+    """Frames per second of the videos of a folder, their median; None without any, or if they differ."""
+    rates = []
+    for item in own_folder.folder(folder).scan(True)[0]:
+        with contextlib.suppress(Problem):  # told when it is read
+            rates += [] if item.still else [float(Video(item.path).fps)]
+    if rates and max(rates) > _SAME_RATE * min(rates):
+        print(
+            f"the videos have from {min(rates):.3g} to {max(rates):.3g} frames per second, so that their clips show "
+            "motion at different speeds; bring them to one rate",
+            file=sys.stderr,
+        )
+        return None
+    return float(np.median(rates)) if rates else None
 
 
 def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(), progress: bool = True) -> "Results":
@@ -170,12 +203,15 @@ class _Run:
     Attributes:
       start: the network that every fold starts from, in evaluation mode.
       clips: all sequences. names, labels, people: name, class and person (or source video) of each.
+      begun: seconds of a clock.
     """
 
     def __init__(self, base: "Experiment", weights: Path, out: Path, settings: Settings, progress: bool):
 
         self.base, self.out, self.settings, self.progress = base, out, settings, progress
-        loaded = to_flat(checkpoint.load_model(weights)[0])
+        self.begun = time.monotonic()
+        model, self.meta = checkpoint.load_model(weights)
+        loaded = to_flat(model)
         self.start: Any
         self.start, _, _ = fill(loaded, base.model, f"the weights in {weights}")
         if settings.unfreeze is not None:  # fail early on wrong patterns
@@ -187,9 +223,17 @@ class _Run:
         entries = clips.entries("train")
         self.clips, self.names = clips, clips.sequence_names("train")
         self.labels = np.array([entry["action"] for entry in entries])
-        self.people = np.array([entry["subject"] for entry in entries])
+        self.items = own_folder.folder(self.root).scan(True)[0]
+        persons = sorted({item.person for item in self.items})
+        self.people = np.array([persons[entry["subject"]] for entry in entries])
         people = len(set(self.people.tolist()))
         print(f"{len(entries)} clips of {len(clips.actions)} classes, of {people} persons or source videos")
+        if people == len(entries):
+            print(
+                "every clip counts as a person of its own; where several are of one person, name it in the column "
+                "person of a CSV file, or in the names of the files, as anna_1 and anna_2",
+                file=sys.stderr,
+            )
         stills, frames = sum(entry["length"] == 1 for entry in entries), clips.config.frames
         if stills and frames > 1:
             print(
@@ -222,26 +266,32 @@ class _Run:
             self.clips = dataclasses.replace(self.clips, boxes=boxes)
             print(f"boxes of the person predicted for clips without a box: {np.isfinite(boxes[:, 0]).sum()}")
         features = extract(trunk, self.clips, self._features(), settings.copies, settings.seed, self.progress)
-        vectors = self._vectors(trunk, features)
+        joints = self._joints(trunk, features)
         start, losses, optimizer = to_flat(self.start), base.losses, base.optimizer
         trainer = HeadTrainer(base.model, start, trunk.layout, losses, optimizer, settings.steps, settings.seed)
-        found = [self._fold(k, test, features, trainer, vectors) for k, test in enumerate(self.parts, 1)]
+        found = [self._fold(k, test, features, trainer, joints) for k, test in enumerate(self.parts, 1)]
         final = out / "weights.safetensors"
         if not final.is_file():
             heads = trainer.train(features, range(len(self.labels)), settings.batch, "everything", self.progress)
             model = self._trained(heads, self.clips, out / "final")
-            checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions)
-            items = own_folder.folder(self.root).scan(True)[0]
-            trained_on.write(out, {item.path: None for item in items})
+            checkpoint.save_model(final, model, self.clips.skeleton, self.clips.actions, self._trained_on())
+            trained_on.write(out, {item.path: None for item in self.items})
             shutil.rmtree(out / "final", ignore_errors=True)
         figures, classes = folds.pooled(found, self.names), self.clips.actions
         results = self._combine(figures, features, trunk)
         results.save(out / "results.json")
-        folds.write_predictions(out / "predictions.csv", figures, classes, self.parts)
+        folds.write_predictions(out / "predictions.csv", figures, classes, self.parts, self.people.tolist())
         page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
-        folds.print_figures(figures, classes, self.root)
+        folds.print_figures(figures, classes, self.root, self.people.tolist())
         print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
+        print(told_time(self.begun))
         return results
+
+    def _trained_on(self) -> dict[str, Any]:
+        """What the saved heads were trained on; of joints, what is known of the weights that they started from."""
+        joints = {key: one for key, one in (self.meta.trained or {}).items() if key == "unseen_joints"}
+        steps = self.settings.steps + (self.settings.unfreeze_steps if self.settings.unfreeze is not None else 0)
+        return about(self.base.name, steps, self.base.data) | joints
 
     def _features(self) -> Path:
         """Folder of the features; runs of an older version have them in "seen"."""
@@ -273,13 +323,15 @@ class _Run:
         return train.run(stage, workdir, zoo.create(self.base.model), clips, progress=self.progress)
 
     def _fold(
-        self, k: int, test: tuple[int, ...], features: Features, trainer: HeadTrainer, vectors: np.ndarray
+        self, k: int, test: tuple[int, ...], features: Features, trainer: HeadTrainer, joints: Methods
     ) -> tuple[ActionFigure, ...]:
         """Figures on one fold's test clips; read from the disk if the fold is finished."""
 
         folder = self.out / "folds" / str(k)
         if (folder / "answers.json").is_file():
-            return folds.load(folder / "answers.json")
+            found = folds.load(folder / "answers.json")
+            if {*joints.views} <= {one.view for one in found}:  # older runs have no skeleton network
+                return found
         clips = dataclasses.replace(self.clips, test=test)
         features = dataclasses.replace(features, clips=clips)
         numbers = [n for n in range(len(self.labels)) if n not in test]
@@ -288,7 +340,8 @@ class _Run:
         model: Any = self._trained(heads, clips, folder) if unfreeze or multi else None
         tested, data = (model, clips) if unfreeze else (heads, features)
         network = _evaluate(tested, data, "single", progress=False)
-        actions = [self._baseline(numbers, test, vectors), dataclasses.replace(network, view="network")]
+        actions = [*joints.figures(numbers, test, self.settings.batch, f"fold {k}, joints", self.progress)]
+        actions.append(dataclasses.replace(network, view="network"))
         if multi:
             assert model is not None
             actions.append(_evaluate(model, clips, "multi", self.progress))
@@ -297,24 +350,18 @@ class _Run:
         (folder / "heads.safetensors").unlink(missing_ok=True)
         return tuple(actions)
 
-    def _vectors(self, trunk: Trunk, features: Features) -> np.ndarray:
-        """(N, copies, F) input vectors of the logistic regression, from the joints of the same clips."""
-
-        def vector(number: int, copy: int) -> np.ndarray:
-            return joint_regression.features(trunk.pose(features.get(number, copy))[0], features.skeleton)
-
-        return np.array([[vector(n, c) for c in range(features.copies)] for n in range(len(self.labels))])
-
-    def _baseline(self, numbers: Sequence[int], test: Sequence[int], vectors: np.ndarray) -> ActionFigure:
-        """The logistic regression, fitted on the sequences `numbers` and tested on `test`."""
-        copies, classes = vectors.shape[1], len(self.clips.actions)
-        fitted = joint_regression.fit(np.concatenate(vectors[[*numbers]]), np.repeat(self.labels[[*numbers]], copies))
-        found = joint_regression.probabilities(fitted, vectors[[*test], 0], classes)
-        predictions = [
-            Prediction(self.names[n], int(self.labels[n]), int(p.argmax()), float(p.max()))
-            for n, p in zip(test, found, strict=True)
-        ]
-        return folds.result("baseline", ("m",), predictions, classes)
+    def _joints(self, trunk: Trunk, features: Features) -> Methods:
+        """The methods that see only the joints which the trunk predicts in the same clips."""
+        skeleton, classes, shape = self.clips.skeleton, self.clips.actions, (len(self.labels), features.copies)
+        found = [trunk.pose(features.get(n, c)) for n in range(shape[0]) for c in range(shape[1])]
+        pose, score = (np.stack(one).reshape(*shape, *one[0].shape) for one in zip(*found, strict=True))
+        vectors = [[joint_regression.features(one, skeleton) for one in copies] for copies in pose]
+        clips = Skeletons.one_person(pose, np.where(score < _UNSEEN, 0, np.minimum(score, 1)), self.labels)
+        trainers, steps = {}, self.settings.joint_steps
+        if steps:
+            config = poseconv(skeleton, (trunk.frames, 1), len(classes))
+            trainers["skeleton"] = SkeletonTrainer(config, steps, self.settings.seed)
+        return Methods(clips, np.array(vectors), self.names, classes, trainers)
 
     def _combine(self, figures: Sequence[ActionFigure], features: Features, trunk: Trunk) -> "Results":
         """One result from all folds, with pictures of some clips, mistakes first."""
@@ -322,8 +369,12 @@ class _Run:
         classes = self.clips.actions
         shown = sorted(figures[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
         pictures = tuple(self._picture(self.names.index(p.sequence), p, features, trunk) for p in shown)
-        sections = [figure.section(classes, _METHODS[figure.view]) for figure in figures]
-        frames = Section("Frames", pictures=pictures, about=("The crops as the network sees them, mistakes first.",))
+        sections = [figure.section(classes, folds.ABOUT[figure.view]) for figure in figures]
+        persons = folds.by_person(figures, self.people.tolist())
+        if persons is not None:
+            sections.append(Section("Persons", tables=(persons,)))
+        about = filter(None, ("The crops as the network sees them, mistakes first.", self.meta.unseen_joints()))
+        frames = Section("Frames", pictures=pictures, about=tuple(about))
         return Results("cross-validation", {"single": len(self.labels)}, (*sections, frames))
 
     def _picture(self, number: int, prediction: Prediction, features: Features, trunk: Trunk) -> Picture:
@@ -345,12 +396,16 @@ class _Run:
         )
 
 
-_METHODS = {
-    "network": "“network” is tested with one clip from the middle of each video, of people or videos that it was not "
-    "trained on.",
-    "baseline": "“baseline” is a logistic regression on the normalised joints that the same pose network predicts.",
-    "multi": "“multi” multiplies the probabilities of all clips of a video and of their mirror images.",
-}
+def about(name: str, steps: int, data: DataSet) -> dict[str, Any]:
+    """What a network was trained on, as `checkpoint.Meta.trained` says it."""
+    run = {"experiment": name, "step": steps, "steps": steps, "stages": {}, "sets": [data.home]}
+    return {**run, "actions": True, "unseen_classes": [], "data": flatten(data, "data")}
+
+
+def told_time(begun: float) -> str:
+    """The time since `begun` of the monotonic clock, in words."""
+    minutes, seconds = divmod(round(time.monotonic() - begun), 60)
+    return f"total time: {minutes} min {seconds} s"
 
 
 def _evaluate(model: Predictor, clips: Any, view: str, progress: bool) -> ActionFigure:

@@ -30,6 +30,7 @@ POSE = reception.ReceptionConfig.tiny(
     image_size=32, num_blocks=1, width=16, pose_stream_width=14, visual_stream_width=8
 )
 QUICK = ("--folds", "2", "--steps", "3", "--batch", "4", "--copies", "2", "--frames", "4", "--no-progress")
+QUICK = (*QUICK, "--joint-steps", "0")
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,11 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
     out = tmp_path / "run"
     words = (world / "mine", "--weights", world / "pose", "--out", out, "--multi", "--turn", "180", *QUICK)
     assert call(*words) == 0
-    said = capsys.readouterr().out
-    assert "8 clips of 2 classes, of 8 persons or source videos" in said
+    printed = capsys.readouterr()
+    said = printed.out
+    assert "8 clips of 2 classes, of 8 persons or source videos" in said and "total time: " in said
+    assert "every clip counts as a person of its own" in printed.err
+
     assert "network: accuracy" in said and ", F1 " in said and "logistic regression on the joints: accuracy" in said
     rows = table(out / "predictions.csv")
     assert {row["file"] for row in rows} == {
@@ -74,6 +78,7 @@ def test_from_a_folder_to_a_report_and_a_network(world, tmp_path, capsys, monkey
     assert f"trained on {seen[0].name}, {seen[1].name}: what" in trained_on.sentence(out, seen)
 
     model, meta = checkpoint.load_model(out)
+    assert meta.frame_rate == 25
     assert meta.actions == TWO and (meta.config.num_actions, meta.config.num_frames) == (2, 4)
     given, kept = port.to_flat(checkpoint.load_model(world / "pose")[0]), port.to_flat(model)
     for name, array in given.items():  # weights and running statistics of the trunk
@@ -256,6 +261,8 @@ def test_two_classes_are_learned(tmp_path, capsys):
     words = (tmp_path / "mine", "--weights", tmp_path / "pose", "--no-progress")
     assert call(*words, "--out", tmp_path / "heads") == 0
     rows = table(tmp_path / "heads" / "predictions.csv")
+    assert np.mean([row["skeleton"] == row["class"] for row in rows]) >= 0.6, capsys.readouterr().out
+    assert "“skeleton” is a small PoseConv3D" in (tmp_path / "heads" / "report.html").read_text()
     assert len(rows) == 20 and np.mean([row["right"] == "1" for row in rows]) >= 0.9, capsys.readouterr().out
     video = next((tmp_path / "mine" / "pushup").iterdir())
     seen = tmp_path / "seen"

@@ -8,6 +8,7 @@ annotation has
     keypoint (M, T, V, 2 or 3)          pixels, or metres
     keypoint_score (M, T, V)            of joints in the image only
 
+DD-Net's form of JHMDB is read, too: {"pose": [(T, V, 2), ...], "label": [name, ...]}, positions without a picture.
 Kinetics' files have no keypoint; there it lies in a file per clip, see `unpack`.
 """
 
@@ -25,6 +26,8 @@ Annotation = dict[str, Any]
 _FORM = "expected a list of annotations, or a dict of them and of splits, as pyskl and mmaction2 write it"
 #: Most persons of a clip of Kinetics.
 MOST_PERSONS = 10
+#: Height and width of the picture for poses that have none, in pixels.
+_SIDE = 1000
 #: Scores are the peaks of heat maps, which are a little above 1 now and then.
 _HIGHEST = 1.25
 
@@ -52,6 +55,8 @@ def read_all(path: Path) -> tuple[list[Annotation], dict[str, list[str]]]:
     """All annotations of a file, and its splits; see `read`."""
     content = safe_pickle.load(path)
     splits: object = {}
+    if isinstance(content, dict) and content.keys() >= {"pose", "label"} and content["pose"]:
+        content = _of_poses(content["pose"], content["label"], path)
     if isinstance(content, dict) and "annotations" in content:
         content, splits = content["annotations"], content.get("split", {})
     if not isinstance(content, list) or not isinstance(splits, dict):
@@ -62,6 +67,31 @@ def read_all(path: Path) -> tuple[list[Annotation], dict[str, list[str]]]:
         if not isinstance(one, dict) or not ("frame_dir" in one or "filename" in one):
             raise Problem(f"annotation {number} of {path} is {_described(one)} without frame_dir; {_FORM}")
     return content, {str(name): [str(one) for one in names] for name, names in splits.items()}
+
+
+def _of_poses(poses: object, labels: object, path: Path) -> list[Annotation]:
+    """The annotations of a list of poses (T, V, 2), in a square picture that holds all of them, and of class names."""
+    if not (isinstance(poses, list) and isinstance(labels, list) and len(poses) == len(labels)):
+        raise Problem(f"{path} must have as many poses as labels, in two lists")
+    for number, (pose, label) in enumerate(zip(poses, labels, strict=True)):
+        if not isinstance(label, str) or not isinstance(pose, np.ndarray) or pose.dtype.kind != "f" or not pose.size:
+            raise Problem(f"sample {number} of {path} has no pose of numbers, or no name of a class")
+        if pose.ndim != 3 or pose.shape[2] != 2:
+            raise Problem(f"sample {number} of {path} has a pose of shape {pose.shape}; expected (frames, joints, 2)")
+    low = np.min([np.nanmin(pose, (0, 1)) for pose in poses], 0)
+    side = float(np.max([np.nanmax(pose - low) for pose in poses]))
+    names = sorted(set(labels))
+    return [
+        {
+            "frame_dir": f"{label}_{number:04d}",
+            "label": names.index(label),
+            "class": label,
+            "img_shape": (_SIDE, _SIDE),
+            "total_frames": len(pose),
+            "keypoint": np.array(1 + (pose - low) * ((_SIDE - 1) / side))[None],
+        }
+        for number, (pose, label) in enumerate(zip(poses, labels, strict=True))
+    ]
 
 
 def identifier(annotations: Sequence[Annotation]) -> str:

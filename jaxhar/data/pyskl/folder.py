@@ -1,7 +1,7 @@
 """Reads a pickle of skeletons in pictures, as pyskl and mmaction2 write it, for packing.
 
 The root is the file, or a folder with one such file. A file classes.txt beside it gives the names of the classes, one a
-line; without it, the classes are those of NTU RGB+D if there are as many, else they are numbered.
+line; without it, the classes are those that the file names, those of NTU RGB+D if there are as many, or numbered.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxhar.core import classes
-from jaxhar.core.skeleton import COCO
+from jaxhar.core.skeleton import COCO, JHMDB, Skeleton
 from jaxhar.data.formats import skeleton_pickle
 from jaxhar.data.pyskl import clip_files, sample_videos
 from jaxhar.data.records.record import Field, Folder, Record, Skipped
@@ -36,11 +36,29 @@ def find(root: str | Path) -> Path:
     return found[0]
 
 
-def _class_names(path: Path, count: int) -> tuple[str, ...]:
+def skeleton(root: str | Path) -> Skeleton:
+    """The joints of a pickle by the number of those of its first sample; Problem for an unknown number."""
+    path = find(root)
+    shape = np.shape(skeleton_pickle.read_all(path)[0][0].get("keypoint", ()))
+    found = next((one for one in (COCO, JHMDB) if len(shape) == 4 and shape[2] == len(one)), None)
+    if found is None:
+        raise Problem(
+            f"the first sample of {path} has a keypoint of shape {shape}; expected (persons, frames, joints, 2) with "
+            f"the {len(COCO)} joints of COCO or the {len(JHMDB)} of JHMDB"
+        )
+    return found
+
+
+def _class_names(path: Path, annotations: Sequence[dict[str, Any]], count: int | None) -> tuple[str, ...]:
+    """The names of `count` classes; None for as many as the labels tell."""
     beside = path.with_name(_NAMES)
     if beside.is_file():
         text = files.read(beside, "list of classes").decode("utf-8", "replace")
         return tuple(line.strip() for line in text.splitlines() if line.strip())
+    if named := {one["label"]: one["class"] for one in annotations if "class" in one}:
+        return tuple(named[label] for label in sorted(named))
+    labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
+    count = count or max(labels, default=0) + 1
     known = {60: classes.NTU, 120: classes.NTU120}
     return known.get(count, tuple(f"class {i}" for i in range(count)))
 
@@ -72,7 +90,7 @@ def folder(
             raise Problem(
                 f"the split {split!r} of {path} names {len(absent)} samples that it lacks, e.g. {min(absent)}"
             )
-    actions = _class_names(path, num_actions or _classes(annotations))
+    actions = _class_names(path, annotations, num_actions)
     of_sample: dict[str, list[str]] = {}
     for split, members in splits.items():
         for name in members:
@@ -104,13 +122,7 @@ def size(root: str | Path, split: str) -> tuple[int, int]:
     annotations, splits = skeleton_pickle.read_all(path)
     if not splits.get(split):
         raise Problem(f"{path} has no samples in a split {split!r}; it has {', '.join(splits) or 'no splits'}")
-    return len(splits[split]), len(_class_names(path, _classes(annotations)))
-
-
-def _classes(annotations: Sequence[dict[str, Any]]) -> int:
-    """Number of classes that the labels tell."""
-    labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
-    return max(labels, default=0) + 1
+    return len(splits[split]), len(_class_names(path, annotations, None))
 
 
 def _persons(one: dict[str, Any], least_box: float) -> int:
