@@ -66,7 +66,7 @@ class FrameResult:
     @property
     def person(self) -> bool:
         """Whether somebody is there."""
-        return self.id != SCENE and bool(anyone(self.confidence))
+        return len(self.confidence) > 0 and bool(anyone(self.confidence))
 
 
 @dataclass

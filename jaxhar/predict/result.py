@@ -105,6 +105,11 @@ class Result:
     def _stills(self) -> bool:
         return isinstance(self._opened(), Images)
 
+    @property
+    def _sees_pictures(self) -> bool:
+        """Whether nobody was looked for, and the only action is that of whole pictures, `SCENE`."""
+        return not len(self.skeleton)
+
     def _opened(self) -> Video | Images:
         return opened(self.source, self.skip_broken)[0]
 
@@ -115,7 +120,7 @@ class Result:
 
     @property
     def person(self) -> Person:
-        """The person who is there for longest; without one, all that is seen, whose joints are NaN."""
+        """The person who is there for longest, one of NaN if there is nobody; or what the whole picture shows."""
         who = self._tally.main()
         return next((one for one in self.persons if one.id == who), self._person(SCENE))
 
@@ -226,13 +231,13 @@ class Result:
         boxes, actions = np.full((count, 4), np.nan), np.full((count, len(self.classes)), np.nan)
         unfamiliar = np.zeros(count, bool)
         for t, seen in enumerate(self.frames):
-            for result in acting(seen.results):
+            for result in acting(seen.results) if self._sees_pictures else seen.there:
                 if result.id == who:
                     pose[t], confidence[t], boxes[t] = result.pose, result.confidence, result.box
                     unfamiliar[t] = bool(result.unfamiliar)
                     if result.action is not None:
                         actions[t] = result.action
         one_scene = not self._stills or count == 1
-        total = self._tally.scene if who == SCENE else self._tally.persons.get(who)
+        total = self._tally.scene if self._sees_pictures else self._tally.persons.get(who)
         action, probability = named(total.action if total and one_scene else None, self.classes)
         return Person(who, pose, confidence, boxes, actions, unfamiliar, action, probability)
