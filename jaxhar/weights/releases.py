@@ -61,7 +61,7 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True, acc
             raise Usage(
                 f"the licence of {name} must be accepted first: `jaxhar weights --accept-licence` fetches the file"
             )
-    path = download.fetch(entry.release, entry.md5, folder, progress=progress)
+    path = download.fetch(entry.release, entry.md5, folder=folder, progress=progress)
     if not entry.md5:
         print(f"{path}: sha256 {files.digest(path, 'sha256')} (no published checksum to compare with)")
     return path

@@ -60,7 +60,7 @@ def test_a_download(release, tmp_path, monkeypatch):
     assert run("reception-mpii", "--no-progress") == 0
     ported(tmp_path / "reception-mpii")
     entry = zoo.entry("reception-mpii")
-    assert asked == [(entry.release, entry.md5, files.cache_folder(), {"progress": False})]
+    assert asked == [(entry.release, entry.md5, {"folder": files.cache_folder(), "progress": False})]
 
 
 def test_a_file_without_a_checksum_is_fetched_by_hand(release, tmp_path, monkeypatch, capsys):
