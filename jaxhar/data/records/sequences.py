@@ -5,7 +5,7 @@ SEQUENCES has a row of numbers for each record, NAMES the names of all in UTF-8,
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, overload
+from typing import TypedDict, cast, overload
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Sequences(Sequence[IndexEntry]):
     @overload
     def __getitem__(self, index: slice) -> list[IndexEntry]: ...
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice) -> IndexEntry | list[IndexEntry]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -49,7 +49,8 @@ class Sequences(Sequence[IndexEntry]):
         row = self.table[number]
         begin = int(self.table["name"][number - 1]) if number else 0
         name = bytes(self.names[begin : int(row["name"])]).decode()
-        return {"name": name, "split": self.splits[row["split"]], **{key: int(row[key]) for key in _NUMBERS}}
+        numbers = {key: int(row[key]) for key in _NUMBERS}
+        return cast(IndexEntry, {"name": name, "split": self.splits[row["split"]], **numbers})
 
     def __iter__(self) -> Iterator[IndexEntry]:
         return (self[i] for i in range(len(self)))
