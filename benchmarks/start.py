@@ -2,7 +2,7 @@
 
 Records are small: the joints of one frame, without pictures. Each set is packed once, in a folder that is kept with
 --cache. Then new processes open it, and draw a first batch for training and one for evaluation. Their memory is what
-they need beyond the imports. The index of a set is mapped; its size is that of its two files.
+they need beyond the imports, without the mapped index, of which the system keeps one copy for all that map it.
 """
 
 import argparse
@@ -60,9 +60,9 @@ def load(number: int, skip_broken: bool):
 
 
 def memory() -> float:
-    """Memory of this process in MB."""
+    """Memory of this process in MB, without mapped files."""
     status = Path("/proc/self/status").read_text()
-    return next(float(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+    return next(float(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
 def opened(root: Path) -> dict[str, float]:
