@@ -131,7 +131,7 @@ def _command(words: list[str], args: argparse.Namespace) -> tuple[str, Path, lis
     read = vars(commands.read([*words, *shares[0]]))
     run = args.workdir or read.get("workdir") or read.get("out")
     if run is None:
-        raise Usage(f"give --workdir, a folder for the logs: {words[0]} has none of its own")
+        raise Usage(f"give --workdir, a folder for the logs, or --out of {words[0]} if it has one")
     args.tasks_per_node = 1
     start = [sys.executable, "-u", "-m", "jaxhar.cli.main", *_modules(args), *words]
     return words[0], Path(run), [[*start, *share] for share in shares]

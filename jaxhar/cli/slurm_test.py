@@ -37,6 +37,13 @@ def test_a_command_in_shares_becomes_an_array(tmp_path, capsys):
     start = "-u -m jaxhar.cli.main predict".split()
     rest = ["films/a b.mp4", "--weights", "penn", "--out", str(tmp_path)]
     assert [words[1:] for words in told(text)] == [[*start, *rest, f"--shard={k}/3"] for k in (1, 2, 3)]
+    sweep = ("sweep", "configs/penn.py", "--config.train.seed=1,2", "--out", tmp_path)
+    assert run("--shards", 2, "--time", 30, "--gpus-per-node", 1, "--dry-run", "--", *sweep) == 0
+    commands = told(text := capsys.readouterr().out)
+    assert "#SBATCH --gpus-per-node=1" in text
+    assert [words[5:] for words in commands] == [
+        ["configs/penn.py", "--set=train.seed=1,2", "--out", str(tmp_path), f"--shard={k}/2"] for k in (1, 2)
+    ]
 
 
 def test_what_is_wrong_is_told_before_anything_is_submitted(tmp_path, capsys, monkeypatch):
