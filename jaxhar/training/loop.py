@@ -231,7 +231,8 @@ class _Loop:
         batches = next(self.stream, None)
         if batches is None:
             raise Problem(f"the training data ended at step {step}; a training stream must be endless")
-        if not self.compiled:
+        if not self.compiled and self.pending is None:
+            # Before the first step of a stage: beside a step that runs, an exchange between processes could block both.
             assert self.part is not None
             devices.check_apart(batches, partial(_stream, self.data, self.part, self.experiment.train.seed, ()))
         return batches
