@@ -76,6 +76,7 @@ class Step:
     """A training step of a stage. Bytes and multiply-adds are those of one device.
 
     Attributes:
+      name: of the experiment and the stage.
       batch: the global batch in words. examples: in it.
       half: whether products are of bfloat16 operands.
       state: memory of weights, statistics and optimizer. input: of the batch. rest: of all else, such as activations.
@@ -85,7 +86,7 @@ class Step:
       seconds: that compiling took.
     """
 
-    stage: str
+    name: str
     devices: int
     batch: str
     examples: int
@@ -161,6 +162,9 @@ def _child() -> None:
             answer: dict[str, object] = {"steps": [dataclasses.asdict(step) for step in found]}
         except Problem as problem:
             answer = {"error": str(problem), "usage": isinstance(problem, Usage)}
+        except Exception as error:  # of XLA or of a network
+            reason = " ".join(str(error).split())[:300]
+            answer = {"error": f"a step cannot be compiled: {type(error).__name__}: {reason}", "usage": False}
     print(json.dumps(answer))
 
 
@@ -206,7 +210,8 @@ def _step(experiment: Experiment, part: stages.Part, batches: Batches, mesh: Mes
     # The batch of one device may be smaller than the number of groups, which costs nothing.
     of_one = part.step(net, dataclasses.replace(experiment.train, norm_groups=1))
 
-    print(f"compiling {part.name or 'the step'} for {count} devices", flush=True)
+    name = f"{experiment.name} {part.name}".strip()
+    print(f"compiling the step of {name} for {count} devices", flush=True)
     begin = time.monotonic()
     traced = step.trace(_placed(state, mesh, PartitionSpec()), _placed(batches, mesh, _DATA))
     memory = traced.lower().compile(_XLA).memory_analysis()
@@ -215,7 +220,7 @@ def _step(experiment: Experiment, part: stages.Part, batches: Batches, mesh: Mes
     program = of_one.trace(state, own).jaxpr
     gradients = _bytes({name: array for name, array in net.params.items() if not recipe.frozen(name)})
     return Step(
-        part.name,
+        name,
         count,
         " + ".join(_words(name, batch) for name, batch in batches.items()),
         sum(batch_size(batch) for batch in batches.values()),

@@ -45,7 +45,7 @@ def test_a_step_by_its_parts():
     tiny = experiment()
     with platform.planned():
         (step,) = plan.steps(tiny, [1])
-    assert (step.devices, step.batch, step.examples) == (1, "4 clips of 4", 4)
+    assert (step.name, step.devices, step.batch, step.examples) == ("tiny", 1, "4 clips of 4", 4)
     sizes = {name: 4 * math.prod(array.shape) for name, array in net.abstract(tiny.model, False).params.items()}
     weights = sum(sizes.values())
     assert weights * 2 < step.state < weights * 2.1  # the momentum, statistics and keys of random numbers

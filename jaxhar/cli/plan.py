@@ -11,7 +11,7 @@ from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
 
 _COLUMNS = (
-    "stage",
+    "experiment",
     "devices",
     "global batch",
     "memory, GB: state",
@@ -64,7 +64,7 @@ def _cells(step: Step) -> tuple[str, ...]:
     gigabytes[3] += " (too much)" if step.memory > H100.memory else ""
     rates = (step.devices * step.input / floor / 1e9, step.examples / floor)
     return (
-        step.stage or "-",
+        step.name,
         str(step.devices),
         step.batch,
         *gigabytes,
