@@ -58,5 +58,5 @@ def main(args: argparse.Namespace) -> int:
             tables.show(sweep.table(sweep.write(runs, out)), Console())
             print(f"table: {out / sweep.TABLE}\nchart: {out / sweep.CHART}")
     if failed:
-        print(f"{len(failed)} runs failed and are tried again by the same command: {', '.join(failed)}")
+        print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again: {', '.join(failed)}")
     return 1 if failed else 0
