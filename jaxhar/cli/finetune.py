@@ -56,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--joint-steps",
         type=int,
-        default=default.joint_steps,
         metavar="N",
-        help="training steps of the small network on joints beside it; 0 for none (default: %(default)s)",
+        help=f"training steps of the small network on joints beside it; 0 for none (default: {default.joint_steps}; "
+        f"of skeletons alone, {of_skeletons.STEPS})",
     )
     add("--multi", action="store_true", help="also test with all clips of a video and their mirror images: slower")
     add("--whole-picture", action="store_true", help="use the whole picture where no box is given: find no person")
@@ -71,6 +71,8 @@ def main(args: argparse.Namespace) -> None:
     """Run `jaxhar finetune` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
 
     compiled.enable()
+    of_skeletons_alone = args.folder.suffix.lower() in (".pkl", ".pickle")
+    default_steps = of_skeletons.STEPS if of_skeletons_alone else Settings().joint_steps
     settings = Settings(
         folds=args.folds,
         steps=args.steps,
@@ -84,10 +86,9 @@ def main(args: argparse.Namespace) -> None:
         boxes=not args.whole_picture,
         seed=args.seed,
         skip_broken=args.skip_broken,
-        joint_steps=args.joint_steps,
+        joint_steps=default_steps if args.joint_steps is None else args.joint_steps,
     )
     out = args.out or Path("runs") / f"finetune-{args.folder.absolute().stem}"
-    of_skeletons_alone = args.folder.suffix.lower() in (".pkl", ".pickle")
     if of_skeletons_alone == (args.weights is not None):
         raise Usage(
             f"{args.folder} is a pickle of skeletons, whose networks start from scratch: leave --weights out"

@@ -25,6 +25,8 @@ from jaxhar.host.errors import Usage
 from jaxhar.viz import report
 from jaxhar.weights import checkpoint
 
+#: Training steps of each network on the command line, if no other number is asked for.
+STEPS = 1000
 #: Frames of a clip, if no other number is asked for.
 _FRAMES = 16
 

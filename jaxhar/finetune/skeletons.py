@@ -25,7 +25,7 @@ from jaxhar.training.optim import Optimizer
 #: Training batches show a random part of the square about the persons, at least this share of each side.
 _LEAST_SHARE = 0.8
 #: Height and width of the volume of the small PoseConv3D, in cells.
-SIZE = 24
+SIZE = 16
 #: Side of a picture in pixels, in whose units `views` looks for persons.
 _SIDE = 1000
 Config = PoseConvConfig | SkeletonTransformerConfig
