@@ -19,9 +19,9 @@ CLASSES = ("slow", "swift")
 def poses(joints: int, count: int = 12) -> tuple[list[np.ndarray], list[str]]:
     """Clips (T, J, 2) of a figure whose upper half rises fast or slowly."""
     rng = np.random.default_rng(0)
-    found, labels = [], []
+    figure, found, labels = rng.uniform(-1, 1, (joints, 2)), [], []
     for n in range(count):
-        clip = np.tile(rng.uniform(-1, 1, (joints, 2)), (10 + n % 3, 1, 1))
+        clip = np.tile(figure + rng.normal(0, 0.05, figure.shape), (10 + n % 3, 1, 1))
         clip[:, : joints // 2, 1] += np.linspace(0, 1 if n % 2 else 0.1, len(clip))[:, None]
         found.append(clip)
         labels.append(CLASSES[n % 2])
