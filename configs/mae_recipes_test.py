@@ -50,7 +50,7 @@ def tiny(name, folder, **changes):
     """An experiment with a small network on the small set, of 2 steps."""
     found = load(name)
     pretrains = "decoder_width" in vars(found.model)
-    model = replace(found.model, **NARROW, **(DECODER if pretrains else {"num_actions": 15}))
+    model = replace(found.model, **NARROW, **(DECODER if pretrains else {"num_actions": 4}))
     words = DATA | VIEWS | {"data.root": folder, "data.cache": folder.parent / "packed"}
     if found.mixing.mixes:
         words["mixing.groups"] = 2
@@ -179,7 +179,7 @@ def demo(name, **changes):
         words |= {f"stages.{stage}.steps": 2, f"stages.{stage}.optimizer.schedule_options.warmup_steps": 1}
     for network in ("model", "stages.pretrain.model"):
         words |= {f"{network}.image_size": 32, f"{network}.width": 16, f"{network}.heads": 2}
-    words |= {"train.log_every": 1, "train.eval_every": 0} | changes
+    words |= {"train.log_every": 1, "train.eval_every": 0, "model.num_actions": 6} | changes
     known = load(name).stages
     skip = [f"stages.{stage}." for stage in ("pretrain", "probe", "all") if stage not in known]
     words = {key: str(value) for key, value in words.items() if not key.startswith(tuple(skip) or "-")}
