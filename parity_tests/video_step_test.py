@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -126,3 +127,23 @@ def test_steps_of_fine_tuning_with_mixup():
         scales = {name: LAYERS ** (2 - depth(name)) for name, _ in given.twin.named_parameters()}
         decays = {name: DECAY if array.ndim in (2, 5) else 0.0 for name, array in given.twin.named_parameters()}
         compare(ours, twin_stepped(given, loss, [pair] * STEPS, 1.0, scales, decays))
+
+
+@pytest.mark.slow
+def test_masks_move_alike_with_the_steps():
+    moves = {"mask_schedule": "cosine", "mask_ratio": 0.3, "mask_ratio_end": 0.75, "mask_steps": 4}
+    moves |= {"masking": "directed_v1", "temperature": 1.5, "temperature_end": 0.5, "temperature_steps": 4}
+    rng = np.random.default_rng(1)
+    noise, cover, counts = rng.random((3, 8)), rng.random((3, 4, 16, 16)), []
+    with jax.enable_x64(True):
+        given = start("mae-st-vit-b", SMALL | DECODER | moves)
+        model = given.net.merge(given.net.params, given.net.stats)
+        for step in (0, 2, 4, 6):
+            batch = {"frames": given.clips, "noise": noise, "cover": cover}
+            found = model({key: jnp.asarray(value) for key, value in batch.items()} | {"step": jnp.int32(step)})
+            with torch.no_grad():
+                expected = given.twin(channels_first(given.clips), *map(torch.from_numpy, (noise, cover)), step)
+            np.testing.assert_array_equal(found["removed"], expected["removed"])
+            assert distance(np.asarray(found["patches"]), expected["patches"].numpy()) < DOUBLE
+            counts.append(int(found["removed"][0, 0].sum()))
+    assert counts == [3, 5, 6, 6]
