@@ -9,6 +9,7 @@ import pytest
 
 from configs import dmae, mae, mae_finetune
 from jaxhar import run, zoo
+from jaxhar.checks import doctor
 from jaxhar.data.generate.film import Synth
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import override
@@ -194,6 +195,13 @@ def test_the_demo_of_directed_masks(tmp_path):
     assert [key for row in rows for key in row if key.startswith("clips/")] == ["clips/reconstruction"] * 2 + [
         "clips/action"
     ] * 4
+
+
+@pytest.mark.slow
+def test_the_doctor_passes_every_stage(tmp_path):
+    findings = doctor.examine(demo("dmae:demo"), tmp_path, count=4)
+    assert {where for where, _ in findings} >= {"pretrain clips", "probe clips", "all clips"}
+    assert all(finding.passed for _, finding in findings), findings
 
 
 @pytest.mark.slow
