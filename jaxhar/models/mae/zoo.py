@@ -160,5 +160,5 @@ CLASSIFIERS = Family(
     trunk="encoder",
     resized=resized,
     positions=_POSITIONS,
-    transfer=Transfer(fresh=(r"head\..*",), unused=(r"decoder\..*", r"head\..*")),
+    transfer=Transfer(fresh=(r"head\..*",), unused=(r"decoder\..*", r"noise\..*", r"head\..*")),
 )
