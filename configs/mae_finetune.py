@@ -111,7 +111,8 @@ def masked() -> Experiment:
 
 def test() -> Experiment:
     base = finetuning("test")
-    return replace(base, train=Train(steps=0), init_from="runs/mae_finetune_full", mixing=Mixing())
+    nothing = {"train": Train(steps=0), "optimizer": Optimizer(), "mixing": Mixing()}
+    return replace(base, init_from="runs/mae_finetune_full", **nothing)  # type: ignore[arg-type]
 
 
 def masked_test() -> Experiment:

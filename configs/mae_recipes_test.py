@@ -57,9 +57,9 @@ def tiny(name, folder, **changes):
         words["mixing.groups"] = 2
     if found.steps:
         words |= {"train.steps": 2, "train.eval_every": 0, "train.best": "", "train.log_every": 1}
-    words["optimizer.schedule_options.warmup_steps"] = 1
-    if name.startswith("mae_finetune"):
-        words["optimizer.table"] = layer_decay(1, 0.75)
+        words["optimizer.schedule_options.warmup_steps"] = 1
+        if name.startswith("mae_finetune"):
+            words["optimizer.table"] = layer_decay(1, 0.75)
     return override(replace(found, model=model), {key: str(value) for key, value in (words | changes).items()})
 
 
