@@ -19,6 +19,7 @@ from jaxhar.data.formats.picture import read_image
 from jaxhar.data.formats.video import Video
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
+from jaxhar.predict import many_videos
 from jaxhar.predict import sources as paths
 from jaxhar.predict.options import Options
 from jaxhar.predict.predictor import LoadedNetwork, Summary
@@ -105,20 +106,24 @@ def run(
         table, sheet = (f"{name}_{shard.replace('/', '_of_')}" for name in (table, sheet))
     settings = {"forms": sorted({*forms} - {"json"}), "maps": maps, **network.fingerprint(options)}
     report = Report()
-    for number, source in enumerate(every, 1):
+
+    def done(source: Path) -> Row | None:
+        return None if again else _done(out / named[source], source, settings)
+
+    def work(source: Path) -> Row:
+        return _predict(network, source, out / named[source], options, forms, maps, progress, settings)
+
+    for source, row, before in many_videos.each(every, done, work):
         results = out / named[source]
-        try:
-            row = None if again else _done(results, source, settings)
-            said = f"done before, in {results}"
-            report.skipped += row is not None
-            if row is None:
-                row = _predict(network, source, results, options, forms, maps, progress, settings)
-                said = _in_words(row)
-        except Problem as problem:
-            row, said = Row(str(source), warnings=(str(problem),)), f"failed: {problem}"
+        said = f"done before, in {results}"
+        report.skipped += before
+        if isinstance(row, Problem):
+            row, said = Row(str(source), warnings=(str(row),)), f"failed: {row}"
             with contextlib.suppress(OSError):
                 results.rmdir()  # if it is empty
-        tell(f"[{number}/{len(every)}] {source.name}: {said}")
+        elif not before:
+            said = _in_words(row)
+        tell(f"[{len(report.rows) + 1}/{len(every)}] {source.name}: {said}")
         report.rows.append(row)
         _write_table(out / f"{table}.csv", report.rows)
     report.files = [out / f"{table}.csv", *_write_sheets(out, sheet, report.rows)]

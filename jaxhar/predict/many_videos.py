@@ -1,6 +1,6 @@
-"""Work on each of many videos: shared by several processes, continued after a stop, with a list of failures."""
+"""Work on each of many files: shared by several processes, continued after a stop, with a list of failures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 from jaxhar.host.errors import Problem, Usage
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 #: Help of the option.
 SHARD_HELP = "do part K of N of the videos; give each process another K; finished ones are skipped in any case"
 
@@ -23,7 +24,7 @@ class Told:
 
 
 def share(text: str | None) -> tuple[int, int]:
-    """(K, N) from "K/N", the part of this process: the videos number K, K + N, ... of the list, counted from 1.
+    """(K, N) from "K/N", the part of this process: the files number K, K + N, ... of the list, counted from 1.
 
     Raises:
       Usage: it is something else.
@@ -34,6 +35,25 @@ def share(text: str | None) -> tuple[int, int]:
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise Usage(f"--shard {text!r} is not K/N: give e.g. 1/4, 2/4, 3/4 and 4/4 to four processes")
     return int(number), int(count)
+
+
+def each(
+    items: Iterable[Item], done: Callable[[Item], Result | None], work: Callable[[Item], Result]
+) -> Iterator[tuple[Item, Result | Problem, bool]]:
+    """Every item with its result, and whether it was there before: from `done`, or where that is None, from `work`.
+
+    After a Problem, which is given in place of the result, the next item is taken.
+    """
+    for item in items:
+        found: Result | Problem | None
+        before = False
+        try:
+            found = done(item)
+            before = found is not None
+            found = work(item) if found is None else found
+        except Problem as problem:
+            found = problem
+        yield item, found, before
 
 
 def work_off(
@@ -49,17 +69,19 @@ def work_off(
       part: see `share`.
     """
     told = Told()
-    for item in tqdm(items[part[0] - 1 :: part[1]], unit="video", disable=not progress, dynamic_ncols=True):
-        if is_done(item):
-            told.kept += 1
-            continue
-        try:
-            work(item)
-            told.made += 1
-        except Usage:
-            raise
-        except Problem as problem:
-            told.broken.append(str(problem))
+
+    def made(item: Item) -> bool:
+        work(item)
+        return True
+
+    own = tqdm(items[part[0] - 1 :: part[1]], unit="video", disable=not progress, dynamic_ncols=True)
+    for _, found, before in each(own, lambda item: is_done(item) or None, made):
+        if isinstance(found, Usage):
+            raise found
+        if isinstance(found, Problem):
+            told.broken.append(str(found))
+        else:
+            told.kept, told.made = told.kept + before, told.made + (not before)
     return told
 
 

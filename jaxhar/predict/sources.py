@@ -9,6 +9,7 @@ from jaxhar.data import listing
 from jaxhar.data.formats.picture import IMAGE_SUFFIXES
 from jaxhar.data.own.listing import VIDEOS
 from jaxhar.host.errors import Problem, Usage
+from jaxhar.predict.many_videos import share
 
 _VIDEOS = tuple(suffix for suffix in VIDEOS if suffix not in IMAGE_SUFFIXES)
 
@@ -50,10 +51,8 @@ def expand(arguments: Sequence[Path], out: Path) -> list[Path]:
 
 def shard(sources: Sequence[Path], words: str) -> list[Path]:
     """Every N-th source, beginning with the K-th, for "K/N"; Usage for other words."""
-    first, _, step = words.partition("/")
-    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
-        raise Usage(f"--shard {words!r} is not K/N, the K-th of N parts, e.g. 1/4 to 4/4")
-    return list(sources[int(first) - 1 :: int(step)])
+    first, step = share(words)
+    return list(sources[first - 1 :: step])
 
 
 def names(sources: Sequence[Path], taken: Iterable[str] = ()) -> list[str]:

@@ -23,7 +23,7 @@ from jaxhar.data.coco import names
 from jaxhar.data.formats import coco_json
 from jaxhar.data.formats.jpeg import read_picture
 from jaxhar.data.listing import by_number
-from jaxhar.data.records.record import FAR, SMALL, Field, Folder, Record, Skipped, joint_fields
+from jaxhar.data.records.record import FAR, SMALL, Field, Folder, Record, Skipped, joint_fields, or_skipped, stamp
 from jaxhar.host.errors import Problem
 
 _EXPECTED = (
@@ -242,32 +242,29 @@ def _source(name: str) -> str:
 
 def _fingerprint(tables: dict[str, Path], persons: Sequence[Person]) -> Iterator[str]:
     for split, table in tables.items():
-        stat = table.stat()
-        yield f"{split} {table.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        yield f"{split} {table.resolve()} {stamp(table)}"
     for image in dict.fromkeys(person.image for person in persons):
         if image.is_file():
-            stat = image.stat()
-            yield f"{image} {stat.st_size} {stat.st_mtime_ns}"
+            yield f"{image} {stamp(image)}"
 
 
 def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
     """The record of a person: one picture with joints, the box and the area."""
-    try:
-        data, size, _ = read_picture(person.image)
-        width, height = person.box[2:] - person.box[:2]
-        if max(width, height) < SMALL:
-            raise Problem(
-                f"{person.where} is {width:.2g} x {height:.2g} pixels large; positions must be in pixels of the "
-                "picture, not in fractions of it"
-            )
-        far = np.abs(person.box).max()
-        if far > FAR * max(size):
-            raise Problem(f"{person.where} has a box at {far:.0f} pixels in a picture of {size[0]}x{size[1]}")
-    except Problem as problem:
-        if not skip_broken:
-            raise
-        return None, [Skipped(str(person.image), str(problem))]
-    record = Record(
+    return or_skipped(partial(_record, person), person.image, skip_broken)
+
+
+def _record(person: Person) -> Record:
+    data, size, _ = read_picture(person.image)
+    width, height = person.box[2:] - person.box[:2]
+    if max(width, height) < SMALL:
+        raise Problem(
+            f"{person.where} is {width:.2g} x {height:.2g} pixels large; positions must be in pixels of the "
+            "picture, not in fractions of it"
+        )
+    far = np.abs(person.box).max()
+    if far > FAR * max(size):
+        raise Problem(f"{person.where} has a box at {far:.0f} pixels in a picture of {size[0]}x{size[1]}")
+    return Record(
         name=f"{person.split}/{person.name}#{person.number}",
         split=person.split,
         length=1,
@@ -281,4 +278,3 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
         pictures=[data],
         size=size,
     )
-    return record, []

@@ -12,6 +12,7 @@ toolbox's form has 17 of them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -177,16 +178,15 @@ def _check(frame: LabelledPhoto) -> None:
 
 def load(frame: LabelledPhoto, skip_broken: bool = False) -> tuple[records.Record | None, list[Skipped]]:
     """The record of a photo; None, and the reason, if `skip_broken` leaves it out."""
-    try:
-        data, size = jpeg.read_jpeg(frame.image)
-        if frame.size is not None and size != frame.size:
-            raise Problem(f"the frame {frame.image} has {size} pixels, but {frame.where} says {frame.size}")
-    except Problem as problem:
-        if not skip_broken:
-            raise
-        return None, [Skipped(str(frame.image), str(problem))]
+    return records.or_skipped(partial(_record, frame), frame.image, skip_broken)
+
+
+def _record(frame: LabelledPhoto) -> records.Record:
+    data, size = jpeg.read_jpeg(frame.image)
+    if frame.size is not None and size != frame.size:
+        raise Problem(f"the frame {frame.image} has {size} pixels, but {frame.where} says {frame.size}")
     uvd = np.where(frame.labelled[:, None], frame.camera.project(frame.joints), 0)
-    record = records.Record(
+    return records.Record(
         name=frame.name,
         split=frame.split,
         length=1,
@@ -201,7 +201,6 @@ def load(frame: LabelledPhoto, skip_broken: bool = False) -> tuple[records.Recor
         subject=frame.subject,
         view=frame.view,
     )
-    return record, []
 
 
 def _deephar(path: Path, images: Path) -> Iterator[LabelledPhoto | Problem]:

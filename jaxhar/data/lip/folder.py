@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxhar.core.skeleton import MPII
 from jaxhar.data.formats.jpeg import read_picture
-from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, joint_fields
+from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, joint_fields, or_skipped, stamp
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -138,24 +138,22 @@ def folder(root: str | Path) -> Folder:
 
 def _fingerprint(tables: dict[str, tuple[Path, Path]]) -> Iterator[str]:
     for split, (table, images) in tables.items():
-        stat = table.stat()
-        yield f"{split} {table.resolve()} {stat.st_size} {stat.st_mtime_ns} {images.resolve()}"
+        yield f"{split} {table.resolve()} {stamp(table)} {images.resolve()}"
 
 
 def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
     """The record of a person: one picture with joints, the occluded ones marked, and the head size."""
-    try:
-        data, size, _ = read_picture(person.image, upright=True, lossless=True)
-        far = np.abs(person.points).max()
-        if far > FAR * max(size):
-            raise Problem(f"{person.where} puts a joint at {far:.0f} pixels in a picture of {size[0]}x{size[1]}")
-    except Problem as problem:
-        if not skip_broken:
-            raise
-        return None, [Skipped(str(person.image), str(problem))]
+    return or_skipped(partial(_record, person), person.image, skip_broken)
+
+
+def _record(person: Person) -> Record:
+    data, size, _ = read_picture(person.image, upright=True, lossless=True)
+    far = np.abs(person.points).max()
+    if far > FAR * max(size):
+        raise Problem(f"{person.where} puts a joint at {far:.0f} pixels in a picture of {size[0]}x{size[1]}")
     head = _HEAD_SHARE * float(np.linalg.norm(person.points[_TOP] - person.points[_NECK]))
     known = person.labelled[_TOP] and person.labelled[_NECK]
-    record = Record(
+    return Record(
         name=f"{person.split}/{person.image.name}",
         split=person.split,
         length=1,
@@ -168,4 +166,3 @@ def load(person: Person, skip_broken: bool = False) -> tuple[Record | None, list
         pictures=[data],
         size=size,
     )
-    return record, []

@@ -24,7 +24,7 @@ from jaxhar.data.example import torso
 from jaxhar.data.formats import photos as photo_files
 from jaxhar.data.formats import safe_pickle
 from jaxhar.data.formats.photos import Photos
-from jaxhar.data.records.record import Field, Folder, Record, Skipped, joint_fields
+from jaxhar.data.records.record import Field, Folder, Record, Skipped, joint_fields, or_skipped
 from jaxhar.host.errors import Problem
 
 VIEWS = 4
@@ -183,12 +183,7 @@ def _group(key: tuple[int, ...], views: dict[int, int], entries: Sequence[dict],
 
 def load(photos: Photos, group: Group, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
     """The record of a group; a group of which a photo cannot be read is left out as a whole."""
-    try:
-        return _record(photos, group), []
-    except Problem as problem:
-        if not skip_broken:
-            raise
-        return None, [Skipped(group.where, str(problem))]
+    return or_skipped(partial(_record, photos, group), group.where, skip_broken)
 
 
 def _record(photos: Photos, group: Group) -> Record:

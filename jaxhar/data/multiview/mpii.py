@@ -16,7 +16,7 @@ from jaxhar.core.skeleton import MPII
 from jaxhar.data import centre_crop
 from jaxhar.data.formats import photos as photo_files
 from jaxhar.data.formats.photos import Photos
-from jaxhar.data.records.record import Field, Folder, Record, Skipped, joint_fields
+from jaxhar.data.records.record import Field, Folder, Record, Skipped, joint_fields, or_skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
@@ -108,12 +108,7 @@ def groups(path: Path, split: str, counts: dict[str, int] | None = None) -> list
 
 def load(photos: Photos, persons: Persons, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
     """The record of four persons; a group with a photo or person that cannot be read is left out as a whole."""
-    try:
-        return _record(photos, persons), []
-    except Problem as problem:
-        if not skip_broken:
-            raise
-        return None, [Skipped(f"{persons.path}:{persons.first}", str(problem))]
+    return or_skipped(partial(_record, photos, persons), f"{persons.path}:{persons.first}", skip_broken)
 
 
 def _record(photos: Photos, persons: Persons) -> Record:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxhar.data.formats import coco_json
 from jaxhar.data.formats.jpeg import read_picture
-from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped
+from jaxhar.data.records.record import FAR, Field, Folder, Record, Skipped, or_skipped, stamp
 from jaxhar.host.errors import Problem
 
 #: M, the largest number of persons and ignored boxes of a picture.
@@ -114,25 +114,23 @@ _FLAGS = Field((None, MOST), np.bool_)
 
 def _fingerprint(tables: dict[str, Path]) -> Iterator[str]:
     for split, table in tables.items():
-        stat = table.stat()
-        yield f"{split} {table.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        yield f"{split} {table.resolve()} {stamp(table)}"
 
 
 def load(photo: Photo, skip_broken: bool = False) -> tuple[Record | None, list[Skipped]]:
     """The record of a picture with its boxes."""
-    try:
-        data, size, _ = read_picture(photo.image)
-        far = np.abs(photo.boxes).max(initial=0)
-        if far > FAR * max(size):
-            raise Problem(f"{photo.where} has a box at {far:.0f} pixels in a picture of {size[0]}x{size[1]}")
-    except Problem as problem:
-        if not skip_broken:
-            raise
-        return None, [Skipped(str(photo.image), str(problem))]
+    return or_skipped(partial(_record, photo), photo.image, skip_broken)
+
+
+def _record(photo: Photo) -> Record:
+    data, size, _ = read_picture(photo.image)
+    far = np.abs(photo.boxes).max(initial=0)
+    if far > FAR * max(size):
+        raise Problem(f"{photo.where} has a box at {far:.0f} pixels in a picture of {size[0]}x{size[1]}")
     count = len(photo.boxes)
     boxes, boxed, ignored = np.zeros((1, MOST, 4), np.float32), np.zeros((1, MOST), bool), np.zeros((1, MOST), bool)
     boxes[0, :count], boxed[0, :count], ignored[0, :count] = photo.boxes, ~photo.ignored, photo.ignored
-    record = Record(
+    return Record(
         name=f"{photo.split}/{photo.image.name}",
         split=photo.split,
         length=1,
@@ -140,4 +138,3 @@ def load(photo: Photo, skip_broken: bool = False) -> tuple[Record | None, list[S
         pictures=[data],
         size=size,
     )
-    return record, []

@@ -35,6 +35,12 @@ class Skipped:
     expected: bool = False
 
 
+def stamp(path: Path) -> str:
+    """Size and time of a file, for `Folder.fingerprint`."""
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
 @dataclass(frozen=True)
 class VideoClip:
     """A video file as the pictures of a record; it is read in place, not copied into the packed records.
@@ -87,6 +93,16 @@ class Field:
     def fits(self, array: np.ndarray, length: int) -> bool:
         """Whether an array of a record of `length` frames has this shape."""
         return np.shape(array) == tuple(length if n is None else n for n in self.shape)
+
+
+def or_skipped(make: Callable[[], Record], place: object, skip_broken: bool) -> tuple[Record | None, list[Skipped]]:
+    """The record that `make` gives; with `skip_broken`, None and the reason why there is none, listed at `place`."""
+    try:
+        return make(), []
+    except Problem as problem:
+        if not skip_broken:
+            raise
+        return None, [Skipped(str(place), str(problem))]
 
 
 Fields = Mapping[str, Field]
