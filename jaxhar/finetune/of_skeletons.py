@@ -76,8 +76,8 @@ def run(file: Path, out: Path, settings: Settings, progress: bool = True) -> Res
         found = []
         for k, test in enumerate(parts, 1):
             numbers = sorted(every - set(test))
-            figures = methods.figures(numbers, test, settings.batch, f"fold {k}", progress)
-            found.append([_majority(methods, numbers, test), *figures])
+            others = methods.figures(numbers, test, settings.batch, f"fold {k}", progress)
+            found.append([_majority(methods, numbers, test), *others])
         figures = folds.pooled(found, names)
         sections = [figure.section(classes, folds.ABOUT[figure.view]) for figure in figures]
         results = Results("cross-validation", {"single": len(names)}, tuple(sections))

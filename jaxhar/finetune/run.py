@@ -291,7 +291,7 @@ class _Run:
         """What the saved heads were trained on; of joints, what is known of the weights that they started from."""
         joints = {key: one for key, one in (self.meta.trained or {}).items() if key == "unseen_joints"}
         steps = self.settings.steps + (self.settings.unfreeze_steps if self.settings.unfreeze is not None else 0)
-        return about(self.base.name, steps, self.base.data) | joints
+        return about(self.base.name, steps, self.clips.config) | joints
 
     def _features(self) -> Path:
         """Folder of the features; runs of an older version have them in "seen"."""
@@ -352,7 +352,7 @@ class _Run:
 
     def _joints(self, trunk: Trunk, features: Features) -> Methods:
         """The methods that see only the joints which the trunk predicts in the same clips."""
-        skeleton, classes, shape = self.clips.skeleton, self.clips.actions, (len(self.labels), features.copies)
+        skeleton, classes, shape = features.skeleton, self.clips.actions, (len(self.labels), features.copies)
         found = [trunk.pose(features.get(n, c)) for n in range(shape[0]) for c in range(shape[1])]
         pose, score = (np.stack(one).reshape(*shape, *one[0].shape) for one in zip(*found, strict=True))
         vectors = [[joint_regression.features(one, skeleton) for one in copies] for copies in pose]

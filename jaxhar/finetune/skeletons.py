@@ -58,7 +58,8 @@ class Skeletons:
         chosen, copies = chosen_copies(self.labels, numbers, self.points.shape[1], batch, rng)
         share = rng.uniform(_LEAST_SHARE, 1, (batch, 1, 1, 1, 2))
         points = (self.points[chosen, copies] - (1 - share) * rng.uniform(size=share.shape)) / share
-        return Batch(**_inputs(config, points, self.score[chosen, copies]), action=self.labels[chosen].astype(np.int32))
+        given = _inputs(config, points, self.score[chosen, copies])
+        return {**given, "action": self.labels[chosen].astype(np.int32)}  # type: ignore[return-value,typeddict-item]
 
     def test(self, model: nnx.Module, numbers: Sequence[int]) -> np.ndarray:
         """The probabilities (N, A) of the classes of these clips by a network."""
@@ -85,8 +86,7 @@ def in_square(points: np.ndarray, score: np.ndarray) -> np.ndarray:
 def poseconv(skeleton: Skeleton, shape: tuple[int, int], classes: int) -> PoseConvConfig:
     """A narrow PoseConv3D for the joints of a skeleton; `shape`: T and M."""
     sides = tuple((j, int(other)) for j, other in enumerate(skeleton.flip) if j < other)
-    return dataclasses.replace(
-        zoo.config("poseconv3d-ntu60-joint"),
+    return PoseConvConfig(
         base=8,
         blocks=(1, 1, 1),
         num_actions=classes,
@@ -102,8 +102,7 @@ def poseconv(skeleton: Skeleton, shape: tuple[int, int], classes: int) -> PoseCo
 
 def transformer(skeleton: Skeleton, shape: tuple[int, int], classes: int) -> SkeletonTransformerConfig:
     """A narrow transformer over the joints of a skeleton; `shape`: T and M."""
-    return dataclasses.replace(
-        zoo.config("skeleton-transformer-ntu"),
+    return SkeletonTransformerConfig(
         num_frames=shape[0],
         num_persons=shape[1],
         num_joints=len(skeleton),

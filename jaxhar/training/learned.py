@@ -32,7 +32,7 @@ class Learned:
                 if len(together):
                     self.cameras = np.asarray(batch["camera"])[together[0]].astype(float).round(6).tolist()
             if "valid" in batch and not (self.joints and all(self.joints)):
-                self._add_joints(np.asarray(batch["valid"]).any((0, 1, 3)).tolist())
+                self._add_joints(np.asarray(np.asarray(batch["valid"]).any((0, 1, 3))).tolist())
             if "action" not in batch:
                 continue
             sets = batch["action"] if isinstance(batch["action"], tuple) else (batch["action"],)
