@@ -443,11 +443,21 @@ def test_the_sheet_shows_evaluation_also_where_it_has_few_examples():
     assert doctor.first_and_last(evaluation[:12], 12) == evaluation[:12]
 
 
+#: The experiments of files that have other ones.
+NAMES = {
+    "mae.py": ("vit_b", "demo"),
+    "dmae.py": ("default", "demo"),
+    "mae_finetune.py": ("full",),
+    "mae_probe.py": ("linear",),
+    "own_joints.py": ("demo",),
+}
+
+
 @pytest.mark.parametrize("path", sorted(p.name for p in CONFIGS.glob("*.py") if not p.name.endswith("_test.py")))
 def test_every_config_names_its_figures_right(path):
     if path == "finetune.py":  # takes a folder
         return
-    for which in ("demo",) if path in ("mae.py", "own_joints.py") else ("paper", "demo"):
+    for which in NAMES.get(path, ("paper", "demo")):
         chosen = config.load(f"{CONFIGS / path}:{which}")
         finding = doctor.names(chosen, figures(chosen))
         assert finding.passed, finding.found
