@@ -51,7 +51,9 @@ def test_runs_are_done_once_and_compared(command, capfd):
     # Finished ones are skipped, one that fails is told and does not end the sweep, other settings are told at once.
     assert command(*words, "--config.data.root=absent") == 1
     said = capfd.readouterr()
-    assert said.err == "error: absent is not a data set\n" and "run 2" not in said.out and "1 of 2 runs failed" in said.out
+    assert (
+        said.err == "error: absent is not a data set\n" and "run 2" not in said.out and "1 of 2 runs failed" in said.out
+    )
     assert command(*words, "--config.losses.visible=0.5") == 1
     said = capfd.readouterr()
     assert "run 1" not in said.out and "losses.visible was 0.01, now 0.5" in said.err
