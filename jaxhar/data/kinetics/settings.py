@@ -178,7 +178,7 @@ class Kinetics(DataSet):
     def _shared(self, record: dict[str, Any], numbers: np.ndarray) -> "_Pictures":
         """As `_read`, of all clips of a video for evaluation; the clips of the last videos share one reading."""
         side, video = min(self._size), record["pictures"]
-        key = (video, record["length"], side, self.rate, self.frames, len(numbers), self.box_folder)
+        key = (video, record["length"], side, numbers.tobytes(), self.box_folder)
         return _last(key).get(lambda: self._read(record, numbers, side))
 
     def _cropped(
@@ -187,7 +187,8 @@ class Kinetics(DataSet):
         """The example of some frames of those that were read."""
         draw = draw if isinstance(draw, ClipDraw) else ClipDraw(flip=draw.flip)
         index = np.searchsorted(pictures.numbers, numbers)
-        frames = pictures.frames if len(index) == len(pictures.frames) else pictures.frames[index]
+        whole = np.array_equal(index, np.arange(len(pictures.frames)))  # then nothing is copied
+        frames = pictures.frames if whole else pictures.frames[index]
         height, width = frames.shape[1:3]
         if draw.crop is None:
             side = min(height, width)

@@ -122,6 +122,25 @@ def test_a_short_video_repeats_its_last_frame(tmp_path):
     assert "cover" not in batch
 
 
+def test_clips_that_repeat_frames_keep_their_own(tmp_path):
+    """At a slow frame rate, or a short step, several clips of one reading may have as many frames as one of them."""
+    shades = [np.full((48, 64, 3), 40 + 5 * n, np.uint8) for n in range(40)]
+    (tmp_path / "set").mkdir()
+    write_video(tmp_path / "set" / "a.mp4", shades)
+    for split in ("train", "val"):
+        (tmp_path / "set" / f"{split}.csv").write_text("a.mp4 0\n")
+    settings = {"box_folder": "", "rate": 1.0, "clip_frames": 16, "augment": transforms.NONE}
+    data = prepared(tmp_path / "set", tmp_path, **settings)
+    record, equal = data.records("train")[0], 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        numbers = [data.config._random(40, 25.0, rng) for _ in range(2)]
+        equal += len(np.unique(numbers)) == 16
+        for one, clip in zip(numbers, data.config.train_clips(record, np.random.default_rng(seed)), strict=True):
+            np.testing.assert_allclose(clip["frames"].mean((1, 2, 3)), 40 + 5 * one, atol=3)
+    assert equal, "the case that is tested comes up"
+
+
 def test_a_clip_that_turns_out_unreadable(root, tmp_path, capsys):
     """In place of one another is trained on; in evaluation it is masked; both are counted."""
     videos = [*sorted(root.glob("train/*.mp4"))[:1], *sorted(root.glob("val/*.mp4"))[:1]]
