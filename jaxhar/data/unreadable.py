@@ -6,6 +6,7 @@ end of the process.
 
 import atexit
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from jaxhar.host.errors import Problem
 TRIES = 12
 #: Reason -> how many clips were left out for it.
 _counts: Counter[str] = Counter()
+_lock = threading.Lock()
 
 
 class Unreadable(Problem):
@@ -29,9 +31,11 @@ class Unreadable(Problem):
 def note(problem: Unreadable) -> None:
     """Count a clip that is left out."""
     reason = str(problem)
-    if reason not in _counts:
+    with _lock:  # several threads read
+        _counts[reason] += 1
+        first = _counts[reason] == 1
+    if first:
         print(f"left out: {reason}", file=sys.stderr)
-    _counts[reason] += 1
 
 
 def told() -> list[str]:

@@ -25,17 +25,27 @@ _LOOKS = 5.0
 
 
 class _Process:
-    """A process that calls functions, one after another."""
+    """A process that calls functions, one after another; Problem if it cannot be started."""
 
     def __init__(self) -> None:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
-        self._answer()  # it is ready; the time of starting is nobody's
+        started = False
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+            started = True
+            self._answer()  # it is ready; the time of starting is nobody's
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            if started:
+                self.end()
+            raise Problem(
+                f"no process that decodes videos can be started ({error}): is there memory, and may you have more "
+                "processes? data.timeout=0 reads without them"
+            ) from error
 
     def _answer(self) -> object:
         assert self._process.stdout is not None

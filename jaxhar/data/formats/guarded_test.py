@@ -24,3 +24,11 @@ def test_a_call_is_answered_by_a_process_that_ends_when_it_is_late_or_crashes():
         os.kill(first, 0)
     with pytest.raises(Problem, match="film: the process that decodes this file crashed"):
         guarded.call(os._exit, 3, where="film", limit=30)
+
+
+def test_a_process_that_cannot_be_started_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(guarded, "_free", [])
+    for program in ("/usr/bin/false", "/nowhere/python"):
+        monkeypatch.setattr("sys.executable", program)
+        with pytest.raises(Problem, match="no process that decodes videos can be started .* data.timeout=0"):
+            guarded.call(os.getpid, where="film", limit=30)

@@ -58,9 +58,13 @@ def _detections(path: Path, length: int, size: tuple[int, int]) -> tuple[list[np
             if one.get("category_id", _PERSON) == _PERSON:
                 x, y, width, height = map(float, one["bbox"])
                 found.setdefault(int(one["image_id"]), []).append([x, y, x + width, y + height])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Problem(
             f"{path} is no list of COCO's detections: each needs image_id, the number of the frame, and bbox"
         ) from error
-    count = max([length, *(number + 1 for number in found)])
-    return [np.array(found.get(number, ()), np.float64).reshape(-1, 4) for number in range(count)], size
+    other = next((number for number in found if not 0 <= number < length), None)
+    if other is not None:
+        raise Problem(
+            f"{path} has boxes of frame {other:.4g}, the video has {length}, counted from 0: they are of another video"
+        )
+    return [np.array(found.get(number, ()), np.float64).reshape(-1, 4) for number in range(length)], size

@@ -54,13 +54,21 @@ def folder(root: str | Path, boxes: str = "", limit: float = 60.0, thorough: boo
 def boxes_of(place: Path, video: Listed) -> Path:
     """The file of a video's boxes: SPLIT/CLASS/NAME.pkl, SPLIT/NAME.pkl, CLASS/NAME.pkl or NAME.pkl, or as .json.
 
+    Before these, the folders in which the video lies are looked at, as `jaxhar data boxes --videos` keeps them.
+
     Raises:
       Problem: there is none.
     """
-    for part in (Path(video.split, video.label), Path(video.split), Path(video.label), Path()):
-        for ending in video_boxes.ENDINGS:
-            if ".." not in part.parts and (path := place / part / f"{video.name}{ending}").is_file():
-                return path
+    own = video.path.parent.parts
+    kept, listed = (own[-2:], own[-1:]), ((video.split, video.label), (video.split,), (video.label,), ())
+    whole = video.start is None and video.end is None
+    for parts in (*kept, *listed):
+        for name in dict.fromkeys((video.path.stem, video.name) if whole else (video.name,)):
+            for ending in video_boxes.ENDINGS:
+                path = place.joinpath(*parts, f"{name}{ending}")
+                below = path.is_relative_to(place) and ".." not in path.relative_to(place).parts
+                if below and os.path.isfile(path):  # of labels, any text
+                    return path
     raise Problem(f"{video.path}: its boxes are not there, {place / video.split / video.label / video.name}.pkl")
 
 

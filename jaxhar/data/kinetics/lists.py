@@ -14,10 +14,13 @@ names of numbers, one a line.
 """
 
 import csv
+import io
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +35,8 @@ _PLACES = ("lists", "annotations", "")
 _ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 _PATH = ("path", "file", "video", "filename")
 _BLANKS = re.compile(r"(?P<path>.+?)(?: (?P<start>[\d.]+) (?P<end>[\d.]+))? (?P<label>\S+)$")
+#: Labels that are numbers are smaller.
+_MOST_CLASSES = 100_000
 #: How to get the data.
 HINT = (
     "docs/data.md describes it, `jaxhar data synth --layout kinetics` makes a small one, and experiments :demo make "
@@ -74,11 +79,17 @@ class Lists:
         """Names of the classes: sorted once for all splits; those of classes.txt if labels are numbers.
 
         Raises:
-          Problem: classes.txt has too few names.
+          Problem: classes.txt has too few names, or a number is too large for one of a class.
         """
         labels = {video.label for video in self.videos} - {""}
         if not all(label.isdecimal() for label in labels):
             return tuple(sorted(labels))
+        longest = max(labels, key=len, default="")
+        if len(longest) > len(str(_MOST_CLASSES)) or max(map(int, labels), default=0) >= _MOST_CLASSES:
+            raise Problem(
+                f"labels that are numbers must be those of classes, below {_MOST_CLASSES:,}, unlike {longest[:20]} in "
+                f"{', '.join(map(str, self.tables.values()))}"
+            )
         count = max(map(int, labels), default=-1) + 1
         for path in {table.with_name(NAMES): None for table in self.tables.values()}:
             if path.is_file():
@@ -104,7 +115,7 @@ def read(root: Path) -> Lists:
     """The lists of a folder.
 
     Raises:
-      Problem: there is no such folder or no list, or a list names no video.
+      Problem: there is no such folder or no list, or a list names no video, or has quotes that do not close.
     """
     if not root.is_dir():
         raise Problem(f"{root} is no folder of Kinetics; {_EXPECTED}")
@@ -116,32 +127,37 @@ def read(root: Path) -> Lists:
     if not tables:
         raise Problem(f"{root} has no list of videos; {_EXPECTED}")
     lists = Lists(tables)
-    names: dict[str, int] = {}
     for split, table in tables.items():
+        counts: Counter[tuple[str, str]] = Counter()
         for video in _videos(root, split, table, lists.missing):
-            full = f"{split}/{video.label}/{video.name}"
-            names[full] = names.get(full, 0) + 1
-            lists.videos.append(video if names[full] == 1 else _renamed(video, names[full]))
+            own = video.name
+            while counts[video.label, video.name]:  # of several videos of a name
+                counts[video.label, own] += 1
+                video = replace(video, name=f"{own} {counts[video.label, own]}")
+            counts[video.label, video.name] = 1
+            lists.videos.append(video)
     if not lists.videos:
         reason = f"; {lists.missing[0].path}: {lists.missing[0].reason}" if lists.missing else ""
         raise Problem(f"the lists of {root} name no video that is there{reason}")
     return lists
 
 
-def _renamed(video: Listed, number: int) -> Listed:
-    return Listed(video.split, video.label, video.path, f"{video.name} {number}", video.start, video.end)
-
-
 def _videos(root: Path, split: str, table: Path, missing: list[Skipped]) -> Iterator[Listed]:
     text = files.read(table, "list of videos").decode("utf-8-sig", "replace")
     places = [root / f"{split}_288px", root / split, root / "videos" / split]
     found: dict[str, Path] | None = None
-    for number, row in _rows(text):
+    try:
+        rows = list(_rows(text))
+    except csv.Error as error:
+        raise Problem(
+            f"{table} is no list of videos: {error}; a label with commas stands in a pair of quotes"
+        ) from error
+    for number, row in rows:
         where = f"line {number} of {table}"
         try:
             label = row["label"].strip()
             start, end = (float(row[key]) if row.get(key, "").strip() else None for key in ("start", "end"))
-            if start is not None and (start < 0 or (end is not None and end <= start)):
+            if not 0 <= (start or 0.0) < (math.inf if end is None else end) or end == math.inf:
                 raise ValueError
             given = row["id"] if "id" in row else row["path"]
             if not given.strip():
@@ -159,7 +175,7 @@ def _videos(root: Path, split: str, table: Path, missing: list[Skipped]) -> Iter
             else:
                 missing.append(Skipped(name, f"the video is in no folder of {split}, though {table.name} lists it"))
             continue
-        path = next((one for base in (root, *places) if (one := base / given.strip()).is_file()), None)
+        path = next((one for base in (root, *places) if os.path.isfile(one := base / given.strip())), None)
         if path is None:
             missing.append(Skipped(given, f"the video is not there, though {table.name} lists it"))
             continue
@@ -169,7 +185,7 @@ def _videos(root: Path, split: str, table: Path, missing: list[Skipped]) -> Iter
 
 def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The number of every line with its columns: id or path, label, start, end."""
-    lines = text.splitlines()
+    lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
     first = next((line for line in lines if line.strip()), "")
     header = [name.strip().lower() for name in next(csv.reader([first]), [])]
     if "youtube_id" in header or (set(header) & set(_PATH) and "label" in header):
@@ -194,7 +210,7 @@ def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _table(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, strict=True)
     for row in reader:
         if any(cell.strip() for cell in row):
             yield reader.line_num, row

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from jaxhar.data.kinetics import lists
+from jaxhar.data.kinetics.folder import boxes_of
 from jaxhar.host.errors import Problem
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
@@ -71,9 +72,46 @@ def test_no_header(tmp_path, text):
 
 
 def test_a_video_listed_twice_has_two_names(tmp_path):
-    files(tmp_path, "1.mp4")
-    table(tmp_path, "train.csv", "1.mp4 0\n1.mp4 0\n")
-    assert [v.name for v in lists.read(tmp_path).videos] == ["1", "1 2"]
+    files(tmp_path, "1.mp4", "1 2.mp4")
+    table(tmp_path, "train.csv", "1.mp4,0\n1.mp4,0\n1 2.mp4,0\n1.mp4,0\n1.mp4,1\n")
+    assert [v.name for v in lists.read(tmp_path).videos] == ["1", "1 2", "1 2 2", "1 3", "1"]
+
+
+@pytest.mark.parametrize("times", ["nan,4", "inf,", "0,inf", ",-1", ",0", "-1,2", "3,3", "1,1e999"])
+def test_times_that_are_none(tmp_path, times):
+    files(tmp_path, "a.mp4", "id.mp4")
+    for header, line in (("path,label,start,end", f"a.mp4,run,{times}"), (HEADER.strip(), f"run,id,{times},train,0")):
+        table(tmp_path, "train.csv", f"{header}\n{line}\n")
+        with pytest.raises(Problem, match=f"line 2 of {tmp_path / 'train.csv'}: the line has no path .* no times"):
+            lists.read(tmp_path)
+
+
+def test_what_is_no_list(tmp_path):
+    files(tmp_path, "a.mp4")
+    table(tmp_path, "train.csv", 'path,label\na.mp4,"run\na.mp4,sit\na.mp4,stand\n')
+    with pytest.raises(
+        Problem, match="train.csv is no list of videos: .*; a label with commas stands in a pair of quot"
+    ):
+        lists.read(tmp_path)  # else the lines after the quote would be part of a label
+    table(tmp_path, "train.csv", f"{'long' * 200}.mp4 0\na\0b.mp4 0\na.mp4 {'9' * 5000}\n")
+    found = lists.read(tmp_path)
+    assert len(found.missing) == 2 and len(found.videos) == 1
+    with pytest.raises(Problem, match="must be those of classes, below 100,000, unlike 9{20} in .*train.csv"):
+        _ = found.classes
+
+
+def test_boxes_lie_as_the_videos_or_by_class(tmp_path):
+    files(
+        tmp_path, "x/a.mp4", "y/a.mp4", "boxes/x/a.pkl", "boxes/y/a.json", "boxes/train/b 2.pkl", "b.mp4", "secret.pkl"
+    )
+    rows = [("x/a.mp4", "0"), ("y/a.mp4", "0"), ("b.mp4", "../"), ("b.mp4", "../")]
+    table(tmp_path, "train.csv", "".join(f"{path},{label}\n" for path, label in rows))
+    place, videos = tmp_path / "boxes", lists.read(tmp_path).videos
+    found = [boxes_of(place, video).relative_to(place).as_posix() for video in (*videos[:2], videos[3])]
+    assert found == ["x/a.pkl", "y/a.json", "train/b 2.pkl"]
+    for label in ("..", str(tmp_path), "../boxes/.."):
+        with pytest.raises(Problem, match="its boxes are not there"):
+            boxes_of(place, lists.Listed("train", label, tmp_path / "secret.mp4", "secret"))
 
 
 def test_no_lists(tmp_path):

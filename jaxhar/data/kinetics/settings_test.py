@@ -197,9 +197,15 @@ def test_boxes_that_do_not_fit(tmp_path, capsys):
     assert len(left.entries("train")) == 1 and "its boxes are not there" in capsys.readouterr().err
     box_pickle.write(path, [np.zeros((0, 5))] * 30)  # nobody in sight is no error
     assert len(prepared(root, tmp_path).entries("train")) == 2
-    (root / "boxes" / "train" / "b.json").write_text('[{"image_id": 0}]')
-    with pytest.raises(Problem, match="b.json is no list of COCO's detections"):
-        prepared(root, tmp_path)
+    for detection, words in {
+        '"image_id": 0': "b.json is no list of COCO's detections",
+        '"image_id": Infinity, "bbox": [0, 0, 8, 8]': "b.json is no list of COCO's detections",
+        '"image_id": 1e15, "bbox": [0, 0, 8, 8]': r"has boxes of frame 1e\+15, the video has 30",
+        '"image_id": -1, "bbox": [0, 0, 8, 8]': "has boxes of frame -1, the video has 30",
+    }.items():
+        (root / "boxes" / "train" / "b.json").write_text(f"[{{{detection}}}]")
+        with pytest.raises(Problem, match=words):
+            prepared(root, tmp_path)
     with pytest.raises(Problem, match="persons is no folder of boxes"):
         prepared(root, tmp_path, box_folder="persons")
     assert "executed" not in capsys.readouterr().out
