@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--setup", action="append", default=[], help="a line of shell to run first; repeatable")
     parser.add_argument(
-        "--sbatch", action="append", default=[], metavar="NAME=VALUE", help="a further option of sbatch; repeatable"
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a further option of sbatch, e.g. constraint=h100 or exclusive; repeatable",
     )
     parser.add_argument("--shards", type=int, metavar="N", help="share the command after -- among N jobs of an array")
     parser.add_argument("--at-once", type=int, default=256, help="with --shards: jobs at a time (default: %(default)s)")
@@ -89,17 +93,25 @@ def main(args: argparse.Namespace) -> None:
         requeues=args.max_requeues,
         at_once=args.at_once,
         setup=tuple(args.setup),
-        others=dict(setting(text) for text in args.sbatch),
+        others=dict(_option(text) for text in args.sbatch),
     )
     folder = run.absolute() / _FOLDER
     if args.local and (args.nodes > 1 or (args.tasks_per_node or 1) > 1):
         raise Usage("--local is one process on this machine, for all of its --gpus-per-node")
+    if args.local and len(todo) > args.at_once:
+        raise Usage(f"--local starts all {len(todo)} shares at the same time; give at most --at-once as --shards")
     if args.dry_run:
         print(slurm.script(todo, resources, folder))
         return
     ids = slurm.submit(todo, resources, folder, args.local)
     what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs, {ids[0]} to {ids[-1]}"
     print(f"{what}: logs are in {folder}; jaxhar slurm status {run} says how it stands")
+
+
+def _option(text: str) -> tuple[str, str | bool]:
+    """Name and value of an option of sbatch; True if it has none."""
+    name, equals, value = text.removeprefix("--").partition("=")
+    return name, value if equals else True
 
 
 def _experiment(config: str, args: argparse.Namespace) -> tuple[str, Path, list[list[str]]]:

@@ -21,8 +21,9 @@ def told(text):
 
 def test_an_experiment_becomes_a_script(capsys):
     words = ("configs/penn.py", "--nodes", 2, "--gpus-per-node", 8, "--time", "4:00:00", "--config.train.seed=3")
-    assert run(*words, "--dry-run") == 0
+    assert run(*words, "--dry-run", "--sbatch", "exclusive", "--sbatch=--constraint=a b") == 0
     text = capsys.readouterr().out
+    assert "#SBATCH --exclusive\n" in text and "#SBATCH --constraint='a b'\n" in text
     assert "#SBATCH --time=240" in text and "#SBATCH --ntasks-per-node=8" in text
     assert "/runs/penn-demo/slurm/%j_0_log.out" in text
     (command,) = told(text)
@@ -60,6 +61,9 @@ def test_what_is_wrong_is_told_before_anything_is_submitted(tmp_path, capsys, mo
         ("--time", 5, "--nodes", 2, *predict): "predict is one process; share its work by --shards N",
         ("--time", 5, "--", "zoo"): "give --workdir",
         ("configs/penn.py", "--time", 5, "--local", "--nodes", 2): "--local is one process",
+        ("--time", 5, "--local", "--shards", 3, "--at-once", 2, *predict): "--local starts all 3 shares",
+        ("configs/penn.py", "--time", 5, "--sbatch=--signal=INT"): "--sbatch signal cannot be set so",
+        ("configs/penn.py", "--time", 5, "--workdir", "a%j"): "SLURM takes % and",
         ("status", tmp_path): "has no job",
     }
     for words, sentence in wrong.items():

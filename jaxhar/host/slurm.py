@@ -26,6 +26,22 @@ from jaxhar.host.errors import Problem, Usage
 _JOBS = "jobs.json"
 #: Days, hours or minutes, and up to two further parts.
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+#: Options of sbatch that are set here -> how to set them.
+_SET = {
+    "time": " by --time",
+    "nodes": " by --nodes",
+    "gpus-per-node": " by --gpus-per-node",
+    "ntasks-per-node": " by --tasks-per-node",
+    "cpus-per-task": " by --cpus-per-task",
+    "mem": " by --mem",
+    "partition": " by --partition",
+    "account": " by --account",
+    "exclude": " by --exclude",
+    "comment": " by --comment",
+    "array": " by --shards and --at-once",
+    "signal": " by --signal-delay-s",
+    **dict.fromkeys(("output", "error", "open-mode", "requeue", "no-requeue", "job-name", "ntasks"), ""),
+}
 #: Jobs of submitit on this machine, which outlive the process that started them; Python warns of forgotten ones.
 _background: list[object] = []
 #: Commands that lists of the states of jobs come from: of those that wait, run or ended lately, and of all.
@@ -67,7 +83,8 @@ class Resources:
       signal_delay: seconds before the limit at which the job is told to save.
       requeues: how many times it may be put back after its limit; preemptions do not count.
       at_once: jobs of an array that run at the same time.
-      setup: lines of shell before the command. others: further options of sbatch by name.
+      setup: lines of shell before the command.
+      others: further options of sbatch by name, with a value, or True for one that has none.
     """
 
     time: int
@@ -85,7 +102,7 @@ class Resources:
     requeues: int = 30
     at_once: int = 256
     setup: tuple[str, ...] = ()
-    others: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         least = {"nodes": 1, "gpus_per_node": 0, "tasks_per_node": 1, "cpus_per_task": 1, "at_once": 1}
@@ -107,9 +124,14 @@ class Resources:
             raise Usage(f"--max-requeues is {self.requeues}; it must be 0 or more")
         if self.memory is not None and not re.fullmatch(r"\d+[KMGT]?", self.memory):
             raise Usage(f"--mem {self.memory!r} is not a size of SLURM, e.g. 64G")
+        for name in self.others:
+            if not re.fullmatch(r"[a-z]+(-[a-z]+)*", name):
+                raise Usage(f"--sbatch {name!r} is no option of sbatch; write its long name, e.g. constraint=h100")
+            if name in _SET:
+                raise Usage(f"--sbatch {name} cannot be set so, because jaxhar slurm sets it{_SET[name]}")
         words = (self.name, self.partition, self.account, self.exclude, self.comment, *self.others.values())
         for word in words:
-            if word is not None and "\n" in word:
+            if isinstance(word, str) and _lines(word) > 1:
                 raise Usage(f"{word!r} has more than one line, which no option of sbatch takes")
 
     def parameters(self) -> dict[str, Any]:
@@ -190,6 +212,19 @@ def _note(folder: Path, job: str) -> Path:
     return folder / f"{job}.json"
 
 
+def _lines(text: str) -> int:
+    return len(text.splitlines())
+
+
+def _check(folder: Path) -> None:
+    """Usage if the path of a folder is a pattern for SLURM, or has a line break."""
+    if _lines(str(folder)) > 1 or {*str(folder)} & {"%", "\\"}:
+        raise Usage(
+            f"logs cannot lie in {str(folder)!r}: SLURM takes % and \\ in a path for a pattern, and no line breaks; "
+            "give another --workdir"
+        )
+
+
 def submitit() -> ModuleType:
     """The package; Problem if it is not installed."""
     try:
@@ -200,11 +235,19 @@ def submitit() -> ModuleType:
 
 
 def script(commands: Sequence[Sequence[str]], resources: Resources, folder: Path) -> str:
-    """The script that `submit` gives to sbatch, with the commands as comments; several commands are a job array."""
+    """The script that `submit` gives to sbatch, with the commands as comments; several commands are a job array.
+
+    It needs the file with the command that `submit` writes.
+
+    Raises:
+      Usage: SLURM would write the logs elsewhere than in `folder`.
+    """
+    _check(folder)
     words = [sys.executable, "-u", "-m", "submitit.core._submit", str(folder)]
     parameters = resources.parameters()
-    told = [f"#   {shlex.join(command)}" for command in commands]
-    parameters["setup"] = ["# The job reads its command from a file of this folder:", *told, *parameters["setup"]]
+    told = [f"#   {' '.join(shlex.join(command).splitlines())}" for command in commands]
+    about = "# The job reads its command from a file of this folder, which is written when it is submitted:"
+    parameters["setup"] = [about, *told, *parameters["setup"]]
     count = len(commands) if len(commands) > 1 else None
     return submitit().slurm.slurm._make_sbatch_string(shlex.join(words), folder, map_count=count, **parameters)
 
@@ -219,8 +262,10 @@ def submit(commands: Sequence[Sequence[str]], resources: Resources, folder: Path
 
     Raises:
       Problem: there is no SLURM here, or it refuses the job.
+      Usage: SLURM would write the logs elsewhere than in `folder`.
     """
     package = submitit()
+    _check(folder)
     jobs = [Job(tuple(words), folder, max(1.0, 0.9 * resources.signal_delay - 5)) for words in commands]
     try:
         folder.mkdir(parents=True, exist_ok=True)

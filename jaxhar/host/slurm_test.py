@@ -1,6 +1,7 @@
 """Jobs without SLURM: times, options, the script, and a job that submitit's local executor stops and starts again."""
 
 import json
+import shlex
 import sys
 import time
 
@@ -45,6 +46,10 @@ def test_other_times_are_one_sentence(text):
         ({"requeues": -1}, "--max-requeues is -1"),
         ({"memory": "64 gigabytes"}, "--mem '64 gigabytes' is not a size"),
         ({"comment": "a\n#SBATCH --uid=0"}, "has more than one line"),
+        ({"others": {"constraint": "a\rb"}}, "has more than one line"),
+        ({"others": {"qos=\n#": "a"}}, "is no option of sbatch"),
+        ({"others": {"ntasks-per-node": "4"}}, "jaxhar slurm sets it by --tasks-per-node"),
+        ({"others": {"no-requeue": True}}, "because jaxhar slurm sets it$"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(wrong, sentence):
@@ -69,6 +74,16 @@ def test_the_script_asks_for_what_was_given(tmp_path):
     ):
         assert line in text.splitlines(), text
     assert not list(tmp_path.iterdir())
+    # What a user wrote stays within quotes, and comments within their lines.
+    odd, flags = "a b'c$HOME\nrm x\rrm y", slurm.Resources(5, others={"exclusive": True}, comment="it's $HOME")
+    text = slurm.script([["echo", odd]], flags, tmp_path / "b'c $HOME")
+    assert "#SBATCH --exclusive" in text.splitlines() and not [line for line in text.splitlines() if line[:2] == "rm"]
+    ran = [line for line in text.splitlines() if line.startswith("srun")]
+    assert shlex.split(ran[0])[-1] == str(tmp_path / "b'c $HOME")
+    for name in ("50%j", "a\\b", "a\nb"):
+        for call in (slurm.script, slurm.submit):
+            with pytest.raises(Usage, match="logs cannot lie in .*; give another --workdir"):
+                call([["a"]], flags, tmp_path / name)
     shares = slurm.script([["a"], ["b"], ["c"]], slurm.Resources(5, at_once=2), tmp_path)
     assert "#SBATCH --array=0-2%2" in shares and "--gpus" not in shares and "%A_%a" in shares
 
