@@ -14,12 +14,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from jaxhar import run
 from jaxhar.evaluation.results import Results
 from jaxhar.evaluation.sections import Table
 from jaxhar.host import cluster, files, process
-from jaxhar.host.errors import Usage, guard
+from jaxhar.host.errors import Problem, Usage, guard
 from jaxhar.host.settings import check_same, flatten
 from jaxhar.training import history, stages
 from jaxhar.training.experiment import Experiment, changed
@@ -116,14 +117,33 @@ def runs(experiment: Experiment, grid: Mapping[str, Sequence[str]]) -> list[Run]
 
 
 def is_finished(one: Run, out: Path) -> bool:
-    """Whether a run is done, with its number of steps; Problem if it was done with other settings."""
+    """Whether a run is done, with its number of steps and its evaluations.
+
+    Raises:
+      Problem: it was done with other settings, or for more steps; its note is damaged.
+    """
     path = out / one.name / DONE
     if not path.is_file():
         return False
-    done = files.read_json(path, "note of a finished run")
-    now = stages.settings(one.experiment)
-    check_same(done["settings"], now, str(path.parent), "--out", stages.defaults(one.experiment))
-    return done["steps"] == one.experiment.steps
+    done, now = files.read_json(path, "note of a finished run"), _note(one.experiment)
+    try:
+        settings, steps = dict(done["settings"]), int(done["steps"])
+        evaluated = done.get("evaluation", now["evaluation"])  # it is absent in notes of an older version
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Problem(f"the note of a finished run {path} is damaged; delete it to do that run again") from error
+    # An older note does not tell init_from.
+    missing = {**stages.defaults(one.experiment), "init_from": now["settings"]["init_from"]}
+    check_same(settings, now["settings"], str(path.parent), "--out", missing)
+    stages.check_steps(steps, one.experiment, path.parent, "--out")
+    return steps == now["steps"] and evaluated == now["evaluation"]
+
+
+def _note(experiment: Experiment) -> dict[str, Any]:
+    """What decides whether a finished run is done again or goes on."""
+    best, calibrate = experiment.train.best, str(experiment.train.calibrate)
+    evaluation = {**flatten(dict(experiment.evals)), "best": best, "calibrate": calibrate}
+    settings = {**stages.settings(experiment), "init_from": str(experiment.init_from)}
+    return {"settings": settings, "steps": experiment.steps, "evaluation": evaluation}
 
 
 def work(found: Sequence[Run], out: Path, part: tuple[int, int] = (1, 1), debug: bool = False) -> list[str]:
@@ -139,7 +159,7 @@ def work(found: Sequence[Run], out: Path, part: tuple[int, int] = (1, 1), debug:
     """
     failed = []
     for number, one in list(enumerate(found, 1))[part[0] - 1 :: part[1]]:
-        if is_finished(one, out):
+        if cluster.gather(is_finished(one, out))[0]:
             continue
         print(f"run {number} of {len(found)}: {one.name}", flush=True)
         if cluster.count() > 1:  # an error must end all processes
@@ -161,8 +181,7 @@ def _run(one: Run, out: Path) -> None:
         raise files.cannot_write(folder, error) from error
     run.run(one.experiment, folder, "train", out)  # the data is shared
     if cluster.first():
-        done = {"settings": stages.settings(one.experiment), "steps": one.experiment.steps}
-        files.write(folder / DONE, json.dumps(done, indent=1).encode())
+        files.write(folder / DONE, json.dumps(_note(one.experiment), indent=1).encode())
 
 
 def rows(found: Sequence[Run], out: Path) -> list[Row]:
@@ -195,7 +214,8 @@ def table(found: Sequence[Row]) -> Table:
     ]
     best: tuple[tuple[int, int], ...] = ()
     name = wanted.removeprefix("-")
-    scored = {n: row.figures[name] for n, row in enumerate(found) if row.finished and name in row.figures}
+    scored = {n: row.figures.get(name, math.nan) for n, row in enumerate(found) if row.finished}
+    scored = {n: figure for n, figure in scored.items() if not math.isnan(figure)}
     if scored:
         at = (min if wanted.startswith("-") else max)(scored, key=scored.__getitem__)
         best = ((at, len(short) + 1 + names.index(name)),)

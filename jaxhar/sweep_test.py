@@ -2,14 +2,18 @@
 
 import csv
 import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jaxhar import sweep
 from jaxhar.cli import main as cli
+from jaxhar.host.errors import Problem
 from jaxhar.run_test import CONFIG
+from jaxhar.training.experiment import Train, changed, load
 
 MODEL = "ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)"
 #: With evaluations, and without.
@@ -98,6 +102,7 @@ def test_scores_of_a_grid(command, capfd):
     [
         ((), "there is only one run: give a setting several values, e.g. --config.optimizer.learning_rate=A,B"),
         (("--config.train.seed=1",), "there is only one run"),
+        (("--config.train.seed", "--dry-run"), "--config.train.seed has no value; write --config.train.seed=VALUE"),
         (("--config.train.seeed=1,2",), "did you mean 'seed'?"),
         (("--config.train.seed=1,two",), "--config.train.seed=two: expected int"),
         (("--config.train.seed=1,,2",), "--config.train.seed=: expected int"),
@@ -111,6 +116,51 @@ def test_mistakes_are_one_sentence_before_the_first_run(command, capfd, words, s
     assert command(*words) == 2
     err = capfd.readouterr().err
     assert sentence in err and err.count("\n") == 1 and not Path("out").exists()
+
+
+def test_a_finished_run_is_one_of_the_same_settings_steps_and_evaluations(tmp_path):
+    Path(tmp_path / "noise.py").write_text(LARGE)
+    base = load(f"{tmp_path}/noise.py", {"train.steps": "4"})
+    note = tmp_path / "a" / sweep.DONE
+
+    def finished(done=base, now=base, **changes):
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps({**sweep._note(done), **changes}))
+        return sweep.is_finished(sweep.Run("a", {}, now), tmp_path)
+
+    assert finished() and finished(evaluation=sweep._note(base)["evaluation"])
+    assert not finished(now=changed(base, {"train.steps": "5"}))
+    assert not finished(now=replace(base, evals={**base.evals, "third": base.evals["again"]}))
+    assert not finished(now=changed(base, {"train.calibrate": "true"}))
+    older = sweep._note(base)
+    del older["evaluation"], older["settings"]["init_from"]
+    note.write_text(json.dumps(older))
+    assert sweep.is_finished(sweep.Run("a", {}, replace(base, init_from="b")), tmp_path)
+    for sentence, changes in {
+        "a holds a run of 4 steps, and now it is to have 3; give at least 4, or another --out": {"train.steps": "3"},
+        "init_from was None, now b.* or another --out": {"init_from": "b"},
+        "train.seed was 0, now 1": {"train.seed": "1"},
+    }.items():
+        with pytest.raises(Problem, match=sentence):
+            finished(now=changed(base, changes))
+    for wrong in ({"settings": None}, {"steps": None}):
+        with pytest.raises(Problem, match="finished.json is damaged; delete it to do that run again"):
+            finished(**wrong)
+    note.write_text("[1]")
+    with pytest.raises(Problem, match="is damaged"):
+        sweep.is_finished(sweep.Run("a", {}, base), tmp_path)
+
+
+def test_a_figure_that_is_no_number_is_not_the_best(tmp_path):
+    Path(tmp_path / "noise.py").write_text(LARGE)
+    base = replace(load(f"{tmp_path}/noise.py"), train=Train(best="-mpjpe"))
+    figures = (math.nan, 3.0, 2.0, 1.0)
+    rows = [
+        sweep.Row(sweep.Run("", {"a": str(n)}, base), 1, n < 3, {"mpjpe": figure}, {"mpjpe": "mm"})
+        for n, figure in enumerate(figures)
+    ]
+    assert sweep.table(rows).best == ((2, 2),)  # the last one is not finished
+    assert sweep.table(rows[:1]).best == ()
 
 
 def test_values_and_names():

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 
 from jaxhar.host import user_modules
-from jaxhar.host.errors import guard
+from jaxhar.host.errors import Usage, guard
 
 #: Command -> what it does; the module of its name has `add_arguments` and `main`.
 _COMMANDS = {
@@ -66,7 +66,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read(argv: list[str]) -> argparse.Namespace:
-    """The options of a command line, of which `run` is the command; ends the process if they are wrong."""
+    """The options of a command line, of which `run` is the command; ends the process if they are wrong.
+
+    Raises:
+      Usage: a setting has no value.
+    """
     return _parser().parse_args(_as_set(argv))
 
 
@@ -76,8 +80,11 @@ def _as_set(argv: list[str]) -> list[str]:
     left = iter(argv)
     for word in left:
         if word.startswith("--config."):
-            word = word if "=" in word else f"{word}={next(left, '')}"
-            word = f"--set={word.removeprefix('--config.')}"
+            name, equals, value = word.partition("=")
+            value = value if equals else next(left, "--")
+            if not equals and value.startswith("--"):
+                raise Usage(f"{name} has no value; write {name}=VALUE")
+            word = f"--set={name.removeprefix('--config.')}={value}"
         words.append(word)
     return words
 

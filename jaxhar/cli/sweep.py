@@ -38,19 +38,19 @@ def main(args: argparse.Namespace) -> int:
         if name in grid:
             raise Usage(f"--config.{name} is given twice; write all its values into one, --config.{name}=A,B")
         grid[name] = sweep.values(several)
-    experiment = load(args.config)
-    for note in unreached(experiment, dict.fromkeys(grid, "")):
-        print(note)
-    runs = sweep.runs(experiment, grid)
-    out = args.out or Path("runs") / f"{experiment.name}-sweep"
-    if part[1] > len(runs):
-        raise Usage(f"--shard {args.shard}: there are only {len(runs)} runs")
-    found = sweep.rows(runs, out)  # Problem for a finished run with other settings
-    if args.dry_run:
-        for number, row in list(enumerate(found, 1))[part[0] - 1 :: part[1]]:
-            print(f"{number}  {out / row.run.name}  {row.state if row.step or row.finished else 'not begun'}")
-        return 0
-    with cluster.joined():
+    with cluster.joined():  # before the experiment's own code may ask for devices
+        experiment = load(args.config)
+        for note in unreached(experiment, dict.fromkeys(grid, "")):
+            print(note)
+        runs = sweep.runs(experiment, grid)
+        out = args.out or Path("runs") / f"{experiment.name}-sweep"
+        if part[1] > len(runs):
+            raise Usage(f"--shard {args.shard}: there are only {len(runs)} runs")
+        found = sweep.rows(runs, out)  # Problem for a finished run with other settings
+        if args.dry_run:
+            for number, row in list(enumerate(found, 1))[part[0] - 1 :: part[1]]:
+                print(f"{number}  {out / row.run.name}  {row.state if row.step or row.finished else 'not begun'}")
+            return 0
         if experiment.banner:
             print(experiment.banner, flush=True)
         failed = sweep.work(runs, out, part, args.debug)

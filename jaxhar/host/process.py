@@ -84,7 +84,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")
     except OSError as error:
-        raise Problem(f"the data cache {path.parent} cannot be written ({error.strerror})") from error
+        raise Problem(f"the folder {path.parent} cannot be written ({error.strerror})") from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

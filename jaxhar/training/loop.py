@@ -57,7 +57,8 @@ def run(
     Returns: the trained network in evaluation mode.
 
     Raises:
-      Problem: the loss is not finite, the checkpoints are damaged or have other settings, or a write fails.
+      Problem: the loss is not finite, the checkpoints are damaged, or have other settings or more steps, or a write
+        fails.
     """
     train = experiment.train
     workdir = Path(workdir)
@@ -83,6 +84,13 @@ def run(
         if saved is not None:
             begun = [stages.begun(flat, experiment, saved.step) for flat in (saved.record["settings"], fixed)]
             check_same(begun[0], begun[1], str(workdir), defaults=stages.defaults(experiment))
+            stages.check_steps(saved.step, experiment, workdir)
+            before = saved.record.get("init_from", experiment.init_from)
+            if before != experiment.init_from:
+                print(
+                    f"init_from={experiment.init_from} is not read: this run began from {before} and goes on",
+                    flush=True,
+                )
             # It is absent in checkpoints of the earlier form. Process 0 alone goes on counting from it.
             learned = Learned(**saved.record.get("learned", {"actions": True})) if cluster.first() else Learned()
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
@@ -315,6 +323,7 @@ class _Loop:
             self.rows.sync()
         assert self.stream is not None and self.part is not None
         record = {"settings": self.settings, "stream": self.stream.get_state(), "window": self.window}
+        record["init_from"] = self.experiment.init_from
         learned = Learned.of_all(cluster.gather(self.learned))
         record["learned"] = dataclasses.asdict(learned)
         figure = self.experiment.train.goodness(figures) if figures else None

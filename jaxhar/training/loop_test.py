@@ -351,7 +351,7 @@ def test_a_gradient_that_overflows_is_named(tmp_path):
         run(tmp_path, dataclasses.replace(experiment(), losses=Steep()))
 
 
-def test_other_settings_are_refused_and_other_places_are_not(tmp_path):
+def test_other_settings_are_refused_and_other_places_are_not(tmp_path, capsys):
     run(tmp_path, experiment(3))
     with pytest.raises(Problem, match="train.seed was 0, now 1"):
         run(tmp_path, experiment(4, seed=1))
@@ -361,6 +361,11 @@ def test_other_settings_are_refused_and_other_places_are_not(tmp_path):
         run(tmp_path, experiment(4, optimizer=Optimizer(optax.adam, learning_rate=0.5, clip_norm=1.0)))
     run(tmp_path, experiment(4, data=Data(root="/another/place")))
     assert rows(tmp_path)[-1]["step"] == 4
+    with pytest.raises(Problem, match="holds a run of 4 steps, and now it is to have 3; give at least 4, or another"):
+        run(tmp_path, experiment(3))
+    capsys.readouterr()
+    run(tmp_path, dataclasses.replace(experiment(4), init_from="other"))
+    assert capsys.readouterr().out == "init_from=other is not read: this run began from None and goes on\n"
 
 
 def test_keeps_the_last_and_the_best(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -144,6 +145,15 @@ def settings(experiment: Experiment) -> dict[str, str]:
     if experiment.stages:
         del flat[f"stages.{list(experiment.stages)[-1]}.steps"]  # the last stage may be extended
     return flat
+
+
+def check_steps(done: int, experiment: Experiment, workdir: Path, option: str = "--workdir") -> None:
+    """Problem if a run has more steps behind it than the experiment has: nothing can give the network of fewer."""
+    if done > experiment.steps:
+        raise Problem(
+            f"{workdir} holds a run of {done} steps, and now it is to have {experiment.steps}; give at least {done}, "
+            f"or another {option}"
+        )
 
 
 def begun(flat: Mapping[str, str], experiment: Experiment, step: int) -> dict[str, str]:
