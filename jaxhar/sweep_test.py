@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from jaxhar import sweep
 from jaxhar.cli import main as cli
 from jaxhar.host.errors import Problem
 from jaxhar.run_test import CONFIG
 from jaxhar.training.experiment import Train, changed, load
+from jaxhar.viz import tables
 
 MODEL = "ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)"
 #: With evaluations, and without.
@@ -151,7 +153,7 @@ def test_a_finished_run_is_one_of_the_same_settings_steps_and_evaluations(tmp_pa
         sweep.is_finished(sweep.Run("a", {}, base), tmp_path)
 
 
-def test_a_figure_that_is_no_number_is_not_the_best(tmp_path):
+def test_a_figure_that_is_no_number_is_not_the_best(tmp_path, capsys):
     Path(tmp_path / "noise.py").write_text(LARGE)
     base = replace(load(f"{tmp_path}/noise.py"), train=Train(best="-mpjpe"))
     figures = (math.nan, 3.0, 2.0, 1.0)
@@ -161,6 +163,9 @@ def test_a_figure_that_is_no_number_is_not_the_best(tmp_path):
     ]
     assert sweep.table(rows).best == ((2, 2),)  # the last one is not finished
     assert sweep.table(rows[:1]).best == ()
+    named = sweep.Row(rows[0].run, 1, True, {"accuracy/single/balanced": 0.5}, {"accuracy/single/balanced": "%"})
+    tables.show(sweep.table([named]), Console(width=30))
+    assert "…" not in capsys.readouterr().out  # nothing is cut off
 
 
 def test_values_and_names():

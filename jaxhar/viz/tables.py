@@ -59,12 +59,13 @@ def _rows(a: tuple[tuple[str, ...], ...], b: tuple[tuple[str, ...], ...]) -> lis
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table; cells with a star end in " *"."""
+    """Print a table; cells with a star end in " *". What is too wide for the console goes on in the next line."""
     best = set(table.best)
     out = Rich(title=table.title, title_justify="left", caption=table.note or None)
     for n, name in enumerate(table.columns):
         title = name + (" *" if (-1, n) in best else "")
-        out.add_column(title, justify="right" if n else "left", style="dim" if n in table.soft else None)
+        justify, style = "right" if n else "left", "dim" if n in table.soft else None
+        out.add_column(title, justify=justify, style=style, overflow="fold")  # type: ignore[arg-type]
     rows = () if table.brief else table.rows
     for n, row in enumerate(rows):
         cells = (text + (" *" if (n, column) in best else "") for column, text in enumerate(row))
