@@ -4,9 +4,9 @@ A child process compiles each step for virtual devices of the CPU. No array is m
 neither weights nor data set are needed. The program is traced as for a GPU. The memory is that of XLA's plan for the
 CPU, which computes bfloat16 in float32 and fuses less: an upper estimate for a GPU.
 
-The shortest possible time of a step (the floor) is the largest of three: its multiply-adds at the peak rate of the
-chip; the bytes that convolutions, matrix products and the optimizer read and write, each operand once, at the rate of
-the memory; the bytes of the gradients that devices exchange at the rate of the network.
+The shortest possible time of a step (the floor) is the largest of four: its multiply-adds at the peak rate of the chip;
+the bytes that convolutions, matrix products and the optimizer read and write, each operand once, at the rate of the
+memory; the bytes of the gradients that devices exchange, within a machine and between machines, at the rates of both.
 """
 
 import contextlib
@@ -44,6 +44,8 @@ _XLA = {
     "xla_disable_hlo_passes": "cse_barrier_expander",
 }
 _DATA = PartitionSpec("data")
+#: Settings of data that choose among the records, of which few are generated.
+_CHOOSING = {"fraction", "fraction_seed"}
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,8 @@ def steps(experiment: Experiment, counts: Sequence[int]) -> list[Step]:
 
 def _shapes(prepared: Prepared, part: stages.Part, counts: Sequence[int]) -> Batches:
     """The shapes of the global batches of a stage, from as few examples as possible."""
+    changes = {name: value for name, value in part.stage.data.items() if name not in _CHOOSING}
+    part = dataclasses.replace(part, stage=dataclasses.replace(part.stage, data=changes))
     data = stages.data_of(prepared, part)
     for count in (*sorted(counts, reverse=True), 1):
         try:

@@ -26,7 +26,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SPECS = [
     *("mpii:paper", "h36m:paper", "penn:paper", "ntu:paper", "spnet_pose:paper", "spnet_penn:paper", "spnet_ntu:paper"),
     *("lip:paper", "mpii_resnet:paper", "multiview:paper", "ntu_skeleton:paper", "poseconv3d:paper"),
-    *("poseconv3d:rgbpose", "people:paper", "mae:demo", "finetune:demo", "own_joints:demo"),
+    *("poseconv3d:rgbpose", "people:paper", "mae:demo", "mae:benefit", "mae_finetune:tenth", "image_mae:demo"),
+    *("finetune:demo", "own_joints:demo"),
 ]
 
 

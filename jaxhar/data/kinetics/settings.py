@@ -4,9 +4,9 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
@@ -94,6 +94,9 @@ class Kinetics(DataSet):
     @property
     def clips_of_each(self) -> int:
         return self.repeat
+
+    def generated(self) -> Self:
+        return replace(super().generated(), fraction=1.0)
 
     def split_of(self, entry: IndexEntry) -> str:
         """The split of a record; "left out" for training videos beyond `fraction`."""
