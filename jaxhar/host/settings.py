@@ -7,9 +7,9 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optax
 
@@ -22,12 +22,12 @@ def override(experiment: Owner, changes: Mapping[str, str]) -> Owner:
     """A copy with dotted fields replaced by values parsed from text, e.g. {"train.steps": "10"}.
 
     Text is parsed as the declared type of the field: numbers, true/false, None, tuples and dicts as Python literals. If
-    the field holds an optax function, write the name of another one, e.g. `adamw`. Raises Usage for an unknown name or
-    an invalid value.
+    the field holds an optax function, write the name of another one, e.g. `adamw`. The fields of one object change
+    together, so that their order does not matter. Raises Usage for an unknown name or an invalid value.
     """
-    for key, text in changes.items():
-        experiment = _replace(experiment, key.split("."), text, key)
-    return experiment
+    if not changes:
+        return experiment
+    return _replace(experiment, [_Change(key.split("."), text, key) for key, text in changes.items()])
 
 
 def flatten(value: object, prefix: str = "") -> dict[str, str]:
@@ -118,28 +118,52 @@ def _describe(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}" if " at 0x" in text else text
 
 
-def _replace(owner: object, names: list[str], text: str, key: str) -> Any:
-    name, rest = names[0], names[1:]
-    where = ".".join(key.split(".")[: -len(names)]) or "the experiment"
+class _Change(NamedTuple):
+    """A new value as text: the names of the fields that lead to it from an object, and from the outermost one."""
+
+    names: list[str]
+    text: str
+    key: str
+
+
+def _replace(owner: Any, changes: Sequence[_Change]) -> Any:
+    """`owner` with some changes at once."""
+    groups: dict[str, list[_Change]] = {}
+    for change in changes:
+        groups.setdefault(change.names[0], []).append(change)
+    values = {name: _value(owner, name, group) for name, group in groups.items()}
     if isinstance(owner, Mapping):
-        if rest and name in owner:
-            return {**owner, name: _replace(owner[name], rest, text, key)}
+        return {**owner, **values}
+    try:
+        return dataclasses.replace(owner, **values)
+    except (TypeError, ValueError) as error:
+        given = " ".join(f"--config.{change.key}={change.text}" for change in changes)
+        raise Usage(f"{given}: {error}") from error
+
+
+def _value(owner: Any, name: str, changes: Sequence[_Change]) -> Any:
+    """The new value of a field of `owner`, which is replaced, or in which something changes."""
+    names, _, key = changes[0]
+    where = ".".join(key.split(".")[: -len(names)]) or "the experiment"
+    whole = [change for change in changes if not change.names[1:]]
+    inner = [change._replace(names=change.names[1:]) for change in changes if change.names[1:]]
+    if isinstance(owner, Mapping):
+        if inner and name in owner:
+            return _replace(owner[name], inner)
         if any(dataclasses.is_dataclass(item) for item in owner.values()):
             raise Usage(f"--config.{key}: {where} has {', '.join(owner)}; name one of them and a setting of it")
-        if rest:
+        if inner:
             raise Usage(f"--config.{key}: {where} has no nested settings")
-        return {**owner, name: _literal(text)}
+        return _literal(whole[-1].text)
     if not dataclasses.is_dataclass(owner):
         raise Usage(f"--config.{key}: {where} is {_describe(owner)} and has no settings")
     fields = [f.name for f in dataclasses.fields(owner) if f.init]
     if name not in fields:
         raise Usage(f"--config.{key}: {unknown(name, fields, where)}")
-    current = getattr(owner, name)
-    value = _replace(current, rest, text, key) if rest else _parse(text, current, _annotation(owner, name), key)
-    try:
-        return dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
-    except (TypeError, ValueError) as error:
-        raise Usage(f"--config.{key}={text}: {error}") from error
+    value = getattr(owner, name)
+    for change in whole:
+        value = _parse(change.text, value, _annotation(owner, name), change.key)
+    return _replace(value, inner) if inner else value
 
 
 def _annotation(owner: object, name: str) -> object:

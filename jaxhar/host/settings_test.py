@@ -5,8 +5,8 @@ import functools
 
 import pytest
 
-from jaxhar.host.errors import Problem
-from jaxhar.host.settings import check_same, defaults, flatten
+from jaxhar.host.errors import Problem, Usage
+from jaxhar.host.settings import check_same, defaults, flatten, override
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,3 +46,29 @@ def test_a_setting_that_an_older_version_did_not_have_counts_as_its_default():
         else:
             with pytest.raises(Problem, match="inner.later was 'x', now 'special'"):
                 check_same(old, now, "run", defaults=defaults(outer))
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    frames: int = 16
+    shown: int = 8
+
+    def __post_init__(self):
+        if self.frames != 2 * self.shown:
+            raise ValueError("shown must be half of frames")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    clip: Clip = Clip()
+    by_name: dict = dataclasses.field(default_factory=lambda: {"one": Clip()})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_settings_that_fit_only_together_change_together(order):
+    words = {"clip.frames": "4", "clip.shown": "2", "by_name.one.shown": "3", "by_name.one.frames": "6"}
+    found = override(Study(), dict(list(words.items())[::order]))
+    assert found == Study(Clip(4, 2), {"one": Clip(6, 3)})
+    with pytest.raises(Usage, match="--config.clip.frames=4.*shown must be half of frames"):
+        override(Study(), {"clip.frames": "4"})
+    assert override(Study(), {}) == Study()

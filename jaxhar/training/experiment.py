@@ -238,7 +238,9 @@ def load(spec: str, changes: Mapping[str, str] | None = None) -> Experiment:
 
 def changed(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:
     """The experiment with some settings changed; arguments and errors as of `load`."""
-    for key, text in changes.items():
+    of_stages = {key: text for key, text in changes.items() if key.startswith("stages.")}
+    experiment = override(experiment, {key: text for key, text in changes.items() if key not in of_stages})
+    for key in of_stages:
         match key.split("."):
             case ["stages", name, ("optimizer" | "losses" | "mixing") as field, _, *_] if name in experiment.stages:
                 stage = experiment.stages[name]
@@ -246,8 +248,7 @@ def changed(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:
                     copy: Any = vars(experiment)[field]
                     stages = {**experiment.stages, name: dataclasses.replace(stage, **{field: copy})}
                     experiment = dataclasses.replace(experiment, stages=stages)
-        experiment = override(experiment, {key: text})
-    return experiment
+    return override(experiment, of_stages)
 
 
 def unreached(experiment: Experiment, changes: Mapping[str, str]) -> list[str]:
