@@ -141,7 +141,9 @@ def _command(words: list[str], args: argparse.Namespace) -> tuple[str, Path, lis
         raise Usage(f"--shards is {count}; it must be 1 or more")
     shares = [[]] if args.shards is None else [[f"--shard={number}/{count}"] for number in range(1, count + 1)]
     read = vars(commands.read([*words, *shares[0]]))
-    run = args.workdir or read.get("workdir") or read.get("out")
+    run, out = args.workdir or read.get("workdir"), read.get("out")
+    if run is None and out is not None:  # which may be a file that the command writes
+        run = Path(f"{out}.jobs") if Path(out).suffix and not Path(out).is_dir() else out
     if run is None:
         raise Usage(f"give --workdir, a folder for the logs, or --out of {words[0]} if it has one")
     args.tasks_per_node = 1

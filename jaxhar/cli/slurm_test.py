@@ -47,6 +47,13 @@ def test_a_command_in_shares_becomes_an_array(tmp_path, capsys):
     ]
 
 
+def test_jobs_of_a_command_that_writes_a_file_have_a_folder_beside_it(tmp_path, capsys):
+    poses = ("--", "data", "skeletons", "videos", "--weights", "penn", "--out", tmp_path / "poses.pkl")
+    assert run("--shards", 2, "--time", 5, "--dry-run", *poses) == 0
+    assert f"--output={tmp_path}/poses.pkl.jobs/slurm/%A_%a_0_log.out" in capsys.readouterr().out
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_is_wrong_is_told_before_anything_is_submitted(tmp_path, capsys, monkeypatch):
     predict = ("--", "predict", "a.mp4", "--weights", "penn", "--out", "out")
     wrong = {
