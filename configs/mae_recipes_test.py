@@ -235,11 +235,45 @@ def test_pictures(name):
 def test_the_demo_of_pictures_fits_its_data(tmp_path):
     words = {f"data.{key}": str(value) for key, value in SYNTH.items()} | {"data.clips_per_batch": "2"}
     found = override(load("image_mae:demo"), words)
-    model = replace(found.model, width=16, heads=2, depth=1, decoder_width=16)
-    (part,) = stages.parts(replace(found, model=model))
+    pretrain, *others = stages.parts(found)
+    model = replace(pretrain.stage.model, width=16, heads=2, depth=1, decoder_width=16)
     stream = found.data.prepare(tmp_path).train_stream(0)
-    check(Net(zoo.create(model)), part.stage.losses, next(stream))
+    check(Net(zoo.create(model)), pretrain.stage.losses, next(stream))
     stream.close()
+    assert [part.name for part in others] == ["probe", "all"] and {part.stage.model for part in others} == {found.model}
+
+
+def test_pictures_fine_tuned_and_probed():
+    tuned, large, probed = (load(f"image_mae:{name}") for name in ("finetune", "finetune_vit_l", "probe"))
+    for found, epochs, rate in ((tuned, 50, 4e-3), (large, 50, 4e-3), (probed, 90, 0.2)):
+        (part,) = stages.parts(found)
+        rates = np.asarray(part.stage.optimizer.rate(found.steps)(np.linspace(0, found.steps, 1001)))
+        assert rates.max() == pytest.approx(rate, rel=1e-3) and rates[0] == 0 and rates[-1] < 2e-6
+        assert found.steps * found.data.clips_per_batch == pytest.approx(epochs * 1_281_167, rel=2e-3)
+    names = list(paths(tuned.model))
+    rates, decays = tuned.optimizer.multipliers(names), tuned.optimizer.decays(names)
+    assert rates["fc_norm.scale"] == rates["head.linear.kernel"] == 1 and "encoder.norm.scale" not in names
+    assert rates["encoder.pos_embed"] == rates["encoder.cls_token"] == 0.75**13 and not decays["encoder.pos_embed"]
+    rates = probed.optimizer.multipliers(list(paths(probed.model)))
+    assert {path for path, rate in rates.items() if rate} == {"head.linear.kernel", "head.linear.bias"}
+
+
+@pytest.mark.slow
+def test_pictures_from_pretraining_to_the_probe(tmp_path):
+    small = {"image_size": 32, "patch": 8, "width": 16, "depth": 1, "heads": 2}
+    words = {"data.image_size": 32, "data.clips_per_batch": 4, "train.steps": 2, "train.eval_every": 0}
+    words |= {"train.best": "", "optimizer.schedule_options.warmup_steps": 1}
+    data = replace(load("image_mae:demo").data, synth=Synth(6, 4, 6, 4, frames=(8, 9), size=(64, 48), clutter=0.0))
+    for name, more in (("mae", DECODER | {"pred_frames": 1}), ("finetune", {}), ("probe", {})):
+        found = load(f"image_mae:{name}")
+        model = replace(found.model, **small, **more or {"num_actions": 6})
+        found = replace(found, model=model, data=replace(data, augment=found.data.augment, box_folder=""))
+        words |= {} if more else {"init_from": tmp_path / "mae"}
+        if name == "finetune":
+            found = replace(found, optimizer=replace(found.optimizer, table=layer_decay(1, 0.75)))
+        run.run(override(found, {key: str(value) for key, value in words.items()}), tmp_path / name, "train")
+    scores = np.load(tmp_path / "probe" / "scores_single.npz")["scores"]
+    np.testing.assert_allclose(scores.sum(-1), 1, rtol=1e-5)
 
 
 def test_the_variants_of_the_comparison():

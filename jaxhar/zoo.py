@@ -35,6 +35,7 @@ FAMILIES: list[Family] = [
     mae.FAMILY,
     mae.IMAGES,
     mae.CLASSIFIERS,
+    mae.IMAGE_CLASSIFIERS,
 ]
 
 

@@ -100,11 +100,19 @@ def test_steps_of_pretraining():
         compare(ours, twin_stepped(given, loss, pairs, 0.02, dict.fromkeys(decays, 1.0), decays))
 
 
-def test_steps_of_fine_tuning_with_mixup():
+@pytest.mark.parametrize(
+    ("network", "sizes"),
+    [
+        ("mae-st-vit-b-k400", {}),
+        pytest.param("mae-vit-b-in1k", {"num_frames": 1, "t_patch": 1}, marks=pytest.mark.slow),
+    ],
+)
+def test_steps_of_fine_tuning_with_mixup(network, sizes):
     classes, share = 5, 0.3
     with jax.enable_x64(True):
-        changes = SMALL | {"num_actions": classes, "dropout": 0.0, "path_dropout": 0.0}
-        given = start("mae-st-vit-b-k400", changes)
+        changes = SMALL | sizes | {"num_actions": classes, "dropout": 0.0, "path_dropout": 0.0}
+        given = start(network, changes)
+        given.clips = given.clips[:, : given.config.num_frames]
         labels = np.array([0, 3, 1])
         mixed = mix.mixup(jnp.asarray(given.clips), share)
         targets = mix.mixed_targets(jnp.asarray(labels), classes, share, 0.1)
@@ -120,12 +128,11 @@ def test_steps_of_fine_tuning_with_mixup():
             return F.cross_entropy(twin(frames)["action"][0], soft)
 
         def depth(name):
-            return (
-                int(name.split(".")[1]) + 1 if name.startswith("blocks.") else 2 if name[:4] in ("norm", "head") else 0
-            )
+            last = name.startswith(("norm", "fc_norm", "head"))
+            return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else 2 * last
 
         scales = {name: LAYERS ** (2 - depth(name)) for name, _ in given.twin.named_parameters()}
-        decays = {name: DECAY if array.ndim in (2, 5) else 0.0 for name, array in given.twin.named_parameters()}
+        decays = {name: DECAY if array.ndim in (2, 4, 5) else 0.0 for name, array in given.twin.named_parameters()}
         compare(ours, twin_stepped(given, loss, [pair] * STEPS, 1.0, scales, decays))
 
 

@@ -1,4 +1,4 @@
-"""Masked autoencoders of videos and images and classifiers of videos in PyTorch, with the names of dmae_st."""
+"""Masked autoencoders of videos and images and their classifiers in PyTorch, with the names of dmae_st and mae."""
 
 import math
 from dataclasses import dataclass, replace
@@ -75,6 +75,18 @@ class VideoClassifierConfig:
     head_norm: bool = False
     dropout: float = 0.3
     path_dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ImageClassifierConfig(VideoClassifierConfig):
+    """Settings, with the fields of jaxhar.models.mae.config.ImageClassifierConfig."""
+
+    num_frames: int = 1
+    t_patch: int = 1
+    positions: str = "joint"
+    pixels: str = "imagenet"
+    num_actions: int = 1000
+    dropout: float = 0.0
 
 
 def cosine(step: int, start: float, end: float, length: int) -> float:
@@ -164,7 +176,7 @@ class Network(nn.Module):
     def __init__(self, config: MaeConfig | VideoClassifierConfig, path_dropout: float = 0.0):
         super().__init__()
         self.config, self.pixels = config, config.pixels
-        self.image = isinstance(config, ImageMaeConfig)
+        self.image = isinstance(config, ImageMaeConfig | ImageClassifierConfig)
         self.side, self.steps = config.image_size // config.patch, config.num_frames // config.t_patch
         patch = (config.patch, config.patch) if self.image else (config.t_patch, config.patch, config.patch)
         self.patch_embed = PatchEmbed(patch, config.width)
@@ -230,7 +242,7 @@ class Network(nn.Module):
     def coverage(self, cover: Tensor) -> Tensor:
         """(B, T, H, W) -> (B, T', S)."""
         size = (self.config.t_patch, self.config.patch, self.config.patch)
-        return F.avg_pool3d(cover.to(self.norm.weight.dtype)[:, None], size, size)[:, 0].flatten(2)
+        return F.avg_pool3d(cover.to(self.patch_embed.proj.weight.dtype)[:, None], size, size)[:, 0].flatten(2)
 
 
 class MaskedAutoencoder(Network):
@@ -331,21 +343,28 @@ class VideoClassifier(Network):
 
     def __init__(self, config: VideoClassifierConfig):
         super().__init__(config, config.path_dropout)
+        if self.image and config.pool != "class":
+            self.fc_norm = self.norm
+            del self.norm
         self.head: nn.Module = nn.Linear(config.width, config.num_actions)
         if config.head_norm:
             self.head = nn.Sequential(nn.BatchNorm1d(config.width, 1e-6, affine=False), self.head)
 
     def forward(self, frames: Tensor, cover: Tensor | None = None) -> dict[str, Tensor]:
         config = self.config
-        x = self.encode(self.patch_embed(frames) + self.table()[0])[:, int(config.cls_token or config.drop_first) :]
+        every = self.encode(self.patch_embed(frames) + self.table()[0])
+        x = every[:, int(config.cls_token or config.drop_first) :]
         if config.pool == "mean":
             x = x.mean(1)
+        elif config.pool == "class":
+            x = every[:, 0]
         else:
             assert cover is not None
             inside = (self.coverage(cover).flatten(1) >= 0.2).to(x.dtype)[:, -x.shape[1] :, None]
             count = x.shape[1] if config.pool == "covered" else inside.sum(1).clamp(min=1)
             x = (x * inside).sum(1) / count
-        x = F.dropout(self.norm(x), config.dropout, self.training)
+        norm = self.fc_norm if hasattr(self, "fc_norm") else self.norm
+        x = F.dropout(norm(x), config.dropout, self.training)
         return {"action": self.head(x)[None]}
 
 
@@ -367,4 +386,5 @@ ZOO = {
     **{f"mae-st-vit-{size}": _of_size(MaeConfig(), size) for size in "blh"},
     **{f"mae-vit-{size}": _of_size(ImageMaeConfig(), size) for size in "bl"},
     **{f"mae-st-vit-{size}-k400": _of_size(VideoClassifierConfig(), size) for size in "blh"},
+    **{f"mae-vit-{size}-in1k": _of_size(ImageClassifierConfig(), size) for size in "bl"},
 }

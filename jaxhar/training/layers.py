@@ -14,7 +14,7 @@ def layer_decay(depth: int, decay: float, trunk: str = "encoder") -> Table:
     The tokens and their positions lie below the `depth` blocks of the trunk (Bao et al., BEiT, ICLR'22).
     """
     blocks = ((rf"{trunk}\.blocks\.{number}\..*", decay ** (depth - number)) for number in range(depth))
-    return (*blocks, (rf"{trunk}\.norm\..*", 1.0), (rf"{trunk}\..*", decay ** (depth + 1)), (".*", 1.0))
+    return (*blocks, (rf"{trunk}\.(?!norm\.).*", decay ** (depth + 1)), (".*", 1.0))
 
 
 def weight_decay(value: float, tokens: bool = True, norms: bool = False) -> Table:

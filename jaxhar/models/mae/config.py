@@ -48,6 +48,8 @@ class Pool(StrEnum):
 
     #: Their mean.
     MEAN = "mean"
+    #: The class token alone.
+    CLASS = "class"
     #: The sum of those that are covered by person boxes, over the number of all.
     COVERED = "covered"
     #: The mean of those that are covered by person boxes, 0 if none is.
@@ -171,9 +173,11 @@ class MaeConfig(ViTConfig):
         object.__setattr__(self, "mask_schedule", MaskSchedule(self.mask_schedule))
         _divisible("decoder_width", self.decoder_width, self.decoder_heads, self.positions)
         if not 0 < self.pred_frames <= self.num_frames or self.t_patch * self.pred_frames % self.num_frames:
+            # One to t_patch frames for each token, which num_frames is a multiple of.
+            fitting = [n * self.num_frames // self.t_patch for n in range(1, self.t_patch + 1)]
             raise ValueError(
-                f"pred_frames must be a share of num_frames ({self.num_frames}) with whole frames for each token of "
-                f"{self.t_patch}, not {self.pred_frames}"
+                f"pred_frames must be {' or '.join(map(str, fitting))} with num_frames {self.num_frames} and t_patch "
+                f"{self.t_patch}, not {self.pred_frames}; set both, num_frames and pred_frames"
             )
         for name, ratio in self._ratios.items():
             if not 0 < self.count(ratio) < self.tokens:
@@ -254,8 +258,7 @@ class ImageMaeConfig(MaeConfig):
     pixels: Pixels = Pixels.IMAGENET
 
     def __post_init__(self) -> None:
-        if (self.num_frames, self.t_patch) != (1, 1) or self.positions == Positions.SEPARATE:
-            raise ValueError("an image has one frame, and no positions apart for space and time")
+        _one_frame(self)
         super().__post_init__()
 
 
@@ -284,16 +287,49 @@ class VideoClassifierConfig(ViTConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "pool", Pool(self.pool))
+        if self.pool is Pool.CLASS and not self.cls_token:
+            raise ValueError("pool is class, which needs a class token: set cls_token, or pool to mean")
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Frames, and their cover if they are pooled by it."""
-        return ("frames",) if self.pool is Pool.MEAN else ("frames", "cover")
+        return ("frames",) if self.pool in (Pool.MEAN, Pool.CLASS) else ("frames", "cover")
+
+    @property
+    def own_norm(self) -> bool:
+        """Whether what is pooled has a norm of its own in place of the encoder's: in pictures, but for class tokens."""
+        return self.image and self.pool is not Pool.CLASS
 
     @property
     def classes(self) -> tuple[int, ...]:
         """Number of classes."""
         return (self.num_actions,)
+
+
+@dataclass(frozen=True)
+class ImageClassifierConfig(VideoClassifierConfig):
+    """Settings of a classifier of pictures, to be trained from an image masked autoencoder (He et al., CVPR'22).
+
+    Its positions are learned, and begin as those of the masked autoencoder.
+    """
+
+    image: ClassVar[bool] = True
+
+    num_frames: int = 1
+    t_patch: int = 1
+    positions: Positions = Positions.JOINT
+    pixels: Pixels = Pixels.IMAGENET
+    num_actions: int = 1000
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_frame(self)
+        super().__post_init__()
+
+
+def _one_frame(config: ViTConfig) -> None:
+    if (config.num_frames, config.t_patch) != (1, 1) or config.positions == Positions.SEPARATE:
+        raise ValueError("an image has one frame, and no positions apart for space and time")
 
 
 def _divisible(name: str, width: int, heads: int, positions: Positions) -> None:

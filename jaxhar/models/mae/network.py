@@ -1,4 +1,4 @@
-"""Masked autoencoders of videos and images, and the classifier of videos that is trained from one.
+"""Masked autoencoders of videos and images, and the classifiers that are trained from them.
 
 The encoder computes only the tokens that are kept; the decoder gets them back in order, with one learned token in place
 of the others, and reconstructs the pixels.
@@ -14,7 +14,6 @@ from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.masks import Order
 from jaxhar.core.patches import patchify
 from jaxhar.models.mae.config import (
-    ImageMaeConfig,
     MaeConfig,
     Masking,
     MaskSchedule,
@@ -24,6 +23,7 @@ from jaxhar.models.mae.config import (
 )
 from jaxhar.nn.layers import Norm, drawn
 from jaxhar.nn.linear import Linear, normal, xavier
+from jaxhar.nn.transformer import Form, layer_norm
 from jaxhar.nn.vit import PatchEmbed, Tower
 
 Array = jax.Array
@@ -192,7 +192,7 @@ class Head(nnx.Module):
 
 
 class VideoClassifier(nnx.Module):
-    """The network of fine-tuning, probes and tests. Built by `zoo.create`.
+    """The network of fine-tuning, probes and tests, of videos and of pictures. Built by `zoo.create`.
 
     Attributes:
       config: its settings.
@@ -201,16 +201,22 @@ class VideoClassifier(nnx.Module):
     def __init__(self, config: VideoClassifierConfig, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.config = config
         self.encoder = Encoder(config, config.path_dropout, dtype=dtype, rngs=rngs)
+        self.fc_norm = layer_norm(config.width, Form.MAE, rngs=rngs) if config.own_norm else None
+        if config.own_norm:
+            del self.encoder.norm
         self.head = Head(config.width, config.num_actions, config.dropout, config.head_norm, dtype=dtype, rngs=rngs)
 
     def features(self, batch: Batch) -> Array:
         """What the head gets: (B, C)."""
-        x = self.encoder(self._patches(batch))[:, self._left_out :]
+        x, norm = self.encoder(self._patches(batch)), self.fc_norm or self.encoder.norm
+        if self.config.pool is Pool.CLASS:
+            return norm(x[:, 0])
+        x = x[:, self._left_out :]
         if self.config.pool is Pool.MEAN:
-            return self.encoder.norm(x.mean(1))
+            return norm(x.mean(1))
         inside = self._inside(batch).astype(x.dtype)[:, -x.shape[1] :, None]
         count = x.shape[1] if self.config.pool is Pool.COVERED else jnp.maximum(inside.sum(1), 1)
-        return self.encoder.norm((x * inside).sum(1) / count)
+        return norm((x * inside).sum(1) / count)
 
     @property
     def _left_out(self) -> int:
@@ -232,14 +238,18 @@ class VideoClassifier(nnx.Module):
     def shows(self, batch: Batch) -> dict[str, Array]:
         """rollout (B, T', h, w): the share of every patch in what is pooled, see `jaxhar.nn.vit.Tower.rollout`.
 
+        T' is 1 for pictures.
         With a class token, its share is missing to a sum of 1.
         """
         config, x = self.config, self._patches(batch)
-        pooled = jnp.ones(x.shape[:2]) if config.pool is Pool.MEAN else self._inside(batch)
-        pooled = jnp.pad(pooled.astype(jnp.float32), ((0, 0), (int(config.cls_token), 0)))
-        pooled = pooled.at[:, : self._left_out].set(0)
+        if config.pool is Pool.CLASS:
+            pooled = jnp.zeros((x.shape[0], 1 + x.shape[1])).at[:, 0].set(1)
+        else:
+            pooled = jnp.ones(x.shape[:2]) if config.pool is Pool.MEAN else self._inside(batch)
+            pooled = jnp.pad(pooled.astype(jnp.float32), ((0, 0), (int(config.cls_token), 0)))
+            pooled = pooled.at[:, : self._left_out].set(0)
         found = self.encoder.rollout(x, pooled / jnp.maximum(pooled.sum(1, keepdims=True), 1))
-        return {"rollout": found[:, int(config.cls_token) :].reshape(-1, *config.grid)}
+        return {"rollout": found[:, int(config.cls_token) :].reshape(-1, *(1, *config.grid)[-3:])}
 
     def __call__(self, batch: Batch) -> Preds:
         """Scores of the classes.
@@ -254,9 +264,7 @@ class VideoClassifier(nnx.Module):
         return {"action": x.astype(jnp.promote_types(x.dtype, jnp.float32))[None]}
 
 
-def build(
-    config: MaeConfig | ImageMaeConfig | VideoClassifierConfig, *, dtype=jnp.float32, rngs: nnx.Rngs
-) -> nnx.Module:
+def build(config: MaeConfig | VideoClassifierConfig, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Module:
     """The network of these settings."""
     if isinstance(config, VideoClassifierConfig):
         return VideoClassifier(config, dtype=dtype, rngs=rngs)

@@ -12,7 +12,7 @@ from jaxhar import infer, inference, port, zoo
 from jaxhar.core import masks
 from jaxhar.host.errors import Problem
 from jaxhar.models.mae import positions as positions_module
-from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, VideoClassifierConfig
+from jaxhar.models.mae.config import ImageClassifierConfig, ImageMaeConfig, MaeConfig, VideoClassifierConfig
 from jaxhar.nn.vit import sincos
 from jaxhar.weights import transfer
 
@@ -107,14 +107,20 @@ def rolled_out(flat, config, frames, pooled):
 
 @pytest.mark.parametrize(
     ("changes", "left_out"),
-    [({}, 1), pytest.param({"cls_token": False, "pool": "covered"}, 0, marks=pytest.mark.slow)],
+    [
+        ({}, 1),
+        pytest.param({"cls_token": False, "pool": "covered"}, 0, marks=pytest.mark.slow),
+        pytest.param({"pool": "class"}, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_attention_rollout_is_that_of_its_definition(changes, left_out):
     config = VideoClassifierConfig(**SMALL | {"depth": 3}, num_actions=3, **changes)
     flat = {name: 3 * value for name, value in port.to_flat(zoo.create(config)).items()}  # clear attention
     batch = {"frames": FRAMES[:1]}
     pooled = np.r_[np.zeros(left_out), np.full(8, 1 / 8)]
-    if changes:
+    if changes == {"pool": "class"}:
+        pooled = np.eye(9)[0]
+    elif changes:
         batch["cover"] = np.zeros((1, 4, 16, 16), np.float32)
         batch["cover"][:, :2, :8] = 1
         pooled = np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0])
@@ -157,7 +163,10 @@ def test_the_share_of_removed_tokens_moves_with_the_steps_of_the_training(model)
         (TINY, {"pred_frames": 3}, "pred_frames must be"),
         (TINY, {"masking": "directed_v1", "temperature": 0}, "temperature must not be 0"),
         (TINY, {"heads": 3}, "width must be a multiple of its heads"),
+        (TINY, {"num_frames": 8}, "pred_frames must be 4 or 8 with num_frames 8 and t_patch 2, not 2; set both"),
         (ImageMaeConfig(), {"num_frames": 2}, "an image has one frame"),
+        (ImageClassifierConfig(), {"positions": "separate"}, "an image has one frame"),
+        (ImageClassifierConfig(), {"cls_token": False, "pool": "class"}, "pool is class, which needs a class token"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(config, changes, sentence):
@@ -177,6 +186,26 @@ def test_a_classifier_starts_from_the_encoder_alone(model):
     assert set(fresh) == {"head.linear.kernel", "head.linear.bias"}
     assert set(taken) == {name for name in wanted if name.startswith("encoder.")}
     assert all(name.startswith("decoder.") for name in unused)
+
+
+@pytest.mark.parametrize("pool", ["mean", "class"])
+def test_a_classifier_of_pictures_starts_from_the_encoder(pool):
+    """With its table of sines and cosines, which is then learned; with its norm only if the class token is pooled."""
+    small = {"image_size": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2}
+    pretrained = ImageMaeConfig(**small, decoder_width=16, decoder_depth=1, decoder_heads=2)
+    config = ImageClassifierConfig(**small, num_actions=3, pool=pool)
+    flat, wanted = port.to_flat(zoo.create(pretrained)), port.shapes(config)
+    transfer.check_positions(port.shapes(pretrained), wanted, config, "a run")
+    taken, fresh, _ = transfer.apply(zoo.family(config).transfer, flat, wanted)
+    own = {"fc_norm.scale", "fc_norm.bias"} if pool == "mean" else set()
+    assert set(fresh) == {"head.linear.kernel", "head.linear.bias", *own}
+    assert ("encoder.norm.scale" in taken) == (pool == "class")
+    np.testing.assert_array_equal(taken["encoder.pos_embed"], sincos(16, (2, 2), True))
+    names = set(port.to_torch({path: np.zeros(shape, np.float32) for path, shape in wanted.items()}, config))
+    norms = {"fc_norm.weight", "fc_norm.bias"} if pool == "mean" else {"norm.weight", "norm.bias"}
+    ends = {"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "head.weight", "head.bias"}
+    assert {name for name in names if not name.startswith("blocks.")} == ends | norms
+    assert "blocks.0.attn.qkv.weight" in names
 
 
 @pytest.mark.parametrize("pool", ["covered", "covered_mean"])

@@ -1,7 +1,7 @@
 """The families of masked autoencoders and of the classifiers that are trained from them."""
 
 from jaxhar.core.family import Entry, Family, Kind, Rule, Transfer
-from jaxhar.models.mae.config import ImageMaeConfig, MaeConfig, VideoClassifierConfig
+from jaxhar.models.mae.config import ImageClassifierConfig, ImageMaeConfig, MaeConfig, VideoClassifierConfig
 from jaxhar.models.mae.network import build
 from jaxhar.models.mae.positions import resized
 
@@ -30,6 +30,11 @@ _HEAD = (
     Rule(r"head\.linear\.kernel", "head.weight", Kind.LINEAR),
     Rule(r"head\.linear\.bias", "head.bias", Kind.NORM),
 )
+#: The norm of what is pooled, of pictures.
+_FC_NORM = (
+    Rule(r"fc_norm\.scale", "fc_norm.weight", Kind.NORM),
+    Rule(r"fc_norm\.bias", "fc_norm.bias", Kind.NORM),
+)
 #: The head of SlowFast's files.
 _SLOWFAST_HEAD = (
     Rule(r"head\.linear\.kernel", "head.projection.weight", Kind.LINEAR),
@@ -54,8 +59,9 @@ def apart(config: MaeConfig) -> tuple[tuple[Rule, ...], ...]:
 
 
 def classifier_table(config: VideoClassifierConfig) -> tuple[Rule, ...]:
-    """The names of both repositories."""
-    return (*_rules(*_PARTS[0], fused=False), *(_NORMED_HEAD if config.head_norm else _HEAD))
+    """The names of both repositories; of pictures those of mae."""
+    own = _FC_NORM if config.own_norm else ()
+    return (*_rules(*_PARTS[0], fused=config.image), *own, *(_NORMED_HEAD if config.head_norm else _HEAD))
 
 
 def slowfast(config: VideoClassifierConfig) -> tuple[tuple[Rule, ...], ...]:
@@ -66,16 +72,8 @@ def slowfast(config: VideoClassifierConfig) -> tuple[tuple[Rule, ...], ...]:
 #: Learned positions of the encoder.
 _POSITIONS = (r"encoder\.pos_embed\w*",)
 
-_TINY = {
-    "image_size": 32,
-    "patch": 8,
-    "width": 32,
-    "depth": 1,
-    "heads": 2,
-    "decoder_width": 16,
-    "decoder_depth": 1,
-    "decoder_heads": 2,
-}
+_TINY_TRUNK = {"image_size": 32, "patch": 8, "width": 32, "depth": 1, "heads": 2}
+_TINY = {**_TINY_TRUNK, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
 
 #: Where mae_st's pretrained files lie, by the letter of the network and the data; no checksums are published.
 _FILE = "https://dl.fbaipublicfiles.com/mae_st/pretrain/vit_{}/{}_400ep_rep4_mr9_16x4.pyth"
@@ -148,17 +146,32 @@ CLASSIFIERS = Family(
             ("h", 85.1, (632_040_080, 1_636_303_523_840)),
         )
     },
-    tiny={
-        "image_size": 32,
-        "patch": 8,
-        "width": 32,
-        "depth": 1,
-        "heads": 2,
-    },
+    tiny=_TINY_TRUNK,
     table=classifier_table,
     dialects=slowfast,
     trunk="encoder",
     resized=resized,
     positions=_POSITIONS,
     transfer=Transfer(fresh=(r"head\..*",), unused=(r"decoder\..*", r"noise\..*", r"head\..*")),
+)
+
+#: ImageNet's 1000 classes, whose names come with the data.
+_IMAGENET = tuple(f"class {i}" for i in range(1000))
+IMAGE_CLASSIFIERS = Family(
+    name="mae-classifier",
+    config=ImageClassifierConfig,
+    build=build,
+    entries={
+        f"mae-vit-{letter}-in1k": Entry(ImageClassifierConfig.of_size(letter), None, _IMAGENET, size=size)
+        for letter, size in (("b", (86_567_656, 17_563_828_224)), ("l", (304_326_632, 61_554_712_576)))
+    },
+    tiny=_TINY_TRUNK,
+    table=classifier_table,
+    trunk="encoder",
+    resized=resized,
+    positions=_POSITIONS,
+    # A pretrained norm is left where the network has its own.
+    transfer=Transfer(
+        fresh=(r"head\..*", r"fc_norm\..*"), unused=(r"decoder\..*", r"noise\..*", r"head\..*", r"encoder\.norm\..*")
+    ),
 )
