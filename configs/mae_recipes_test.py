@@ -81,6 +81,10 @@ def test_every_recorded_experiment(name):
     assert found.name == f"{file}_{which}" and not found.banner and part.stage.losses is not None
     assert found.data.image_size == found.model.image_size and found.data.clip_frames == found.model.num_frames
     assert ("cover" in found.model.reads) == bool(found.data.box_folder)
+    if file == "mae_finetune":
+        figures = {"full": 0.848, "test": 0.848, "vit_b": 0.813, "vit_h": 0.851}
+        published = [one.value for one in found.evals["kinetics"].published]
+        assert published == ([figures[which]] if which in figures else [])
     if found.steps:
         rates = np.asarray(part.stage.optimizer.rate(found.steps)(np.linspace(0, found.steps, 1001)))
         batch = found.data.clips_per_batch
@@ -159,6 +163,8 @@ def test_from_pretraining_to_the_masked_test(folder, tmp_path):
             f"mae_finetune:{name}", folder, init_from=tmp_path / "tuned", **(boxes if "masked" in name else {})
         )
         run.run(tested, tmp_path / name, "train")
+    with pytest.raises(Problem, match=r"mae has no weights of head .*, and nothing is trained: random values would be"):
+        run.run(tiny("mae_finetune:test", folder, init_from=tmp_path / "mae"), tmp_path / "headless", "train")
     plain, test, masked = (
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "test", "masked_test")
     )

@@ -32,8 +32,8 @@ FREE = {"free": True}
 
 #: The crop view in which heat maps of mirror images are averaged without `View.shift`.
 UNSHIFTED = "flip_unshifted"
-#: Settings that decide which records are packed.
-_PACKED = ("root", "cache", "synth", "skip_broken")
+#: Settings that decide which records are packed, and what is kept with them.
+_PACKED = ("root", "cache", "synth", "skip_broken", "box_folder", "thorough")
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class PreparedSet:
 
     def changed(self, **fields: object) -> "PreparedSet":
         """The same records with other settings; Usage for an unknown setting, or one that needs other records."""
-        fixed = [name for name in fields if name in _PACKED]
+        fixed = [name for name, value in fields.items() if name in _PACKED and vars(self.config).get(name) != value]
         if fixed:
             raise Usage(f"data.{fixed[0]} decides which records are packed; it cannot change within a run")
         return replace(self, config=changed(self.config, fields, "data"))

@@ -105,6 +105,11 @@ def run(
                 learned.joints = [name not in unseen for name in data.skeleton.joints]
             if fresh:
                 fresh = by_module(fresh, net.params | net.stats)
+                if evaluate is not None and not experiment.steps:
+                    raise Problem(
+                        f"{experiment.init_from} has no weights of {', '.join(fresh)}, and nothing is trained: random "
+                        "values would be tested; start from a network that was trained for this"
+                    )
                 print(
                     f"{experiment.init_from} fills part of the network; initial values are kept in {', '.join(fresh)}"
                 )

@@ -64,7 +64,7 @@ def test_a_pose_network_starts_the_pose_part_of_an_action_network(tmp_path, caps
 
     first = Net(run(tmp_path / "first", experiment(1, StillData()), model=Pose()))
     begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"))
-    second = Net(run(tmp_path / "second", begin, model=Whole()))
+    second = Net(run(tmp_path / "second", begin, None, model=Whole()))
     for name in ("conv.kernel", "pose.0.bias"):
         np.testing.assert_array_equal(first.params[name], second.params[f"pose.{name}"])
     np.testing.assert_array_equal(first.stats["norm.mean"], second.stats["pose.norm.mean"])
@@ -76,10 +76,13 @@ def test_an_experiment_says_what_of_a_file_goes_where_and_what_stays_fresh(tmp_p
     first = Net(run(tmp_path / "first", experiment(3)))
     table = Transfer(renames=((r"action\.(.*)", r"pose.0.\1"),), fresh=(r"action\..*", r"pose\..*"), unused=(".*",))
     begin = dataclasses.replace(experiment(0), init_from=str(tmp_path / "first"), init_table=table)
-    second = Net(run(tmp_path / "second", begin, model=Tiny(TinyConfig(num_actions=7), seed=5)))
+    wide = TinyConfig(num_actions=7)
+    second = Net(run(tmp_path / "second", begin, None, model=Tiny(wide, seed=5)))
     np.testing.assert_array_equal(second.params["conv.kernel"], first.params["conv.kernel"])
     assert second.params["action.bias"].shape == (7,)
     assert "initial values are kept in action" in capsys.readouterr().out
+    with pytest.raises(Problem, match="has no weights of action .*, and nothing is trained: random values would be"):
+        run(tmp_path / "tested", begin, model=Tiny(wide))
 
 
 def test_positions_of_other_clips_are_told_with_what_to_do(tmp_path):

@@ -18,6 +18,7 @@ from jaxhar.data.imagenet import generate as synthetic_imagenet
 from jaxhar.data.rand_augment import RandAugment
 from jaxhar.data.records import pictures
 from jaxhar.data.records.record import Folder
+from jaxhar.host.errors import Usage
 
 #: Of pretraining, and of fine-tuning (mae, dmae_st).
 PRETRAIN = ClipAugment(area=(0.2, 1.0))
@@ -48,6 +49,10 @@ class ImageNet(DataSet):
     home: ClassVar[str] = "imagenet"
     splits: ClassVar[tuple[str, ...]] = imagenet_folder.SPLITS
     eval_split: ClassVar[str] = "val"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise Usage(f"data.share is {self.share}; it must be above 0 and at most 1")
 
     def open(self, root: Path) -> Folder:
         return imagenet_folder.folder(root, self.box_folder)

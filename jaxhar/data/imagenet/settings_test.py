@@ -9,7 +9,7 @@ import pytest
 from jaxhar.data import transforms
 from jaxhar.data.formats import jpeg
 from jaxhar.data.imagenet.settings import FINETUNE, ImageNet
-from jaxhar.host.errors import Problem
+from jaxhar.host.errors import Problem, Usage
 
 SMALL = ImageNet(box_folder="boxes", image_size=32, clips_per_batch=4)
 
@@ -73,6 +73,8 @@ class Wicked:
 
 
 def test_what_does_not_fit(root, tmp_path, capsys):
+    with pytest.raises(Usage, match="data.share is 1.2; it must be above 0 and at most 1"):
+        ImageNet(share=1.2)
     with pytest.raises(Problem, match=r"expected are train/CLASS/\*.JPEG"):
         prepared(tmp_path / "nowhere")
     with pytest.raises(Problem, match="persons is no folder of boxes"):

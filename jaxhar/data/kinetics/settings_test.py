@@ -84,6 +84,9 @@ def test_several_clips_of_each_video_in_a_batch(root, tmp_path):
     np.testing.assert_array_equal(np.concatenate([next(part)["clips"]["frames"] for part in parts]), first["frames"])
     for part in parts:
         part.close()
+    with pytest.raises(Usage, match="data.box_folder decides which records are packed"):
+        data.changed(box_folder="others")
+    assert data.changed(box_folder="boxes", repeat=1).config.repeat == 1
     with pytest.raises(Usage, match="data.clips_per_batch is 3, of which .* a multiple of the 2 clips"):
         data.changed(clips_per_batch=3).train_stream(0)
 

@@ -188,6 +188,14 @@ class MaeConfig(ViTConfig):
                 )
         if self.mask_schedule is MaskSchedule.COSINE and self.mask_steps < 1:
             raise ValueError("mask_schedule is cosine, which needs mask_steps, its length in training steps")
+        if self.temperature_steps < 0:
+            raise ValueError(f"temperature_steps must be 0 or more, not {self.temperature_steps}")
+        if (
+            self.masking is Masking.DIRECTED_V1
+            and self.temperature_steps
+            and self.temperature * self.temperature_end < 0
+        ):
+            raise ValueError("temperature must not pass 0 for masks directed_v1: give it and its end one sign")
         if self.masking is Masking.DIRECTED_V1 and 0 in (self.temperature, self.temperature_end):
             raise ValueError("temperature must not be 0 for masks directed_v1, which divide by it")
 
