@@ -13,6 +13,7 @@ removes patches on persons e^(1/t) times as likely as others, V2 e^t times; at a
     curriculum               nine tenths, V1, t from 1.5 to 0.5: the best according to a later script of theirs
     flip                     the same, but what lies outside of persons is removed
     v2, v2_T                 nine tenths, V2, t = 1, or T of -1e10, -5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 5, 1e10
+    maskratios               no training: how much of the persons V1 removes at t = 1.25, 1, 0.75, 0.5, of nine tenths
 
 dmae_st reports no accuracies, and we have not run these. `configs/mae_finetune.py` goes on from there
 (--config.init_from=runs/dmae_default). `jaxhar data boxes --videos` finds the boxes.
@@ -30,6 +31,7 @@ from jaxhar.data.clip_augment import ClipAugment
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.kinetics.settings import Kinetics
 from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.box_coverage import BoxCoverage
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.reconstruction import ReconstructionError
 from jaxhar.evaluation.samples import Samples
@@ -61,7 +63,8 @@ VARIANTS: dict[str, tuple[int, int, dict[str, object]]] = {
 
 def get_config(which: str = "") -> Experiment:
     """The experiment `which`."""
-    return pick(which or "default", ("kinetics",), demo=demo, **{name: partial(recorded, name) for name in VARIANTS})
+    every = {name: partial(recorded, name) for name in VARIANTS}
+    return pick(which or "default", ("kinetics",), demo=demo, **every, maskratios=maskratios)
 
 
 def recorded(name: str) -> Experiment:
@@ -83,7 +86,21 @@ def recorded(name: str) -> Experiment:
             decay=weight_decay(0.05),
         ),
         train=Train(steps=epochs * epoch, eval_every=10 * epoch, checkpoint_every=500),
-        evals={"kinetics": Eval(scorers=(ReconstructionError(),), batch=16)},
+        evals={"kinetics": Eval(scorers=(ReconstructionError(), BoxCoverage()), batch=16)},
+    )
+
+
+def maskratios() -> Experiment:
+    base = recorded("default")
+    small = {"width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+    scorer = BoxCoverage(temperatures=(1.25, 1.0, 0.75, 0.5))
+    return replace(
+        base,
+        name="dmae_maskratios",
+        model=replace(base.model, **small),  # masks do not depend on weights
+        optimizer=Optimizer(),
+        train=Train(steps=0),
+        evals={"kinetics": Eval(scorers=(scorer,), split="train", batch=16)},
     )
 
 
@@ -132,7 +149,7 @@ def demo() -> Experiment:
         evals={
             "kinetics": Eval(
                 views=("single", "multi"),
-                scorers=(Action("sum"), ReconstructionError(), Samples()),
+                scorers=(Action("sum"), ReconstructionError(), BoxCoverage(), Samples()),
                 batch=10,
             )
         },

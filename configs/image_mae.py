@@ -28,6 +28,7 @@ from jaxhar.data.clip_augment import ClipAugment
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.imagenet.settings import FINETUNE, PRETRAIN, ImageNet
 from jaxhar.evaluation.action import Action
+from jaxhar.evaluation.box_coverage import BoxCoverage
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.reconstruction import ReconstructionError
 from jaxhar.evaluation.samples import Samples
@@ -76,7 +77,7 @@ def pretraining(name: str, size: str = "b", masks: dict | None = None, boxes: st
             decay=weight_decay(0.05),
         ),
         train=Train(steps=800 * EPOCH, eval_every=20 * EPOCH, checkpoint_every=500),
-        evals={"imagenet": Eval(scorers=(ReconstructionError(),), batch=64)},
+        evals={"imagenet": Eval(scorers=(ReconstructionError(), BoxCoverage()), batch=64)},
     )
 
 

@@ -195,6 +195,17 @@ def demo(name, **changes):
 
 
 @pytest.mark.slow
+def test_how_much_of_the_persons_is_removed(folder, tmp_path):
+    found = replace(load("dmae:maskratios"), model=replace(load("dmae:maskratios").model, image_size=32, patch=8))
+    words = DATA | {"model.num_frames": 4, "model.pred_frames": 2, "data.root": folder, "data.cache": tmp_path}
+    run.run(override(found, {key: str(value) for key, value in words.items()}), tmp_path / "out", "train")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    removed = [results["scalars"][f"boxes/removed_in_box{name}"] for name in ("", "/1.25", "/1", "/0.75", "/0.5")]
+    assert results["split"] == "train" and results["examples"] == {"single": 4}
+    assert all(0.6 < share <= 1 for share in removed) and removed[-1] > 0.85
+
+
+@pytest.mark.slow
 def test_the_demo_of_directed_masks(tmp_path):
     run.run(demo("dmae:demo"), tmp_path, "train")
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
