@@ -204,6 +204,6 @@ def print_figures(
     home = root.parent if root.is_file() else root  # paths in a CSV file count from its folder
     wrong = [p for p in last.predictions if p.true != p.predicted]
     if wrong:
-        print(f"mistakes of the network ({len(wrong)}; predictions.csv lists all clips):")
+        print(f"mistakes of the {TITLES[last.view]} ({len(wrong)}; predictions.csv lists all clips):")
     for p in wrong[:_LISTED]:
         print(f"  {home / p.sequence}: true {classes[p.true]}, predicted {classes[p.predicted]}")

@@ -5,6 +5,7 @@ sample. In each fold a PoseConv3D and a transformer are trained from scratch, be
 joints and the most frequent class. At the end a PoseConv3D is trained on all samples and saved.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -18,15 +19,21 @@ from jaxhar.evaluation.action import ActionFigure
 from jaxhar.evaluation.results import Results
 from jaxhar.finetune import folds, joint_regression
 from jaxhar.finetune.features import Clips
-from jaxhar.finetune.run import Settings, about, told_time
+from jaxhar.finetune.run import Settings, about, check_settings, told_time
 from jaxhar.finetune.skeletons import SIZE, Methods, Skeletons, SkeletonTrainer, poseconv, transformer
 from jaxhar.host import files, process
 from jaxhar.host.errors import Usage
+from jaxhar.host.settings import flatten
 from jaxhar.viz import report
 from jaxhar.weights import checkpoint
 
 #: Training steps of each network on the command line, if no other number is asked for.
 STEPS = 1000
+#: Settings that mean nothing here, and their options.
+_OF_PICTURES = {
+    **{name: name.replace("_", "-") for name in ("steps", "turn", "unfreeze", "unfreeze_steps", "multi")},
+    "boxes": "whole-picture",
+}
 #: Frames of a clip, if no other number is asked for.
 _FRAMES = 16
 
@@ -41,10 +48,13 @@ def run(file: Path, out: Path, settings: Settings, progress: bool = True) -> Res
       settings: those of skeletons alone: folds, joint_steps, batch, copies, frames, seed, skip_broken.
 
     Raises:
-      Problem: the file or `out` cannot be used, or has too few samples.
+      Problem: the file or `out` cannot be used, `out` holds a run of other settings, or there are too few samples.
+      Usage: settings that are for videos and images.
     """
-    if settings.unfreeze is not None or settings.multi:
-        raise Usage("--unfreeze and --multi are for videos and images, not for skeletons")
+    given, usual = flatten(settings), flatten(Settings())
+    for name, option in _OF_PICTURES.items():
+        if given[name] != usual[name]:
+            raise Usage(f"--{option} is for videos and images, not for skeletons; see jaxhar finetune --help")
     begun = time.monotonic()
     skeleton = pyskl_folder.skeleton(file)
     data = Pyskl(
@@ -61,6 +71,7 @@ def run(file: Path, out: Path, settings: Settings, progress: bool = True) -> Res
         raise files.cannot_write(out, error) from error
     with process.lock(out):
         clips = Clips.all(data.prepare(out))
+        check_settings(out, {**given, "weights": "none", "data": clips.folder.name})
         entries, names = clips.entries("train"), clips.sequence_names("train")
         labels = np.array([entry["action"] for entry in entries])
         people = [f"P{entry['subject']:03d}" for entry in entries]
@@ -71,6 +82,8 @@ def run(file: Path, out: Path, settings: Settings, progress: bool = True) -> Res
         labels = np.searchsorted(occurring, labels)
         print(f"{len(names)} samples of {len(classes)} classes, folds by {'performer' if by_performer else 'sample'}")
         parts, fewer = folds.split(labels, np.array(groups), settings.folds, classes, settings.seed)
+        if fewer:
+            print(fewer, file=sys.stderr)
         methods = _methods(clips, labels, classes, skeleton, settings, progress)
         every = set(range(len(names)))
         found = []

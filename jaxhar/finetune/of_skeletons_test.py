@@ -56,7 +56,20 @@ def test_from_a_pickle_to_a_report(file, tmp_path, capsys):
     assert "whose networks start from scratch: leave --weights out" in capsys.readouterr().err
     assert call(tmp_path, tmp_path / "other") == 2
     assert "--weights is needed" in capsys.readouterr().err
-    assert call(file, tmp_path / "other", "--multi") == 2
+    for option in (["--multi"], ["--steps", "7"], ["--turn", "180"], ["--whole-picture"], ["--unfreeze"]):
+        assert call(file, tmp_path / "other", *option) == 2
+        assert f"{option[0]} is for videos and images, not for skeletons" in capsys.readouterr().err
+    # A folder keeps to its first settings.
+    assert call(file, tmp_path / "run", "--joint-steps", "0", "--seed", "1") == 1
+    assert "holds a run with other settings (seed was 0, now 1)" in capsys.readouterr().err
+
+
+def test_names_of_classes_are_those_of_their_labels(tmp_path):
+    def names(*classes):
+        return folder._class_names(tmp_path / "set.pkl", [{"label": n, "class": name} for n, name in classes], None)
+
+    assert names((1, "b"), (0, "a")) == ("a", "b")
+    assert names((1, "b"), (2, "c")) == ("class 0", "class 1", "class 2")
 
 
 @pytest.mark.slow

@@ -249,12 +249,7 @@ class _Run:
         for name in sorted(weights):
             crc = zlib.crc32(np.ascontiguousarray(weights[name]).tobytes(), crc)
         now = {**flatten(self.settings), "weights": f"crc32 {crc:08x}", "data": clips.folder.name}
-        path = self.out / "settings.json"
-        if path.is_file():
-            before = files.read_json(path, "settings")
-            check_same(before, now, str(self.out), "--out", {**now, **flatten(Settings())})
-        else:
-            files.write(path, json.dumps(now, indent=1).encode())
+        check_settings(self.out, now)
 
     def execute(self) -> "Results":
         """Trains and tests all folds, trains the final model, writes the report."""
@@ -394,6 +389,15 @@ class _Run:
             truth=words(classes[prediction.true]),
             probability=prediction.probability,
         )
+
+
+def check_settings(out: Path, now: dict[str, str]) -> None:
+    """Writes settings.json into a folder; Problem if it holds a run with others."""
+    path = out / "settings.json"
+    if path.is_file():
+        check_same(files.read_json(path, "settings"), now, str(out), "--out", {**now, **flatten(Settings())})
+    else:
+        files.write(path, json.dumps(now, indent=1).encode())
 
 
 def about(name: str, steps: int, data: DataSet) -> dict[str, Any]:

@@ -29,6 +29,8 @@ def find(root: str | Path) -> Path:
     root = Path(root).expanduser()
     if root.is_file():
         return root
+    if not root.exists():
+        raise Problem(f"there is no file or folder {root}; expected a pickle of skeletons, or a folder with one")
     found = sorted(root.glob("*.pkl")) + sorted(root.glob("*.pickle")) if root.is_dir() else []
     if len(found) != 1:
         listed = ", ".join(path.name for path in found[:4]) or "none"
@@ -55,8 +57,9 @@ def _class_names(path: Path, annotations: Sequence[dict[str, Any]], count: int |
     if beside.is_file():
         text = files.read(beside, "list of classes").decode("utf-8", "replace")
         return tuple(line.strip() for line in text.splitlines() if line.strip())
-    if named := {one["label"]: one["class"] for one in annotations if "class" in one}:
-        return tuple(named[label] for label in sorted(named))
+    named = {one["label"]: one["class"] for one in annotations if "class" in one}
+    if named and {*named} == {*range(len(named))}:
+        return tuple(named[label] for label in range(len(named)))
     labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
     count = count or max(labels, default=0) + 1
     known = {60: classes.NTU, 120: classes.NTU120}
