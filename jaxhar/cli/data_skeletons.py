@@ -1,6 +1,7 @@
 """The command `jaxhar data skeletons`: the joints of the persons in a folder of videos, as a pickle of pyskl's form."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from jaxhar.data import listing
@@ -52,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     many_videos.show(summary.told)
     if summary.samples:
         print(f"skeletons of {summary.samples:,} videos: {args.out}")
-        print(f"train on them with --config=configs/poseconv3d.py:own:{args.out}")
+        print(f"train on them with --config={shlex.quote(f'configs/poseconv3d.py:own:{args.out}')}")
     elif part[1] > 1:
         print("when all parts are done, the same command without --shard joins them")
     return 1 if summary.told.broken else 0

@@ -1,6 +1,7 @@
 """The command `jaxhar evaluate`: add the class scores of several evaluated runs, and see what the sum is worth."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from jaxhar.data.formats import score_pickle
@@ -55,8 +56,8 @@ def _common_view(runs: list[Path]) -> str:
         for path, found in zip(folders, views, strict=True):
             if not found:
                 raise Problem(
-                    f"{path} holds no class scores; evaluate it with python launch.py --config=... --workdir={path} "
-                    "--mode=eval"
+                    f"{path} holds no class scores; evaluate it with python launch.py --config=... --mode=eval "
+                    f"--workdir={shlex.quote(str(path))}"
                 )
         raise Problem(f"the runs have no view in common: {', '.join(' and '.join(sorted(found)) for found in views)}")
     return next((view for view in ("multi", "single") if view in common), min(common))

@@ -1,6 +1,7 @@
 """The command `jaxhar slurm`: an experiment, or a command in shares, as a job of SLURM; and how such a job stands."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def main(args: argparse.Namespace) -> None:
         return
     ids = slurm.submit(todo, resources, folder, args.local)
     what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs, {ids[0]} to {ids[-1]}"
-    print(f"{what}: logs are in {folder}; jaxhar slurm status {run} says how it stands")
+    print(f"{what}: logs are in {folder}; jaxhar slurm status {shlex.quote(str(run))} says how it stands")
 
 
 def _option(text: str) -> tuple[str, str | bool]:

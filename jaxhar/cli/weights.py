@@ -1,6 +1,7 @@
 """The command `jaxhar weights`: download the published weights of a network and port them."""
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def main(args: argparse.Namespace) -> None:
     if args.name in torchvision.FILES:
         path = torchvision.fetch(args.name, args.given, not args.no_progress)
         print(f"{path}: checked; an experiment starts from it with init_from={torchvision.PREFIX}{args.name}")
-        print(f"for a network of your own: jaxhar port {path} --model simple-baseline-mpii --partial --out start/")
+        file = shlex.quote(str(path))
+        print(f"for a network of your own: jaxhar port {file} --model simple-baseline-mpii --partial --out start/")
         return
     entry, name = zoo.entry(args.name), args.name
     if args.variant is not None:

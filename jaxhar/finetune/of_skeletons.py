@@ -5,6 +5,7 @@ sample. In each fold a PoseConv3D and a transformer are trained from scratch, be
 joints and the most frequent class. At the end a PoseConv3D is trained on all samples and saved.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -105,7 +106,7 @@ def run(file: Path, out: Path, settings: Settings, progress: bool = True) -> Res
     folds.print_figures(figures, classes, Path(), groups)
     print(f"report: {page}")
     if settings.joint_steps:
-        print(f"model: jaxhar predict VIDEO --weights POSENET --actions {out} --out RESULT")
+        print(f"model: jaxhar predict VIDEO --weights POSENET --actions {shlex.quote(str(out))} --out RESULT")
     print(told_time(begun))
     return results
 

@@ -11,6 +11,7 @@ interrupted run continues after its last complete fold.
 import contextlib
 import dataclasses
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -278,7 +279,7 @@ class _Run:
         folds.write_predictions(out / "predictions.csv", figures, classes, self.parts, self.people.tolist())
         page = report.write(out, results, f"{base.name}, {len(self.parts)} folds by person or source video")
         folds.print_figures(figures, classes, self.root, self.people.tolist())
-        print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {out} --out RESULT")
+        print(f"report: {page}\nmodel: jaxhar predict VIDEO --weights {shlex.quote(str(out))} --out RESULT")
         print(told_time(self.begun))
         return results
 
