@@ -43,6 +43,10 @@ def test_runs_are_done_once_and_compared(command, capfd):
     assert command(*words, "--dry-run") == 0
     listed = capfd.readouterr().out.splitlines()
     assert listed == ["1  out/learning_rate=0.001  not begun", "2  out/learning_rate=0.0003  not begun"]
+    assert command(*words, "--dry-run", "--shard", "1/3") == 0
+    assert capfd.readouterr().out.splitlines() == listed[:1]
+    assert command(*words, "--dry-run", "--shard", "3/3") == 0
+    assert capfd.readouterr().out == "--shard 3/3: there are only 2 runs, none is left for this part\n"
     assert not Path("out").exists()
 
     assert command(*words, "--shard", "2/2") == 0
@@ -110,7 +114,6 @@ def test_scores_of_a_grid(command, capfd):
         (("--config.train.seed=1,,2",), "--config.train.seed=: expected int"),
         ((f"{RATE}0.001,1e-3",), "two runs would have the same settings, optimizer.learning_rate=0.001"),
         (("--config.train.seed=1,2", "--config.train.seed=3"), "--config.train.seed is given twice"),
-        (("--config.train.seed=1,2", "--shard", "3/3"), "there are only 2 runs"),
         (("--config.train.seed=1,2", "--shard", "3"), "--shard '3' is not K/N"),
     ],
 )

@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> int:
             print(note)
         runs = sweep.runs(experiment, grid)
         out = args.out or Path("runs") / f"{experiment.name}-sweep"
-        if part[1] > len(runs):
-            raise Usage(f"--shard {args.shard}: there are only {len(runs)} runs")
+        if part[0] > len(runs):
+            print(f"--shard {args.shard}: there are only {len(runs)} runs, none is left for this part")
         found = sweep.rows(runs, out)  # Problem for a finished run with other settings
         if args.dry_run:
             for number, row in list(enumerate(found, 1))[part[0] - 1 :: part[1]]:

@@ -126,6 +126,8 @@ def run(
         tell(f"[{len(report.rows) + 1}/{len(every)}] {source.name}: {said}")
         report.rows.append(row)
         _write_table(out / f"{table}.csv", report.rows)
+    if not every:  # more shards than sources
+        _write_table(out / f"{table}.csv", [])
     report.files = [out / f"{table}.csv", *_write_sheets(out, sheet, report.rows)]
     return report
 

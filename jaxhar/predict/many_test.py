@@ -135,6 +135,12 @@ def test_shards_share_the_work(dots, films):
     assert report.skipped == 3 and [row["results"] for row in rows()] == ["a", "c", "p"]
 
 
+def test_a_shard_without_a_source_has_a_table_without_a_row(dots, films):
+    report, _ = go(dots, "a.mp4", shard="3/3")
+    assert report.rows == [] and report.files == [Path("out/summary_3_of_3.csv")]
+    assert rows("out/summary_3_of_3.csv") == []
+
+
 def test_what_is_not_for_many_sources(dots, films):
     with pytest.raises(Usage, match="--boxes holds the boxes of one source"):
         go(dots, "a.mp4", "p", options={"boxes": "boxes.txt"})
