@@ -48,10 +48,12 @@ def test_runs_are_done_once_and_compared(command, capfd):
     assert command(*words, "--dry-run", "--shard", "3/3") == 0
     assert capfd.readouterr().out == "--shard 3/3: there are only 2 runs, none is left for this part\n"
     assert not Path("out").exists()
+    assert command(*words, "--shard", "3/3") == 0
+    assert "table: out/sweep.csv" in (printed := capfd.readouterr().out) and "chart:" not in printed
 
     assert command(*words, "--shard", "2/2") == 0
     printed = capfd.readouterr().out
-    assert "run 2 of 2" in printed and re.search(r"0\.0003 +│ +finished", printed)
+    assert "run 2 of 2" in printed and "chart: out/sweep.png" in printed and re.search(r"0\.0003 +│ +finished", printed)
     assert Path("out/sweep.png").read_bytes().startswith(b"\x89PNG")
     first, second = table().values()
     assert (first["state"], second["state"]) == ("step 0 of 2", "finished") and not first["loss"]

@@ -56,7 +56,9 @@ def main(args: argparse.Namespace) -> int:
         failed = sweep.work(runs, out, part, args.debug)
         if cluster.first():
             tables.show(sweep.table(sweep.write(runs, out)), Console())
-            print(f"table: {out / sweep.TABLE}\nchart: {out / sweep.CHART}")
+            print(f"table: {out / sweep.TABLE}")
+            if (out / sweep.CHART).is_file():  # not before a run has a figure
+                print(f"chart: {out / sweep.CHART}")
     if failed:
         print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again: {', '.join(failed)}")
     return 1 if failed else 0
