@@ -109,7 +109,7 @@ class Tally:
 
     Attributes:
       persons: by identity; of several still pictures none, because their persons are numbered in each.
-      scene: all persons together; None if no action was looked for.
+      scene: all persons together; None if no action was looked for, and of several still pictures.
       empty, unfamiliar: numbers of frames without a person, and of those with a person who looks unfamiliar.
       most: number of persons in the frame with the most.
     """

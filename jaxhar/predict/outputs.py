@@ -154,7 +154,8 @@ class Outputs:
         """Close all files and give them their names."""
         tracks = []
         if isinstance(self._source, Images):
-            self.tally.persons = self.tally.persons if len(self._times) == 1 else {}
+            if len(self._times) > 1:  # they have nothing in common
+                self.tally.persons, self.tally.scene = {}, None
         else:
             for who, person in sorted(self.tally.persons.items()):
                 name, probability = named(person.action, self._meta.actions)

@@ -1,7 +1,8 @@
-"""Actions in videos by a network that sees whole pictures and no persons, such as a fine-tuned masked autoencoder.
+"""Actions by a network that sees whole pictures and no persons, such as a fine-tuned masked autoencoder.
 
-Clips slide over the whole video; the probabilities of those that contain a frame are averaged. With `views` it is
-tested as by mae_st: clips from the start to the end, three crops of each, and their probabilities summed.
+A network of pictures names what each photo shows. In a video, clips slide over all of it; the probabilities of those
+that contain a frame are averaged. With `views` it is tested as by mae_st: clips from the start to the end, three crops
+of each, and their probabilities summed.
 """
 
 from collections.abc import Generator, Sequence
@@ -16,6 +17,7 @@ from jaxhar.core.network import Showing, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data import clips
 from jaxhar.data.formats.ahead import read_ahead
+from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
 from jaxhar.host.errors import Usage
 from jaxhar.predict.box_files import BoxFile
@@ -70,12 +72,22 @@ class PictureActions:
 
     def told(self) -> tuple[str, ...]:
         """A sentence on the clips, if the training does not say how far apart their frames are."""
-        if not self.actions or self.options.stride or self.meta.frame_step:
+        if not self.actions or self.options.stride or self.meta.frame_step or clip_length(self.meta.config) == 1:
             return ()
         taken = f"clips take one frame in {STRIDE} at {clips.NOMINAL_FPS} frames a second, as in mae_st"
         return (f"the step of the training is not known: {taken}; --stride sets another",)
 
-    def results(self, video: Video, times: Sequence[float]) -> Generator[list[FrameResult]]:
+    def check(self, source: Video | Images, path: Path) -> None:
+        """Usage for photos if the network, or an option, is for clips."""
+        if isinstance(source, Video):
+            return
+        if clip_length(self.meta.config) > 1:
+            raise Usage(f"the network of {self.path} names actions in videos; {path} is none")
+        given = [name for name in ("every", "views", "stride", "attention") if vars(self.options)[name]]
+        if given:
+            raise Usage(f"--{given[0]} is for videos; {path} is none")
+
+    def results(self, source: Video | Images, times: Sequence[float]) -> Generator[list[FrameResult]]:
         """Of each frame all that is seen, `frame_result.SCENE`, with its clips; frames that no further clip contains.
 
         Raises:
@@ -86,17 +98,20 @@ class PictureActions:
             return
         boxes = None if self.options.boxes is None else BoxFile(Path(self.options.boxes))
         if boxes is not None:
-            boxes.check(len(times), set())
-        sampling, moments = self._sampling(video), np.asarray(times)
+            boxes.check(len(times), {path.name for path in source.paths} if isinstance(source, Images) else set())
         count, crops = self.options.clip_views or (0, 1)
-        every = self._every(sampling) * sampling.fps
-        windows = sampling.spread(moments, count) if count else sampling.sliding(moments, every)
-        batch = max(1, self.options.batch // sampling.frames)
+        if isinstance(source, Images):  # each has another size
+            windows, batch = [np.array([i]) for i in range(len(times))], 1
+        else:
+            sampling, moments = self._sampling(source), np.asarray(times)
+            every = self._every(sampling) * sampling.fps
+            windows = sampling.spread(moments, count) if count else sampling.sliding(moments, every)
+            batch = max(1, self.options.batch // sampling.frames)
         reader = Reader(frame_size(self.meta.config), batch, crops == 3, self.options.bbox, boxes)
         found: dict[int, FrameResult] = {}
         seen: dict[int, list[np.ndarray]] = {}
         written = 0
-        for job in read_ahead(reader.read(video, windows), 2):
+        for job in read_ahead(reader.read(source, windows), 2):
             for number, action, shares in zip(
                 job.numbers, self._actions(job, batch), self._shares(job, batch), strict=True
             ):

@@ -16,7 +16,7 @@ from jaxhar.data import transforms
 from jaxhar.data.formats.video import Video
 from jaxhar.data.formats.writer import VideoWriter, write_png
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.models.mae.config import MaeConfig, VideoClassifierConfig
+from jaxhar.models.mae.config import ImageClassifierConfig, MaeConfig, VideoClassifierConfig
 from jaxhar.predict.clip_reader import Sampling
 from jaxhar.predict.predictor_test import rows_of
 from jaxhar.weights import checkpoint
@@ -29,7 +29,11 @@ FRAMES, WIDTH, HEIGHT, FPS = 40, 64, 48, 25
 
 def save(path: Path, trained=None, **changes) -> Path:
     """A random classifier whose answers differ, as a model folder."""
-    config = VideoClassifierConfig(**SIZES, num_actions=3, **changes)
+    return save_network(path, VideoClassifierConfig(**SIZES, num_actions=3, **changes), trained)
+
+
+def save_network(path: Path, config, trained=None) -> Path:
+    """The same for any settings."""
     flat = port.to_flat(zoo.create(config))
     flat["head.linear.kernel"] = np.random.default_rng(0).normal(0, 2, (16, 3)).astype(np.float32)
     checkpoint.save_model(path, port.from_flat(flat, config), None, CLASSES, trained)
@@ -161,6 +165,32 @@ def test_person_boxes_where_the_network_weighs_by_them(source, tmp_path):
     cover = np.stack([[transforms.crop_image(cover, crop)[..., 0] / np.float32(255)] * 4] * 4)
     true = jaxhar.infer(model, Batch(frames=frames, cover=cover))["action"][-1, 0]
     np.testing.assert_allclose(result.actions[0], true, atol=1e-6)
+
+
+def test_photos_by_a_network_of_pictures(tmp_path, capsys):
+    config = ImageClassifierConfig(image_size=16, patch=8, width=16, depth=1, heads=2, num_actions=3)
+    weights, photos = save_network(tmp_path / "in1k", config), tmp_path / "photos"
+    photos.mkdir()
+    rng, sizes, squares = np.random.default_rng(1), ((64, 48), (40, 60)), ((8, 0, 56, 48), (0, 10, 40, 50))
+    images = [rng.integers(0, 256, (height, width, 3), np.uint8) for width, height in sizes]
+    for number, image in enumerate(images):
+        write_png(photos / f"{number}.png", image)
+    out = ["--weights", str(weights), "--out", str(tmp_path / "out")]
+    assert cli.main(["predict", str(photos), *out]) == 0
+    crops = [transforms.plan_crop(np.array(square), size, 16) for square, size in zip(squares, sizes, strict=True)]
+    frames = np.stack([[transforms.crop_image(image, crop)] for image, crop in zip(images, crops, strict=True)])
+    true = jaxhar.infer(checkpoint.load_model(weights)[0], frames)["action"][-1]
+    rows = rows_of(tmp_path / "out" / "actions.csv")
+    assert [row["source"] for row in rows] == ["0.png", "1.png"]
+    np.testing.assert_allclose([[float(row[name]) for name in CLASSES] for row in rows], true, atol=1e-5)
+    poses = json.loads((tmp_path / "out" / "poses.json").read_text())
+    jsonschema.validate(poses, SCHEMA)
+    assert [frame["scene"]["name"] for frame in poses["frames"]] == [CLASSES[n] for n in true.argmax(1)]
+    assert "scene" not in poses and "stride" not in capsys.readouterr().out
+    result = jaxhar.load(weights).predict(photos / "0.png")
+    assert result.action == CLASSES[true[0].argmax()] and result.probability == pytest.approx(true[0].max(), abs=1e-6)
+    assert cli.main(["predict", str(photos), *out, "--attention"]) == 2
+    assert "--attention is for videos; " in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_said_in_one_sentence(weights, source, tmp_path, capsys):

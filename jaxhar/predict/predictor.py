@@ -182,8 +182,7 @@ class LoadedNetwork:
         seen = PictureActions(self.path, self.model, self.meta, self.actions, options)
         if maps is not None:
             raise Usage(f"--maps: the network of {self.path} predicts no heat maps; leave --maps out")
-        if not isinstance(source, Video):
-            raise Usage(f"the network of {self.path} names actions in videos; {path} is none")
+        seen.check(source, path)
         network = dataclasses.replace(self.meta, actions=self.actions, skeleton=picture_actions.NOBODY)
         return Task(source, path, partial(_infer, self.model, None), network, options, pictures=seen)
 

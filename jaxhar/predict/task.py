@@ -197,7 +197,7 @@ class Task:
         Raises:
           Problem: the file has changed since the search.
         """
-        if self.pictures is not None and isinstance(self.source, Video):
+        if self.pictures is not None:
             yield from self._with_pictures(self.pictures.results(self.source, times), times, 4, progress)
             return
         (infer, (batch, length)), size = self._run(), frame_size(self.network.config)
