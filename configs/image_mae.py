@@ -152,7 +152,7 @@ def demo() -> Experiment:
             "probe": Stage(100, replace(adamw, table=zoo.trunk_frozen(model), decay=())),
             "all": Stage(200, tune),
         },
-        evals={"imagenet": Eval(scorers=(Action(), ReconstructionError(), Samples()), batch=30)},
+        evals={"imagenet": Eval(scorers=(Action(), ReconstructionError(), BoxCoverage(), Samples()), batch=30)},
         init_from=None,
         mixing=Mixing(),
     )
