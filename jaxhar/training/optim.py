@@ -39,8 +39,19 @@ def _wide(params: optax.Params) -> optax.Params:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-#: LARS (You et al., 2017) for the linear layers of probes; biases get neither trust ratio nor weight decay.
-lars = functools.partial(optax.lars, weight_decay_mask=_wide, trust_ratio_mask=_wide)
+def lars(
+    momentum: float = 0.9, trust_coefficient: float = 0.001, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """LARS (You et al., 2017) for the linear layers of probes; biases get neither trust ratio nor weight decay.
+
+    As in mae, and unlike `optax.lars`, the momentum is that of the gradients, not of steps at the rates of their time.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=_wide),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), _wide),
+        optax.trace(decay=momentum),
+    )
+
 
 #: Argument names for the base learning rate in schedules, in order of preference.
 _RATE_NAMES = ("peak_value", "init_value", "value", "learning_rate")

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxhar.host.errors import Problem
-from jaxhar.training.optim import Optimizer, keras_rmsprop, muon, nesterov
+from jaxhar.training.optim import Optimizer, keras_rmsprop, lars, muon, nesterov
 
 PARAMS = {
     "pose.stem.kernel": jnp.array([1.0, -2.0]),
@@ -173,3 +173,25 @@ def test_a_rule_without_a_rate_is_scaled_by_it_and_a_schedule_of_ones_own_is_tak
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-6)
     with pytest.raises(Problem, match="argument of one of the names peak_value, .*learning_rate"):
         Optimizer(schedule=lambda start: start).rate(3)
+
+
+def test_the_momentum_of_lars_is_that_of_the_gradients_at_a_rate_that_moves():
+    """By the original's loop in NumPy: g += wd w; g *= trust |w| / |g|; m = 0.9 m + g; w -= lr m."""
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32), "bias": jnp.ones(2)}
+    schedule = {"schedule": optax.linear_schedule, "schedule_options": {"end_value": 0.0}}
+    chain = Optimizer(lars, {"weight_decay": 0.1}, learning_rate=10.0, **schedule).build(params, 4)
+    state, true = chain.init(params), {name: np.asarray(a, np.float64) for name, a in params.items()}
+    moment = {name: np.zeros_like(a) for name, a in true.items()}
+    for step in range(4):
+        grads = {name: rng.normal(size=a.shape) for name, a in true.items()}
+        updates, state = chain.update({n: jnp.asarray(g, jnp.float32) for n, g in grads.items()}, state, params)
+        params = optax.apply_updates(params, updates)
+        for name, grad in grads.items():
+            if name == "kernel":
+                grad = grad + 0.1 * true[name]
+                grad = grad * 0.001 * np.linalg.norm(true[name]) / np.linalg.norm(grad)
+            moment[name] = 0.9 * moment[name] + grad
+            true[name] = true[name] - 10 * (1 - step / 4) * moment[name]
+    for name, expected in true.items():
+        np.testing.assert_allclose(params[name], expected, rtol=1e-5)

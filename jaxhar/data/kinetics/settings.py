@@ -31,6 +31,9 @@ PRETRAIN = ClipAugment()
 FINETUNE = ClipAugment(area=(0.08, 1.0), operations=RandAugment())
 PROBE = ClipAugment(area=(0.08, 1.0))
 
+#: Seconds that a timeout may have.
+_LONGEST = 86_400
+
 
 @dataclass(frozen=True)
 class Kinetics(DataSet):
@@ -78,8 +81,11 @@ class Kinetics(DataSet):
     eval_split: ClassVar[str] = "val"
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.repeat < 1 or self.side < 1 or self.timeout < 0:
-            raise Usage("data.rate must be above 0, data.repeat and data.side at least 1, data.timeout 0 or more")
+        numbers = 0 < self.rate < np.inf and 0 <= self.timeout <= _LONGEST
+        if not numbers or self.repeat < 1 or self.side < 1:
+            raise Usage(
+                f"data.rate must be above 0, data.repeat and data.side at least 1, data.timeout from 0 to {_LONGEST:,}"
+            )
         if not 0 < self.fraction <= 1:
             raise Usage(f"data.fraction is {self.fraction}; it must be above 0 and at most 1")
         if self.clips < 1 or self.places not in (1, 3):

@@ -226,7 +226,14 @@ def test_missing_and_slow_videos_and_wrong_settings(tmp_path, capsys):
     (root / "train.csv").write_text("a.mp4 0\nb.mp4 0\n")
     with pytest.raises(Problem, match="decoding takes longer than 1e-06 s"):
         prepared(root, tmp_path, timeout=1e-6, box_folder="")
-    for name, value in (("rate", 0), ("repeat", 0), ("places", 2), ("timeout", -1)):
+    for name, value in (
+        ("rate", 0),
+        ("rate", np.nan),
+        ("repeat", 0),
+        ("places", 2),
+        ("timeout", -1),
+        ("timeout", np.inf),
+    ):
         with pytest.raises(Usage, match=f"data.{name}"):
             replace(SMALL, **{name: value})
     with pytest.raises(Usage, match="clips of Kinetics are square"):
