@@ -56,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", type=Path, help="folder of the run (default: as of the command itself)")
     parser.add_argument("--mode", choices=["train", "eval"], default="train", help="as of launch.py")
     parser.add_argument("--dry-run", action="store_true", help="print the script, and do nothing")
-    parser.add_argument("--local", action="store_true", help="run on this machine in the background, without SLURM")
+    parser.add_argument(
+        "--local",
+        action="store_true",
+        help="run on this machine in the background, without SLURM; --mem and the like count for nothing",
+    )
     parser.add_argument("--lines", type=int, default=5, help="with status: lines of each log (default: %(default)s)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="or --config.NAME=VALUE: change the experiment"

@@ -257,8 +257,8 @@ def submit(commands: Sequence[Sequence[str]], resources: Resources, folder: Path
 
     Args:
       folder: for logs and notes, in the working directory of the command; see `jobs`.
-      local: start them on this machine in the background, as one process each, with the limit, the signal and the
-        returns that SLURM would give them.
+      local: start them on this machine in the background, as one process each, with the lines before the command, the
+        limit, the signal and the returns that SLURM would give them; memory and cores are not limited.
 
     Raises:
       Problem: there is no SLURM here, or it refuses the job.
@@ -266,7 +266,9 @@ def submit(commands: Sequence[Sequence[str]], resources: Resources, folder: Path
     """
     package = submitit()
     _check(folder)
-    jobs = [Job(tuple(words), folder, max(1.0, 0.9 * resources.signal_delay - 5)) for words in commands]
+    # SLURM's script has the lines before the command; `exec`, so that signals reach the command.
+    before = ("bash", "-c", "\n".join((*resources.setup, 'exec "$@"')), "bash") if local and resources.setup else ()
+    jobs = [Job((*before, *words), folder, max(1.0, 0.9 * resources.signal_delay - 5)) for words in commands]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if local:

@@ -90,7 +90,8 @@ def test_the_script_asks_for_what_was_given(tmp_path):
 
 def test_a_job_saves_before_its_limit_goes_on_and_ends(tmp_path):
     code = (
-        "import signal, sys, time; from pathlib import Path; saved = Path(sys.argv[1])\n"
+        "import os, signal, sys, time; from pathlib import Path; saved = Path(sys.argv[1])\n"
+        "assert os.environ['WORDS'] == 'a b'\n"
         "def stop(*_):\n"
         "    saved.write_text('saved'); print('saved', flush=True); sys.exit(0)\n"
         "signal.signal(signal.SIGUSR1, stop)\n"
@@ -99,7 +100,8 @@ def test_a_job_saves_before_its_limit_goes_on_and_ends(tmp_path):
         "sys.exit(3)\n"
     )
     words = [sys.executable, "-c", code, str(tmp_path / "state")]
-    (job,) = slurm.submit([words], slurm.Resources(1, signal_delay=58), tmp_path / "slurm", local=True)
+    resources = slurm.Resources(1, signal_delay=58, setup=("export WORDS='a b'", "# a comment"))
+    (job,) = slurm.submit([words], resources, tmp_path / "slurm", local=True)
     deadline = time.monotonic() + 55
     while "ended" not in (standing := slurm.jobs(tmp_path / "slurm")[0]).state:
         assert time.monotonic() < deadline, standing
