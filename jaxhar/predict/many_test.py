@@ -14,6 +14,7 @@ from PIL import Image
 from jaxhar.cli import main as cli
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import many, predictor
+from jaxhar.predict.onnx_detector_test import BOXES, raw, save
 from jaxhar.predict.options import Options
 from jaxhar.predict.predictor_test import ACTIONS, draw, write_video
 from jaxhar.predict.result_test import dots_network
@@ -111,6 +112,14 @@ def test_other_weights_under_the_same_name_are_other_settings(dots, monkeypatch)
         return dataclasses.replace(dots, model=model, skeletons=skeletons).fingerprint(Options())
 
     assert of("a", "b") == of("a", "b") != of("a", "c") and of("a", "b") != of("c", "b")
+
+
+def test_another_detector_under_the_same_name_is_another_setting(dots, tmp_path):
+    def of(score: float) -> dict[str, object]:
+        save(tmp_path / "yolox.onnx", {"output": raw(BOXES, [score] * len(BOXES))})
+        return dots.fingerprint(Options(detector=tmp_path / "yolox.onnx"))
+
+    assert of(0.5) == of(0.5) != of(0.6)
 
 
 def test_results_of_another_source_are_not_overwritten(dots, films):

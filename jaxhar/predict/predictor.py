@@ -22,7 +22,7 @@ from jaxhar.core.network import NetworkConfig, Reconstructing
 from jaxhar.core.skeleton import Skeleton
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
-from jaxhar.host import compile_cache
+from jaxhar.host import compile_cache, files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
 from jaxhar.predict import map_pictures, picture_actions, poses, skeleton_actions
@@ -30,6 +30,7 @@ from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.detector import Detector
 from jaxhar.predict.folder import opened
+from jaxhar.predict.onnx_detector import OnnxDetector
 from jaxhar.predict.options import STRIDE, Options
 from jaxhar.predict.outputs import NetworkInfo, check_formats
 from jaxhar.predict.picture_actions import PictureActions
@@ -143,8 +144,11 @@ class LoadedNetwork:
         return dataclasses.replace(summary, notes=notes, warnings=warnings)
 
     def fingerprint(self, options: Options) -> dict[str, object]:
-        """What decides about results: the version of jaxhar, the weights and the options, for JSON."""
+        """What decides about results: the version of jaxhar, weights, detector and options, for JSON."""
         found = {**self._settings(options), "jaxhar": metadata.version("jaxhar"), "weights": self.sha256}
+        detector, _ = options.finder
+        if isinstance(detector, OnnxDetector):
+            found["detector"] = f"{detector.kind} {files.digest(detector.path, 'sha256')}"
         return found if self.skeletons is None else {**found, "actions": checkpoint.sha256(self.skeletons.model)}
 
     @property
