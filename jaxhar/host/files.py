@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,8 +34,12 @@ def read_json(path: Path, what: str) -> Any:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; renamed to `path` if the block succeeds, else removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A temporary path to write to; renamed to `path` if the block succeeds, else removed.
+
+    No two processes have the same one, also on machines that share a disk and number their processes alike.
+    """
+    machine = zlib.crc32(socket.gethostname().encode())
+    temporary = path.with_name(f".{path.name}.{machine:08x}-{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
