@@ -23,9 +23,12 @@ def lock(workdir: Path) -> TextIO:
         raise Problem(f"cannot write in the working directory {workdir}: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise Problem(f"another process is training in {workdir}; stop it, or give another --workdir") from error
+    except OSError as error:
+        file.close()
+        raise _no_locks(workdir, error) from error
     return file
 
 
@@ -86,5 +89,15 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise Problem(f"the folder {path.parent} cannot be written ({error.strerror})") from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _no_locks(path.parent, error) from error
         yield
+
+
+def _no_locks(folder: Path, error: OSError) -> Problem:
+    return Problem(
+        f"{folder} is on a file system that cannot lock files ({error.strerror}), so that two processes could write "
+        "the same; use another one, or have it mounted with locks (of Lustre the option flock)"
+    )
