@@ -174,6 +174,12 @@ def test_two_people_with_a_box_each(four):
     assert [r.fields["box"].tolist() for r in records[:2]] == [[1, 1, 9, 9], [9, 9, 20, 20]]
 
 
+def test_a_table_of_training_alone_is_refused(four):
+    rows = (",".join((*line.split(",")[:3], "train", *line.split(",")[4:])) for line in GOOD)
+    with pytest.raises(Problem, match="all files of .* are given the split train: give some of them test, or no split"):
+        items(table(four, *rows))
+
+
 def test_a_person_on_both_sides_is_refused(four):
     with pytest.raises(Problem, match="line 3 of .* puts p1 into test, another line puts it into train"):
         items(table(four, GOOD[0], GOOD[1].replace("p2", "p1"), *GOOD[2:]))

@@ -141,6 +141,8 @@ def _split(items: Sequence[Item], root: Path) -> list[Item]:
             splits[person] = "test" if i < wanted - tests else "train"
     found = [dataclasses.replace(item, split=item.split or splits[item.person]) for item in items]
     if not any(item.split == "test" for item in found):
+        if all(item.split for item in items):
+            raise Problem(f"all files of {root} are given the split train: give some of them test, or no splits at all")
         raise Problem(
             f"nobody in {root} can be used for testing: every class has one person or source video, as "
             f"{items[0].person}; name the person of each file in a CSV file, or give splits"
