@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from jaxhar.core.batch import Array, Batch, Preds
+from jaxhar.evaluation.class_metrics import top_k
 from jaxhar.evaluation.fusion import Scores
 from jaxhar.evaluation.metrics import State, accuracy, confusion, log_softmax
 from jaxhar.evaluation.pose import dump, last_largest
@@ -110,6 +111,8 @@ class ActionFigure:
       confusion: (A, A) counts of the last head; the row is the true class.
       predictions: of the last head, in the order of the split.
       missing: number of sequences without a clip, which are not counted.
+      top5: share of the sequences whose class is among the five that score highest, the first ones of equals, by the
+        last head; None for five classes or fewer.
     """
 
     view: str
@@ -118,6 +121,7 @@ class ActionFigure:
     confusion: np.ndarray
     predictions: tuple[Prediction, ...]
     missing: int = 0
+    top5: float | None = None
 
     @property
     def key(self) -> str:
@@ -165,7 +169,8 @@ class ActionFigure:
 
     def scalars(self) -> dict[str, float]:
         """The last head's accuracy as `key`, the mean of its class accuracies as "KEY/balanced", its macro F1 as
-        "KEY/f1", the expected calibration error as "KEY/calibration", the best head's accuracy as "KEY/best"."""
+        "KEY/f1", the expected calibration error as "KEY/calibration", the top-5 accuracy as "KEY/top5", and the best
+        head's accuracy as "KEY/best"."""
         rates = self.state.compute()
         found = {
             self.key: float(rates[-1]),
@@ -173,6 +178,8 @@ class ActionFigure:
             f"{self.key}/f1": self.f1,
             f"{self.key}/calibration": self.reliability.error,
         }
+        if self.top5 is not None:
+            found[f"{self.key}/top5"] = self.top5
         if len(rates) > 1:
             found[f"{self.key}/best"] = float(rates[self.best])
         return found
@@ -198,7 +205,7 @@ class ActionFigure:
             "Action",
             scalars=self.scalars(),
             units=dict.fromkeys(self.scalars(), "%"),
-            tiles=(self._tile(),),
+            tiles=(self._tile(), *self._top5()),
             tables=tuple(table for table in tables if table.rows),
             matrices=(self._matrix(names),),
             about=tuple(filter(None, sentences)),
@@ -216,6 +223,12 @@ class ActionFigure:
         if len(rates) > 1:
             note += f"; last head ({self.heads[-1]}); best head ({self.heads[self.best]}) {number(rates[self.best])}"
         return Tile(f"Action accuracy, {_shown(self.view)}", f"{number(rates[-1])} %", note)
+
+    def _top5(self) -> tuple[Tile, ...]:
+        if self.top5 is None:
+            return ()
+        note = "the true class is among the five of the highest scores"
+        return (Tile(f"Top-5 accuracy, {_shown(self.view)}", f"{number(self.top5)} %", note),)
 
     def _by_class(self, names: tuple[str, ...], left_out: str) -> Table:
         rates, shown = self.per_class.compute(), self.occurring
@@ -281,6 +294,7 @@ class ActionFigure:
             confusion=np.array(tree["confusion"], np.int64),
             predictions=tuple(Prediction(**p) for p in tree["predictions"]),
             missing=tree["missing"],
+            top5=tree.get("top5"),
         )
 
 
@@ -366,6 +380,7 @@ class ActionSums:
             confusion=confusion(labels, best, len(self._context.classes)),
             predictions=predictions,
             missing=len(names) - len(known) if known else 0,
+            top5=top_k(scores[-1], labels, 5) if len(self._context.classes) > 5 else None,
         )
 
     def subset(self, sequences: frozenset[int]) -> State:

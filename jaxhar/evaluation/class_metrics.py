@@ -6,12 +6,12 @@ import numpy as np
 
 
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
-    """Share of the samples whose class is among those with the k largest scores.
+    """Share of the samples whose class is among those with the k largest scores; of equal ones the first are taken.
 
     Args:
       scores: (N, A). labels: (N,) classes.
     """
-    best = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]
+    best = np.argsort(-np.asarray(scores), axis=1, kind="stable")[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(1).mean())
 
 

@@ -104,7 +104,7 @@ class PictureActions:
             windows, batch = [np.array([i]) for i in range(len(times))], 1
         else:
             sampling, moments = self._sampling(source), np.asarray(times)
-            every = self._every(sampling) * sampling.fps
+            every = max(self._every(sampling) * sampling.fps, 1.0)
             windows = sampling.spread(moments, count) if count else sampling.sliding(moments, every)
             batch = max(1, self.options.batch // sampling.frames)
         reader = Reader(frame_size(self.meta.config), batch, crops == 3, self.options.bbox, boxes)
