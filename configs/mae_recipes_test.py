@@ -136,6 +136,10 @@ def test_missing_data_and_weights_are_one_sentence(folder, tmp_path, monkeypatch
     with pytest.raises(Problem, match=r"kinetics is no folder of Kinetics; expected are train.csv .*:demo make their"):
         load("mae:vit_l").data.prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        Usage, match="mae_finetune_full has 400 action classes, but the data has 4: give the network as"
+    ):
+        run.run(tiny("mae_finetune:full", folder, **{"model.num_actions": 400}), tmp_path / "out", "train")
     with pytest.raises(Problem, match="runs/mae_vit_l"):
         run.run(tiny("mae_finetune:full", folder), tmp_path / "out", "train")
 

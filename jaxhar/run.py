@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxhar import zoo
+from jaxhar.core.prepared import Prepared
 from jaxhar.evaluation import calibration, evaluate, familiar, fusion
 from jaxhar.evaluation import comparison as comparing
 from jaxhar.evaluation.results import Results
 from jaxhar.host import cluster, compile_cache, process
 from jaxhar.host.errors import Usage
-from jaxhar.training import loop
+from jaxhar.training import loop, stages
 from jaxhar.training.experiment import Comparison, Experiment
 from jaxhar.viz import report
 from jaxhar.weights import checkpoint
@@ -46,6 +47,7 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
         return evaluate.run(model, prepared, plan, classes=classes, progress=False).scalars()
 
     if mode == "train":
+        check_classes(experiment, prepared)
         dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
         model = zoo.create(experiment.model, rngs=nnx.Rngs(experiment.train.seed), dtype=dtype)
         model = loop.run(experiment, workdir, model, prepared, figures if plans else None)
@@ -72,6 +74,18 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
         print(f"report: {page}" + ("" if number else f"\npictures: {out / 'pictures'}"))
     if experiment.then is not None and cluster.first():
         experiment.then(workdir)
+
+
+def check_classes(experiment: Experiment, prepared: Prepared) -> None:
+    """Usage if a network that is trained on actions has other numbers of classes than the data."""
+    count = len(prepared.actions)
+    for part in stages.parts(experiment):
+        classes = part.stage.model.classes
+        if experiment.steps and count and classes and count not in classes:
+            raise Usage(
+                f"the network of {experiment.name} has {' + '.join(map(str, classes))} action classes, but the data "
+                f"has {count}: give the network as many (model.num_actions), or data with all classes"
+            )
 
 
 def compare(experiment: Experiment, comparison: Comparison, workdir: Path, mode: str) -> None:
