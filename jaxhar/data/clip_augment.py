@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxhar.data import clips, transforms
 from jaxhar.data.rand_augment import RandAugment
+from jaxhar.host.errors import Usage
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class ClipAugment(transforms.Augment):
 
     def fixed(self, flip: bool = False) -> ClipDraw:
         return ClipDraw(flip=flip)
+
+    def check(self, boxes: str) -> None:
+        """Usage for operations on pictures whose boxes would stay where they are; `boxes`: the folder, "" for none."""
+        if boxes and self.operations is not None:
+            raise Usage(
+                "data.augment has RandAugment, which turns and moves pictures but not their boxes: set "
+                "data.augment.operations=None, or data.box_folder to ''"
+            )
 
     def crop(self, height: int, width: int, rng: np.random.Generator) -> clips.Crop:
         """A random crop of a picture."""

@@ -51,6 +51,8 @@ class ImageNet(DataSet):
     eval_split: ClassVar[str] = "val"
 
     def __post_init__(self) -> None:
+        if isinstance(self.augment, ClipAugment):
+            self.augment.check(self.box_folder)
         if not 0 < self.share <= 1:
             raise Usage(f"data.share is {self.share}; it must be above 0 and at most 1")
 

@@ -58,7 +58,7 @@ def test_evaluation_takes_the_middle_of_the_scaled_picture(root):
 
 
 def test_augmentations(root):
-    stream = prepared(root, augment=FINETUNE).train_stream(0)
+    stream = prepared(root, augment=FINETUNE, box_folder="").train_stream(0)
     assert next(stream)["clips"]["frames"].dtype == np.uint8
     stream.close()
     stream = prepared(root, augment=transforms.NONE, box_folder="").train_stream(0)
@@ -75,6 +75,8 @@ class Wicked:
 def test_what_does_not_fit(root, tmp_path, capsys):
     with pytest.raises(Usage, match="data.share is 1.2; it must be above 0 and at most 1"):
         ImageNet(share=1.2)
+    with pytest.raises(Usage, match="RandAugment, which turns and moves pictures but not their boxes"):
+        replace(SMALL, augment=FINETUNE)
     with pytest.raises(Problem, match=r"expected are train/CLASS/\*.JPEG"):
         prepared(tmp_path / "nowhere")
     with pytest.raises(Problem, match="persons is no folder of boxes"):

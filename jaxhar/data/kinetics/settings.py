@@ -86,6 +86,8 @@ class Kinetics(DataSet):
             raise Usage(
                 f"data.rate must be above 0, data.repeat and data.side at least 1, data.timeout from 0 to {_LONGEST:,}"
             )
+        if isinstance(self.augment, ClipAugment):
+            self.augment.check(self.box_folder)
         if not 0 < self.fraction <= 1:
             raise Usage(f"data.fraction is {self.fraction}; it must be above 0 and at most 1")
         if self.clips < 1 or self.places not in (1, 3):

@@ -68,7 +68,7 @@ def test_the_cover_lies_on_the_person_in_every_crop(tmp_path, size):
 
 
 def test_several_clips_of_each_video_in_a_batch(root, tmp_path):
-    data = prepared(root, tmp_path, augment=FINETUNE)
+    data = prepared(root, tmp_path, augment=FINETUNE, box_folder="")
     stream = data.train_stream(0)
     first = next(stream)["clips"]
     state, after = json.loads(json.dumps(stream.get_state())), next(stream)["clips"]
@@ -85,8 +85,8 @@ def test_several_clips_of_each_video_in_a_batch(root, tmp_path):
     for part in parts:
         part.close()
     with pytest.raises(Usage, match="data.box_folder decides which records are packed"):
-        data.changed(box_folder="others")
-    assert data.changed(box_folder="boxes", repeat=1).config.repeat == 1
+        data.changed(box_folder="boxes")
+    assert data.changed(box_folder="", repeat=1).config.repeat == 1
     with pytest.raises(Usage, match="data.clips_per_batch is 3, of which .* a multiple of the 2 clips"):
         data.changed(clips_per_batch=3).train_stream(0)
 
@@ -236,6 +236,8 @@ def test_missing_and_slow_videos_and_wrong_settings(tmp_path, capsys):
     ):
         with pytest.raises(Usage, match=f"data.{name}"):
             replace(SMALL, **{name: value})
+    with pytest.raises(Usage, match="RandAugment, which turns and moves pictures but not their boxes"):
+        replace(SMALL, augment=FINETUNE)
     with pytest.raises(Usage, match="clips of Kinetics are square"):
         next(iter(prepared(root, tmp_path, image_size=(32, 48)).eval_stream()))
 
