@@ -125,24 +125,27 @@ def is_finished(one: Run, out: Path) -> bool:
     path = out / one.name / DONE
     if not path.is_file():
         return False
-    done, now = files.read_json(path, "note of a finished run"), _note(one.experiment)
+    done, now = files.read_json(path, "note of a finished run"), _note(one)
     try:
         settings, steps = dict(done["settings"]), int(done["steps"])
         evaluated = done.get("evaluation", now["evaluation"])  # it is absent in notes of an older version
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Problem(f"the note of a finished run {path} is damaged; delete it to do that run again") from error
-    # An older note does not tell init_from.
-    missing = {**stages.defaults(one.experiment), "init_from": now["settings"]["init_from"]}
-    check_same(settings, now["settings"], str(path.parent), "--out", missing)
+    # An older note does not tell init_from and places.
+    untold = {"init_from": str(one.experiment.init_from), **one.values}
+    known = {**stages.defaults(one.experiment), **untold}
+    check_same(settings, now["settings"], str(path.parent), "--out", known)
     stages.check_steps(steps, one.experiment, path.parent, "--out")
     return steps == now["steps"] and evaluated == now["evaluation"]
 
 
-def _note(experiment: Experiment) -> dict[str, Any]:
+def _note(one: Run) -> dict[str, Any]:
     """What decides whether a finished run is done again or goes on."""
+    experiment = one.experiment
     best, calibrate = experiment.train.best, str(experiment.train.calibrate)
     evaluation = {**flatten(dict(experiment.evals)), "best": best, "calibrate": calibrate}
-    settings = {**stages.settings(experiment), "init_from": str(experiment.init_from)}
+    # With the values, because a place, as of data, is no setting of a run, and two may share the name of a folder.
+    settings = {**stages.settings(experiment), "init_from": str(experiment.init_from), **one.values}
     return {"settings": settings, "steps": experiment.steps, "evaluation": evaluation}
 
 
@@ -181,7 +184,7 @@ def _run(one: Run, out: Path) -> None:
         raise files.cannot_write(folder, error) from error
     run.run(one.experiment, folder, "train", out)  # the data is shared
     if cluster.first():
-        files.write(folder / DONE, json.dumps(_note(one.experiment), indent=1).encode())
+        files.write(folder / DONE, json.dumps(_note(one), indent=1).encode())
 
 
 def rows(found: Sequence[Run], out: Path) -> list[Row]:

@@ -130,32 +130,38 @@ def test_a_finished_run_is_one_of_the_same_settings_steps_and_evaluations(tmp_pa
     base = load(f"{tmp_path}/noise.py", {"train.steps": "4"})
     note = tmp_path / "a" / sweep.DONE
 
-    def finished(done=base, now=base, **changes):
-        note.parent.mkdir(exist_ok=True)
-        note.write_text(json.dumps({**sweep._note(done), **changes}))
-        return sweep.is_finished(sweep.Run("a", {}, now), tmp_path)
+    def one(experiment=base, **values):
+        return sweep.Run("a", values, experiment)
 
-    assert finished() and finished(evaluation=sweep._note(base)["evaluation"])
-    assert not finished(now=changed(base, {"train.steps": "5"}))
-    assert not finished(now=replace(base, evals={**base.evals, "third": base.evals["again"]}))
-    assert not finished(now=changed(base, {"train.calibrate": "true"}))
-    older = sweep._note(base)
-    del older["evaluation"], older["settings"]["init_from"]
-    note.write_text(json.dumps(older))
-    assert sweep.is_finished(sweep.Run("a", {}, replace(base, init_from="b")), tmp_path)
-    for sentence, changes in {
+    def finished(now=None, **changes):
+        now = now or one()
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps({**sweep._note(one(place="a/b")), **changes}))
+        return sweep.is_finished(replace(now, values={"place": "a/b"} | now.values), tmp_path)
+
+    assert finished()
+    assert not finished(one(changed(base, {"train.steps": "5"})))
+    assert not finished(one(replace(base, evals={**base.evals, "third": base.evals["again"]})))
+    assert not finished(one(changed(base, {"train.calibrate": "true"})))
+    for sentence, now in {
         "a holds a run of 4 steps, and now it is to have 3; give at least 4, or another --out": {"train.steps": "3"},
         "init_from was None, now b.* or another --out": {"init_from": "b"},
         "train.seed was 0, now 1": {"train.seed": "1"},
     }.items():
         with pytest.raises(Problem, match=sentence):
-            finished(now=changed(base, changes))
+            finished(one(changed(base, now)))
+    with pytest.raises(Problem, match="place was a/b, now a_b"):
+        finished(one(place="a_b"))
     for wrong in ({"settings": None}, {"steps": None}):
         with pytest.raises(Problem, match="finished.json is damaged; delete it to do that run again"):
             finished(**wrong)
+    older = sweep._note(one())
+    del older["evaluation"], older["settings"]["init_from"]
+    note.write_text(json.dumps(older))
+    assert sweep.is_finished(one(replace(base, init_from="b"), place="a_b"), tmp_path)
     note.write_text("[1]")
     with pytest.raises(Problem, match="is damaged"):
-        sweep.is_finished(sweep.Run("a", {}, base), tmp_path)
+        sweep.is_finished(one(), tmp_path)
 
 
 def test_a_figure_that_is_no_number_is_not_the_best(tmp_path, capsys):
