@@ -227,7 +227,7 @@ def table(found: Sequence[Row]) -> Table:
 
 
 def write(all_runs: Sequence[Run], out: Path, chart: bool = True) -> list[Row]:
-    """Writes the table of all figures as CSV, and the chart if a run has a figure; returns what they show."""
+    """Writes the table of all figures as CSV, and the chart if a finished run has one; returns all that is known."""
     with process.locked(out / ".table.lock"):
         found = rows(all_runs, out)
         names = list(dict.fromkeys(name for row in found for name in row.figures))
@@ -238,23 +238,26 @@ def write(all_runs: Sequence[Run], out: Path, chart: bool = True) -> list[Row]:
             figures = (row.figures.get(name, "") for name in names)
             writer.writerow((row.run.name, *row.run.values.values(), row.state, *figures))
         files.write(out / TABLE, text.getvalue().encode())
-        if names and chart:
+        if chart and any(row.finished and row.figures for row in found):
             files.write(out / CHART, _chart(found))
     return found
 
 
 def _chart(found: Sequence[Row]) -> bytes:
-    """Every shown figure against the setting with the most values; a line for each combination of the others."""
+    """Every shown figure of the finished runs against the setting with the most values.
+
+    There is a line for each combination of the others.
+    """
     varied = {key: list(dict.fromkeys(row.run.values[key] for row in found)) for key in found[0].run.values}
     axis = max(varied, key=lambda key: len(varied[key]))
     short = _short(list(varied))
-    lines: dict[str, dict[str, Row]] = {}
+    lines: dict[str, dict[str, Mapping[str, float]]] = {}
     for row in found:
         others = ", ".join(f"{short[key]}={value}" for key, value in row.run.values.items() if key != axis)
-        lines.setdefault(others, {})[row.run.values[axis]] = row
+        lines.setdefault(others, {})[row.run.values[axis]] = row.figures if row.finished else {}
     panels = {
-        name: {label: [by[value].figures.get(name, math.nan) for value in varied[axis]] for label, by in lines.items()}
-        for name in _shown(found)
+        name: {label: [by[value].get(name, math.nan) for value in varied[axis]] for label, by in lines.items()}
+        for name in _shown([row for row in found if row.finished])
     }
     return plots.rendered(plots.settings_figure(short[axis], varied[axis], panels), "png")
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -15,7 +16,7 @@ from jaxhar.cli import main as cli
 from jaxhar.host.errors import Problem
 from jaxhar.run_test import CONFIG
 from jaxhar.training.experiment import Train, changed, load
-from jaxhar.viz import tables
+from jaxhar.viz import plots, tables
 
 MODEL = "ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)"
 #: With evaluations, and without.
@@ -164,7 +165,7 @@ def test_a_finished_run_is_one_of_the_same_settings_steps_and_evaluations(tmp_pa
         sweep.is_finished(one(), tmp_path)
 
 
-def test_a_figure_that_is_no_number_is_not_the_best(tmp_path, capsys):
+def test_a_figure_that_is_no_number_is_not_the_best(tmp_path, capsys, monkeypatch):
     Path(tmp_path / "noise.py").write_text(LARGE)
     base = replace(load(f"{tmp_path}/noise.py"), train=Train(best="-mpjpe"))
     figures = (math.nan, 3.0, 2.0, 1.0)
@@ -174,6 +175,11 @@ def test_a_figure_that_is_no_number_is_not_the_best(tmp_path, capsys):
     ]
     assert sweep.table(rows).best == ((2, 2),)  # the last one is not finished
     assert sweep.table(rows[:1]).best == ()
+    drawn, draw = [], plots.settings_figure
+    monkeypatch.setattr(plots, "settings_figure", lambda *given: drawn.append(given) or draw(*given))
+    assert sweep._chart(rows).startswith(b"\x89PNG")
+    (_, _, panels) = drawn[0]
+    np.testing.assert_array_equal(panels["mpjpe"][""], [math.nan, 3, 2, math.nan])
     named = sweep.Row(rows[0].run, 1, True, {"accuracy/single/balanced": 0.5}, {"accuracy/single/balanced": "%"})
     tables.show(sweep.table([named]), Console(width=30))
     assert "…" not in capsys.readouterr().out  # nothing is cut off
