@@ -177,7 +177,7 @@ class MaeConfig(ViTConfig):
             fitting = [n * self.num_frames // self.t_patch for n in range(1, self.t_patch + 1)]
             raise ValueError(
                 f"pred_frames must be {' or '.join(map(str, fitting))} with num_frames {self.num_frames} and t_patch "
-                f"{self.t_patch}, not {self.pred_frames}; set both, num_frames and pred_frames"
+                f"{self.t_patch}, not {self.pred_frames}: set it, too"
             )
         for name, ratio in self._ratios.items():
             if not 0 < self.count(ratio) < self.tokens:

@@ -165,7 +165,7 @@ def test_the_share_of_removed_tokens_moves_with_the_steps_of_the_training(model)
         (TINY, {"masking": "directed_v1", "temperature_end": -1, "temperature_steps": 9}, "must not pass 0"),
         (TINY, {"temperature_steps": -1}, "temperature_steps must be 0 or more, not -1"),
         (TINY, {"heads": 3}, "width must be a multiple of its heads"),
-        (TINY, {"num_frames": 8}, "pred_frames must be 4 or 8 with num_frames 8 and t_patch 2, not 2; set both"),
+        (TINY, {"num_frames": 8}, "pred_frames must be 4 or 8 with num_frames 8 and t_patch 2, not 2: set it, too"),
         (ImageMaeConfig(), {"num_frames": 2}, "an image has one frame"),
         (ImageClassifierConfig(), {"positions": "separate"}, "an image has one frame"),
         (ImageClassifierConfig(), {"cls_token": False, "pool": "class"}, "pool is class, which needs a class token"),
