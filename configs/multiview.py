@@ -11,7 +11,7 @@ here a batch has fixed numbers of both, the nearest to that. The original's Mobi
 we cannot name, so those variants start from random weights unless init_from names a file. We have not run these
 experiments to their end. Published rates are those of the first version of the original, by its README.
 
-The demo: a narrow ResNet-18 on generated views, 96 x 96, some of which are covered by things in front.
+The demo: a narrow ResNet-18 on generated views, 128 x 128, some of which are covered by things in front.
 """
 
 from dataclasses import replace
@@ -98,20 +98,21 @@ def paper(name: str) -> Experiment:
 
 
 def demo() -> Experiment:
-    synth = Synth(60, 20, 5, 2, frames=(5, 5), size=(160, 160), clutter=0.0)
+    synth = Synth(1000, 20, 1000, 20, frames=(2, 2), size=(200, 200), clutter=0.0)
     return Experiment(
         name="multiview-demo",
-        model=replace(zoo.config("multiview-h36m"), depth=18, image_size=96, width=24, deconv_filters=(64, 64, 64)),
+        model=replace(zoo.config("multiview-h36m"), depth=18, image_size=128, width=24, deconv_filters=(64, 64, 64)),
         data=Mixed(
             {
-                "h36m": MultiView(synth=synth, thin=(1, 1), image_size=96),
-                "mpii": MPIIGroups(synth=synth, image_size=96),
+                "h36m": MultiView(synth=synth, thin=(1, 1), image_size=128),
+                "mpii": MPIIGroups(synth=synth, image_size=128),
             },
             "h36m",
             clips={"h36m": 6, "mpii": 1},
         ),
-        losses=Maps(sigma=1.5),
-        optimizer=QUICK,
-        train=Train(steps=700, checkpoint_every=200),
+        losses=Maps(sigma=2.0),
+        # a cell of a fused map sums 1024 weights, each of which moves by the learning rate in a step
+        optimizer=replace(QUICK, table=((r"fusion\..*", 0.02), (".*", 1.0))),
+        train=Train(steps=1800, checkpoint_every=200),
         evals={"h36m": Eval(scorers=(Detection((4.0,)), Space(), Samples()), batch=4)},
     )
