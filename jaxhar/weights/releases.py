@@ -59,7 +59,7 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True, acc
         print(f"licence: {licence}")
         if entry.accept and not accepted:
             raise Usage(
-                f"the licence of {name} must be accepted first: `jaxhar weights --accept-licence` fetches the file"
+                f"the licence of {name} must be accepted first: `jaxhar weights NAME --accept-licence` fetches the file"
             )
     path = download.fetch(entry.release, entry.md5, folder=folder, progress=progress)
     if not entry.md5:

@@ -144,7 +144,7 @@ def test_a_licence_is_said_and_accepted_before_anything_is_fetched(server, tmp_p
         f"not fetched yet, about 0 MB from {addresses[0]}" in said.out
         and "licence: CC-BY-NC 4.0, no commercial use" in said.out
     )
-    assert "must be accepted first: `jaxhar weights --accept-licence`" in said.err and server.asked == []
+    assert "must be accepted first: `jaxhar weights NAME --accept-licence`" in said.err and server.asked == []
     with pytest.raises(Usage, match="accept-licence"):
         inpaint.load("mae-st-vit-l", {})
     assert run("mae-st-vit-l", "--accept-licence", "--no-progress") == 0
