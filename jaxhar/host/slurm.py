@@ -7,9 +7,11 @@ is preempted without a warning, or whose machine is lost, is put back by SLURM i
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -288,7 +290,8 @@ def submit(commands: Sequence[Sequence[str]], resources: Resources, folder: Path
         if "srun" in str(error):
             raise Problem("there is no SLURM here (srun is not found); --dry-run prints the script") from error
         raise Problem(f"the job could not be submitted: {' '.join(str(error).split())[:500]}") from error
-    files.write(folder / _JOBS, json.dumps({"ids": ids, "commands": [list(words) for words in commands]}).encode())
+    told = {"ids": ids, "commands": [list(words) for words in commands], "local": local}
+    files.write(folder / _JOBS, json.dumps(told).encode())
     return ids
 
 
@@ -313,11 +316,12 @@ def jobs(folder: Path) -> list[Standing]:
     if not (folder / _JOBS).exists():
         raise Problem(f"{folder.parent} has no job: {folder / _JOBS} is missing; jaxhar slurm writes it")
     try:
-        ids = [str(job) for job in files.read_json(folder / _JOBS, "list of jobs")["ids"]]
+        told = files.read_json(folder / _JOBS, "list of jobs")
+        ids = [str(job) for job in told["ids"]]
         notes = {job: files.read_json(_note(folder, job), "note") for job in ids if _note(folder, job).exists()}
-        known = _states(ids)
+        known = _ended(notes) if told.get("local") else _states(ids)
         return [_standing(folder, job, known.get(job), notes.get(job)) for job in ids]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Problem(f"the notes on the jobs in {folder} are damaged ({error}); submit again") from error
 
 
@@ -330,6 +334,22 @@ def _standing(folder: Path, job: str, known: str | None, note: Mapping[str, Any]
     log = folder / f"{job}_0_log.out"
     starts, host = (int(note["starts"]), str(note["host"])) if note else (0, "")
     return Standing(job, state, starts, host, log if log.exists() else None)
+
+
+def _ended(notes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The state of the jobs on this machine that ended without a note, as by a kill; their ids are of processes."""
+    here = [job for job, note in notes.items() if note["host"] == socket.gethostname() and note["code"] is None]
+    return {job: "gone, its process has ended" for job in here if not _is_alive(int(job))}
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 def _states(ids: Sequence[str]) -> dict[str, str]:

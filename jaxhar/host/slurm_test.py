@@ -1,7 +1,9 @@
 """Jobs without SLURM: times, options, the script, and a job that submitit's local executor stops and starts again."""
 
 import json
+import os
 import shlex
+import socket
 import sys
 import time
 
@@ -124,6 +126,11 @@ def test_no_slurm_and_no_job_are_sentences(tmp_path, monkeypatch):
         slurm.jobs(tmp_path / "slurm")
     (tmp_path / "slurm" / "jobs.json").write_text(json.dumps({"ids": ["7"]}))
     assert slurm.jobs(tmp_path / "slurm")[0].state == "unknown to SLURM"
+    note = {"state": "running", "code": None, "starts": 1, "host": socket.gethostname(), "time": "today"}
+    for job, said in ((os.getpid(), "running at today"), (1 << 30, "gone, its process has ended (running at today)")):
+        (tmp_path / "slurm" / "jobs.json").write_text(json.dumps({"ids": [str(job)], "local": True}))
+        (tmp_path / "slurm" / f"{job}.json").write_text(json.dumps(note))
+        assert slurm.jobs(tmp_path / "slurm")[0].state.startswith(said)
     (tmp_path / "slurm" / "jobs.json").write_text("{}")
     with pytest.raises(Problem, match="are damaged"):
         slurm.jobs(tmp_path / "slurm")
