@@ -20,7 +20,7 @@ from jaxhar.viz import plots, tables
 
 MODEL = "ReceptionConfig(image_size=32, num_blocks=1, width=16, stem_width=4, num_context=0)"
 #: With evaluations, and without.
-LARGE = CONFIG.replace(MODEL, "TinyConfig(num_joints=16, dropout=0.0)").replace(
+LARGE = CONFIG.replace(MODEL, "TinyConfig(num_joints=16, num_actions=2, dropout=0.0)").replace(
     "\n\n\n@", "\nfrom jaxhar.training.loop_test import TinyConfig\n\n\n@", 1
 )
 SMALL = re.sub(r"evals=.*", "evals={},", LARGE).replace('best="pck@0.2"', "loggers=()")
