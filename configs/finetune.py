@@ -76,7 +76,7 @@ def demo() -> Experiment:
         name="finetune-demo",
         model=model,
         data=Penn(
-            synth=Synth(240, 15, 240, 15, frames=(24, 32), size=(160, 120), clutter=0.0),
+            synth=Synth(2400, 60, 2400, 60, frames=(3, 4), size=(160, 120), clutter=0.0),
             augment=turned,
             augment_stills=turned,
             clip_frames=1,
@@ -86,7 +86,7 @@ def demo() -> Experiment:
         ),
         losses=Multitask(pose=1.0, visible=0.01),
         optimizer=QUICK,
-        train=Train(steps=900, checkpoint_every=100),
+        train=Train(steps=2000, checkpoint_every=200),
         evals={"joints": Eval(scorers=(Pose((PCK(0.2),)), Samples()), batch=24)},
         then=handstands,
         banner=(
