@@ -113,6 +113,8 @@ def run(
                 print(
                     f"{experiment.init_from} fills part of the network; initial values are kept in {', '.join(fresh)}"
                 )
+            elif evaluate is not None and not experiment.steps:
+                checkpoint.check_same_classes(source.get("actions", []), data.actions, experiment.init_from)
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
         # A copy, because the training step reuses the memory of its input state.
         state = devices.copies(state, mesh)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,20 @@ def describe(config: NetworkConfig, skeleton: Skeleton | None, actions: tuple) -
         "skeleton": None if skeleton is None else {"name": skeleton.name, "joints": list(skeleton.joints)},
         "actions": list(actions),
     }
+
+
+def check_same_classes(known: Sequence, classes: Sequence, source: str) -> None:
+    """Problem if the class names that are kept with weights are others than those of the data, or in another order.
+
+    Names such as "class 3" stand for unknown ones.
+    """
+    for number, (ours, theirs) in enumerate(zip(known, classes, strict=False)):
+        ours = tuple(ours) if isinstance(ours, list) else ours
+        if ours not in (theirs, f"class {number}"):
+            raise Problem(
+                f"class {number} of {source} is {ours!r}, but {theirs!r} in the data, and nothing is trained: figures "
+                "would be wrong; test on data with the classes of the training"
+            )
 
 
 def sha256(model: nnx.Module) -> str:

@@ -167,3 +167,12 @@ def test_weights_of_other_settings_are_refused(tmp_path, model):
     kept.close()
     with pytest.raises(Problem, match="do not fit the network"):
         checkpoint.load_model(tmp_path / "run")
+
+
+def test_weights_are_not_tested_on_other_classes():
+    data = ("run", "jump")
+    for known in (["run", "jump"], ["class 0", "jump"], []):
+        checkpoint.check_same_classes(known, data, "net")
+    checkpoint.check_same_classes([["run"], ["up", "down"]], (("run",), ("up", "down")), "net")
+    with pytest.raises(Problem, match="class 0 of net is 'jump', but 'run' in the data"):
+        checkpoint.check_same_classes(["jump", "run"], data, "net")
