@@ -63,8 +63,6 @@ class Synth:
                     f"cannot generate {sequences} {split} videos of {performers} performers: "
                     f"both numbers must be positive (or {split}_sequences 0)"
                 )
-        if self.train_sequences + self.test_sequences > 9999:
-            raise Problem("cannot generate more than 9999 videos: Penn Action numbers them with four digits")
         if not 2 <= self.frames[0] <= self.frames[1]:
             raise Problem(
                 f"cannot generate videos of {self.frames} frames: give (fewest, most) with 2 <= fewest <= most"

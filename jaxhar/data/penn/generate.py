@@ -25,6 +25,7 @@ from jaxhar.data.generate.film import (
     plan,
     shoot,
 )
+from jaxhar.host.errors import Problem
 
 _PENN = skeleton.mapping(SKELETON, skeleton.PENN)
 
@@ -40,6 +41,8 @@ def write(out: Path, synth: Synth, progress: bool = True, names: Sequence[str] =
     Raises:
       Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
+    if synth.train_sequences + synth.test_sequences > 9999:
+        raise Problem("cannot generate more than 9999 videos: Penn Action numbers them with four digits")
     out = Path(out)
     with output_folder(out, synth, None if names == classes.PENN else f"penn, {' '.join(names)}") as finished:
         if finished:
