@@ -162,7 +162,8 @@ def video_clips(repeat: int) -> Measured:
                 list(pool.map(decode, paths, wanted))
                 values[name].append(CLIPS / (time.perf_counter() - start))
         stream = prepared.train_stream(seed)
-        next(stream)  # starts the threads
+        for _ in range(1 + THREADS):  # those that are loaded ahead while the threads start
+            next(stream)
         start = time.perf_counter()
         for _ in range(CLIPS // settings.clips_per_batch):
             next(stream)
