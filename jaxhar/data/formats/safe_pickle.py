@@ -9,6 +9,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -50,6 +51,10 @@ class _Array(np.ndarray):
         if any(n < 0 for n in shape) or len(data) != kind.itemsize * math.prod(shape):
             raise _Refused(f"an array of shape {shape} with {len(data)} bytes")
         super().__setstate__((1, shape, kind, bool(fortran), data))  # type: ignore[arg-type]
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:  # type: ignore[override]
+        """To be sent to another process it is a plain array, which pickle reads there without the check."""
+        return self.view(np.ndarray).__reduce_ex__(protocol)  # type: ignore[return-value]
 
 
 def _text(value: object) -> str:

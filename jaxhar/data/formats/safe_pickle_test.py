@@ -72,6 +72,14 @@ def test_a_tensor_that_lies_or_hides_code_is_a_sentence(tmp_path):
         safe_pickle.load(path)
 
 
+def test_what_was_read_can_be_sent_to_another_process(tmp_path):
+    path = tmp_path / "set.pkl"
+    path.write_bytes(pickle.dumps({"x": np.arange(6.0).reshape(2, 3).T}))
+    sent = pickle.loads(pickle.dumps(safe_pickle.load(path)))
+    assert type(sent["x"]) is np.ndarray
+    np.testing.assert_array_equal(sent["x"], np.arange(6.0).reshape(2, 3).T)
+
+
 def test_a_pickle_of_python_2_is_read(tmp_path):
     """As Python 2 writes {"x": numpy.array([1.0, 2.0])}: module numpy.core, texts and numbers as byte strings."""
     text = (
