@@ -99,7 +99,7 @@ def test_poses_without_a_picture(tmp_path):
     assert sizes[0] == pytest.approx(sizes[1])
     assert folder.skeleton(file) == JHMDB
     for content, sentence in (
-        ({"pose": found, "label": labels[:2]}, "as many poses as labels"),
+        ({"pose": found, "label": labels[:2]}, "poses and as many labels"),
         ({"pose": found, "label": [0, 1, 2]}, "sample 0 of .* has no pose of numbers, or no name of a class"),
         ({"pose": [one[0] for one in found], "label": labels}, "sample 0 of .* has a pose of shape"),
     ):

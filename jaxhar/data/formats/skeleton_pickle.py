@@ -55,7 +55,7 @@ def read_all(path: Path) -> tuple[list[Annotation], dict[str, list[str]]]:
     """All annotations of a file, and its splits; see `read`."""
     content = safe_pickle.load(path)
     splits: object = {}
-    if isinstance(content, dict) and content.keys() >= {"pose", "label"} and content["pose"]:
+    if isinstance(content, dict) and content.keys() >= {"pose", "label"}:
         content = _of_poses(content["pose"], content["label"], path)
     if isinstance(content, dict) and "annotations" in content:
         content, splits = content["annotations"], content.get("split", {})
@@ -71,8 +71,8 @@ def read_all(path: Path) -> tuple[list[Annotation], dict[str, list[str]]]:
 
 def _of_poses(poses: object, labels: object, path: Path) -> list[Annotation]:
     """The annotations of a list of poses (T, V, 2), in a square picture that holds all of them, and of class names."""
-    if not (isinstance(poses, list) and isinstance(labels, list) and len(poses) == len(labels)):
-        raise Problem(f"{path} must have as many poses as labels, in two lists")
+    if not (isinstance(poses, list) and isinstance(labels, list) and len(poses) == len(labels) > 0):
+        raise Problem(f"{path} must have poses and as many labels, in two lists")
     for number, (pose, label) in enumerate(zip(poses, labels, strict=True)):
         if not isinstance(label, str) or not isinstance(pose, np.ndarray) or pose.dtype.kind != "f" or not pose.size:
             raise Problem(f"sample {number} of {path} has no pose of numbers, or no name of a class")

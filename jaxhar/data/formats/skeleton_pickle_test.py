@@ -41,7 +41,8 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"pose": [], "label": []}, "another layout: a dict of pose, label; expected a list"),
+        ({"pose": [], "label": []}, "must have poses and as many labels"),
+        ({"pose": np.zeros((2, 5, 15, 2)), "label": ["a", "b"]}, "must have poses and as many labels"),
         ([], "has no annotation"),
         ([{"keypoint": 1}], "annotation 0 of .* without frame_dir"),
         ([Evil()], "it contains (posix|nt).system"),
