@@ -79,7 +79,7 @@ def paper(depth: int, side: int) -> Experiment:
 
 
 def demo() -> Experiment:
-    mild = replace(centre_crop.SIMPLE_BASELINES, scale=0.1, rotation=5.0)
+    mild = replace(centre_crop.SIMPLE_BASELINES, scale=0.1, rotation=15.0)
     return Experiment(
         name="mpii_resnet-demo",
         model=replace(
@@ -87,7 +87,7 @@ def demo() -> Experiment:
         ),
         data=replace(
             DATA,
-            synth=Synth(9800, 160, 4900, 160, size=(280, 210), clutter=0.0),
+            synth=Synth(9800, 160, 4900, 160, size=(200, 150), clutter=0.0),
             image_size=128,
             augment=mild,
             augment_stills=mild,
