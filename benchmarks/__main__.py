@@ -32,6 +32,7 @@ def main(argv: list[str]) -> None:
         skeletons,
         structures,
         video,
+        vit,
     )
     from benchmarks.common import Measured, take_turns
 
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> None:
         rows = gpu.rows(args.tiny)
     else:
         rows = layers.rows() | networks.rows() | keras.rows(args.keras) | costs.rows() | data.rows() | video.rows()
-        rows |= checkpoints.rows() | reading.rows() | structures.rows() | skeletons.rows()
+        rows |= checkpoints.rows() | reading.rows() | structures.rows() | skeletons.rows() | vit.rows()
     chosen = select(rows, args.words)
     if args.list:
         print("\n".join(chosen))

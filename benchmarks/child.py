@@ -1,5 +1,6 @@
 """Measurements that need a new process; prints one line of JSON. Run by `benchmarks.common.in_new_process`."""
 
+import importlib
 import json
 import sys
 import time
@@ -73,6 +74,17 @@ def training(name: str, size: str, clips: str, frames: str, kind: str) -> dict[s
     return take_turns({who: build() for who, build in builders.items()}).values
 
 
+def steps(module: str, *args: str) -> dict[str, list[float]]:
+    """Milliseconds of the contenders of `steps` of a module of benchmarks, in alternating order."""
+    from jaxhar.host import process
+
+    process.keep_freed_memory()
+
+    from benchmarks.common import take_turns
+
+    return take_turns(importlib.import_module(f"benchmarks.{module}").steps(*args)).values
+
+
 def reading(width: str, height: str) -> dict[str, list[float]]:
     """Clips per second of the data pipeline and of decoding only, in alternating order."""
     from jaxhar.host import process
@@ -88,6 +100,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "compiling": compiling,
     "memory": memory,
     "training": training,
+    "steps": steps,
     "reading": reading,
 }
 

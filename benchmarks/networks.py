@@ -25,6 +25,7 @@ from jaxhar import export, infer, port, zoo
 from jaxhar.core.network import clip_length
 from jaxhar.training.losses.maps import Maps
 from jaxhar.training.losses.multitask import Multitask
+from jaxhar.training.losses.reconstruction import Reconstruction
 from jaxhar.training.step import TrainState, make_step
 from jaxhar.weights.net import Net
 
@@ -150,7 +151,10 @@ def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callabl
     """A function that trains on the next batch by RMSprop at each call; returns the loss without waiting for it."""
     parts, optimizer = Net(model), optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False)
     config = model.config  # type: ignore[attr-defined]
-    step = make_step(parts, Maps() if "maps" in config.predicts else Multitask(**WEIGHTS), optimizer)
+    losses: Any = Maps() if "maps" in config.predicts else Multitask(**WEIGHTS)
+    if "patches" in config.predicts:
+        losses = Reconstruction().of(config)
+    step = make_step(parts, losses, optimizer)
     state = TrainState(parts.params, parts.stats, optimizer.init(parts.params), jnp.int32(0))
     held = [jax.device_put(jax.tree.map(jnp.copy, state))]
     turn = itertools.cycle([jax.device_put({"clips": batch}) for batch in batches])
