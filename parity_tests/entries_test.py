@@ -156,7 +156,7 @@ def test_it_is_exported_for_any_number_of_examples(network, tmp_path):
 @pytest.mark.parametrize(
     "network",
     [
-        name if name == "skeleton-transformer-ntu" else pytest.param(name, marks=pytest.mark.slow)
+        name if name in ("skeleton-transformer-ntu", "mae-st-vit-b") else pytest.param(name, marks=pytest.mark.slow)
         for name in zoo.names()
     ],
     indirect=True,

@@ -149,7 +149,7 @@ class Block(nn.Module):
         self.path_drop = path_drop
 
     def path(self, x: Tensor) -> Tensor:
-        return x * F.dropout(torch.ones(len(x), 1, 1, dtype=x.dtype), self.path_drop, self.training)
+        return x * F.dropout(torch.ones(x.shape[0], 1, 1, dtype=x.dtype), self.path_drop, self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.path(self.attn(self.norm1(x)))
@@ -230,7 +230,7 @@ class Network(nn.Module):
 
     def with_class(self, x: Tensor, first: Tensor | None, position: Tensor) -> Tensor:
         """Puts a class token in front, if there is one."""
-        return x if first is None else torch.cat([(first + position).expand(len(x), -1, -1), x], 1)
+        return x if first is None else torch.cat([(first + position).expand(x.shape[0], -1, -1), x], 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Tokens with their positions -> after the blocks, the class token first."""
@@ -268,7 +268,7 @@ class MaskedAutoencoder(Network):
         config, tokens = self.config, self.steps * self.side**2
         if noise is None:
             fixed = torch.from_numpy(np.random.default_rng(0).random(tokens, np.float32))
-            noise = torch.rand(len(frames), tokens) if self.training else fixed.expand(len(frames), -1)
+            noise = torch.rand(frames.shape[0], tokens) if self.training else fixed.expand(frames.shape[0], -1)
         ratio = config.mask_ratio
         if config.mask_schedule == "cosine":
             ratio = cosine(step, ratio, config.mask_ratio_end, config.mask_steps)
@@ -289,6 +289,8 @@ class MaskedAutoencoder(Network):
             logits = covered * max(-60.0, min(60.0, preference))
             logits = logits if config.per_step else logits.flatten(1)[:, None]
             noise = noise.log() + logits.log_softmax(-1).flatten(1)
+        if torch.compiler.is_exporting():  # ONNX has no stable sort, but its TopK takes the first of equal ones first
+            return noise.topk(tokens, dim=1, largest=False).indices, kept
         return noise.argsort(stable=True, dim=1), kept
 
     def latent(self, frames: Tensor, shuffled: Tensor, kept: int) -> Tensor:
@@ -300,7 +302,7 @@ class MaskedAutoencoder(Network):
     def decode(self, latent: Tensor, shuffled: Tensor, kept: int) -> Tensor:
         """The reconstructed patches."""
         x, cls = self.decoder_embed(latent), int(self.config.cls_token)
-        unseen = self.mask_token.expand(len(x), shuffled.shape[1] - kept, -1)
+        unseen = self.mask_token.expand(x.shape[0], shuffled.shape[1] - kept, -1)
         restore = shuffled.argsort(1)[..., None].expand(-1, -1, x.shape[-1])
         table, of_class = self.table("decoder_")
         every = torch.cat([x[:, cls:], unseen], 1).gather(1, restore) + table

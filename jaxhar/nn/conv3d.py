@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxhar.nn.convolution import convolve
+from jaxhar.nn.convolution import convolve, strided
 from jaxhar.nn.depthwise import depthwise
 from jaxhar.nn.layers import drawn, product
 from jaxhar.nn.platform import result_dtype
@@ -38,8 +38,6 @@ from jaxhar.nn.symmetric import batch_norm, he
 Array = jax.Array
 #: Frames, rows, columns.
 Size = tuple[int, int, int]
-
-_NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve_3d(x: Array, kernel: Array, stride: Size = (1, 1, 1)) -> Array:
@@ -66,9 +64,7 @@ def _over_time(x: Array, kernel: Array, stride: int) -> Array:
     """A kernel (kt, 1, in, out)."""
     n, time, height, width, channels = x.shape
     frames = kernel.shape[0]
-    pads = ((frames // 2,) * 2, (0, 0))
-    x = x.reshape(n, time, height * width, channels)
-    y = lax.conv_general_dilated(x, kernel, (stride, 1), pads, dimension_numbers=_NHWC)
+    y = strided(x.reshape(n, time, height * width, channels), kernel, (stride, 1), (frames // 2, 0))
     return y.reshape(n, y.shape[1], height, width, -1)
 
 

@@ -1,7 +1,7 @@
 """2-D convolution without bias, with faster gradients on CPUs.
 
-For a few large images XLA:CPU's gradients are slow, so they are implemented here as convolutions with stride 1. The
-test compares them with XLA's gradients.
+Their operands are computed once (see `_backward`), and for a few large images, where XLA:CPU's gradients are slow, they
+are implemented here as convolutions with stride 1. The test compares them with XLA's gradients.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ from jaxhar.nn.platform import forms
 
 Array = jax.Array
 Pads = Sequence[tuple[int, int]]
+#: Of rows and columns.
+Size = tuple[int, int]
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 #: For the kernel's gradient, a convolution in which channels and images exchange their roles.
@@ -33,38 +35,47 @@ def convolve(x: Array, kernel: Array, stride: int = 1, pad: int | None = None) -
     Returns:
       (N, H', W', out), with SAME padding (N, ceil(H / stride), ceil(W / stride), out).
     """
-    few = isinstance(x.shape[0], int) and x.shape[0] <= forms().images_apart  # symbolic in jax.export
-    custom = few and _worth_it(x.shape, kernel.shape, stride)
-    return (_with_gradients if custom else _plain)(x, kernel, stride, pad)
+    return strided(x, kernel, (stride, stride), None if pad is None else (pad, pad))
 
 
-def _worth_it(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> bool:
+def strided(x: Array, kernel: Array, strides: Size, pads: Size | None = None) -> Array:
+    """The same with strides and pads of rows and columns."""
+    return (_with_gradients if forms().images_apart else _plain)(x, kernel, strides, pads)
+
+
+def _worth_it(shape: tuple[int, ...], kernel: tuple[int, ...], strides: Size) -> bool:
     """Whether the custom gradients are faster: not for small layers, few input channels, or many at stride 1."""
-    kh, kw, inputs, outputs = kernel
+    (kh, kw, inputs, outputs), stride = kernel, max(strides)
+    if shape[0] > forms().images_apart or strides != (stride, stride):
+        return False
     multiplications = -(-shape[1] // stride) * -(-shape[2] // stride) * kh * kw * inputs * outputs
     return multiplications >= 50e6 and inputs >= 16 and (inputs <= 64 or stride > 1) and min(kh, kw) >= stride
 
 
-def _plain(x: Array, kernel: Array, stride: int, pad: int | None = None) -> Array:
-    pads = "SAME" if pad is None else [(pad, pad)] * 2
-    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
+def _plain(x: Array, kernel: Array, strides: Size, pads: Size | None = None) -> Array:
+    edges = "SAME" if pads is None else [(pad, pad) for pad in pads]
+    return lax.conv_general_dilated(x, kernel, strides, edges, dimension_numbers=_NHWC)
 
 
 _with_gradients = jax.custom_vjp(_plain, nondiff_argnums=(2, 3))
 
 
-def _backward(stride: int, pad: int | None, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    same = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
-    pads = same if pad is None else [(pad, pad)] * 2
-    if stride > 1:
-        x_gradient = _input_gradient(x.shape, kernel, g, stride, pads)
+def _backward(strides: Size, pads: Size | None, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    # The gradient of the kernel needs both in another order. Without the barrier XLA would compute the layers before
+    # anew for it, element by element in that order.
+    (x, kernel), g = lax.optimization_barrier((saved, g))
+    if not _worth_it(x.shape, kernel.shape, strides):
+        return jax.vjp(lambda x, kernel: _plain(x, kernel, strides, pads), x, kernel)[1](g)
+    same = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, "SAME")
+    edges = same if pads is None else [(pad, pad) for pad in pads]
+    if strides[0] > 1:
+        x_gradient = _input_gradient(x.shape, kernel, g, strides[0], edges)
     else:
-        (x_gradient,) = jax.vjp(lambda x: _plain(x, kernel, stride, pad), x)[1](g)
-    return x_gradient, _kernel_gradient(x, kernel.shape, g, stride, pads)
+        (x_gradient,) = jax.vjp(lambda x: _plain(x, kernel, strides, pads), x)[1](g)
+    return x_gradient, _kernel_gradient(x, kernel.shape, g, strides[0], edges)
 
 
-_with_gradients.defvjp(lambda x, kernel, stride, pad: (_plain(x, kernel, stride, pad), (x, kernel)), _backward)
+_with_gradients.defvjp(lambda x, kernel, strides, pads: (_plain(x, kernel, strides, pads), (x, kernel)), _backward)
 
 
 def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, stride: int, pads: Pads) -> Array:

@@ -25,7 +25,7 @@ class Forms:
         the results of the products, is float32.
       compiler_options: options of XLA.
       half_options: further options of XLA for a bfloat16 network.
-      recompute_options: further options of XLA for a network of `nn.recompute`.
+      barrier_options: further options of XLA for programs whose barriers must last.
     """
 
     frames_per_step: int | None
@@ -34,7 +34,7 @@ class Forms:
     only_products: bool
     compiler_options: dict[str, object] = field(default_factory=dict)
     half_options: dict[str, object] = field(default_factory=dict)
-    recompute_options: dict[str, object] = field(default_factory=dict)
+    barrier_options: dict[str, object] = field(default_factory=dict)
 
 
 # frames_per_step: one frame's 32x32x576 tensor (2.4 MB) fits the cache, sixteen do not.
@@ -45,8 +45,8 @@ class Forms:
 # only_products: bfloat16 products with float32 results are twice as fast as float32 products; with bfloat16 results,
 # and in convolutions and sums, XLA:CPU is slower in bfloat16.
 # XLA's options: Eigen uses two cores better than YNNPACK (XLA's default), except for bfloat16 products, which are twice
-# as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums. XLA:CPU drops the barriers of `jax.checkpoint`
-# early, and then takes the values that were computed first in place of computing them again, unless it is told not to.
+# as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums. XLA:CPU drops barriers before it fuses operations
+# and, of `jax.checkpoint`, before it looks for equal ones, unless it is told not to.
 _CPU = Forms(
     frames_per_step=1,
     depthwise_channels=192,
@@ -59,7 +59,7 @@ _CPU = Forms(
     half_options={
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
     },
-    recompute_options={"xla_disable_hlo_passes": "cse_barrier_expander"},
+    barrier_options={"xla_disable_hlo_passes": "cse_barrier_expander"},
 )
 _ACCELERATOR = Forms(frames_per_step=None, depthwise_channels=None, images_apart=0, only_products=False)
 
@@ -95,18 +95,18 @@ class jit:
 
     Args:
       half: tells from the arguments of a call whether the network computes in bfloat16.
-      recompute: whether its blocks are computed again in the backward pass.
+      barriers: whether its barriers must last: in a training step those of gradients and of `jax.checkpoint`.
     """
 
     def __init__(
         self,
         function: Callable,
         half: Callable[..., bool] = lambda *_: False,
-        recompute: bool = False,
+        barriers: bool = False,
         **settings: Any,
     ):
         self._half, self._compiled = half, dict[bool, Any]()
-        self._make = lambda half: jax.jit(function, compiler_options=_supported_options(half, recompute), **settings)
+        self._make = lambda half: jax.jit(function, compiler_options=_supported_options(half, barriers), **settings)
 
     def __call__(self, *args: object) -> Any:
         with garbage_collection_off():
@@ -145,7 +145,7 @@ def garbage_collection_off() -> Iterator[None]:
 
 
 @cache
-def _supported_options(half: bool, recompute: bool = False) -> dict[str, object]:
+def _supported_options(half: bool, barriers: bool = False) -> dict[str, object]:
     """The compiler options that this version of XLA supports."""
 
     def supported(option: str, value: object) -> bool:
@@ -157,5 +157,5 @@ def _supported_options(half: bool, recompute: bool = False) -> dict[str, object]
 
     chosen = forms()
     options = chosen.compiler_options | (chosen.half_options if half else {})
-    options |= chosen.recompute_options if recompute else {}
+    options |= chosen.barrier_options if barriers else {}
     return {option: value for option, value in options.items() if supported(option, value)}

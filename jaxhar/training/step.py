@@ -132,7 +132,7 @@ def make_step(
         return TrainState(params, stats, opt, state.step + 1), metrics
 
     # In a training step Eigen and YNNPACK are equally fast for float32 products; YNNPACK is faster for bfloat16 ones.
-    return platform.jit(step, half=lambda *_: True, recompute=recompute, donate_argnums=0)
+    return platform.jit(step, half=lambda *_: True, barriers=True, donate_argnums=0)
 
 
 def is_key(array: jax.Array) -> bool:
