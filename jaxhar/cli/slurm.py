@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from jaxhar.cli import main as commands
-from jaxhar.host import slurm
+from jaxhar.host import slurm, slurm_resources, slurm_state
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.host.settings import setting
 from jaxhar.training import experiment, history
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-once", type=int, default=256, help="with --shards: jobs at a time (default: %(default)s)")
     parser.add_argument("--workdir", type=Path, help="folder of the run (default: as of the command itself)")
     parser.add_argument("--mode", choices=["train", "eval"], default="train", help="as of launch.py")
-    parser.add_argument("--dry-run", action="store_true", help="print the script, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the script and the commands, and do nothing")
     parser.add_argument(
         "--local",
         action="store_true",
@@ -82,8 +82,8 @@ def main(args: argparse.Namespace) -> None:
             name, run, todo = _command(words, args)
     if args.time is None:
         raise Usage("--time is missing: how long the job may take, e.g. --time 4:00:00")
-    resources = slurm.Resources(
-        slurm.minutes(args.time),
+    resources = slurm_resources.Resources(
+        slurm_resources.minutes(args.time),
         name,
         nodes=args.nodes,
         gpus=args.gpus_per_node,
@@ -106,7 +106,11 @@ def main(args: argparse.Namespace) -> None:
     if args.local and len(todo) > args.at_once:
         raise Usage(f"--local starts all {len(todo)} shares at the same time; give at most --at-once as --shards")
     if args.dry_run:
-        print(slurm.script(todo, resources, folder))
+        try:
+            print(slurm.script(todo, resources, folder, args.local))
+        except Problem:  # which can tell the commands, but not what SLURM is asked
+            print("\n".join(map(shlex.join, todo)))
+            raise
         return
     ids = slurm.submit(todo, resources, folder, args.local)
     what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs, {ids[0]} to {ids[-1]}"
@@ -158,7 +162,7 @@ def _command(words: list[str], args: argparse.Namespace) -> tuple[str, Path, lis
 
 def _status(run: Path, lines: int) -> None:
     """Print how the newest jobs of a run stand, how far it is, and the end of their logs."""
-    for job in slurm.jobs(run.absolute() / _FOLDER):
+    for job in slurm_state.jobs(run.absolute() / _FOLDER):
         again = "" if job.starts < 2 else f", begun {job.starts} times"
         print(f"job {job.id}: {job.state}{again}{f', on {job.host}' if job.host else ''}")
         if job.log is None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_a_command_in_shares_becomes_an_array(tmp_path, capsys):
     assert [words[5:] for words in commands] == [
         ["configs/penn.py", "--set=train.seed=1,2", "--out", str(tmp_path), f"--shard={k}/2"] for k in (1, 2)
     ]
+
+
+def test_what_needs_no_submitit_is_told_without_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    words = ("configs/penn.py", "--time", 5, "--dry-run", "--workdir", tmp_path, "--setup", "module load x")
+    assert run(*words, "--local") == 0
+    setup, command = capsys.readouterr().out.splitlines()
+    assert setup == "module load x"
+    assert shlex.split(command)[1:] == f"-u launch.py --config=configs/penn.py --workdir={tmp_path}".split()
+    assert run(*words) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [command] and "pip install 'jaxhar[slurm]'" in told.err
 
 
 def test_jobs_of_a_command_that_writes_a_file_have_a_folder_beside_it(tmp_path, capsys):
