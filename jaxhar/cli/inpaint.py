@@ -1,9 +1,9 @@
 """The command `jaxhar inpaint`: what a masked autoencoder sees of a video or of pictures, and what it fills in."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from jaxhar.cli import ending
 from jaxhar.cli.predict import parse_bbox
 from jaxhar.host.settings import setting
 from jaxhar.predict import inpaint
@@ -72,9 +72,6 @@ def main(args: argparse.Namespace) -> int:
         print(sentence)
     error = f"{summary.error:.3f} {summary.unit}".strip()
     print(f"{summary.kept} of {summary.tokens} patches of a clip were seen; mean squared error of the others {error}")
-    written = ", ".join(str(path) for path in summary.files[:4])
-    more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
-    print(f"{summary.clips} clips in {summary.seconds:.1f} s: {written}{more}")
-    for sentence in summary.broken:
-        print(f"not all could be read: {sentence}", file=sys.stderr)
+    print(f"{summary.clips} clips in {summary.seconds:.1f} s: {ending.written(summary.files)}")
+    ending.tell_broken(summary.broken)
     return 1 if summary.broken else 0

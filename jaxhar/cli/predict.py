@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from jaxhar.cli import ending
 from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.predict import coco, many, predictor, skeleton_actions, sources
@@ -221,11 +222,8 @@ def _predict(args: argparse.Namespace) -> bool:
         print(f"all together: {summary.scene[0]} ({summary.scene[1]:.1%})")
     if summary.action is not None and len(summary.persons) < 2:
         print(f"action: {summary.action} ({summary.probability:.1%})")
-    written = ", ".join(str(path) for path in summary.files[:4])
-    more = f" and {len(summary.files) - 4} more" if len(summary.files) > 4 else ""
-    print(f"{summary.frames} frames in {summary.seconds:.1f} s: {written}{more}")
-    for sentence in summary.broken:
-        print(f"not all could be read: {sentence}", file=sys.stderr)
+    print(f"{summary.frames} frames in {summary.seconds:.1f} s: {ending.written(summary.files)}")
+    ending.tell_broken(summary.broken)
     if "coco" in forms:
         print(f"for COCO's tools: {args.out / coco.FILE}")
     return not summary.broken or args.skip_broken
@@ -247,8 +245,7 @@ def _many(
     partial = [row for row in report.rows if row.results and not row.complete]
     for row in failed:
         print(f"failed: {row.warnings[0]}", file=sys.stderr)
-    for row in partial:
-        print(f"not all could be read: {row.source}", file=sys.stderr)
+    ending.tell_broken(row.source for row in partial)
     new = len(report.rows) - report.skipped - len(failed)
     written = ", ".join(str(path) for path in report.files)
     print(

@@ -3,13 +3,11 @@
 import argparse
 from pathlib import Path
 
+from jaxhar.cli import ending
 from jaxhar.data.formats import calibration
 from jaxhar.host import compile_cache
 from jaxhar.predict import across_views, reconstruct
 from jaxhar.predict.boxes import BOX_CONFIDENCE
-
-#: Number of files that are named.
-_LISTED = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +100,5 @@ def main(args: argparse.Namespace) -> int:
         print(f"{summary.few} were seen with confidence in fewer than two views that agree")
     if summary.behind:
         print(f"{summary.behind} would lie behind a camera")
-    written, most = ", ".join(str(path) for path in summary.files[:_LISTED]), len(summary.files) - _LISTED
-    print(f"written: {written}" + (f" and {most} more" if most > 0 else ""))
+    print(f"written: {ending.written(summary.files, named=12)}")
     return 0
