@@ -181,10 +181,12 @@ def training(losses: Losses, batch: Batch, truth: Preds, pixels: Pixels | None =
     preds: Arrays = jax.tree.map(lambda value: jnp.asarray(value[-1:]), dict(truth))
     worse = {name: jax.tree.map(uninformative, value) for name, value in preds.items()}
 
+    @jax.jit  # one program in place of one for each operation
     def total(preds: Arrays, batch: Batch) -> jax.Array:
         return jnp.asarray(sum(term.sum() for term in losses(preds, batch).values()))
 
-    terms = {name: np.asarray(term, np.float64) for name, term in losses(preds, batch).items()}
+    found_terms = jax.jit(lambda preds, batch: dict(losses(preds, batch)))(preds, batch)
+    terms = {name: np.asarray(term, np.float64) for name, term in found_terms.items()}
     floor: Arrays = losses.floor(batch) if isinstance(losses, HasFloor) else {}
     wrong = [f"{name} not finite" for name, term in terms.items() if not np.isfinite(term).all()]
     wrong += [
@@ -256,11 +258,12 @@ def _gradients(
             junk = np.where(rng.random(value.shape) < 0.5, np.nan, -1e9)
             broken[key] = np.where(valid, value, junk).astype(np.float32)
         filled[" with NaN and -1e9 where no joint is labelled"] = broken
+    gradient = jax.jit(jax.grad(total))
     words = [
         f"not finite {title}{where}"
         for title, tried in (("at the labels", preds), ("at wrong predictions", {**preds, **worse}))
         for where, one in filled.items()
-        if not all(np.isfinite(g).all() for g in jax.tree.leaves(jax.grad(total)(tried, one)))
+        if not all(np.isfinite(g).all() for g in jax.tree.leaves(gradient(tried, one)))
     ]
     found = "finite" + (", whatever the values of unlabelled joints" if len(filled) > 1 else "")
     return Finding("gradients", "; ".join(words) or found, not words)

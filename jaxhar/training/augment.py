@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from jaxhar.core import mix
 from jaxhar.core.batch import Batch
@@ -30,7 +30,7 @@ _SHARES = 4096
 
 def _quantiles(a: float) -> np.ndarray:
     """(`_SHARES`,) float32 of the beta distribution (a, a)."""
-    return beta.ppf((np.arange(_SHARES) + 0.5) / _SHARES, a, a).astype(np.float32)
+    return betaincinv(a, a, (np.arange(_SHARES) + 0.5) / _SHARES).astype(np.float32)
 
 
 @dataclass(frozen=True)
