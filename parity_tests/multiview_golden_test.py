@@ -11,6 +11,8 @@ from jaxhar import port, zoo
 from parity_tests.oracle import multiview as oracle
 from parity_tests.tolerances import OUTPUTS, distance
 
+pytestmark = pytest.mark.usefixtures("optimised")  # what users get is compared
+
 FOLDER = Path(__file__).parent / "golden_multiview"
 spec = importlib.util.spec_from_file_location("golden_multiview", FOLDER / "make_weights.py")
 assert spec and spec.loader

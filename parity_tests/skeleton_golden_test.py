@@ -12,6 +12,8 @@ from jaxhar.data import uniform
 from parity_tests.oracle import skeleton as oracle
 from parity_tests.tolerances import distance
 
+pytestmark = pytest.mark.usefixtures("optimised")  # what users get is compared
+
 FOLDER = Path(__file__).parent / "golden_skeleton"
 spec = importlib.util.spec_from_file_location("golden_skeleton", FOLDER / "make_weights.py")
 assert spec and spec.loader

@@ -21,6 +21,8 @@ from jaxhar.weights import transfer
 from parity_tests.oracle import video as oracle
 from parity_tests.tolerances import distance
 
+pytestmark = pytest.mark.usefixtures("optimised")  # what users get is compared
+
 FOLDER = Path(__file__).parent / "golden_video"
 spec = importlib.util.spec_from_file_location("golden_video", FOLDER / "make_weights.py")
 assert spec and spec.loader
