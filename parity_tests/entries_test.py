@@ -36,6 +36,8 @@ def network(request):
 
 #: What takes long to compile is tested for the first entry of each family; for the others it is slow.
 FIRST = {next(iter(family.entries)) for family in zoo.FAMILIES if family.entries}
+#: The gradients of these families are compared with the twin's in twin_test.py.
+COMPARED = {"reception-mpii", "spnet-penn"}
 one_of_each_family = pytest.mark.parametrize(
     "network",
     [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in zoo.names()],
@@ -114,7 +116,11 @@ def _training_batch(network):
     return network.inputs | labels
 
 
-@one_of_each_family
+@pytest.mark.parametrize(
+    "network",
+    [name if name in FIRST - COMPARED else pytest.param(name, marks=pytest.mark.slow) for name in zoo.names()],
+    indirect=True,
+)
 def test_the_gradient_is_finite(network):
     graphdef, params, rest = nnx.split(network.model, nnx.Param, ...)
     gradient = jax.jit(

@@ -57,7 +57,9 @@ def four_steps(over_time, time):
     return [*values, *jax.tree.leaves(gradients), *jax.tree.leaves(stats)]
 
 
-@pytest.mark.parametrize("time", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize(
+    "time", [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow), 16]
+)
 def test_training_steps_equal_folding_and_a_plain_vmap_over_time(time, monkeypatch):
     """The plain vmap has Flax's own normalisation, which gathers over the named axis by `pmean`.
 

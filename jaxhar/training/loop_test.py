@@ -390,7 +390,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, whole, capsys):
 
 
 def test_a_full_disk_is_a_problem_and_the_checkpoint_before_it_stays_good(tmp_path, whole):
-    assert subprocess.run(command(tmp_path, crash=7), env=environment(), timeout=120).returncode == 9
+    def broken(model):
+        raise RuntimeError("at step 5")
+
+    with pytest.raises(RuntimeError, match="at step 5"):
+        run(tmp_path, evaluate=broken)
     before = {p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()}
     failed = subprocess.run(
         command(tmp_path, limit=4000), env=environment(), timeout=120, capture_output=True, text=True

@@ -26,7 +26,9 @@ def whole_stages(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("crash", [3, 5, 7, 10])
+@pytest.mark.parametrize(
+    "crash", [pytest.param(3, marks=pytest.mark.slow), 5, pytest.param(7, marks=pytest.mark.slow), 10]
+)
 def test_stages_killed_in_the_middle_or_between_go_on_bit_for_bit(tmp_path, whole_stages, crash):
     killed = subprocess.run(command(tmp_path, stages=1, crash=crash), env=environment(), timeout=120)
     assert killed.returncode == 9
