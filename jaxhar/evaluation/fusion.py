@@ -11,11 +11,12 @@ from jaxhar.evaluation.class_metrics import mean_class, top_k
 from jaxhar.evaluation.sections import Section, Table, Tile, number
 from jaxhar.host.errors import Problem, Usage
 
-#: Figures of the table: title -> function of scores (N, A) and labels (N,).
-_FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "top-1": top_k,
-    "mean-class": mean_class,
-    "mean-class, seen": partial(mean_class, over="seen"),
+#: Figures of the table: title -> key of that of the sum, and a function of scores (N, A) and labels (N,).
+_FIGURES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], float]]] = {
+    "top-1": ("accuracy/fused", top_k),
+    "top-5": ("accuracy/fused/top5", partial(top_k, k=5)),
+    "mean-class": ("accuracy/fused/balanced", mean_class),
+    "mean-class, seen": ("accuracy/fused/seen", partial(mean_class, over="seen")),
 }
 
 
@@ -102,17 +103,17 @@ def _like(first: Scores, part: Scores, of_first: str, of_part: str) -> Scores:
 
 
 def section(parts: Sequence[Scores], total: Scores, weights: Sequence[float], names: Sequence[str]) -> Section:
-    """A table of the parts and their sum."""
+    """A table of the parts and their sum; top-5 beside more than five classes."""
     rows, scalars = [], {}
+    figures = {title: pair for title, pair in _FIGURES.items() if title != "top-5" or total.scores.shape[1] > 5}
     for name, weight, one in zip((*names, "sum"), (*weights, None), (*parts, total), strict=True):
-        found = [figure(one.scores, one.labels) for figure in _FIGURES.values()]
+        found = [figure(one.scores, one.labels) for _, figure in figures.values()]
         rows.append((name, "" if weight is None else f"{weight:g}", *map(number, found)))
         if weight is None:
-            keys = ("accuracy/fused", "accuracy/fused/balanced", "accuracy/fused/seen")
-            scalars = dict(zip(keys, found, strict=True))
+            scalars = dict(zip((key for key, _ in figures.values()), found, strict=True))
     table = Table(
         f"Accuracy over {len(total.labels):,} samples, %",
-        ("run", "weight", *_FIGURES),
+        ("run", "weight", *figures),
         tuple(rows[:-1]),
         (rows[-1],),
         soft=(1,),

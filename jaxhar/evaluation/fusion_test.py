@@ -42,7 +42,17 @@ def test_the_sum_and_its_figures_are_those_of_numpy():
     assert abs(found.scalars["accuracy/fused/balanced"] - np.mean(of_class)) < 1e-12
     assert (expected.argmax(1) == A - 1).any(), "a class that is only predicted counts 0 by mmaction2's rule"
     assert abs(found.scalars["accuracy/fused/seen"] - np.mean([*of_class, 0])) < 1e-12
-    assert [row[0] for row in found.tables[0].rows] == ["a", "b"] and found.tables[0].foot[0][0] == "sum"
+    table = found.tables[0]
+    assert [row[0] for row in table.rows] == ["a", "b"] and table.foot[0][0] == "sum"
+    five = np.sort(expected)[:, -5] <= expected[np.arange(N), a.labels]
+    assert abs(found.scalars["accuracy/fused/top5"] - five.mean()) < 1e-12
+    assert table.columns[2:4] == ("top-1", "top-5") and table.foot[0][3] == f"{100 * five.mean():.1f}"
+
+
+def test_of_five_classes_there_is_no_top_5():
+    few = [replace(one, classes=one.classes[:5], scores=one.scores[:, :5]) for one in (made(0), made(1))]
+    found = fusion.section(few, fusion.fuse(few, [1, 1], ["a", "b"]), [1, 1], ["a", "b"])
+    assert "top-5" not in found.tables[0].columns and "accuracy/fused/top5" not in found.scalars
 
 
 def test_what_does_not_fit_is_a_sentence():
