@@ -5,13 +5,13 @@ is read once, as a stream; only the crops of clips that are not complete are in 
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxhar.core.batch import to_image
-from jaxhar.data import clips, transforms
+from jaxhar.data import clips, picture_crop, transforms
 from jaxhar.data.cover import raster
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
@@ -74,6 +74,19 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class _Crop:
+    """One crop of the frames: its place x1, y1, x2, y2 in pixels, and what cuts it.
+
+    Attributes:
+      cut: a frame (H, W, 3) -> the crop. cover: boxes (N, 4) -> the share of the crop's pixels inside of them.
+    """
+
+    place: np.ndarray
+    cut: Callable[[np.ndarray], np.ndarray]
+    cover: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Reader:
     """How clips are cut from a video.
 
@@ -82,6 +95,8 @@ class Reader:
       three: whether the crops are three along the longer side of the picture, not the one in its middle.
       bbox: look at the square about this box instead, widened to the form of the crops. boxes: of persons, for the
         cover.
+      share: of networks of pictures: the crop in the middle is that of their evaluation, of this share of the shorter
+        side, see `picture_crop`; None for the largest one.
     """
 
     size: tuple[int, int]
@@ -89,6 +104,7 @@ class Reader:
     three: bool = False
     bbox: Box | None = None
     boxes: BoxFile | None = None
+    share: float | None = None
 
     def read(self, source: Video | Images, windows: Sequence[np.ndarray]) -> Generator[Clips]:
         """The clips, by their first frames; of pictures those of one frame.
@@ -102,7 +118,7 @@ class Reader:
         wanted = set(np.concatenate(windows).tolist())
         waiting: list[tuple[int, np.ndarray, np.ndarray | None]] = []
         coming, done = 0, 0
-        crops: list[transforms.Crop] = []
+        crops: list[_Crop] = []
         stills = isinstance(source, Images)
         shown = source.frames() if isinstance(source, Images) else source.between(None, None, wanted.__contains__)
         for frame in shown:
@@ -110,17 +126,17 @@ class Reader:
                 continue
             size = frame.image.shape[1], frame.image.shape[0]
             if stills or not crops:
-                crops = [transforms.plan_crop(box, size, self.size) for box in self._places(size)]
+                crops = self._crops(size)
             while coming < len(windows) and windows[coming][0] <= frame.index:
                 shape = (len(crops), len(windows[coming]), *self.size)
                 cover = None if self.boxes is None else np.zeros(shape, np.float32)
                 waiting.append((coming, np.zeros((*shape, 3), np.uint8), cover))
                 coming += 1
-            seen = np.stack([transforms.crop_image(frame.image, crop) for crop in crops])
+            seen = np.stack([crop.cut(frame.image) for crop in crops])
             inside = None
             if self.boxes is not None:
-                drawn = 255 * raster(self.boxes.at(frame)[0], frame.image.shape[:2])[..., None].repeat(3, 2)
-                inside = np.stack([transforms.crop_image(drawn, crop)[..., 0] for crop in crops]) / np.float32(255)
+                boxes = self.boxes.at(frame)[0]
+                inside = np.stack([crop.cover(boxes) for crop in crops])
             for number, frames, cover in waiting:
                 here = np.flatnonzero(windows[number] == frame.index)
                 frames[:, here] = seen[:, None]
@@ -134,6 +150,12 @@ class Reader:
                 done += len(taken)
         if done < len(windows):
             raise Problem("the source changed while it was read; start again when it is complete")
+
+    def _crops(self, size: tuple[int, int]) -> list[_Crop]:
+        """The crops of a picture of (width, height)."""
+        if self.share is not None and self.bbox is None:
+            return [_middle(size, self.size, self.share)]
+        return [_square(box, size, self.size) for box in self._places(size)]
 
     def _places(self, size: tuple[int, int]) -> list[np.ndarray]:
         """Boxes x1, y1, x2, y2 of the crops in a picture of (width, height)."""
@@ -149,15 +171,33 @@ class Reader:
         return [np.concatenate([corner, corner + largest]) for corner in corners]
 
 
-def _together(
-    taken: list[int], waiting: list[tuple[int, np.ndarray, np.ndarray | None]], crops: list[transforms.Crop]
-) -> Clips:
+def _square(box: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> _Crop:
+    """The crop of a box in a picture of `size` (width, height), scaled to `shape` (height, width)."""
+    plan = transforms.plan_crop(box, size, shape)
+
+    def cover(boxes: np.ndarray) -> np.ndarray:
+        drawn = 255 * raster(boxes, size[::-1])[..., None].repeat(3, 2)
+        return transforms.crop_image(drawn, plan)[..., 0] / np.float32(255)
+
+    place = to_image(plan.affine, np.array([[0.0, 0.0], [1.0, 1.0]])).ravel()
+    return _Crop(place, lambda image: transforms.crop_image(image, plan), cover)
+
+
+def _middle(size: tuple[int, int], shape: tuple[int, int], share: float) -> _Crop:
+    """The crop of the evaluation of networks of pictures; arguments as of `_square`."""
+    box = picture_crop.middle(*size, shape, share)
+    return _Crop(
+        np.array(box),
+        lambda image: picture_crop.scaled(image, box, shape),
+        lambda boxes: picture_crop.cover(boxes, box, size[::-1], shape),
+    )
+
+
+def _together(taken: list[int], waiting: list[tuple[int, np.ndarray, np.ndarray | None]], crops: list[_Crop]) -> Clips:
     chosen = [one for one in waiting if one[0] in taken]
     covers = [cover for _, _, cover in chosen if cover is not None]
-    corners = np.array([[0.0, 0.0], [1.0, 1.0]])
-    places = np.stack([to_image(crop.affine, corners).ravel() for crop in crops])
     frames = np.stack([frames for _, frames, _ in chosen])
-    return Clips(taken, places, frames, np.stack(covers) if covers else None)
+    return Clips(taken, np.stack([crop.place for crop in crops]), frames, np.stack(covers) if covers else None)
 
 
 def uneven(times: np.ndarray, fps: float) -> bool:

@@ -1,8 +1,8 @@
 """Actions by a network that sees whole pictures and no persons, such as a fine-tuned masked autoencoder.
 
-A network of pictures names what each photo shows. In a video, clips slide over all of it; the probabilities of those
-that contain a frame are averaged. With `views` it is tested as by mae_st: clips from the start to the end, three crops
-of each, and their probabilities summed.
+A network of pictures names what each photo shows, by the crop of its evaluation. In a video, clips slide over all of
+it; the probabilities of those that contain a frame are averaged. With `views` it is tested as by mae_st: clips from the
+start to the end, three crops of each, and their probabilities summed.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,7 +15,7 @@ from flax import nnx
 from jaxhar import inference
 from jaxhar.core.network import Showing, clip_length, frame_size
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data import clips
+from jaxhar.data import clips, picture_crop
 from jaxhar.data.formats.ahead import read_ahead
 from jaxhar.data.formats.source import Images
 from jaxhar.data.formats.video import Video
@@ -107,7 +107,8 @@ class PictureActions:
             every = max(self._every(sampling) * sampling.fps, 1.0)
             windows = sampling.spread(moments, count) if count else sampling.sliding(moments, every)
             batch = max(1, self.options.batch // sampling.frames)
-        reader = Reader(frame_size(self.meta.config), batch, crops == 3, self.options.bbox, boxes)
+        share = picture_share(self.meta) if crops == 1 else None
+        reader = Reader(frame_size(self.meta.config), batch, crops == 3, self.options.bbox, boxes, share)
         found: dict[int, FrameResult] = {}
         seen: dict[int, list[np.ndarray]] = {}
         written = 0
@@ -168,6 +169,11 @@ class PictureActions:
 def stride(meta: Meta, options: Options) -> float:
     """Frames between those of a clip, at the frame rate of the training."""
     return options.stride or meta.frame_step or STRIDE
+
+
+def picture_share(meta: Meta) -> float | None:
+    """The crop of a network of pictures, in units of their shorter side: that of its evaluation; None for clips."""
+    return (meta.picture_share or picture_crop.SHARE) if clip_length(meta.config) == 1 else None
 
 
 def refuse(options: Options, weights: Path) -> None:

@@ -12,9 +12,11 @@ import jaxhar
 from jaxhar import port, zoo
 from jaxhar.cli import main as cli
 from jaxhar.core.batch import Batch
-from jaxhar.data import transforms
+from jaxhar.data import picture_crop, transforms
+from jaxhar.data.formats import jpeg
 from jaxhar.data.formats.video import Video
 from jaxhar.data.formats.writer import VideoWriter, write_png
+from jaxhar.data.imagenet.settings import ImageNet
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.mae.config import ImageClassifierConfig, MaeConfig, VideoClassifierConfig
 from jaxhar.predict.clip_reader import Sampling
@@ -171,14 +173,14 @@ def test_photos_by_a_network_of_pictures(tmp_path, capsys):
     config = ImageClassifierConfig(image_size=16, patch=8, width=16, depth=1, heads=2, num_actions=3)
     weights, photos = save_network(tmp_path / "in1k", config), tmp_path / "photos"
     photos.mkdir()
-    rng, sizes, squares = np.random.default_rng(1), ((64, 48), (40, 60)), ((8, 0, 56, 48), (0, 10, 40, 50))
+    rng, sizes = np.random.default_rng(1), ((64, 48), (40, 60))
     images = [rng.integers(0, 256, (height, width, 3), np.uint8) for width, height in sizes]
     for number, image in enumerate(images):
         write_png(photos / f"{number}.png", image)
     out = ["--weights", str(weights), "--out", str(tmp_path / "out")]
     assert cli.main(["predict", str(photos), *out]) == 0
-    crops = [transforms.plan_crop(np.array(square), size, 16) for square, size in zip(squares, sizes, strict=True)]
-    frames = np.stack([[transforms.crop_image(image, crop)] for image, crop in zip(images, crops, strict=True)])
+    boxes = [picture_crop.middle(*size, (16, 16)) for size in sizes]
+    frames = np.stack([[picture_crop.scaled(image, box, (16, 16))] for image, box in zip(images, boxes, strict=True)])
     true = jaxhar.infer(checkpoint.load_model(weights)[0], frames)["action"][-1]
     rows = rows_of(tmp_path / "out" / "actions.csv")
     assert [row["source"] for row in rows] == ["0.png", "1.png"]
@@ -191,6 +193,27 @@ def test_photos_by_a_network_of_pictures(tmp_path, capsys):
     assert result.action == CLASSES[true[0].argmax()] and result.probability == pytest.approx(true[0].max(), abs=1e-6)
     assert cli.main(["predict", str(photos), *out, "--attention"]) == 2
     assert "--attention is for videos; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_photos_get_the_scores_of_the_evaluation(tmp_path, share):
+    """Of a network that was trained with another share too; also in `jaxhar inpaint`, which reads alike."""
+    trained = {"actions": True, "step": 1, "steps": 1, "data": {} if share is None else {"data.share": str(share)}}
+    config = ImageClassifierConfig(image_size=16, patch=8, width=16, depth=1, heads=2, num_actions=3)
+    weights, rng = save_network(tmp_path / "in1k", config, trained), np.random.default_rng(3)
+    names = [f"{split}/{one}" for split in ("train", "val") for one in ("jump/a.jpg", "rest/b.jpg", "run/c.jpg")]
+    for name in names:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        image = rng.integers(0, 256, (12, 16, 3), np.uint8).repeat(9, 0).repeat(7, 1)
+        (tmp_path / "set" / name).write_bytes(jpeg.encode(image))
+    data = ImageNet(root=str(tmp_path / "set"), cache=str(tmp_path), image_size=16, share=share or 0.875)
+    model = checkpoint.load_model(weights)[0]
+    (batch,) = data.prepare(tmp_path).eval_stream(batch=3)
+    scores = jaxhar.infer(model, batch["frames"])["action"][-1]
+    assert np.ptp(scores, axis=0).max() > 0.05, "the answers must differ, else the test shows little"
+    net = jaxhar.load(weights)
+    for name, true in zip(names[3:], scores, strict=True):
+        np.testing.assert_allclose(net.predict(tmp_path / "set" / name).actions[0], true, rtol=0, atol=1e-6)
 
 
 def test_what_does_not_fit_is_said_in_one_sentence(weights, source, tmp_path, capsys):

@@ -66,10 +66,24 @@ class Meta:
         return f"no action is named: the action heads of {weights} are not trained yet ({done} are done)"
 
     @property
+    def step(self) -> int | None:
+        """Number of training steps behind the weights; None if it is not known."""
+        return (self.trained or {}).get("step")
+
+    @property
     def frame_rate(self) -> float | None:
         """Frames per second of the clips of the training; None if that is not known, or differs between data sets."""
+        return self._of_data("frame_rate")
+
+    @property
+    def picture_share(self) -> float | None:
+        """Side of the crop in the evaluation of whole pictures, in units of their shorter side; None if not known."""
+        return self._of_data("share")
+
+    def _of_data(self, setting: str) -> float | None:
+        """A number among the settings of the training's data; None if it is not known, or differs between sets."""
         settings = (self.trained or {}).get("data", {})
-        named = {text for name, text in settings.items() if name.rpartition(".")[2] == "frame_rate" and text != "None"}
+        named = {text for name, text in settings.items() if name.rpartition(".")[2] == setting and text != "None"}
         return float(named.pop()) if len(named) == 1 else None
 
     @property

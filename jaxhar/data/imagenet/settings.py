@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data import clips, pipeline, transforms
+from jaxhar.data import clips, picture_crop, pipeline, transforms
 from jaxhar.data.clip_augment import ClipAugment, ClipDraw
-from jaxhar.data.cover import raster
 from jaxhar.data.dataset import DataSet
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.imagenet import folder as imagenet_folder
@@ -42,7 +40,7 @@ class ImageNet(DataSet):
     clip_frames: int | tuple[int, ...] = 1
     image_size: int | tuple[int, int] = 224
     clips_per_batch: int = 64
-    share: float = 0.875
+    share: float = picture_crop.SHARE
     box_folder: str = ""
 
     title: ClassVar[str] = "ImageNet"
@@ -70,8 +68,11 @@ class ImageNet(DataSet):
         seed = draw.crop if isinstance(draw, ClipDraw) else None
         augment = self.augment if isinstance(self.augment, ClipAugment) else PRETRAIN
         rng = np.random.default_rng(seed)
-        box = self._middle(width, height, size) if seed is None else _of_crop(augment.crop(height, width, rng))
-        images = np.stack([_scaled(image, box, size) for image in pictures.frames(record, frames)])
+        if seed is None:
+            box = picture_crop.middle(width, height, size, self.share)
+        else:
+            box = _of_crop(augment.crop(height, width, rng))
+        images = np.stack([picture_crop.scaled(image, box, size) for image in pictures.frames(record, frames)])
         images = images[:, :, ::-1] if draw.flip else images
         if seed is not None and augment.operations is not None:
             images = augment.operations(images, rng)
@@ -91,30 +92,10 @@ class ImageNet(DataSet):
             "action": np.int32(record["action"]),
         }
         if self.box_folder and "covered" in record:
-            covers = [_cover(record["covered"][frame], box, (height, width), size) for frame in frames]
+            covers = [picture_crop.cover(record["covered"][frame], box, (height, width), size) for frame in frames]
             example["cover"] = np.ascontiguousarray(np.stack(covers)[:, :, :: -1 if draw.flip else 1])
         return example
 
-    def _middle(self, width: int, height: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The crop of evaluation in pixels of the picture: of whole pixels once the picture is scaled."""
-        high, wide = clips.short_side(height, width, int(min(size) / self.share))
-        left, top = round((wide - size[1]) / 2), round((high - size[0]) / 2)
-        x, y = width / wide, height / high
-        return left * x, top * y, (left + size[1]) * x, (top + size[0]) * y
 
-
-def _of_crop(crop: clips.Crop) -> tuple[float, float, float, float]:
+def _of_crop(crop: clips.Crop) -> picture_crop.Box:
     return crop.left, crop.top, crop.left + crop.width, crop.top + crop.height
-
-
-def _scaled(image: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
-    """A part of a picture in another size (height, width), smoothed where it shrinks."""
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC, box))
-
-
-def _cover(
-    boxes: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """The share of the crop's pixels inside of boxes (N, 4), of which those without an area are none."""
-    known = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
-    return _scaled(raster(known, shape).astype(np.float32), box, size).clip(0, 1)
