@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from jaxhar.core.batch import Batch
+from jaxhar.data import left_out
 from jaxhar.data.vocabulary import stack_frames
 from jaxhar.host import helper
 from jaxhar.host.errors import Problem, Usage
@@ -61,12 +62,19 @@ def _init_worker(index: int, count: int) -> None:
 class BatchStream:
     """An endless iterator of batches whose position can be saved and restored exactly.
 
-    The position is the number of batches read, so that it does not depend on the number of processes and workers.
+    The position is the number of batches read, so that it does not depend on the number of processes and workers. With
+    it is saved what was left out of these batches, see `left_out`.
     """
 
-    def __init__(self, batches_from: Callable[[int], Any], identity: dict[str, int]):
-        """`batches_from(n)` makes an iterator that begins with batch n; `identity` are the settings it depends on."""
-        self._batches_from, self._identity = batches_from, identity
+    def __init__(self, batches_from: Callable[[int], Any], identity: dict[str, int], first: bool = True):
+        """A stream at its beginning.
+
+        Args:
+          batches_from: `batches_from(n)` makes an iterator that begins with batch n.
+          identity: the settings it depends on.
+          first: whether it has the first rows of the batches, those of the process that saves states.
+        """
+        self._batches_from, self._identity, self._first = batches_from, identity, first
         self._position = 0
         self._iterator: Any = None
 
@@ -77,12 +85,23 @@ class BatchStream:
         if self._iterator is None:
             self._iterator = self._batches_from(self._position)
         batch = next(self._iterator)
+        if left_out.KEY in batch:
+            reasons = [reason for one in batch[left_out.KEY].tolist() for reason in one.splitlines()]
+            batch = {key: value for key, value in batch.items() if key != left_out.KEY}
+            if reasons:
+                left_out.of_batch(self._name, self._position, reasons)
         self._position += 1
         return batch
 
+    @property
+    def _name(self) -> left_out.Stream:
+        return tuple(self._identity.items())
+
     def get_state(self) -> dict:
         """The position, and the settings it depends on, as values for JSON."""
-        return {"identity": dict(self._identity), "position": self._position}
+        state = {"identity": dict(self._identity), "position": self._position}
+        without = left_out.before(self._name, self._position)
+        return {**state, left_out.KEY: without} if without else state
 
     def set_state(self, state: dict) -> None:
         """Continue where `get_state` was called; Problem if the stream was made with other settings."""
@@ -95,6 +114,8 @@ class BatchStream:
                 )
         self.close()
         self._position = _batches_read(state["position"])
+        if self._first:  # whose state it is
+            left_out.restore(self._name, state.get(left_out.KEY, {}))
 
     def close(self) -> None:
         """Stop the reading threads."""
@@ -119,7 +140,7 @@ class Stacked(BatchStream):
     """
 
     def __init__(self, stream: BatchStream, frames: int):
-        super().__init__(stream._batches_from, {**stream._identity, "stacked": frames})
+        super().__init__(stream._batches_from, {**stream._identity, "stacked": frames}, stream._first)
         self._frames = frames
 
     def __next__(self) -> Batch:
@@ -130,7 +151,7 @@ class _Repeated(BatchStream):
     """Joins the axis of several clips of one record with the axis of records: (B / R, R, ...) into (B, ...)."""
 
     def __init__(self, stream: BatchStream, times: int):
-        super().__init__(stream._batches_from, {**stream._identity, "repeated": times})
+        super().__init__(stream._batches_from, {**stream._identity, "repeated": times}, stream._first)
 
     def __next__(self) -> Batch:
         every: dict[str, Any] = dict(super().__next__())
@@ -294,7 +315,8 @@ def train_stream(
             stream = stream.mp_prefetch(options, worker_init_fn=_init_worker)
         return iter(stream)
 
-    return BatchStream(batches_from, {"seed": seed, "batch_size": batch_size, "records": len(source)})
+    identity = {"seed": seed, "batch_size": batch_size, "records": len(source)}
+    return BatchStream(batches_from, identity, rows is None or rows.start == 0)
 
 
 def num_batches(items: int, batch_size: int, process_count: int = 1) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxhar.core.prepared import View
 from jaxhar.core.skeleton import Skeleton
-from jaxhar.data import clips, pipeline, transforms, unreadable
+from jaxhar.data import clips, left_out, pipeline, transforms, unreadable
 from jaxhar.data.clip_augment import ClipAugment, ClipDraw
 from jaxhar.data.cover import cover
 from jaxhar.data.dataset import DataSet
@@ -151,7 +151,7 @@ class Kinetics(DataSet):
         except unreadable.Unreadable as problem:
             if not self.skip_broken:
                 raise
-            unreadable.note(problem)
+            left_out.of_evaluation(str(problem), (record["split"], record["index"], draw))
             return self._blank(record)
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxhar.cli import main as cli
-from jaxhar.data import clips, transforms, unreadable
+from jaxhar.data import clips, left_out, transforms
 from jaxhar.data.formats import box_pickle, guarded, numbered
 from jaxhar.data.formats.video_test import write_video
 from jaxhar.data.generate.film import Synth
@@ -150,7 +150,7 @@ def test_a_clip_that_turns_out_unreadable(root, tmp_path, capsys):
     stopping = prepared(root, tmp_path)
     data = prepared(root, tmp_path, skip_broken=True)
     contents = [path.read_bytes() for path in videos]
-    unreadable._counts.clear()
+    left_out.forget()
     try:
         for path in videos:
             path.write_bytes(b"words")
@@ -161,16 +161,56 @@ def test_a_clip_that_turns_out_unreadable(root, tmp_path, capsys):
         batches = list(data.eval_stream(view="multi", batch=9))
         assert batches[0]["sequence"].tolist() == [0] * 9 and not batches[0]["mask"].any()
         assert batches[1]["mask"].all() and batches[1]["sequence"].tolist() == [1] * 9
-        total, *lines = unreadable.told()
+        total, *lines = left_out.told()
         assert "clips of 2 files could not be read and were left out:" in total and len(lines) == 2
         assert f"left out: {videos[1]}: this file cannot be read" in capsys.readouterr().err
-        assert any(str(videos[1]) in line and "(9 clips)" in line for line in lines)
+        assert str(videos[0]) in lines[0] and str(videos[1]) in lines[1] and "(9 clips)" in lines[1]
+        list(data.eval_stream(view="multi", batch=9))
+        assert left_out.told() == [total, *lines], "a clip of evaluation counts once"
         with pytest.raises(Problem, match="this file cannot be read"):
             list(stopping.eval_stream())
     finally:
         for path, content in zip(videos, contents, strict=True):
             path.write_bytes(content)
-        unreadable._counts.clear()
+        left_out.forget()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_left_out_is_counted_once_also_after_resuming(root, tmp_path, capfd, workers):
+    """Whoever reads, and however far it has read ahead: the list is that of the batches that were given."""
+    data = prepared(root, tmp_path, skip_broken=True, workers=workers)
+    (video, *_), numbers = sorted(root.glob("train/*.mp4")), data.sequence_names("train")
+    content = video.read_bytes()
+    left_out.forget()
+    try:
+        video.write_bytes(b"words")
+        stream = data.train_stream(0)
+        whole = [next(stream)["clips"] for _ in range(6)]
+        stream.close()
+        list_, state = left_out.told(), json.loads(json.dumps(stream.get_state()))
+        assert all(left_out.KEY not in batch for batch in whole) and len(numbers) == 3 and len(list_) == 2
+        ((reason, count),) = state["clips"]["left_out"].items()
+        assert list_[1].removesuffix(f" ({count} clips)") == f"  {reason}" and count > 1
+
+        left_out.forget()
+        stream = data.train_stream(0)
+        for _ in range(3):
+            next(stream)
+        state = json.loads(json.dumps(stream.get_state()))
+        next(stream)  # more than is saved
+        stream.close()
+        for _ in range(2):  # twice, in one process
+            stream = data.train_stream(0)
+            stream.set_state(state)
+            np.testing.assert_array_equal(next(stream)["clips"]["frames"], whole[3]["frames"])
+            next(stream), next(stream)
+            stream.close()
+            assert left_out.told() == list_
+    finally:
+        video.write_bytes(content)
+        left_out.forget()
+    assert capfd.readouterr().err.count("left out:") == 2, "once by each of both parts, and by no worker"
 
 
 class Wicked:
