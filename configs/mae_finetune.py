@@ -6,6 +6,7 @@
     full         ViT-L: 100 epochs, batches of 96 clips, layer decay 0.75, RandAugment, erasing, mixup and CutMix
     vit_b, vit_h the same for these sizes, from runs/mae_vit_b and runs/mae_vit_h
     tenth        the same as full on a tenth of the videos, drawn by their names
+    tenth_epochs1000  the same for 1000 epochs, evaluated every ten
     masked       features are those of persons: box pooling, from runs/dmae_default; boxes in DIR/kinetics/boxes
     test         the 10 x 3 views of a network that was fine-tuned, runs/mae_finetune_full; nothing is trained
     masked_test  the same, pooled over persons
@@ -54,6 +55,7 @@ def get_config(which: str = "") -> Experiment:
         vit_b=partial(finetuning, "vit_b", "b"),
         vit_h=partial(finetuning, "vit_h", "h"),
         tenth=tenth,
+        tenth_epochs1000=tenth_epochs1000,
         masked=masked,
         test=test,
         masked_test=masked_test,
@@ -65,7 +67,7 @@ def network(size: str, **settings: object) -> VideoClassifierConfig:
     return replace(found, path_dropout=0.2, dropout=0.3, **settings)  # type: ignore[type-var, return-value]
 
 
-def finetuning(name: str = "full", size: str = "l", fraction: float = 1.0) -> Experiment:
+def finetuning(name: str = "full", size: str = "l", fraction: float = 1.0, epochs: int = EPOCHS) -> Experiment:
     model = network(size)
     known = Published("accuracy/multi", PUBLISHED[size], f"SlowFast, ViT-{size.upper()}, 3 crops of 7 clips")
     epoch = int(VIDEOS * fraction) // BATCH  # steps
@@ -84,7 +86,7 @@ def finetuning(name: str = "full", size: str = "l", fraction: float = 1.0) -> Ex
             table=layer_decay(model.depth, 0.75),
             decay=weight_decay(0.05, tokens=False),
         ),
-        train=Train(steps=EPOCHS * epoch, eval_every=epoch, checkpoint_every=500, best="accuracy/single"),
+        train=Train(steps=epochs * epoch, eval_every=epoch, checkpoint_every=500, best="accuracy/single"),
         evals={
             "kinetics": Eval(
                 views=("single", "multi"),
@@ -100,6 +102,11 @@ def finetuning(name: str = "full", size: str = "l", fraction: float = 1.0) -> Ex
 
 def tenth() -> Experiment:
     return finetuning("tenth", fraction=0.1)
+
+
+def tenth_epochs1000() -> Experiment:
+    found = finetuning("tenth_epochs1000", fraction=0.1, epochs=1000)
+    return replace(found, train=replace(found.train, eval_every=10 * found.train.eval_every))
 
 
 def masked() -> Experiment:
