@@ -24,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, help="a pose network, as for jaxhar predict")
     parser.add_argument("--poses", type=Path, nargs="+", default=[], help="in place of --weights: a poses.json a view")
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --weights: the persons' boxes, a file for each view, in the forms of jaxhar predict",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if absent")
     parser.add_argument(
         "--method",
@@ -87,6 +95,7 @@ def main(args: argparse.Namespace) -> int:
         ),
         weights=args.weights,
         given=args.poses,
+        boxes=args.boxes,
         unit=args.unit,
         batch=args.batch,
         progress=not args.no_progress,

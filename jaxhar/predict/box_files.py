@@ -99,6 +99,11 @@ class BoxFile:
                     raise Problem(f"{self.path}: {line.place}: the box lies outside of the picture, {width}x{height}")
         return boxes, np.array([line.score for line in lines], float)
 
+    @property
+    def most(self) -> int:
+        """The largest number of boxes in one frame."""
+        return max(map(len, self._at.values()), default=0)
+
     def ids(self, frame: Frame) -> list[int]:
         """The identities of the boxes of a frame, in the same order; -1 where one is not known."""
         return [line.id for line in self._lines(frame)]

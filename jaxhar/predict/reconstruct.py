@@ -16,6 +16,7 @@ from jaxhar.data.formats.video import Video
 from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import across_views, moments, pictorial, poses, predictor, space_files, views
+from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import BOX_CONFIDENCE
 from jaxhar.predict.folder import take_images
 from jaxhar.predict.smoothing import butterworth
@@ -111,6 +112,7 @@ def run(
     *,
     weights: Path | None = None,
     given: Sequence[Path] = (),
+    boxes: Sequence[Path] = (),
     unit: str | None = None,
     batch: int = 16,
     progress: bool = True,
@@ -124,6 +126,7 @@ def run(
       out: folder for the results; the files of each view go to a folder of its name.
       weights: of a pose network; or else
       given: a poses.json for each view.
+      boxes: with `weights`, a file of the persons' boxes for each view, see `box_files.BoxFile`.
       unit: of the calibration, see `calibration.read`.
       batch: pictures in one run of the network.
 
@@ -134,6 +137,10 @@ def run(
         raise Usage("give either --weights, a pose network, or --poses, one poses.json for each view")
     if given and sources and len(given) != len(sources):
         raise Usage(f"there are {len(sources)} videos and {len(given)} files of --poses; give one file for each video")
+    if boxes and (given or len(boxes) != len(sources)):
+        raise Usage(
+            f"there are {len(sources)} videos and {len(boxes)} files of --boxes; with --weights give one for each video"
+        )
     if batch < 1:
         raise Usage("--batch must be 1 or more")
     settings.check(weights is not None)
@@ -144,11 +151,13 @@ def run(
     notes, network = [*rig.notes, how], None
     if weights is not None:
         network, said = _load(weights, rig, settings, batch, progress)
-        given, more = _predict(sources, named, out, network)
+        _check_one(max((BoxFile(path).most for path in boxes), default=1), network, settings)
+        given, more = _predict(sources, named, out, network, boxes)
         notes += [*said, *more]
     read = views.read(given, settings.until_shortest)
     groups, said = across_views.match(rig.cameras, read, settings.min_confidence, settings.match_distance)
     seen = replace(views.join(read, groups, settings.rate), names=tuple(named))
+    _check_one(len(seen.persons), network, settings)
     notes += [*said, *views.apart(read)]
     if seen.rate is None:
         notes.append("no file says the frame rate, and one frame a second is written; --rate says it")
@@ -165,6 +174,7 @@ def run(
         {
             **vars(settings),
             "weights": None if weights is None else str(weights),
+            "boxes": [str(path) for path in boxes],
             "fused": bool(network and network.fuse),
         },
         None if network is None else network.meta.trained,
@@ -219,12 +229,23 @@ def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: boo
     return Network(weights, model, meta, fuse, batch, progress), [said] if said else []
 
 
+def _check_one(persons: int, network: Network | None, settings: Settings) -> None:
+    """Usage for several persons where all views of a moment are seen together."""
+    together = network is not None and network.fuse
+    if persons > 1 and (together or settings.method == "structures"):
+        what = "the fusion of views is" if together else "--method structures is"
+        raise Usage(
+            f"{what} for one person, and --boxes has {persons}: give the boxes of one, or take "
+            f"{'--other-rig' if together else '--method triangulate'}"
+        )
+
+
 def _predict(
-    sources: Sequence[Path], named: Sequence[str], out: Path, network: Network
+    sources: Sequence[Path], named: Sequence[str], out: Path, network: Network, boxes: Sequence[Path]
 ) -> tuple[list[Path], list[str]]:
     """`jaxhar predict` for each view: its poses.json, and what it said."""
     found, notes = [], []
-    for path, name in zip(sources, named, strict=True):
+    for path, name, file in zip(sources, named, boxes or [None] * len(sources), strict=True):
         summary = predictor.run(
             path,
             network.path,
@@ -232,6 +253,7 @@ def _predict(
             batch=network.batch,
             progress=network.progress,
             loaded=(network.model, network.meta),
+            boxes=file,
         )
         if summary.broken:
             raise Problem(f"{summary.broken[0]}; frames of different moments would be compared: restore it, or cut all")

@@ -22,7 +22,7 @@ from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.generate.body import perform
 from jaxhar.data.generate.film import axes_towards, performer
 from jaxhar.data.generate.motions import MOTIONS
-from jaxhar.host.errors import Problem
+from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.multiview.network import MultiViewConfig
 from jaxhar.nn.maps import MapsConfig
 from jaxhar.predict import poses, reconstruct
@@ -158,8 +158,10 @@ def test_ransac_leaves_a_wrong_view_out_and_gaps_stay_empty(scene, tmp_path, cap
 def test_a_network_predicts_every_view(scene, tmp_path, monkeypatch):
     """`jaxhar predict` of each video, here with the exact poses in place of a network, then points."""
     folder, truth = scene
+    asked = []
 
     def predict(path, weights, out, **settings):
+        asked.append(settings["boxes"])
         out.mkdir(parents=True)
         (out / "poses.json").write_bytes(path.with_suffix(".json").read_bytes())
         return reconstruct.predictor.Summary(FRAMES, (), None, None, 2, 0, (), 0.0, ("a note",))
@@ -177,6 +179,17 @@ def test_a_network_predicts_every_view(scene, tmp_path, monkeypatch):
     made_by = json.loads((tmp_path / "space.json").read_text())["made_by"]
     assert made_by["weights_sha256"] == "abc" and made_by["trained"] == {"step": 7}
     assert made_by["settings"]["method"] == "triangulate" and made_by["settings"]["fused"] is False
+
+    boxes = [folder / f"{name}.json" for name in NAMES]
+    again = {"weights": tmp_path, "progress": False, "boxes": boxes}
+    found = reconstruct.run(videos, [folder / "cams.json"], tmp_path / "boxes", **again)
+    assert found.found.all() and asked == [None, None, None, *boxes]
+    (tmp_path / "two.txt").write_text("1,1,10,10,40,60,1\n1,2,60,10,40,60,1\n")
+    again["boxes"] = [*boxes[:2], tmp_path / "two.txt"]
+    method = reconstruct.Settings("structures")
+    with pytest.raises(Usage, match="--method structures is for one person, and --boxes has 2: give the boxes of one"):
+        reconstruct.run(videos, [folder / "cams.json"], tmp_path / "two", method, **again)
+    assert len(asked) == 6, "told before the prediction"
 
 
 def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
@@ -214,6 +227,11 @@ def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
         ((("--smooth", 0), given), 2, "above 0 Hz"),
         ((("--threshold", 0), given), 2, "--threshold and --match-distance above 0"),
         ((("--weights", tmp_path), given), 2, "either --weights"),
+        (
+            ((*videos, "--boxes", *given[:2]), given),
+            2,
+            "3 videos and 2 files of --boxes; with --weights give one",
+        ),
     ]
     for (words, files), code, sentence in wrong:
         assert run(folder, tmp_path / "out", *words, given=files) == code, (words, files)
