@@ -3,7 +3,7 @@
 | ending | form |
 |---|---|
 | .toml | Pose2Sim and Anipose: a table for each camera with matrix, distortions, rotation, translation, size, name |
-| .json | our own, see `write`; also CMU Panoptic's, with its list "calibration" in cm |
+| .json | our own, see `write`; also CMU Panoptic's, with its "calibDataSource" or a list "calibration", in cm |
 | .yml, .yaml, .xml | OpenCV's FileStorage, one file for each camera |
 
 In all of them X = R x + t takes a world point into the camera's axes, rotations are matrices (3, 3) or Rodrigues
@@ -171,8 +171,8 @@ def _entries(path: Path) -> tuple[list[tuple[str, dict]], str | None]:
         return [(str(v.get("name", n)), v) for n, v in tables], _unit(meta if isinstance(meta, dict) else {})
     if kind == ".json":
         content = files.read_json(path, "calibration")
-        panoptic = isinstance(content, dict) and "calibration" in content
-        cameras = content.get("calibration" if panoptic else "cameras") if isinstance(content, dict) else None
+        panoptic = isinstance(content, dict) and bool({"calibration", "calibDataSource"} & content.keys())
+        cameras = content.get("cameras", content.get("calibration")) if isinstance(content, dict) else None
         if not isinstance(cameras, list) or not all(isinstance(one, dict) for one in cameras):
             raise Problem(f"the calibration {path} has no list of cameras; docs/reconstruct.md shows the form")
         named = [(str(one.get("name", n)), one) for n, one in enumerate(cameras)]

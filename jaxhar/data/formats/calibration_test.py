@@ -82,8 +82,9 @@ def test_panoptics_json_is_in_cm(tmp_path):
         {"name": name, "K": K, "distCoef": BENT, "R": c.R.tolist(), "t": [[v / 10] for v in -c.R @ c.t]}
         for name, c in zip(RIG.names, RIG.cameras, strict=True)
     ]
-    (tmp_path / "c.json").write_text(json.dumps({"calibration": cameras}))
-    same(calibration.read([tmp_path / "c.json"]))
+    for content in ({"calibration": cameras}, {"calibDataSource": "160906_calib_norm", "cameras": cameras}):
+        (tmp_path / "c.json").write_text(json.dumps(content))
+        same(calibration.read([tmp_path / "c.json"]))
 
 
 def test_cameras_are_matched_by_name_or_order():
