@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxhar import zoo
 from jaxhar.data.lip import folder as lip_folder
@@ -96,6 +97,28 @@ def test_missing_joints_and_joints_far_outside(tmp_path):
     with pytest.raises(Problem, match="line 1 of .* puts a joint at 9000 pixels in a picture of 50x40"):
         folder.load(person, False)
     assert folder.load(person, True)[0] is None
+
+
+def test_grey_pictures_and_those_that_are_turned(tmp_path):
+    """All five show the same, a bright square; labels are in the picture as viewers show it."""
+    (tmp_path / "val" / "img").mkdir(parents=True)
+    picture = np.full((48, 80), 50, np.uint8)
+    picture[8:16, 56:64] = 200
+    grey, rgb = Image.fromarray(picture), Image.fromarray(picture).convert("RGB")
+    for name, image, turn in (("a", rgb, 1), ("b", grey, 1), ("c", rgb, 6), ("d", grey, 8), ("e", rgb, 2)):
+        back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 2: Image.Transpose.FLIP_LEFT_RIGHT}
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        stored = image.transpose(back[turn]) if turn in back else image
+        stored.save(tmp_path / "val" / "img" / f"{name}.jpg", exif=exif, quality=95)
+    row = ",".join(f"{60 + j},{12 + 2 * j},0" for j in range(16))
+    (tmp_path / "val" / "annotations.csv").write_text("\n".join(f"{name}.jpg,{row}" for name in "abcde"))
+    data = LIP(root=str(tmp_path), cache=str(tmp_path / "cache"), image_size=(48, 80))
+    (batch,) = data.prepare(tmp_path).eval_stream("val", batch=5)
+    assert np.abs(batch["frames"][:, 0].astype(int) - picture[..., None]).max() < 12
+    true = np.stack([60 + np.arange(16), 12 + 2 * np.arange(16)], -1) / (80, 48)
+    np.testing.assert_allclose(batch["pose"], np.broadcast_to(true, (5, 1, 16, 2)), rtol=1e-6)
+    assert batch["visible"].all()
 
 
 def test_a_folder_of_something_else(tmp_path):
