@@ -22,7 +22,7 @@ from jaxhar.weights.net import Net
 
 CONFIGS = Path(__file__).parent
 PRETRAIN = ("mae:vit_b", "mae:vit_l", "mae:vit_h", *(f"dmae:{name}" for name in dmae.VARIANTS))
-TUNE = ("full", "vit_b", "vit_h", "tenth", "masked", "test", "masked_test")
+TUNE = ("full", "vit_b", "vit_h", "tenth", "tenth_epochs1000", "masked", "test", "masked_test")
 NAMES = (
     *PRETRAIN,
     *(f"mae_finetune:{name}" for name in TUNE),
@@ -90,10 +90,11 @@ def test_every_recorded_experiment(name):
         batch = found.data.clips_per_batch
         base = 4e-4 if name in PRETRAIN else 0.1 if "probe" in file else 2.4e-3
         assert rates.max() == pytest.approx(base * batch / 256, rel=1e-2) and rates[0] == 0 and rates[-1] < 2e-6
-        epochs = found.steps * batch / found.data.repeat / (240_000 * found.data.fraction)
-        assert epochs == pytest.approx(
-            75 if which == "epochs75" else 200 if name in PRETRAIN else 90 if which == "bn_lars" else 100, rel=2e-3
-        )
+        epoch = 240_000 * found.data.fraction * found.data.repeat / batch  # steps
+        epochs = {"epochs75": 75, "bn_lars": 90, "tenth_epochs1000": 1000}.get(which, 200 if name in PRETRAIN else 100)
+        assert found.steps / epoch == pytest.approx(epochs, rel=2e-3)
+        every = 10 if name in PRETRAIN or which == "tenth_epochs1000" else 1
+        assert found.train.eval_every / epoch == pytest.approx(every, rel=2e-3)
 
 
 @pytest.mark.parametrize("name", ["mae:vit_h", "dmae:default", "mae_finetune:vit_b", "mae_probe:bn_lars"])
@@ -154,6 +155,19 @@ def test_networks_losses_and_mixtures_fit_the_data(name, folder, tmp_path):
     stream = found.data.prepare(tmp_path).train_stream(0)
     check(Net(zoo.create(found.model)), part.stage.losses, next(stream), part.augment(0))
     stream.close()
+
+
+@pytest.mark.slow
+def test_a_curriculum_is_evaluated_as_it_is_at_its_step(folder, tmp_path):
+    changes = {"model.temperature": 1e6, "model.temperature_end": 0.02, "model.temperature_steps": 2}
+    found = tiny("dmae:curriculum", folder, **changes, **{"train.eval_every": 1})
+    run.run(found, tmp_path, "train")
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    halfway, end = (row["eval/boxes/removed_in_box"] for row in rows if "loss" not in row)
+    assert halfway < end, "t is 5e5 halfway, so that masks are random, and at the end prefer persons"
+    for mode in ("train", "eval"):
+        run.run(found, tmp_path, mode)
+        assert json.loads((tmp_path / "results.json").read_text())["scalars"]["boxes/removed_in_box"] == end
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def infer(model: nnx.Module, inputs: np.ndarray | Mapping[str, np.ndarray], chun
     Args:
       model: a network of the zoo; it is run in evaluation mode and not modified.
       inputs: frames (B, H, W, 3) of stills or (B, T, H, W, 3) of clips, RGB, uint8 or normalised as the network needs
-        them ([-1, 1] for deephar); or a dict with the keys of a batch that the network reads.
+        them ([-1, 1] for deephar); or a dict with the keys of a batch that the network reads, and perhaps `step`.
       chunk: maximum number of frames in one call. More frames than this run in equal pieces; a clip is split only if
         the network processes every frame independently.
 
@@ -182,6 +182,9 @@ def _in_pieces(run: Callable[[Batch], dict[str, Any]], batch: Batch, most: int) 
     for start in range(0, total, size):
         piece = {}
         for key, value in batch.items():
+            if key == "step":
+                piece[key] = value
+                continue
             part = value[start : start + size]  # type: ignore[index]
             piece[key] = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
         found.append(checked(jax.tree.map(np.asarray, run(piece)), size))  # type: ignore[arg-type]

@@ -41,18 +41,20 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
     for number, plan in enumerate(plans):
         evaluate.check(plan, prepared, "" if number else experiment.train.best)
 
-    def figures(model: nnx.Module) -> dict[str, float]:
+    def figures(model: nnx.Module, step: int) -> dict[str, float]:
         # Only the first view: evaluating all clips of a sequence takes much longer.
         plan = replace(plans[0], views=plans[0].views[:1])
-        return evaluate.run(model, prepared, plan, classes=classes, progress=False).scalars()
+        return evaluate.run(model, prepared, plan, classes=classes, progress=False, step=step).scalars()
 
+    step = experiment.steps or None
     if mode == "train":
         check_classes(experiment, prepared)
         dtype = jnp.bfloat16 if experiment.train.mixed_precision else jnp.float32
         model = zoo.create(experiment.model, rngs=nnx.Rngs(experiment.train.seed), dtype=dtype)
         model = loop.run(experiment, workdir, model, prepared, figures if plans else None)
     if mode == "eval" or (experiment.train.best and experiment.steps):
-        model, _ = checkpoint.load_model(workdir)
+        model, meta = checkpoint.load_model(workdir)
+        step = meta.step
     if cluster.first() and mode == "train" and experiment.steps and checkpoint.load_model(workdir)[1].familiar is None:
         found = familiar.of_data(model, prepared)
         if found is not None:
@@ -65,7 +67,7 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
             print(fit.sentence(what))
     for number, (name, plan) in enumerate(experiment.evals.items()):
         out, title = (workdir / name, f"{experiment.name} on {name}") if number else (workdir, experiment.name)
-        results = evaluate.run(model, prepared, plan, classes=classes, progress=cluster.first())
+        results = evaluate.run(model, prepared, plan, classes=classes, progress=cluster.first(), step=step)
         if not cluster.first():
             continue
         out.mkdir(exist_ok=True)

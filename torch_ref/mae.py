@@ -89,9 +89,10 @@ class ImageClassifierConfig(VideoClassifierConfig):
     dropout: float = 0.0
 
 
-def cosine(step: int, start: float, end: float, length: int) -> float:
-    """From `start` to `end` by half a cosine of `length` steps."""
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(step, length) / length))
+def cosine(step: int | None, start: float, end: float, length: int) -> float:
+    """From `start` to `end` by half a cosine of `length` steps; `end` where the step is None."""
+    now = length if step is None else min(step, length)
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * now / length))
 
 
 def patchify(frames: Tensor, time: int, side: int) -> Tensor:
@@ -263,7 +264,9 @@ class MaskedAutoencoder(Network):
         self.per_token = config.t_patch * config.pred_frames // config.num_frames
         self.decoder_pred = nn.Linear(width, self.per_token * config.patch**2 * 3)
 
-    def order(self, frames: Tensor, noise: Tensor | None, cover: Tensor | None, step: int = 0) -> tuple[Tensor, int]:
+    def order(
+        self, frames: Tensor, noise: Tensor | None, cover: Tensor | None, step: int | None = None
+    ) -> tuple[Tensor, int]:
         """The order of the tokens, and how many are kept."""
         config, tokens = self.config, self.steps * self.side**2
         if noise is None:
@@ -315,7 +318,7 @@ class MaskedAutoencoder(Network):
         return self.decoder_pred(self.decoder_norm(x))[:, cls:]
 
     def forward(
-        self, frames: Tensor, noise: Tensor | None = None, cover: Tensor | None = None, step: int = 0
+        self, frames: Tensor, noise: Tensor | None = None, cover: Tensor | None = None, step: int | None = None
     ) -> dict[str, Tensor]:
         shuffled, kept = self.order(frames, noise, cover, step)
         found = self.decode(self.latent(frames, shuffled, kept), shuffled, kept)

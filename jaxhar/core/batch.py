@@ -52,7 +52,8 @@ class Batch(TypedDict, total=False):
     source: Array  # (B,) int32, index of the data set in a mix
     features: Array  # (B, T, J, C) float32 features of a frozen trunk, in place of frames
     noise: Array  # (B, N) float32 in [0, 1), of the tokens of a clip, for masks; drawn by the network where absent
-    step: Array  # () int32, training steps done; added by the training loop for schedules in networks and losses
+    step: Array  # () int32, training steps done, for schedules in networks and losses; added by the training loop, and
+    # in evaluation where it is known of the weights
 
 
 class Preds(TypedDict, total=False):

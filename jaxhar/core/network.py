@@ -91,9 +91,19 @@ class Reconstructing(Protocol):
         """What it reconstructs."""
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """Settings of a network that may change over the steps of its training."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether it reads `step` of a batch, in evaluation too; without it, it is as at the end of the training."""
+
+
 def inputs_of(config: NetworkConfig, batch: Batch) -> Batch:
-    """What a network reads of a batch; with several views also whether they belong together."""
+    """What a network reads of a batch: with several views also whether they belong together, and perhaps the step."""
     wanted = {*config.reads, *(("together",) if isinstance(config, Viewing) else ())}
+    wanted |= {"step"} if isinstance(config, Scheduled) and config.moves else set()
     return {key: value for key, value in batch.items() if key in wanted}  # type: ignore[return-value]
 
 

@@ -80,6 +80,7 @@ def run(
     *,
     classes: tuple = (),
     progress: bool = True,
+    step: int | None = None,
 ) -> Results:
     """Evaluate a network.
 
@@ -89,6 +90,7 @@ def run(
       classes: names of the network's classes, or a tuple of such tuples for several sets of labels; () if they are
         the data's. If the network has other classes than the data, actions are not scored and a note says so.
       progress: whether to show a progress bar.
+      step: number of training steps behind the weights, for networks that change over them; None for all.
 
     Raises:
       Problem: nothing to evaluate, or the network and the data disagree on joints.
@@ -100,7 +102,7 @@ def run(
     found: list[list[list[Section]]] = []
     for view in views:
         context = context_of(prepared, split, views, view, model, classes)
-        pairs = predictions(model, prepared, split, view, reads, plan.batch, progress)
+        pairs = predictions(model, prepared, split, view, reads, plan.batch, progress, step)
         examples[view.name], sections = score(plan.scorers, context, pairs)
         found.append(sections)
         if not examples[view.name]:
@@ -176,6 +178,7 @@ def predictions(
     reads: tuple[str, ...],
     batch: int = 8,
     progress: bool = True,
+    step: int | None = None,
 ) -> Pairs:
     """Runs a network on every example of a split, in order; arguments as in `run`.
 
@@ -193,7 +196,8 @@ def predictions(
         stream = prepared.eval_stream(split, view.name, batch, cluster.index(), cluster.count())
         length = prepared.eval_length(view.name, split, batch, cluster.count())
     bar = tqdm(stream, total=length, desc=f"{split} {view.name}", unit="batch", disable=not progress)
-    return of_batches(model, bar, view, prepared.skeleton, reads, exchange=True)
+    batches = bar if step is None else (Batch(**one, step=np.int32(step)) for one in bar)
+    return of_batches(model, batches, view, prepared.skeleton, reads, exchange=True)
 
 
 def of_batches(

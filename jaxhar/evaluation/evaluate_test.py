@@ -505,6 +505,23 @@ def test_only_what_a_scorer_reads_is_fetched_and_in_its_own_type():
     assert fetched[0] == {"maps": "float16"} and fetched[-1] == {"pose": "bfloat16"}
 
 
+def test_a_network_that_changes_over_its_training_gets_the_step_of_its_weights():
+    class Moving(Reads):
+        moves = True
+
+    class Aging(FakeModel):
+        config = Moving()
+
+        def __call__(self, batch):
+            return {"action": 0 * super().__call__(batch)["action"] + batch.get("step", -1)}
+
+    for step, found in ((None, -1), (3, 3), (9, 9)):
+        pairs = evaluate.predictions(
+            Aging(), FakeData(), "test", View("single", "each"), ("action",), progress=False, step=step
+        )
+        assert {float(preds["action"].max()) for _, preds in pairs} == {found}
+
+
 def test_predictions_of_another_form_are_a_problem():
     with pytest.raises(Problem, match=r"the network's pose is \(8, 2, 16, 2\); it must be \(K, B, \.\.\.\)"):
         evaluated(lambda batch: {"pose": np.asarray(batch["pose"])}, FakeData())

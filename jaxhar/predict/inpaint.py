@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxhar import inference
 from jaxhar.core.batch import Batch
-from jaxhar.core.network import NetworkConfig, Reconstructing, clip_length, frame_size
+from jaxhar.core.network import NetworkConfig, Reconstructing, Scheduled, clip_length, frame_size
 from jaxhar.core.patches import Patching, target_frames
 from jaxhar.data import clips
 from jaxhar.data.formats.ahead import read_ahead
@@ -32,7 +32,7 @@ from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.clip_reader import Clips, Reader, Sampling
 from jaxhar.predict.folder import opened
 from jaxhar.predict.outputs import image_names
-from jaxhar.predict.picture_actions import STRIDE
+from jaxhar.predict.picture_actions import STRIDE, picture_share
 from jaxhar.predict.predictor import located
 from jaxhar.predict.progress import Progress
 from jaxhar.predict.search import Box, finite
@@ -43,6 +43,8 @@ from jaxhar.weights import checkpoint, forms
 _SIDE = 160
 #: Height of the strip with the titles.
 _STRIP = 24
+#: A setting that is given -> what lets it hold at every step of the training.
+_HELD = {"temperature": {"temperature_steps": "0"}, "mask_ratio": {"mask_schedule": "constant"}}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Settings:
     """How it is filled in.
 
     Attributes:
-      changes: settings of the network that differ, as text, e.g. mask_ratio or masking.
+      changes: settings of the network that differ, as text, e.g. mask_ratio or masking. What changed over the steps of
+        the training is otherwise as at the step of the weights.
       boxes: file of the persons' boxes. bbox: look at the square about this box, not at the middle of the picture.
       seed: of the noise that chooses the patches. batch: frames in one run of the network.
       stride: step between the frames of a clip at the frame rate of the training; None for that of the training, or 4
@@ -106,6 +109,8 @@ def load(weights: Path | str, changes: Mapping[str, str]) -> tuple[nnx.Module, c
     path = located(weights, needs_patches)
     model, meta = checkpoint.load_model(path)
     needs_patches(meta.config, path)
+    for name in _HELD.keys() & changes.keys():
+        changes = {**_HELD[name], **changes}
     if changes:
         loaded = forms.resized(forms.Loaded(model, meta), changes)
         model, meta = loaded.model, loaded.meta
@@ -140,13 +145,14 @@ def run(source: Path, weights: Path | str, out: Path, settings: Settings, progre
     times, windows, note = _windows(opening, meta, settings)
     if boxes is not None:
         boxes.check(len(times), {path.name for path in opening.paths} if isinstance(opening, Images) else set())
-    reader = Reader(frame_size(config), max(1, settings.batch // length), bbox=settings.bbox, boxes=boxes)
+    batch, share = max(1, settings.batch // length), picture_share(meta)
+    reader = Reader(frame_size(config), batch, bbox=settings.bbox, boxes=boxes, share=share)
     assert isinstance(config, Reconstructing)
     errors: list[float] = []
     kept = tokens = 0
     with _Files(out, opening, times, windows, config.patching, boxes is not None) as files:
         for job in read_ahead(reader.read(opening, windows), 2):
-            preds = _predicted(model, job, reader.batch, settings.seed)
+            preds = _predicted(model, job, reader.batch, settings.seed, meta.step)
             for number, batch, found, removed in _each(job, preds):
                 errors.append(reconstruction.error(config.patching, batch, found, removed))
                 files.add(number, reconstruction.side_by_side(config.patching, batch, found, removed))
@@ -181,8 +187,12 @@ def _windows(
     return times, windows, f"clips of {length} frames in {sampling.span / fps:.2f} s, one after the other"
 
 
-def _predicted(model: nnx.Module, job: Clips, batch: int, seed: int) -> dict[str, np.ndarray]:
-    """Patches and masks of some clips; the noise depends on the seed and the number of the clip alone."""
+def _predicted(model: nnx.Module, job: Clips, batch: int, seed: int, step: int | None) -> dict[str, np.ndarray]:
+    """Patches and masks of some clips; the noise depends on the seed and the number of the clip alone.
+
+    Args:
+      step: number of training steps behind the weights; None if it is not known.
+    """
     config: NetworkConfig = model.config  # type: ignore[attr-defined]
     assert isinstance(config, Reconstructing)
     cells = np.array(frame_size(config)) // config.patching.patch
@@ -193,6 +203,8 @@ def _predicted(model: nnx.Module, job: Clips, batch: int, seed: int) -> dict[str
         given["cover"] = job.cover[:, 0]
     more = batch - len(noise)
     filled = {key: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for key, a in given.items()}
+    if step is not None and isinstance(config, Scheduled) and config.moves:
+        filled["step"] = np.int32(step)
     preds = inference.infer(model, filled)
     finite(preds["patches"])
     return preds

@@ -84,6 +84,20 @@ def test_masks_follow_seed_ratio_and_boxes(weights, source, boxes, tmp_path):  #
 
 
 @pytest.mark.slow
+def test_masks_are_those_of_the_step_of_the_weights(source, boxes, tmp_path):  # noqa: F811
+    curriculum = {"masking": "directed_v2", "temperature": -50.0, "temperature_end": 50.0, "temperature_steps": 10}
+    config = MaeConfig(**SIZES, pred_frames=2, **TINY, **curriculum)
+    model = port.from_flat(port.to_flat(zoo.create(config)), config)
+    for step, inside in ((0, False), (10, True), (None, True)):
+        trained = None if step is None else {"actions": True, "step": step, "steps": 10, "data": {}}
+        checkpoint.save_model(tmp_path / f"{step}", model, None, (), trained)
+        found = removed(tmp_path / f"{step}", source, tmp_path / "out", boxes=boxes)
+        assert (found[..., 0] == inside).all() and (found[..., 1] != inside).all()
+    found = removed(tmp_path / "0", source, tmp_path / "out", boxes=boxes, changes={"temperature": "50"})
+    assert found[..., 0].all(), "a given temperature holds at every step"
+
+
+@pytest.mark.slow
 def test_clips_of_another_size_and_pictures(weights, source, tmp_path):  # noqa: F811
     larger = inpaint.Settings(changes={"image_size": "32", "pred_frames": "4", "num_frames": "8"})
     summary = inpaint.run(source, weights, tmp_path / "larger", larger)

@@ -40,7 +40,7 @@ def run(
     workdir: Path,
     model: nnx.Module,
     data: Prepared,
-    evaluate: Callable[[nnx.Module], dict[str, float]] | None = None,
+    evaluate: Callable[[nnx.Module, int], dict[str, float]] | None = None,
     progress: bool = True,
 ) -> nnx.Module:
     """Trains a network, or resumes from the checkpoints in `workdir`; a finished run is only loaded.
@@ -52,7 +52,8 @@ def run(
       experiment: its stages, `train` and `init_from` are used; on resuming, all settings are compared.
       model: a network in training mode, with `.config`; it is not modified.
       data: prepared data for training.
-      evaluate: called with the network in evaluation mode every `train.eval_every` steps and after the last step.
+      evaluate: called with the network in evaluation mode and the number of steps that are done, every
+        `train.eval_every` steps and after the last step.
 
     Returns: the trained network in evaluation mode.
 
@@ -154,7 +155,7 @@ class _Loop:
     mesh: Mesh
     checkpoints: store.Store
     data: Prepared
-    evaluate: Callable[[nnx.Module], dict[str, float]] | None
+    evaluate: Callable[[nnx.Module, int], dict[str, float]] | None
     settings: dict[str, str]
     learned: Learned
     part: stages.Part | None = None
@@ -316,7 +317,7 @@ class _Loop:
             return None
         self._settle()
         assert self.part is not None
-        figures = self.evaluate(_evaluation_view(self.nets[self.part.number], state))
+        figures = self.evaluate(_evaluation_view(self.nets[self.part.number], state), step)
         self.experiment.train.goodness(figures)  # raises Problem for an unknown score
         self._write(step, {f"eval/{name}": float(value) for name, value in figures.items()})
         self.clock = time.monotonic()

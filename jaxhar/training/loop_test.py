@@ -171,7 +171,7 @@ def staged(**options):
     return dataclasses.replace(experiment(None, best="", **options), stages=stages)
 
 
-def score(model):
+def score(model, step):
     return {"score": float(model.norm.mean[...].mean())}
 
 
@@ -369,11 +369,11 @@ def test_other_settings_are_refused_and_other_places_are_not(tmp_path, capsys):
 
 
 def test_keeps_the_last_and_the_best(tmp_path):
-    scores = iter([0.1, 0.9, 0.3, 0.2, 0.5])
-    run(tmp_path, experiment(10, eval_every=2), evaluate=lambda model: {"score": next(scores)})
+    scores = {2: 0.1, 4: 0.9, 6: 0.3, 8: 0.2, 10: 0.5}
+    run(tmp_path, experiment(10, eval_every=2), evaluate=lambda model, step: {"score": scores[step]})
     assert {p.stem for p in (tmp_path / "checkpoints").iterdir()} == {"4", "9", "10"}
     with pytest.raises(Problem, match="'score', but the evaluation gives other"):
-        run(tmp_path / "b", experiment(10, eval_every=2), evaluate=lambda model: {"other": 1.0})
+        run(tmp_path / "b", experiment(10, eval_every=2), evaluate=lambda model, step: {"other": 1.0})
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, whole, capsys):
@@ -425,7 +425,7 @@ def test_devices_must_exist_and_divide_the_batch(tmp_path):
 
 
 def test_one_run_at_a_time_in_a_folder(tmp_path):
-    def again(model):
+    def again(model, step):
         run(tmp_path)
         return {"score": 1.0}
 

@@ -141,7 +141,7 @@ class MaeConfig(ViTConfig):
       mask_ratio: share of the tokens that are removed.
       masking: how they are chosen. The directed ones read the cover of person boxes.
       temperature: of directed masks; with `temperature_steps`, it moves to `temperature_end` in as many training
-        steps, by half a cosine.
+        steps, by half a cosine, and stays there.
       flip_mask: whether directed masks prefer to remove what lies outside of boxes.
       per_step: whether directed masks weigh the patches of each step of time apart, as the original.
       mask_schedule: how the share of removed tokens changes; `mask_steps` is the length of its cosine in training
@@ -226,16 +226,34 @@ class MaeConfig(ViTConfig):
         """Number of tokens that the encoder computes, the most that a step keeps."""
         return max(self.count(ratio) for ratio in self._ratios.values())
 
-    def kept_at(self, step: jax.Array | int | None) -> jax.Array | int:
-        """Number of tokens that a training step keeps; of evaluation, where the step is None, as at the start."""
+    @property
+    def moves(self) -> bool:
+        """Whether masks change over the steps of the training, so that they depend on `step` in evaluation too."""
+        return self.mask_schedule is MaskSchedule.COSINE or self.directed and self.temperature_steps > 0
+
+    def temperature_at(self, step: jax.Array | int | None) -> jax.Array:
+        """The temperature of directed masks at a step of the training; at its end where the step is None."""
+        if not self.temperature_steps:
+            return jnp.asarray(self.temperature)
+        now = self.temperature_steps if step is None else jnp.minimum(step, self.temperature_steps)
+        return masks.cosine_between(now, self.temperature, self.temperature_end, self.temperature_steps)
+
+    def kept_at(self, step: jax.Array | int | None, key: jax.Array | None = None) -> jax.Array | int:
+        """Number of tokens that are kept at a step of the training; at its end where the step is None.
+
+        Args:
+          key: of the run, for shares that are drawn in every step; without it, `mask_ratio` is kept.
+        """
         first, last = self.mask_ratio, self.mask_ratio_end
-        if step is None or self.mask_schedule is MaskSchedule.CONSTANT:
+        if self.mask_schedule is MaskSchedule.CONSTANT:
             return self.count(first)
         if self.mask_schedule is MaskSchedule.RANDOM:
-            # The same in all processes, whose masks need one size.
-            key = jax.random.fold_in(jax.random.key(0), step)
+            if key is None or step is None:
+                return self.count(first)
             counts = np.array([self.count(ratio) for ratio in np.linspace(first, last, _LEVELS)])
-            return jnp.asarray(counts)[jax.random.randint(key, (), 0, _LEVELS)]
+            return jnp.asarray(counts)[jax.random.randint(jax.random.fold_in(key, step), (), 0, _LEVELS)]
+        if step is None:
+            return self.count(last)
         counts = np.array([self.count(ratio) for ratio in masks.cosine_table(first, last, self.mask_steps)])
         changes = np.flatnonzero(np.diff(counts)) + 1
         return jnp.asarray(counts[[0, *changes]])[jnp.searchsorted(jnp.asarray(changes), step, side="right")]

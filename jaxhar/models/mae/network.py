@@ -93,6 +93,11 @@ class Noise(nnx.Module):
             return jnp.broadcast_to(fixed, (clips, self.tokens))
         return jax.random.uniform(self.rngs(), (clips, self.tokens))
 
+    def key(self) -> Array | None:
+        """What draws the same for all clips, of the run alone; None in evaluation."""
+        # apart from those of the noise, which count on from 0
+        return None if self.deterministic else jax.random.fold_in(self.rngs.key[...], jnp.uint32(2**32 - 1))
+
 
 class MaskedAutoencoder(nnx.Module):
     """The network of pretraining. Built by `zoo.create`.
@@ -116,19 +121,10 @@ class MaskedAutoencoder(nnx.Module):
             keys = masks.tube_keys(keys, config.num_frames // config.t_patch)
         if config.directed:
             covered = masks.coverage(batch["cover"], config.t_patch, config.patch)
-            keys = masks.directed_keys(keys, covered, self._preference(batch), config.per_step, config.flip_mask)
-        return masks.order(keys, config.kept, config.kept_at(batch.get("step")))
-
-    def _preference(self, batch: Batch) -> Array:
-        """Of directed masks, at this step of the training."""
-        config = self.config
-        temperature = jnp.asarray(config.temperature)
-        if config.temperature_steps and "step" in batch:
-            now = jnp.minimum(batch["step"], config.temperature_steps)
-            temperature = masks.cosine_between(
-                now, config.temperature, config.temperature_end, config.temperature_steps
-            )
-        return masks.preference(temperature, config.masking is Masking.DIRECTED_V1)
+            temperature = config.temperature_at(batch.get("step"))
+            preference = masks.preference(temperature, config.masking is Masking.DIRECTED_V1)
+            keys = masks.directed_keys(keys, covered, preference, config.per_step, config.flip_mask)
+        return masks.order(keys, config.kept, config.kept_at(batch.get("step"), self.noise.key()))
 
     def encode(self, batch: Batch, order: Order) -> Array:
         """The kept tokens after the encoder and its norm: (B, 1 + kept, C), a class token first if there is one.
@@ -168,7 +164,7 @@ class MaskedAutoencoder(nnx.Module):
         Args:
           batch: with frames (B, T, H, W, 3); for directed masks, cover (B, T, H, W); optionally noise (B, N) in [0, 1),
             of which the tokens with the smallest are kept. Without it, it is drawn in training, and in evaluation the
-            same for all clips.
+            same for all clips. Optionally step, without which schedules are at their end.
 
         Returns:
           patches (1, B, N, P) and removed (1, B, N), 1 for tokens that were not seen.

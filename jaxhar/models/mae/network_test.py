@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from scipy import special
 
 from jaxhar import infer, inference, port, zoo
@@ -59,9 +60,10 @@ def test_a_temperature_moves_with_the_steps_of_the_training():
     cover[:, :, :8] = 1
     noise = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]] * 2, np.float32)
     batch = {"frames": FRAMES, "cover": cover, "noise": noise}
-    removed = [np.asarray(model.order({**batch, "step": jnp.int32(step)}).removed[0]) for step in (0, 10, 20)]
+    steps = [{"step": jnp.int32(step)} for step in (0, 10, 20)]
+    removed = [np.asarray(model.order({**batch, **step}).removed[0]) for step in (*steps, {})]
     np.testing.assert_array_equal(removed[0], [0, 0, 0, 0, 1, 1, 1, 1])
-    for later in removed[1:]:
+    for later in removed[1:]:  # also where the step is not known
         np.testing.assert_array_equal(later, [1, 1, 0, 0, 1, 1, 0, 0])
 
 
@@ -138,7 +140,7 @@ def test_the_share_of_removed_tokens_moves_with_the_steps_of_the_training(model)
     moving = port.from_flat(port.to_flat(model), config)
     run = jax.jit(lambda batch: moving(batch))
     assert config.kept == 6
-    for step, ratio in ((None, 0.25), (0, 0.25), (5, 0.5), (10, 0.75), (20, 0.75)):
+    for step, ratio in ((None, 0.75), (0, 0.25), (5, 0.5), (10, 0.75), (20, 0.75)):
         found = run(batch if step is None else {**batch, "step": jnp.int32(step)})
         constant = port.from_flat(port.to_flat(model), dataclasses.replace(TINY, mask_ratio=ratio))
         expected = infer(constant, batch)
@@ -146,9 +148,24 @@ def test_the_share_of_removed_tokens_moves_with_the_steps_of_the_training(model)
         np.testing.assert_allclose(found["patches"], expected["patches"], atol=2e-6)
     counts = [int(config.kept_at(jnp.int32(step))) for step in range(12)]
     assert counts == [config.count(float(ratio)) for ratio in masks.cosine_table(0.25, 0.75, 10)] + [2]
-    drawn = dataclasses.replace(config, mask_schedule="random")
-    counts = {int(drawn.kept_at(step)) for step in range(60)}
-    assert {2, 3, 4, 5} <= counts <= {2, 3, 4, 5, 6}
+
+
+def test_a_drawn_share_follows_the_seed_and_the_step():
+    config = dataclasses.replace(
+        TINY, mask_schedule="random", mask_ratio=0.25, mask_ratio_end=0.75, masking="random", depth=1
+    )
+    batch = {"frames": FRAMES, "noise": np.random.default_rng(1).random((2, 8), np.float32)}
+    seeds = [zoo.create(config, rngs=nnx.Rngs(seed)) for seed in (0, 0, 1)]
+
+    def counts(model, steps=range(40)):
+        run = nnx.jit(lambda model, step: model.order({**batch, "step": step}).removed[0])
+        return [8 - int(run(model, jnp.int32(step)).sum()) for step in steps]
+
+    first, again, other = map(counts, seeds)
+    assert first == again != other and {2, 3, 4, 5} <= {*first} <= {2, 3, 4, 5, 6}
+    assert counts(seeds[0], range(20, 40)) == first[20:], "whatever was drawn before"
+    evaluated = nnx.view(seeds[2], deterministic=True, raise_if_not_found=False)
+    assert counts(evaluated) == [6] * 40 and not config.moves
 
 
 @pytest.mark.parametrize(
