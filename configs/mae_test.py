@@ -78,6 +78,28 @@ def test_a_probe_leaves_the_encoder_as_pretraining_left_it(tmp_path, trained):
     assert trains[0] == trains[1]
 
 
+#: Mistakes in the last stage, and the sentence that tells them.
+MISTAKES = {
+    "stages.all.losses=focal": "stages.all.losses is 'focal', which is no function of predictions and a batch",
+    "model.num_actions=12": "the network of mae-demo has 12 action classes, but the data has 15",
+    "stages.all.data={'clip_frames': 16}": r"stage 'all': .* the network reads clips .*, not \(2, 16, 32, 32, 3\)",
+    "stages.all.data={'root': '/missing'}": "stage 'all': data.root decides which records are packed; it cannot change",
+    "data.root=/missing": "/missing",
+    "evals.penn.views=('tripled',)": "the data has no view 'tripled'; it has single, multi",
+    "stages.all.optimizer.table=(('trunk.*', 0.0), ('.*', 1.0))": r"stage 'all': the pattern 'trunk.\*' of optimizer",
+    "stages.all.optimizer.schedule_options.warmup_steps=50": "stage 'all': optimizer.schedule does not fit a run of 2",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_last_stage_is_told_before_the_first_step(tmp_path, mistake):
+    name, _, text = mistake.partition("=")
+    with pytest.raises(Problem, match=MISTAKES[mistake]) as told:
+        run.run(small(**{name: text}), tmp_path, "train")
+    assert "\n" not in str(told.value) and not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_a_later_network_that_does_not_fit_is_told_before_the_first_step(tmp_path):
     with pytest.raises(Problem, match="the network before stage 'probe' does not fit"):
         run.run(small(**{"model.width": 32}), tmp_path, "train")

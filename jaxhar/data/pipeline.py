@@ -251,7 +251,13 @@ class Joined:
 
 
 def share(size: int, process_index: int, process_count: int, what: str = "examples") -> range:
-    """The examples of a batch of `size` that one process loads; Problem if the processes cannot have equal numbers."""
+    """The examples of a batch of `size` that one process loads.
+
+    Raises:
+      Usage: the size is negative. Problem: the processes cannot have equal numbers.
+    """
+    if size < 0:
+        raise Usage(f"a batch has {size} {what}; data.{what}_per_batch must be 0 or more")
     if size % process_count:
         raise Problem(
             f"a batch of {size} {what} cannot be divided among {process_count} processes; change its size or the "

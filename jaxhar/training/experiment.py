@@ -191,7 +191,7 @@ class Experiment:
         Losses that depend on the network (`jaxhar.training.losses.OfNetwork`) are those of the stage's network.
 
         Raises:
-          Usage: `train.steps` is missing or larger than the sum of the stages.
+          Usage: `train.steps` is missing or larger than the sum of the stages; losses are no function.
           Problem: losses do not fit the network of their stage.
         """
         stages = self.stages or {"": Stage(self.train.steps or 1)}
@@ -200,6 +200,14 @@ class Experiment:
             raise Usage("train.steps is None: without stages it must say how long to train")
         if self.stages and (self.train.steps or 0) > total:
             raise Usage(f"train.steps is {self.train.steps}, but the stages have {total}; set their own steps")
+        for name, losses in {"": self.losses, **{name: stage.losses for name, stage in self.stages.items()}}.items():
+            if losses is not None and not callable(losses):
+                where = f"stages.{name}.losses" if name else "losses"
+                raise Usage(
+                    f"{where} is {losses!r}, which is no function of predictions and a batch: change it in the config "
+                    "file, e.g. to Multitask() of jaxhar.training.losses.multitask, or one of its settings, "
+                    f"{where}.NAME"
+                )
         return {
             name: dataclasses.replace(
                 s,

@@ -182,6 +182,11 @@ def _decide(table: Table, paths: Iterable[str], field: str) -> dict[str, float]:
     values: dict[str, float] = {}
     unused = {pattern for pattern, _ in table}
     last = 1.0 if field == "table" else 0.0
+    for pattern in unused:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise Usage(f"{pattern!r} in optimizer.{field} is no regular expression: {error}") from error
     for path in paths:
         match = _first(table, path)
         if match is None:

@@ -77,8 +77,13 @@ def parts(experiment: Experiment) -> list[Part]:
 
 def check(part: Part, net: Net, data: Prepared, train: Train) -> None:
     """Problem unless optimizer, mixtures, data and network of a stage have what its settings ask for."""
-    part.optimizer(net)
-    part.augment(train.seed)
+    try:
+        part.optimizer(net)
+        part.augment(train.seed)
+    except Problem as problem:
+        if not part.name:
+            raise
+        raise type(problem)(f"stage {part.name!r}: {problem}") from problem
     data_of(data, part)
     if train.recompute:
         net.recomputing()

@@ -96,12 +96,47 @@ class Silent:
         return {}
 
 
-@pytest.mark.parametrize(("losses", "words"), [(Maps(), "KeyError: 'maps'"), (Silent(), "have no term for a batch of")])
+@dataclasses.dataclass(frozen=True)
+class Covered:
+    """A loss for what the data does not have."""
+
+    def __call__(self, preds, batch):
+        return {"cover": batch["cover"].mean((1, 2, 3))}
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (Maps(), "KeyError: 'maps'"),
+        (Covered(), "the network or the losses need 'cover', which a batch of stills lacks; it has frames"),
+        (Silent(), "have no term for a batch of"),
+    ],
+)
 def test_losses_of_a_later_stage_are_tried_before_the_first_step(tmp_path, losses, words):
     stages = {**staged().stages, "all": dataclasses.replace(staged().stages["all"], losses=losses)}
     with pytest.raises(Problem, match=f"stage 'all': .*{words}"):
         run(tmp_path, dataclasses.replace(staged(), stages=stages))
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"losses": "focal"}, "^stages.all.losses is 'focal', which is no function of predictions and a batch"),
+        (
+            {"optimizer": Optimizer(table=(("(", 0.0), (".*", 1.0)))},
+            r"^stage 'all': '\(' in optimizer.table is no regular",
+        ),
+        ({"optimizer": Optimizer(table=(("trunk.*", 0.0), (".*", 1.0)))}, r"^stage 'all': the pattern 'trunk.\*' of"),
+        ({"optimizer": Optimizer(options={"b9": 1})}, "^stage 'all': rmsprop does not fit optimizer.options"),
+        ({"data": {"size": -2}}, "^stage 'all': a batch has -2 examples; .* must be 0 or more"),
+    ],
+)
+def test_mistakes_in_the_last_stage_are_one_sentence_before_the_first_step(tmp_path, fields, words):
+    stages = {**staged().stages, "all": dataclasses.replace(staged().stages["all"], **fields)}
+    with pytest.raises(Problem, match=words) as told:
+        run(tmp_path, dataclasses.replace(staged(), stages=stages))
+    assert "\n" not in str(told.value) and not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_the_table_of_stages_says_steps_rates_and_what_is_frozen():

@@ -161,10 +161,14 @@ def check(net: Net, losses: Losses, batches: Batches, augment: Augment | None = 
         except Problem:
             raise
         except Exception as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
+            keys, reason = ", ".join(sorted(batch)), str(error).split("\n")[0] or type(error).__name__
+            if isinstance(error, KeyError) and error.args[0] in {*Batch.__annotations__} - {*batch}:
+                raise Problem(
+                    f"the network or the losses need {error.args[0]!r}, which a batch of {stream} lacks; it has {keys}"
+                ) from error
             raise Problem(
-                f"the network and the losses do not fit a batch of {stream} with the keys "
-                f"{', '.join(sorted(batch))}: {type(error).__name__}: {reason}"
+                f"the network and the losses do not fit a batch of {stream} with the keys {keys}: "
+                f"{type(error).__name__}: {reason}"
             ) from error
         if not found:
             raise Problem(
