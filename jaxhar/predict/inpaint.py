@@ -145,8 +145,8 @@ def run(source: Path, weights: Path | str, out: Path, settings: Settings, progre
     times, windows, note = _windows(opening, meta, settings)
     if boxes is not None:
         boxes.check(len(times), {path.name for path in opening.paths} if isinstance(opening, Images) else set())
-    batch, share = max(1, settings.batch // length), picture_share(meta)
-    reader = Reader(frame_size(config), batch, bbox=settings.bbox, boxes=boxes, share=share)
+    clips_of_run, share = max(1, settings.batch // length), picture_share(meta)
+    reader = Reader(frame_size(config), clips_of_run, bbox=settings.bbox, boxes=boxes, share=share)
     assert isinstance(config, Reconstructing)
     errors: list[float] = []
     kept = tokens = 0
@@ -204,7 +204,7 @@ def _predicted(model: nnx.Module, job: Clips, batch: int, seed: int, step: int |
     more = batch - len(noise)
     filled = {key: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for key, a in given.items()}
     if step is not None and isinstance(config, Scheduled) and config.moves:
-        filled["step"] = np.int32(step)
+        filled["step"] = np.asarray(step, np.int32)
     preds = inference.infer(model, filled)
     finite(preds["patches"])
     return preds

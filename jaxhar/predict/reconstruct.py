@@ -245,7 +245,8 @@ def _predict(
 ) -> tuple[list[Path], list[str]]:
     """`jaxhar predict` for each view: its poses.json, and what it said."""
     found, notes = [], []
-    for path, name, file in zip(sources, named, boxes or [None] * len(sources), strict=True):
+    of_views: Sequence[Path | None] = boxes or [None] * len(sources)
+    for path, name, file in zip(sources, named, of_views, strict=True):
         summary = predictor.run(
             path,
             network.path,
