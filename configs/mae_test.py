@@ -24,6 +24,8 @@ SMALL = {
     "train.log_every": 1,
     "evals.penn.views": ("single",),
     "optimizer.schedule_options.warmup_steps": 1,
+    "stages.pretrain.model.mask_schedule": "random",
+    "stages.pretrain.model.mask_ratio_end": 0.5,
     **{f"stages.{name}.steps": 2 for name in ("pretrain", "probe", "all")},
     **{f"stages.{name}.optimizer.schedule_options.warmup_steps": 1 for name in ("probe", "all")},
 }
@@ -61,7 +63,8 @@ def test_reconstructions_then_actions_are_learned_and_scored(trained):
 
 @pytest.mark.slow
 def test_a_probe_leaves_the_encoder_as_pretraining_left_it(tmp_path, trained):
-    run.run(small(**{"train.steps": 2}), tmp_path, "train")
+    for steps in (1, 2):
+        run.run(small(**{"train.steps": steps}), tmp_path, "train")
     pretrained = port.to_flat(checkpoint.load_model(tmp_path)[0])
     assert any(name.startswith("decoder.") for name in pretrained)
     run.run(small(**{"train.steps": 3}), tmp_path, "train")
@@ -70,7 +73,7 @@ def test_a_probe_leaves_the_encoder_as_pretraining_left_it(tmp_path, trained):
     assert len(shared) > 20 and not any(name.startswith("decoder.") for name in probed)
     for name in shared:
         np.testing.assert_array_equal(probed[name], pretrained[name])
-    # stopped twice, between two networks and within a stage, and resumed
+    # stopped three times, within stages and between two networks, and resumed
     run.run(small(), tmp_path, "train")
     once, twice = (port.to_flat(checkpoint.load_model(folder)[0]) for folder in (trained, tmp_path))
     jax.tree.map(np.testing.assert_array_equal, once, twice)
