@@ -23,6 +23,7 @@ class Forms:
         of `nn.convolution`; 0: never.
       only_products: in a bfloat16 network, only operands of matrix products are bfloat16; everything else, including
         the results of the products, is float32.
+      attention_scores: about how many scores of `nn.attention` are computed at once; 0: those of 512 queries.
       compiler_options: options of XLA.
       half_options: further options of XLA for a bfloat16 network.
       barrier_options: further options of XLA for programs whose barriers must last.
@@ -32,6 +33,7 @@ class Forms:
     depthwise_channels: int | None
     images_apart: int
     only_products: bool
+    attention_scores: int
     compiler_options: dict[str, object] = field(default_factory=dict)
     half_options: dict[str, object] = field(default_factory=dict)
     barrier_options: dict[str, object] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Forms:
 # time for four images, 0.97 for eight, 0.99 for sixteen.
 # only_products: bfloat16 products with float32 results are twice as fast as float32 products; with bfloat16 results,
 # and in convolutions and sums, XLA:CPU is slower in bfloat16.
+# attention_scores: 1.6 MB fit the second-level caches of two cores, 1 MB each.
 # XLA's options: Eigen uses two cores better than YNNPACK (XLA's default), except for bfloat16 products, which are twice
 # as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums. XLA:CPU drops barriers before it fuses operations
 # and, of `jax.checkpoint`, before it looks for equal ones, unless it is told not to.
@@ -52,6 +55,7 @@ _CPU = Forms(
     depthwise_channels=192,
     images_apart=8,
     only_products=True,
+    attention_scores=400_000,
     compiler_options={
         "xla_cpu_prefer_vector_width": 512,
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
@@ -61,7 +65,9 @@ _CPU = Forms(
     },
     barrier_options={"xla_disable_hlo_passes": "cse_barrier_expander"},
 )
-_ACCELERATOR = Forms(frames_per_step=None, depthwise_channels=None, images_apart=0, only_products=False)
+_ACCELERATOR = Forms(
+    frames_per_step=None, depthwise_channels=None, images_apart=0, only_products=False, attention_scores=0
+)
 
 
 #: Choices of `planned` in place of those for the backend.

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxhar.nn.attention import FEWEST, in_portions
 from jaxhar.nn.linear import Draw, Linear, normal, xavier
+from jaxhar.nn.platform import forms
 
 Array = jax.Array
 
 #: Attention of more tokens than this is computed for portions of this many queries, so that its memory grows with the
-#: number of tokens and not with its square.
+#: number of tokens and not with its square. On a CPU `jaxhar.nn.attention` has smaller portions, for its cache.
 QUERIES = 512
 
 
@@ -68,6 +70,10 @@ def attend(
     Returns:
       (B, N, heads, width).
     """
+    batch, tokens = query.shape[:2]
+    together = forms().attention_scores
+    if together and drop is None and tokens >= FEWEST and jax.device_count() == 1:
+        return in_portions(query, key, value, padding, together)
     scale = query.shape[-1] ** -0.5
     dtype = jnp.promote_types(query.dtype, jnp.float32)
 
@@ -79,7 +85,6 @@ def attend(
         weights = weights if drop is None else drop(weights)
         return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value, preferred_element_type=dtype)
 
-    batch, tokens = query.shape[:2]
     count = math.ceil(tokens / QUERIES)
     if count == 1 or drop is not None:
         return portion(query)
