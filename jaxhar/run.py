@@ -1,5 +1,6 @@
 """Runs an experiment: data, training, evaluation, report."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,7 @@ def compare(experiment: Experiment, comparison: Comparison, workdir: Path, mode:
             if cluster.first():
                 found[name].append(fusion.read(folder / f"scores_{comparison.view}.npz"))
     if cluster.first():
-        results = Results("test", {comparison.view: len(found[name][0].labels)}, (comparing.section(found),))
+        about = {name: text.split("\n")[0] for name, arm in comparison.arms.items() if (text := inspect.getdoc(arm))}
+        results = Results("test", {comparison.view: len(found[name][0].labels)}, (comparing.section(found, about),))
         results.save(workdir / "results.json")
         print(f"report: {report.write(workdir, results, experiment.name)}")

@@ -41,8 +41,12 @@ def resampled(right: np.ndarray, seed: int = 0) -> np.ndarray:
     return found
 
 
-def section(arms: Mapping[str, Sequence[Scores]]) -> Section:
-    """The accuracy of every variant, and of every two the difference."""
+def section(arms: Mapping[str, Sequence[Scores]], about: Mapping[str, str] | None = None) -> Section:
+    """The accuracy of every variant, and of every two the difference.
+
+    Args:
+      about: variant -> what it is, for those that are to be explained.
+    """
     correct = right(arms)
     names, means, drawn = tuple(arms), correct.mean((1, 2)), resampled(correct)
     each, intervals = correct.mean(2), _interval(drawn)
@@ -59,7 +63,11 @@ def section(arms: Mapping[str, Sequence[Scores]]) -> Section:
         told = "more" if low > 0 else "less" if high < 0 else "not told apart"
         differences.append((f"{names[other]} – {names[one]}", f"{gain * 100:+.1f}", _between((low, high)), told))
     seeds = tuple(f"seed {n}" for n in range(correct.shape[1]))
-    note = f"{correct.shape[2]:,} samples; intervals of 95 % by {RESAMPLES:,} resamples of samples and seeds"
+    classes = len(next(iter(arms.values()))[0].classes)
+    note = (
+        f"{correct.shape[2]:,} samples of {classes} classes, of which chance finds {number(1 / classes)} %; "
+        f"intervals of 95 % by {RESAMPLES:,} resamples of samples and seeds"
+    )
     return Section(
         "Comparison",
         scalars=scalars,
@@ -70,9 +78,17 @@ def section(arms: Mapping[str, Sequence[Scores]]) -> Section:
         ),
         tables=(
             Table("Accuracy, %", ("variant", "mean", "interval", *seeds), rows, note=note),
-            Table("Differences, percentage points", ("variants", "difference", "interval", ""), tuple(differences)),
+            Table(
+                "Differences, percentage points",
+                ("variants", "difference", "interval", ""),
+                tuple(differences),
+                note="more or less: the interval does not include 0",
+            ),
         ),
-        about=("Every variant was trained anew with every seed, on the same data.",),
+        about=(
+            "Every variant was trained anew with every seed, on the same data.",
+            *(f"{name}: {text}" for name, text in (about or {}).items()),
+        ),
         json={"intervals": dict(zip(names, intervals.tolist(), strict=True)), "seeds": each.tolist()},
     )
 

@@ -23,7 +23,7 @@ def test_means_intervals_and_differences():
         name: [scores(share, 10 * n + seed) for seed in range(3)]
         for n, (name, share) in enumerate({"scratch": 0.4, "plain": 0.8, "other": 0.8}.items())
     }
-    found = comparison.section(arms)
+    found = comparison.section(arms, {"scratch": "From random weights."})
     means = {
         name: np.mean([(run.scores.argmax(-1) == run.labels).mean() for run in runs]) for name, runs in arms.items()
     }
@@ -35,6 +35,8 @@ def test_means_intervals_and_differences():
     rows = {row[0]: row for row in found.tables[1].rows}
     assert rows["plain – scratch"][3] == "more" and rows["other – plain"][3] == "not told apart"
     assert [len(row) for row in found.tables[0].rows] == [6] * 3
+    assert "of 5 classes, of which chance finds 20.0 %" in found.tables[0].note
+    assert found.about[-1] == "scratch: From random weights."
 
 
 def test_what_all_variants_have_in_common_widens_no_difference():
