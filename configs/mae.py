@@ -16,13 +16,16 @@ the actions; then the whole network does.
 benefit: what pretraining is for. 600 generated videos of 15 actions, of which 65 have labels; the same network is
 trained on these from random weights (scratch), and after a pretraining on all videos, with masks at random (plain) or
 directed towards persons as in `configs/dmae.py:curriculum`, at the same cost. Three seeds each, and a report with
-intervals.
+intervals. Only the first seed has been run (29 November 2026, 10 min of CPU): from random weights 8.7 % of 150 test
+videos, after plain pretraining 14.0 %, after directed 9.3 %, where chance finds 6.7 %; none is told apart from another.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import optax
+from optax import contrib
 
 from jaxhar import zoo
 from jaxhar.data import transforms
@@ -92,11 +95,24 @@ QUICK = Optimizer(
 #: The same for fine-tuning.
 TUNE = replace(QUICK, table=layer_decay(4, 0.75), decay=weight_decay(0.05, tokens=False))
 
+#: Benefit's network: half the blocks and the tokens, and fixed positions.
+SHALLOW = {"t_patch": 4, "depth": 2, "positions": "sincos"}
+#: Its classifier: a batch normalisation before the last layer.
+NORMED = {"head_norm": True, "dropout": 0.0, "path_dropout": 0.0}
+#: Its optimizer: Muon for matrices, Adam for the rest.
+MUON = replace(
+    QUICK,
+    rule=contrib.muon,
+    options={"consistent_rms": 0.2, "adam_b2": 0.95},
+    learning_rate=4e-3,
+    schedule_options={"warmup_steps": 20},
+)
 
-def small() -> tuple[MaeConfig, VideoClassifierConfig]:
+
+def small(trunk: Mapping[str, object] = SMALL, **head: object) -> tuple[MaeConfig, VideoClassifierConfig]:
     """The small networks of pretraining and of 15 actions."""
-    model = replace(zoo.config("mae-st-vit-b-k400"), **SMALL, num_actions=15, dropout=0.1)  # type: ignore[type-var]
-    return replace(zoo.config("mae-st-vit-b"), **SMALL, **DECODER), model  # type: ignore[type-var, return-value]
+    model = replace(zoo.config("mae-st-vit-b-k400"), **trunk, **{"num_actions": 15, "dropout": 0.1, **head})  # type: ignore[type-var]
+    return replace(zoo.config("mae-st-vit-b"), **trunk, **DECODER), model  # type: ignore[type-var, return-value]
 
 
 def demo() -> Experiment:
@@ -147,19 +163,20 @@ def demo() -> Experiment:
 
 
 def benefit() -> Experiment:
-    pretrained, model = small()
-    steps = 1000
+    pretrained, model = small({**SMALL, **SHALLOW}, **NORMED)
+    steps = 600
+    tune = replace(MUON, table=layer_decay(2, 0.75), decay=TUNE.decay)
     curriculum = {"masking": "directed_v1", "temperature": 1.5, "temperature_end": 0.5, "temperature_steps": steps}
-    few = {"fraction": 0.1, "fraction_seed": 54, "repeat": 2}  # 65 videos, 3 to 7 of each action
+    few = {"fraction": 0.1, "fraction_seed": 54, "repeat": 2, "clips_per_batch": 16}  # 65 videos, 3 to 7 of each action
     return Experiment(
         name="mae-benefit",
         model=model,
         data=Kinetics(
-            synth=Synth(600, 150, 600, 150, frames=(26, 32), size=(160, 120), clutter=0.0),
+            synth=Synth(600, 150, 600, 150, frames=(26, 32), size=(80, 80), clutter=0.0),
             augment=ClipAugment(area=(0.5, 1.0)),
             clip_frames=8,
             image_size=64,
-            side=72,
+            side=80,
             rate=3.6,  # 24 frames of these videos
             repeat=4,
             clips_per_batch=32,
@@ -167,11 +184,11 @@ def benefit() -> Experiment:
             timeout=0,
         ),
         losses=Multitask(),
-        optimizer=TUNE,
+        optimizer=tune,
         train=Train(steps=None, checkpoint_every=200),
         stages={
-            "pretrain": Stage(steps, QUICK, Reconstruction(), model=replace(pretrained, **curriculum)),  # type: ignore[arg-type]
-            "all": Stage(200, data=few, mixing=Mixing(smoothing=0.1)),
+            "pretrain": Stage(steps, MUON, Reconstruction(), model=replace(pretrained, **curriculum)),  # type: ignore[arg-type]
+            "all": Stage(250, data=few, mixing=Mixing(smoothing=0.1)),
         },
         evals={"kinetics": Eval(scorers=(Action("sum"), Samples()), batch=10)},
         compare=Comparison({"scratch": scratch, "plain": plain, "directed": directed}),
