@@ -249,7 +249,8 @@ def test_what_pretraining_is_for(tmp_path):
     ].keys()
     (section,) = results["sections"]
     assert [row[0] for row in section["tables"][0]["rows"]] == ["scratch", "plain", "directed"]
-    assert len(section["json"]["seeds"][0]) == 2 and (tmp_path / "report.html").is_file()
+    assert len(section["json"]["seeds"][0]) == 2
+    assert "plain: After a pretraining with masks at random." in (tmp_path / "report.html").read_text()
     steps = {path.parent.name: len(path.read_text().splitlines()) for path in tmp_path.glob("*/metrics.jsonl")}
     assert steps == {
         f"{arm}-{seed}": 2 if arm == "scratch" else 4 for arm in ("scratch", "plain", "directed") for seed in (0, 1)
