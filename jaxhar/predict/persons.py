@@ -19,7 +19,7 @@ from jaxhar.predict.boxes import person_box, smooth
 from jaxhar.predict.detector import Detector, Own
 from jaxhar.predict.onnx_detector import OnnxDetector
 from jaxhar.predict.search import Infer, run_network
-from jaxhar.predict.tracking import Detected, Tracker
+from jaxhar.predict.tracking import Detected, Tracker, edges_cut
 
 #: Boxes predicted per second of video; those of other frames are interpolated.
 BOXES_PER_SECOND = 8
@@ -30,6 +30,9 @@ BOX_SMOOTHING = 0.25
 MARGIN = 1.35
 #: Where a person is not detected for longer, in seconds, nothing is said of it.
 GAP = 0.5
+#: Nor where it is not detected after a box that the edge of the picture cut to less than this share of its usual area,
+#: and comes back at that edge.
+_LEFT = 0.5
 
 
 def chosen(
@@ -135,21 +138,21 @@ def find(
     every = max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     if isinstance(detector, BoxFile) and detector.identified:
         every = 1
-        times, found = _of_file(source, detector, bar)
+        times, found, picture = _of_file(source, detector, bar)
     else:
-        times, found = _detected(source, detector, infer, shape, size, every, bar)
+        times, found, picture = _detected(source, detector, infer, shape, size, every, bar)
     if isinstance(detector, BoxFile):
         detector.check(len(times), {path.name for path in source.paths} if isinstance(source, Images) else set())
     stretches = [
-        stretch for who, boxes in found.items() for stretch in _stretches(who, boxes, len(times), fps, every // 2)
+        stretch for who, boxes in found.items() for stretch in _stretches(who, boxes, len(times), fps, every, picture)
     ]
     if keep is not None:
         stretches = _largest(stretches, keep, pictures=fps is None)
     return times, sorted(stretches, key=lambda stretch: (stretch.first, stretch.id))
 
 
-def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[float], _Found]:
-    """The persons of a file that says who is who."""
+def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[float], _Found, tuple[int, int] | None]:
+    """The persons of a file that says who is who; see `_detected`."""
     times: list[float] = []
     found: _Found = {}
     size: tuple[int, int] | None = None
@@ -159,15 +162,19 @@ def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[flo
         for who, box in zip(file.ids(frame), file.at(frame, size)[0], strict=True):
             both = (_square(box), box) if file.tight else (box, np.full(4, np.nan))
             found.setdefault(who, []).append((frame.index, np.concatenate(both)))
-    return times, found
+    return times, found, size
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """One frame's detections (N, 4) with scores (N,), the squares around them (N, 4), and these as crops."""
+    """One frame's detections (N, 4) with scores (N,), the squares around them (N, 4), and these as crops.
+
+    `size` is (width, height) of the frame.
+    """
 
     index: int
     time: float
+    size: tuple[int, int]
     boxes: np.ndarray
     scores: np.ndarray
     squares: list[np.ndarray]
@@ -182,13 +189,18 @@ def _detected(
     size: tuple[int, int],
     every: int,
     bar: _Bar,
-) -> tuple[list[float], _Found]:
-    """Detections and the joints in each; from both, tracks. In still pictures they are numbered from the best score."""
+) -> tuple[list[float], _Found, tuple[int, int] | None]:
+    """Detections and the joints in each; from both, tracks. In still pictures they are numbered from the best score.
+
+    Returns:
+      the times of all frames, the persons, and (width, height) of the pictures of a video.
+    """
     times: list[float] = []
     tracker = Tracker()
     boxes: dict[tuple[int, int], np.ndarray] = {}  # of number n in frame i, as in `_Found`
     found: _Found = {}
     waiting: list[_Picture] = []
+    shown: tuple[int, int] | None = None
 
     def settle() -> None:
         pose, confidence = _joints(infer, [crop for picture in waiting for crop in picture.crops], shape)
@@ -203,7 +215,8 @@ def _detected(
                 boxes[picture.index, n] = np.concatenate([square if box is None else box, picture.boxes[n]])
                 if isinstance(source, Images):
                     found.setdefault(n + 1, []).append((picture.index, boxes[picture.index, n]))
-            tracker.add(picture.index, picture.time, Detected(picture.boxes, picture.scores, points, sure))
+            seen = Detected(picture.boxes, picture.scores, points, sure, picture.size)
+            tracker.add(picture.index, picture.time, seen)
         waiting.clear()
 
     with contextlib.closing(read_ahead(source.frames(every), 4)) as frames:
@@ -213,6 +226,7 @@ def _detected(
                 continue
             seen, scores = detector.at(frame) if isinstance(detector, BoxFile) else detector.boxes(frame.image)
             waiting.append(_cropped(frame, seen, scores, size))
+            shown = waiting[-1].size
             if sum(len(picture.crops) for picture in waiting) >= shape[0] * shape[1]:
                 settle()
     settle()
@@ -221,16 +235,16 @@ def _detected(
             track.id: [(i, boxes[i, n]) for i, n in zip(track.indices, track.numbers, strict=True)]
             for track in tracker.tracks
         }
-    return times, found
+    return times, found, shown
 
 
 def _cropped(frame: Frame, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> _Picture:
     assert frame.image is not None
     order = np.argsort(-scores, kind="stable")
-    shape = frame.image.shape[1::-1]
+    shape = frame.image.shape[1], frame.image.shape[0]
     squares = [transforms.fit_aspect(_square(box), size) for box in boxes[order]]
     crops = [transforms.crop_image(frame.image, transforms.plan_crop(square, shape, size)) for square in squares]
-    return _Picture(frame.index, frame.time, boxes[order], scores[order], squares, crops)
+    return _Picture(frame.index, frame.time, shape, boxes[order], scores[order], squares, crops)
 
 
 def _joints(infer: Infer, crops: list[np.ndarray], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -247,24 +261,47 @@ def _square(box: np.ndarray) -> np.ndarray:
 
 
 def _stretches(
-    who: int, found: list[tuple[int, np.ndarray]], count: int, fps: float | None, reach: int
+    who: int,
+    found: list[tuple[int, np.ndarray]],
+    count: int,
+    fps: float | None,
+    every: int,
+    size: tuple[int, int] | None,
 ) -> Iterator[Stretch]:
-    """The stretches of a person, with boxes between those that were found; `reach` frames more at both ends."""
+    """The stretches of a person, with boxes between those that were found, and half of `every` frames more at the ends.
+
+    Args:
+      every: frames between two in which persons are looked for. size: (width, height) of the pictures of a video.
+    """
     indices = np.array([index for index, _ in found])
     boxes = np.stack([box for _, box in found])
     if fps is None:
         for index, box in zip(indices, boxes, strict=True):
             yield Stretch(who, int(index), box[None, :4], _known(box[None, 4:]))
         return
-    ends = np.flatnonzero(np.diff(indices) > max(1, GAP * fps)) + 1
-    parts = np.split(np.arange(len(indices)), ends)
+    gaps = np.diff(indices)
+    away = gaps > max(1, GAP * fps)
+    if size is not None:
+        away |= (gaps > every) & _outside(boxes[:, 4:], size)
+    parts = np.split(np.arange(len(indices)), np.flatnonzero(away) + 1)
+    reach = every // 2
     for n, part in enumerate(parts):
         before = int(indices[parts[n - 1][-1]]) + reach + 1 if n else 0
         after = int(indices[parts[n + 1][0]]) - reach if n + 1 < len(parts) else count
-        first, last = max(int(indices[part[0]]) - reach, before), min(int(indices[part[-1]]) + reach, after - 1)
+        end = int(indices[part[-1]])
+        first, last = max(int(indices[part[0]]) - reach, before), min(end + reach, after - 1)
+        if end + every >= count:  # nobody was looked for after it
+            last = count - 1
         at = np.arange(first, last + 1)
         each = np.stack([np.interp(at, indices[part], boxes[part, k]) for k in range(8)], 1)
         yield Stretch(who, first, smooth(each[:, :4], BOX_SMOOTHING * fps), _known(each[:, 4:]))
+
+
+def _outside(outlines: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(N - 1,) bool, whether a person with the boxes (N, 4) was outside of the picture between each two of them."""
+    cut, area = edges_cut(outlines, size), (outlines[:, 2:] - outlines[:, :2]).prod(-1)
+    small = area < _LEFT * np.median(area)
+    return small[1:] & small[:-1] & (cut[1:] & cut[:-1]).any(1)
 
 
 def _known(outlines: np.ndarray) -> np.ndarray | None:

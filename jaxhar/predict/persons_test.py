@@ -22,16 +22,16 @@ HALF = np.array([38.0, 48.0])
 Way = list[tuple[float, float] | None]
 
 
-def film(path: Path, *ways: Way) -> Path:
-    """A video at 20 frames a second with a figure at each place; None: it is not there."""
-    with VideoWriter(path, Fraction(20), *SIZE) as writer:
+def film(path: Path, *ways: Way, rate: int = 20) -> Path:
+    """A video at `rate` frames a second with a figure at each place; None: it is not there."""
+    with VideoWriter(path, Fraction(rate), *SIZE) as writer:
         for i, places in enumerate(zip(*ways, strict=True)):
             image = np.full((SIZE[1], SIZE[0], 3), 110, np.uint8)
             for place in places:
                 if place is not None:
                     figure = draw(place, SIZE)
                     image = np.where((figure != 110).any(-1, keepdims=True), figure, image)
-            writer.write(image.astype(np.uint8), i / 20)
+            writer.write(image.astype(np.uint8), i / rate)
     return path
 
 
@@ -106,6 +106,25 @@ def test_nothing_is_said_of_a_person_while_it_is_away(tmp_path):
     _, poses, _ = go(source, tmp_path / "out", detector=FindsFigures())
     there = [[person["id"] for person in frame["persons"]] for frame in poses["frames"]]
     assert there[5] == [1, 2] and there[15] == there[19] == [1] and there[-1] == [1, 2]
+
+
+def test_nothing_is_said_of_who_left_the_picture_for_a_moment(tmp_path):
+    """Between two boxes that the same edge cuts nobody is told; between others a gap of 0.4 seconds is filled."""
+    way = line((400, 300), (0, 0), 36)
+    source = film(tmp_path / "a.mp4", way)
+    for name, x, there in (("left", 460, set()), ("hidden", 400, set(range(14, 22)))):
+        boxes = [(380, 60)] * 13 + [(x, 20)] + [None] * 8 + [(x, 20)] + [(380, 60)] * 13
+        rows = [f"{i + 1},1,{box[0]},250,{box[1]},96,1" for i, box in enumerate(boxes) if box]
+        (tmp_path / f"{name}.txt").write_text("\n".join(rows))
+        _, poses, _ = go(source, tmp_path / name, detector=BoxFile(tmp_path / f"{name}.txt"))
+        assert {i for i in range(14, 22) if poses["frames"][i]["persons"]} == there
+
+
+def test_who_is_there_to_the_end_is_told_to_the_end(tmp_path):
+    """At 30 frames a second one in four is looked at: of 40 frames the last one is that of index 36."""
+    source = film(tmp_path / "a.mp4", UPPER, rate=30)
+    _, poses, _ = go(source, tmp_path / "out", detector=FindsFigures())
+    assert all(frame["persons"] for frame in poses["frames"])
 
 
 def test_a_video_with_nobody(tmp_path):

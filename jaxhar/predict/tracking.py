@@ -5,13 +5,17 @@ similarity is the mean of two. One is the overlap (IoU) of boxes, each with a ma
 box that the track is expected to have now, at constant velocity; the other the similarity of poses (object keypoint
 similarity, as COCO's) with the track's last pose, moved along. Detections of high and of low scores are assigned in
 two rounds, since a person that is partly hidden gets a low score (Zhang et al., "ByteTrack", ECCV'22).
+
+Of somebody who leaves the picture a foot or an arm is seen at last, and perhaps the other one on the way back. Such a
+part is compared with where the whole person was in the second before, and its pose with none.
 """
 
+import bisect
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxhar.core.boxes import overlap
+from jaxhar.core.boxes import area, overlap
 
 #: Constant of the object keypoint similarity for every joint: twice COCO's mean deviation.
 _OKS = 0.16
@@ -20,6 +24,13 @@ _OKS = 0.16
 _MARGIN = 0.25
 #: A track is expected to go on at its velocity for this long, in seconds.
 _HORIZON = 0.5
+#: A side of a box that is closer to the picture's edge is cut by it, as a share of the picture's side.
+_EDGE = 0.01
+#: A box at the edge with a smaller share of the person's area is a part of the person. Area and place of the whole
+#: person are those of so many seconds before.
+_PART, _LATELY = 0.5, 1.0
+#: Similarity of a part that lies where the whole person was; less than that of a box that moves on, which comes first.
+_AT_EDGE = 0.4
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,24 @@ class Detected:
     Attributes:
       boxes: (N, 4) x1, y1, x2, y2 in pixels. scores: (N,) in [0, 1].
       pose, confidence: (N, J, 2) pixels and (N, J), NaN for joints that are not known; None without poses.
+      size: (width, height) of the picture; None: nobody is cut by its edge.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     pose: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    size: tuple[int, int] | None = None
+
+    def cut(self) -> np.ndarray:
+        """(N, 4) bool, the sides of the boxes that the edge of the picture cuts."""
+        return np.zeros((len(self.boxes), 4), bool) if self.size is None else edges_cut(self.boxes, self.size)
+
+
+def edges_cut(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(N, 4) bool, which sides of boxes (N, 4) in a picture of (width, height) its edge cuts."""
+    sides = np.array(size)
+    return np.concatenate([boxes[:, :2] <= _EDGE * sides, boxes[:, 2:] >= (1 - _EDGE) * sides], 1)
 
 
 @dataclass(frozen=True)
@@ -73,20 +96,29 @@ class Track:
     boxes: list[np.ndarray] = field(default_factory=list)
     _velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     _pose: np.ndarray | None = None
+    _cut: np.ndarray = field(default_factory=lambda: np.zeros(4, bool))
 
-    def _add(self, index: int, time: float, found: Detected, n: int) -> None:
+    def _add(self, index: int, time: float, found: Detected, n: int, cut: np.ndarray) -> None:
+        box = np.asarray(found.boxes[n], float)
         if self.boxes and time > self.times[-1]:
-            velocity = (_centre(found.boxes[n]) - _centre(self.boxes[-1])) / (time - self.times[-1])
+            free = ~(cut | self._cut).reshape(2, 2)
+            step = (free * (box - self.boxes[-1]).reshape(2, 2)).sum(0) / np.maximum(free.sum(0), 1)
+            velocity = step / (time - self.times[-1])
             self._velocity = velocity if len(self.boxes) == 1 else (self._velocity + velocity) / 2
+        self._cut = cut
         self.indices.append(index)
         self.numbers.append(n)
         self.times.append(time)
-        self.boxes.append(np.asarray(found.boxes[n], float))
+        self.boxes.append(box)
         self._pose = None if found.pose is None else _known(found, n)
 
     def _moved(self, time: float) -> np.ndarray:
         """(2,) how far the track is expected to have moved since its last detection."""
         return self._velocity * min(time - self.times[-1], _HORIZON)
+
+    def _lately(self) -> np.ndarray:
+        """(N, 4) the boxes of the last second in which the person was seen."""
+        return np.stack(self.boxes[bisect.bisect_left(self.times, self.times[-1] - _LATELY) :])
 
 
 class Tracker:
@@ -110,18 +142,19 @@ class Tracker:
         settings = self.settings
         self._alive = [track for track in self._alive if time - track.times[-1] <= settings.patience]
         of: dict[int, Track] = {}
+        cut = found.cut()
         sure = np.flatnonzero(found.scores >= settings.sure)
         unsure = np.flatnonzero((found.scores < settings.sure) & (found.scores >= settings.unsure))
         for chosen in (sure, unsure):
             waiting = [track for track in self._alive if not any(track is other for other in of.values())]
-            for t, n in _assign(_similarity(waiting, time, found, chosen), settings.alike):
+            for t, n in _assign(_similarity(waiting, time, found, chosen, cut), settings.alike):
                 of[int(chosen[n])] = waiting[t]
         for new in sure.tolist():
             if new not in of:
                 of[new] = Track()
                 self._alive.append(of[new])
         for n, track in of.items():
-            track._add(index, time, found, n)
+            track._add(index, time, found, n, cut[n])
             if not track.id and len(track.indices) >= settings.hits:
                 self.tracks.append(track)
                 track.id = len(self.tracks)
@@ -135,23 +168,26 @@ def _assign(similarity: np.ndarray, least: float) -> list[tuple[int, int]]:
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= least]
 
 
-def _similarity(tracks: list[Track], time: float, found: Detected, chosen: np.ndarray) -> np.ndarray:
+def _similarity(tracks: list[Track], time: float, found: Detected, chosen: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """(tracks, chosen detections) similarities in [0, 1]."""
     table = np.zeros((len(tracks), len(chosen)))
     if not table.size:
         return table
     poses = None if found.pose is None else np.stack([_known(found, int(n)) for n in chosen])
-    areas = np.maximum((found.boxes[chosen, 2:] - found.boxes[chosen, :2]).prod(-1), 1.0)
+    new = found.boxes[chosen]
+    areas = np.maximum((new[:, 2:] - new[:, :2]).prod(-1), 1.0)
     for t, track in enumerate(tracks):
         moved = track._moved(time)
         # Who turned around, or left the picture and came back, is near the last box, not where the way would have led.
-        boxes = np.stack([track.boxes[-1] + np.tile(moved, 2), track.boxes[-1]])
-        shared = overlap(_widened(boxes), _widened(found.boxes[chosen])).max(0)
-        if track._pose is None or poses is None:
-            table[t] = shared
-            continue
-        alike = np.maximum(oks(track._pose + moved, poses, areas), oks(track._pose, poses, areas))
-        table[t] = np.where(np.isnan(alike), shared, (shared + alike) / 2)
+        boxes = np.stack([track.boxes[-1] + np.tile(moved, 2) * ~track._cut, track.boxes[-1]])
+        shared = overlap(_widened(boxes), _widened(new)).max(0)
+        table[t] = shared
+        if track._pose is not None and poses is not None:
+            alike = np.maximum(oks(track._pose + moved, poses, areas), oks(track._pose, poses, areas))
+            table[t] = np.where(np.isnan(alike), shared, (shared + alike) / 2)
+        at_edge = (cut[chosen] & track._cut).any(1)
+        if at_edge.any():
+            table[t] = np.maximum(table[t], at_edge * _AT_EDGE * _parts(track._lately(), new))
     return table
 
 
@@ -164,13 +200,24 @@ def _known(found: Detected, n: int) -> np.ndarray:
     return pose
 
 
+def _parts(before: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """How well boxes (N, 4) fit to a person at the edge who was seen in part before, or is now; 0 for a whole one.
+
+    Args:
+      before: (M, 4) boxes of the person, the last one at the end.
+    """
+    around = np.concatenate([before[:, :2].min(0), before[:, 2:].max(0)])
+    low, high = np.maximum(boxes[:, :2], around[:2]), np.minimum(boxes[:, 2:], around[2:])
+    inside = area(np.concatenate([low, high], 1)) / np.maximum(area(boxes), 1e-9)
+    least = _PART * area(before).max()
+    small = area(boxes) < least
+    alike = overlap(_widened(around[None]), _widened(boxes))[0]
+    return np.where(small, np.maximum(inside, alike), alike * (area(before[-1:]) < least))
+
+
 def _widened(boxes: np.ndarray) -> np.ndarray:
     margin = _MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(-1, keepdims=True)
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], -1)
-
-
-def _centre(box: np.ndarray) -> np.ndarray:
-    return (np.asarray(box, float)[:2] + np.asarray(box, float)[2:]) / 2
 
 
 def oks(a: np.ndarray, b: np.ndarray, area: np.ndarray | float) -> np.ndarray:

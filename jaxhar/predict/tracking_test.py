@@ -40,6 +40,23 @@ def test_who_leaves_and_comes_back_within_a_second_is_the_same():
     assert given[7] == [1] and given[8:11] == [[]] * 3 and given[11:] == [[1]] * 8
 
 
+@pytest.mark.parametrize("pose", [True, False])
+def test_who_comes_back_with_the_other_end_is_the_same(pose):
+    """An arm is seen last, and a foot first; joints in such boxes are wrong."""
+    size, rng = (480, 360), np.random.default_rng(0)
+    boxes: list = [(x, 80, min(x + 70, 480), 280) for x in (366, 380, 394, 408, 422, 436, 450)]
+    boxes += [(464, 120, 480, 180), None, None, None, (470, 250, 480, 277), (456, 190, 480, 277)]
+    boxes += [(x, 82, min(x + 70, 480), 280) for x in (442, 428, 414, 400, 386)]
+    tracker, given = Tracker(), []
+    for n, box in enumerate(boxes):
+        there = np.array([box] if box else [], float).reshape(-1, 4)
+        wrong = rng.uniform(0, 360, (len(there), 5, 2))
+        given.append(tracker.add(n, n / RATE, Detected(there, np.ones(len(there)), wrong if pose else None, size=size)))
+    assert given[1:8] == [[1]] * 7 and given[11:] == [[1]] * 7
+    other = np.array([[2.0, 240, 12, 280]])  # a foot at another edge is another person's
+    assert tracker.add(18, 18 / RATE, Detected(other, np.ones(1), None, size=size)) == [0]
+
+
 def test_who_stays_away_for_longer_gets_an_identity_that_nobody_had():
     xs = [300] * 4 + [None] * 10 + [300] * 4
     given = follow([found() if x is None else found(body(x)) for x in xs])
