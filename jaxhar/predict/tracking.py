@@ -24,6 +24,10 @@ _OKS = 0.16
 _MARGIN = 0.25
 #: A track is expected to go on at its velocity for this long, in seconds.
 _HORIZON = 0.5
+#: Seconds over which the velocity of a track is a mean, because boxes change with every step of a person.
+_MEMORY = 0.4
+#: Weights of the similarity to where the way leads, and to where the person was last, of which the larger one counts.
+_WAYS = np.array([[1.0], [0.8]])
 #: A side of a box that is closer to the picture's edge is cut by it, as a share of the picture's side.
 _EDGE = 0.01
 #: A box at the edge with a smaller share of the person's area is a part of the person. Area and place of the whole
@@ -103,8 +107,9 @@ class Track:
         if self.boxes and time > self.times[-1]:
             free = ~(cut | self._cut).reshape(2, 2)
             step = (free * (box - self.boxes[-1]).reshape(2, 2)).sum(0) / np.maximum(free.sum(0), 1)
-            velocity = step / (time - self.times[-1])
-            self._velocity = velocity if len(self.boxes) == 1 else (self._velocity + velocity) / 2
+            past = time - self.times[-1]
+            weight = max(1 / len(self.boxes), 1 - np.exp(-past / _MEMORY))
+            self._velocity = self._velocity + weight * (step / past - self._velocity)
         self._cut = cut
         self.indices.append(index)
         self.numbers.append(n)
@@ -178,12 +183,13 @@ def _similarity(tracks: list[Track], time: float, found: Detected, chosen: np.nd
     areas = np.maximum((new[:, 2:] - new[:, :2]).prod(-1), 1.0)
     for t, track in enumerate(tracks):
         moved = track._moved(time)
-        # Who turned around, or left the picture and came back, is near the last box, not where the way would have led.
+        # Who turned around is nearer to the last box; but of two who cross each is where its way leads.
         boxes = np.stack([track.boxes[-1] + np.tile(moved, 2) * ~track._cut, track.boxes[-1]])
-        shared = overlap(_widened(boxes), _widened(new)).max(0)
+        shared = (_WAYS * overlap(_widened(boxes), _widened(new))).max(0)
         table[t] = shared
         if track._pose is not None and poses is not None:
-            alike = np.maximum(oks(track._pose + moved, poses, areas), oks(track._pose, poses, areas))
+            ways = np.stack([oks(track._pose + moved, poses, areas), oks(track._pose, poses, areas)])
+            alike = (_WAYS * ways).max(0)
             table[t] = np.where(np.isnan(alike), shared, (shared + alike) / 2)
         at_edge = (cut[chosen] & track._cut).any(1)
         if at_edge.any():

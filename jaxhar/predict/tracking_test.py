@@ -34,6 +34,30 @@ def test_two_who_cross_keep_their_identities(pose):
     assert given[10] == [1] and all(ids == [1, 2] for n, ids in enumerate(given) if n not in (0, 10))
 
 
+def test_who_crosses_goes_where_the_way_leads():
+    """Boxes of the detector of the package of two who cross: one box for both in the middle, then wide ones."""
+    frames = [
+        [(117, 115, 161, 267), (307, 97, 376, 248)],
+        [(127, 110, 177, 268), (303, 96, 363, 244)],
+        [(135, 114, 190, 258), (299, 100, 347, 242)],
+        [(143, 115, 205, 258), (292, 100, 334, 243)],
+        [(150, 113, 219, 260), (280, 95, 324, 250)],
+        [(162, 112, 234, 259), (272, 94, 318, 243)],
+        [(170, 111, 240, 260), (255, 97, 311, 239)],
+        [(185, 110, 251, 264), (243, 99, 314, 242)],
+        [(199, 101, 265, 263), (229, 103, 312, 249)],
+        [(215, 104, 272, 263), (218, 102, 295, 258)],
+        [(221, 99, 286, 255)],
+        [(215, 94, 282, 256)],
+        [(218, 96, 294, 256), (210, 97, 268, 245)],
+        [(245, 104, 309, 263), (203, 98, 244, 243)],
+        [(258, 108, 324, 266), (193, 94, 238, 240)],
+    ]
+    tracker = Tracker()
+    given = [tracker.add(n, 0.12 * n, Detected(np.array(b, float), np.ones(len(b)))) for n, b in enumerate(frames)]
+    assert given[9] == [1, 2] and given[12:] == [[1, 2]] * 3
+
+
 def test_who_leaves_and_comes_back_within_a_second_is_the_same():
     xs = [300 + 20 * n for n in range(8)] + [None] * 3 + [440 - 20 * n for n in range(8)]
     given = follow([found() if x is None else found(body(x)) for x in xs])
