@@ -13,6 +13,7 @@ from jaxhar.data.coco import folder as coco_folder
 from jaxhar.data.coco import names
 from jaxhar.data.coco.settings import Coco
 from jaxhar.data.formats import coco_json
+from jaxhar.data.records import record as records
 from jaxhar.host.errors import Problem
 
 NAMES = [
@@ -61,6 +62,16 @@ def read(root, split=None):
     persons, skipped = coco_folder.folder(root).scan(False)
     assert not skipped
     return [one for one in persons if split in (None, one.split)]
+
+
+def test_a_face_far_away_is_small_and_right(tmp_path):
+    """Three keypoints within three pixels are an error at the origin alone, where fractions of a picture would be."""
+    face = [*(value for i in range(3) for value in (50.0 + i, 30.0 + i % 2, 2)), *[0] * 42]
+    write(tmp_path / "train.json", [image(1, "a.png")], [person(1, words=face)], place=tmp_path / "images")
+    opened = coco_folder.folder(tmp_path)
+    (one,) = opened.scan(False)[0]
+    record, _ = records.load(opened.load, opened.root, opened.fields, one, False)
+    assert record is not None and record.fields["labelled"].sum() == 3
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,7 @@ def _wrong(record: Record, root: Path, fields: Fields) -> str | None:
         return f"{where} puts a joint at {far:.0f} pixels in frames of {width}x{height}; repair its labels"
     joints = record.fields["labelled"].reshape(-1, record.fields["labelled"].shape[-1]).any(0).sum()
     spread = np.ptp(points[:, :2], axis=0).max()
-    if record.size is not None and joints >= _SEVERAL and spread < SMALL:
+    near = max(spread, np.abs(points[:, :2]).max())  # somebody far away, or a face, may be as small elsewhere
+    if record.size is not None and joints >= _SEVERAL and near < SMALL:
         return f"{where} has {joints} joints within {spread:.2g} pixels; are they in fractions of the frames?"
     return None
