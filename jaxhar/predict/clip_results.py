@@ -167,7 +167,8 @@ def apart(results: list[FrameResult]) -> list[FrameResult]:
     """
     kept: list[FrameResult] = []
     for result in sorted(results, key=_off_centre):
-        area = max(float(np.prod(result.box[2:] - result.box[:2])) / persons.MARGIN**2, 1.0)
+        box = result.box / persons.MARGIN if result.outline is None else result.outline
+        area = max(float((box[2:] - box[:2]).max()) ** 2, 1.0)
         others = np.stack([other.pose[:, :2] for other in kept]) if kept else np.zeros((0, *result.pose[:, :2].shape))
         if not (oks(result.pose[:, :2], others, area) > SAME).any():
             kept.append(result)

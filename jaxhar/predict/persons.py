@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhar.core.boxes import overlap
 from jaxhar.data import transforms
 from jaxhar.data.formats.ahead import read_ahead
 from jaxhar.data.formats.source import Images
@@ -25,9 +26,11 @@ from jaxhar.predict.tracking import Detected, Tracker, edges_cut
 BOXES_PER_SECOND = 8
 #: Standard deviation in seconds of the Gaussian that smooths a box over time.
 BOX_SMOOTHING = 0.25
-#: Side of the square that a network reads, over the longer side of a person's outline; 1.5 over the extent of the
-#: joints, which lie inside.
+#: Side of the square that a network reads, over the longer side of a person's outline, where the training had squares
+#: of 1.5 times the extent of the joints, which lie inside.
 MARGIN = 1.35
+#: Least overlap of the square about a person's joints with that about its box.
+_SAME_PLACE = 0.5
 #: Where a person is not detected for longer, in seconds, nothing is said of it.
 GAP = 0.5
 #: Nor where it is not detected after a box that the edge of the picture cut to less than this share of its usual area,
@@ -124,12 +127,14 @@ def find(
     size: tuple[int, int],
     keep: int | None,
     bar: _Bar,
+    margin: float = MARGIN,
 ) -> tuple[list[float], list[Stretch]]:
     """The times of all frames in seconds, and the persons, by their first frame.
 
     Args:
       infer, shape, size: the pose network, (B, T) of one run of it, and (height, width) of its input.
       keep: number of persons, the largest ones over time (in still pictures, of each picture); None keeps all.
+      margin: side of the square that the network reads, over the longer side of a person's box.
 
     Raises:
       Problem: boxes of a file do not fit the source.
@@ -138,9 +143,9 @@ def find(
     every = max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     if isinstance(detector, BoxFile) and detector.identified:
         every = 1
-        times, found, picture = _of_file(source, detector, bar)
+        times, found, picture = _of_file(source, detector, margin, bar)
     else:
-        times, found, picture = _detected(source, detector, infer, shape, size, every, bar)
+        times, found, picture = _detected(source, detector, infer, shape, size, every, margin, bar)
     if isinstance(detector, BoxFile):
         detector.check(len(times), {path.name for path in source.paths} if isinstance(source, Images) else set())
     stretches = [
@@ -151,7 +156,9 @@ def find(
     return times, sorted(stretches, key=lambda stretch: (stretch.first, stretch.id))
 
 
-def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[float], _Found, tuple[int, int] | None]:
+def _of_file(
+    source: Video | Images, file: BoxFile, margin: float, bar: _Bar
+) -> tuple[list[float], _Found, tuple[int, int] | None]:
     """The persons of a file that says who is who; see `_detected`."""
     times: list[float] = []
     found: _Found = {}
@@ -160,7 +167,7 @@ def _of_file(source: Video | Images, file: BoxFile, bar: _Bar) -> tuple[list[flo
         times.append(frame.time)
         size = size if frame.image is None else frame.image.shape[1::-1]
         for who, box in zip(file.ids(frame), file.at(frame, size)[0], strict=True):
-            both = (_square(box), box) if file.tight else (box, np.full(4, np.nan))
+            both = (_square(box, margin), box) if file.tight else (box, np.full(4, np.nan))
             found.setdefault(who, []).append((frame.index, np.concatenate(both)))
     return times, found, size
 
@@ -188,6 +195,7 @@ def _detected(
     shape: tuple[int, int],
     size: tuple[int, int],
     every: int,
+    margin: float,
     bar: _Bar,
 ) -> tuple[list[float], _Found, tuple[int, int] | None]:
     """Detections and the joints in each; from both, tracks. In still pictures they are numbered from the best score.
@@ -210,9 +218,9 @@ def _detected(
             sure = confidence[done : done + len(picture.crops)]
             done += len(picture.crops)
             for n, square in enumerate(picture.squares):
-                box = person_box(points[n], sure[n], square)
+                box = _of_joints(points[n], sure[n], square, margin)
                 points[n, :, :2] = square[:2] + points[n, :, :2] * (square[2:] - square[:2])
-                boxes[picture.index, n] = np.concatenate([square if box is None else box, picture.boxes[n]])
+                boxes[picture.index, n] = np.concatenate([box, picture.boxes[n]])
                 if isinstance(source, Images):
                     found.setdefault(n + 1, []).append((picture.index, boxes[picture.index, n]))
             seen = Detected(picture.boxes, picture.scores, points, sure, picture.size)
@@ -225,7 +233,7 @@ def _detected(
             if frame.image is None:
                 continue
             seen, scores = detector.at(frame) if isinstance(detector, BoxFile) else detector.boxes(frame.image)
-            waiting.append(_cropped(frame, seen, scores, size))
+            waiting.append(_cropped(frame, seen, scores, size, margin))
             shown = waiting[-1].size
             if sum(len(picture.crops) for picture in waiting) >= shape[0] * shape[1]:
                 settle()
@@ -238,11 +246,11 @@ def _detected(
     return times, found, shown
 
 
-def _cropped(frame: Frame, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> _Picture:
+def _cropped(frame: Frame, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], margin: float) -> _Picture:
     assert frame.image is not None
     order = np.argsort(-scores, kind="stable")
     shape = frame.image.shape[1], frame.image.shape[0]
-    squares = [transforms.fit_aspect(_square(box), size) for box in boxes[order]]
+    squares = [transforms.fit_aspect(_square(box, margin), size) for box in boxes[order]]
     crops = [transforms.crop_image(frame.image, transforms.plan_crop(square, shape, size)) for square in squares]
     return _Picture(frame.index, frame.time, shape, boxes[order], scores[order], squares, crops)
 
@@ -256,8 +264,17 @@ def _joints(infer: Infer, crops: list[np.ndarray], shape: tuple[int, int]) -> tu
     return np.concatenate([part.pose for part in parts]), np.concatenate([part.confidence for part in parts])
 
 
-def _square(box: np.ndarray) -> np.ndarray:
-    return transforms.valid_bbox(box.reshape(2, 2), rel=MARGIN)
+def _square(box: np.ndarray, margin: float) -> np.ndarray:
+    return transforms.valid_bbox(box.reshape(2, 2), rel=margin)
+
+
+def _of_joints(pose: np.ndarray, confidence: np.ndarray, square: np.ndarray, margin: float) -> np.ndarray:
+    """The square (4,) about the joints (J, D) in units of `square`; `square` itself if they are another person's."""
+    box = person_box(pose, confidence, square)
+    if box is None:
+        return square
+    box = transforms.valid_bbox(box.reshape(2, 2), rel=margin / MARGIN)
+    return box if overlap(box[None], square[None])[0, 0] >= _SAME_PLACE else square
 
 
 def _stretches(

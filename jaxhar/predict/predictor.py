@@ -25,7 +25,7 @@ from jaxhar.data.formats.video import Video
 from jaxhar.host import compile_cache, files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
-from jaxhar.predict import map_pictures, picture_actions, poses, skeleton_actions
+from jaxhar.predict import map_pictures, persons, picture_actions, poses, skeleton_actions
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.clip_results import Recognise
 from jaxhar.predict.detector import Detector
@@ -178,8 +178,11 @@ class LoadedNetwork:
             run = partial(without_action, run)
         familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
         skeletons = self.skeletons if self.actions else None
-        rate = self.meta.frame_rate
-        return Task(source, path, run, network, options, joints, detector, keep, familiar, skeletons, rate)
+        margin = self.meta.margin or persons.MARGIN * self.meta.crop_scale
+        return Task(
+            source, path, run, network, options, joints, detector, keep, familiar, skeletons, self.meta.frame_rate,
+            margin=margin,
+        )  # fmt: skip
 
     def _pictures_task(self, path: Path, source: Video | Images, options: Options, maps: str | None) -> Task:
         """Of a network that names actions by whole pictures."""

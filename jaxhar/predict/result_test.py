@@ -204,6 +204,25 @@ def test_fitted_temperatures_are_used(dots, tmp_path):
     assert mended.made_by["settings"]["temperatures"] == {"joints": 3.0, "actions": 2.0}
 
 
+@pytest.mark.parametrize(
+    ("settings", "margin"),
+    [
+        ({}, 1.35),
+        ({"augment.fixed_scale": "0.8", "augment_stills.fixed_scale": "0.8"}, 1.08),
+        ({"augment.fixed_scale": "0.8", "augment_stills.fixed_scale": "1.0"}, 1.35),
+        ({"augment.fixed_scale": "0.8", "margin": "1.25"}, 1.0),
+    ],
+)
+def test_crops_of_several_persons_are_as_tight_as_in_the_training(dots, tmp_path, settings, margin):
+    trained = {"actions": True, "unseen_classes": [], "data": {f"data.{k}": text for k, text in settings.items()}}
+    net = dataclasses.replace(dots, meta=dataclasses.replace(dots.meta, trained=trained))
+    write_video(tmp_path / "a.mp4", 4)
+    (tmp_path / "boxes.txt").write_text("\n".join(f"{i},1,100,40,60,150,1" for i in range(1, 5)))
+    result = net.predict(tmp_path / "a.mp4", boxes=tmp_path / "boxes.txt")
+    for seen in result.frames:
+        assert np.ptp(seen.results[0].box.reshape(2, 2), axis=0) == pytest.approx(150 * margin, abs=1.5)
+
+
 def test_clips_are_as_fast_as_in_the_training(dots, tmp_path):
     def of_rate(rate: str) -> predictor.LoadedNetwork:
         told = {"actions": True, "unseen_classes": [], "data": {"data.sets.a.frame_rate": rate, "data.dims": "2"}}

@@ -91,6 +91,7 @@ class Task:
       familiar: says which crops look like those of the training; None if that is not known.
       skeletons: names the actions by the joints of the whole video, in place of the pose network.
       rate: frames per second of the training; None if that is not known.
+      margin: of several persons' crops, see `persons.find`.
       pictures: names the actions by whole pictures; then nobody is looked for.
     """
 
@@ -106,6 +107,7 @@ class Task:
     skeletons: SkeletonActions | None = None
     rate: float | None = None
     pictures: PictureActions | None = None
+    margin: float = persons.MARGIN
 
     @property
     def fps(self) -> float | None:
@@ -184,7 +186,7 @@ class Task:
             times, stretches = self._one_person(infer, shape, size, progress)
         else:
             bar = partial(counted, progress=progress, what="finding the persons", total=self.source.total)
-            times, stretches = persons.find(self.source, self.detector, infer, shape, size, self.keep, bar)
+            times, stretches = persons.find(self.source, self.detector, infer, shape, size, self.keep, bar, self.margin)
         if not times:
             raise Problem(f"{self.name}: it has no picture that can be read")
         return times, stretches

@@ -73,15 +73,27 @@ class Meta:
     @property
     def frame_rate(self) -> float | None:
         """Frames per second of the clips of the training; None if that is not known, or differs between data sets."""
-        return self._of_data("frame_rate")
+        return self._one("frame_rate")
 
     @property
     def picture_share(self) -> float | None:
         """Side of the crop in the evaluation of whole pictures, in units of their shorter side; None if not known."""
-        return self._of_data("share")
+        return self._one("share")
 
-    def _of_data(self, setting: str) -> float | None:
-        """A number among the settings of the training's data; None if it is not known, or differs between sets."""
+    @property
+    def margin(self) -> float | None:
+        """Side of the crops of the evaluation over the longer side of a person's box, in data with boxes (COCO's form);
+        None if that is not known, or differs between data sets."""
+        margin, scale = self._one("margin"), self._one("fixed_scale")
+        return None if margin is None or scale is None else margin * scale
+
+    @property
+    def crop_scale(self) -> float:
+        """Factor of the boxes of the evaluation; 1 if that is not known, or differs between data sets."""
+        return self._one("fixed_scale") or 1.0
+
+    def _one(self, setting: str) -> float | None:
+        """A setting of the data of the training; None if that is not known, or differs between data sets."""
         settings = (self.trained or {}).get("data", {})
         named = {text for name, text in settings.items() if name.rpartition(".")[2] == setting and text != "None"}
         return float(named.pop()) if len(named) == 1 else None
