@@ -1,8 +1,9 @@
-"""How well several persons are followed: `python -m benchmarks.persons --weights RUN`, on films of three walkers.
+"""How well several persons are followed: `python -m benchmarks.persons [--weights RUN]`, on films of three walkers.
 
 Two of them cross, the third leaves the picture and comes back 0.4 seconds later. Printed are IDF1 and the number of
 identities with true boxes and with the detector of the package; with true identities the joints of each person beside
-those of the same person alone in the same film (PCK@0.2); the time, and that of three films of one.
+those of the same person alone in the same film (PCK@0.2); the time, and that of three films of one. Without a network
+only boxes are followed, without joints.
 
 Persons of whom half or less is within the picture need not be found; a box that fits to one of them counts neither as
 right nor as wrong. "All" counts every person of whom anything is in the picture. Joints are counted where at least 0.9
@@ -24,12 +25,16 @@ from rich.table import Table
 
 import jaxhar
 from jaxhar.core.boxes import overlap
+from jaxhar.data.formats.source import open_file
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.generate import body
 from jaxhar.data.generate.body import Performance
 from jaxhar.data.generate.crowd import RATE, Actor, Scene, Shot, actor, moved
 from jaxhar.data.generate.film import FilmCamera, performer
 from jaxhar.evaluation.identities import idf1
+from jaxhar.predict import persons
+from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.detector import Own
 from jaxhar.predict.predictor import LoadedNetwork
 from jaxhar.predict.result import Result
 from jaxhar.predict.tables import outline
@@ -105,9 +110,9 @@ def followed(shots: list[Shot], found: list[dict[int, np.ndarray]], within: floa
     """IDF1 for the persons of whom more than `within` is in the picture; boxes of the others do not count."""
     truth = [{one.identity: one.box for one in shot.people if one.within > within} for shot in shots]
     counted = []
-    for shot, persons, boxes in zip(shots, truth, found, strict=True):
+    for shot, people, boxes in zip(shots, truth, found, strict=True):
         cut = np.array([one.box for one in shot.people if one.within <= within]).reshape(-1, 4)
-        whole = np.array(list(persons.values())).reshape(-1, 4)
+        whole = np.array(list(people.values())).reshape(-1, 4)
 
         def near(box: np.ndarray, others: np.ndarray) -> float:
             return float(overlap(box[None], others).max(initial=0))
@@ -141,11 +146,38 @@ def pck(result: Result, shots: list[Shot], who: int, free: bool) -> float:
     return hits / max(total, 1)
 
 
+def jointless(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """What a network says that finds no joint with any confidence in frames (B, T, H, W, 3)."""
+    shape = (1, *frames.shape[:2], 1)
+    return {"pose": np.zeros((*shape, 2)), "visible": np.zeros(shape)}
+
+
+def of_boxes(films: int) -> Table:
+    """How well boxes alone are followed."""
+    table = Table("film", "persons from", "IDF1 (all)", "identities")
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(films):
+            film, boxes, shots = write(three_walkers(seed), Path(folder) / str(seed))
+            for source, detector in (("true boxes", BoxFile(boxes.with_name("unnamed.txt"))), ("own detector", Own())):
+                _, stretches = persons.find(open_file(film), detector, jointless, (16, 1), (64, 64), None, iter)
+                found: list[dict[int, np.ndarray]] = [{} for _ in shots]
+                for one in stretches:
+                    assert one.outlines is not None
+                    for frame, box in enumerate(one.outlines, one.first):
+                        found[frame][one.id] = box
+                score = f"{followed(shots, found, 0.5):.3f} ({followed(shots, found, -1):.3f})"
+                table.add_row(str(seed), source, score, str(len({who for frame in found for who in frame})))
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", type=Path, required=True, help="a pose network, e.g. runs/penn-demo")
+    parser.add_argument("--weights", type=Path, help="a pose network, e.g. runs/joints-demo")
     parser.add_argument("--films", type=int, default=3)
     args = parser.parse_args()
+    if args.weights is None:
+        Console(width=130).print(of_boxes(args.films))
+        return
     net = jaxhar.load(args.weights)
     table = Table("film", "persons from", "IDF1 (all)", "identities", "PCK (alone)", "free (alone)", "seconds (alone)")
     with tempfile.TemporaryDirectory() as folder:
