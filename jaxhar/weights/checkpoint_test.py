@@ -144,14 +144,15 @@ def test_what_is_not_a_model_is_explained(tmp_path, model):
             checkpoint.load_model(tmp_path / name)
 
 
-def test_a_run_is_loaded_as_a_model(tmp_path, model):
+def test_a_run_is_loaded_as_a_model(tmp_path, model, monkeypatch):
     flat = port.to_flat(model)
     description = checkpoint.describe(TINY, PA16, ("a",))
     kept = Store(tmp_path, keep_best=True)
     kept.save(Saved(1, flat, {"opt.x": np.zeros(3)}, {}, figure=0.5), description)
     kept.save(Saved(2, {k: v * 0 for k, v in flat.items()}, {}, {}, figure=0.1), description)
     kept.close()
-    for path in (tmp_path, kept.folder, kept.folder / "1"):
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path, kept.folder, kept.folder / "1", kept.folder.relative_to(tmp_path) / "1"):
         loaded, meta = checkpoint.load_model(path)
         assert_same(port.to_flat(loaded), flat)
         assert meta.config == TINY

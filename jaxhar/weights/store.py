@@ -216,6 +216,7 @@ def read(path: Path, with_training: bool = False) -> Saved:
     Raises:
       Problem: it is damaged.
     """
+    path = path.absolute()  # Orbax reads no others
     if path.suffix == _OLD:
         arrays, description = tensor_file.read(path)
         model = {n.removeprefix(_OLD_MODEL): a for n, a in arrays.items() if n.startswith(_OLD_MODEL)}
