@@ -2,19 +2,19 @@
 
 Memory grows with the number of tokens and not with its square, in training, too: of the scores nothing is kept.
 
-Processor time of two cores (other programs running), over that of PyTorch's scaled_dot_product_attention, forward and
-with gradients; "before" is `transformer.attend` without these portions:
+Processor time beside other programs, over that of PyTorch's scaled_dot_product_attention, whose waiting threads count,
+too: inference and with gradients; "before" is `transformer.attend` without these portions, "-" was not measured:
 
-    clips x tokens x heads x width    here        before
-    1 x 1601 x 8 x 16, padding        0.92 0.55   2.9  4.8
-    2 x 1601 x 4 x  4, padding        0.41 0.37   0.9  0.9
-    1 x 6401 x 2 x 16, padding        0.86
-    1 x 1568 x 12 x 64                1.19        2.1  1.2
-    8 x  157 x 12 x 64                1.20 0.58   2.9  0.58
+    clips x tokens x heads x width     here        before
+    1 x 1601 x  8 x 16, padding        0.92 0.55   2.9 4.8
+    2 x 1601 x  4 x  4, padding        0.41 0.37   -   0.9
+    1 x 6401 x  2 x 16, padding        0.86 -      -   -
+    1 x 1568 x 12 x 64                 1.19 -      2.1 -
+    8 x  157 x 12 x 64                 1.20 0.58   2.9 0.58
 
-Numbers of queries of a portion that are no multiple of 16 took 1.3 times as long, scores as (queries, N) 1.2 times,
-the sum of the exponentials apart from the product 1.1 times, and 13 MB of scores in a portion, more than the cache,
-3 times as long. With 50 tokens gradients take 1.4 times as long as before.
+Portions whose queries are no multiple of 16 took 1.0 to 1.1 times as long, with gradients 1.3 to 1.6 times; scores as
+(queries, N) in portions of 64 queries 1.2 times; the sum of the exponentials apart from the product 1.1 times; portions
+of 13 MB of scores, more than the cache, 1.5 to 3 times. With 50 tokens gradients take 1.5 times as long as before.
 """
 
 import math
