@@ -79,6 +79,8 @@ class DataSet(abc.ABC):
     #: Name in messages, folder in $JAXHAR_DATA, names of the splits, split for evaluation.
     title: ClassVar[str]
     home: ClassVar[str]
+    #: The `home` of another set whose generated folder is the same; "" for a folder of its own.
+    generated_as: ClassVar[str] = ""
     #: Where to get the data, for the message that there is none; "" or beginning with "; ".
     hint: ClassVar[str] = ""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
@@ -200,7 +202,7 @@ class DataSet(abc.ABC):
         if self.root is not None:
             return Path(self.root).expanduser(), False
         if self.synth is not None:
-            words = f"{self.home} {VERSION} {self.synth!r}"
+            words = f"{self.generated_as or self.home} {VERSION} {self.synth!r}"
             name = hashlib.sha256(words.encode()).hexdigest()[:12]
             base = Path(self.cache).expanduser() if self.cache else workdir / "data"
             out = base / f"synthetic-{name}"

@@ -18,6 +18,7 @@ from jaxhar.data import transforms
 from jaxhar.data.formats import photos as photo_files
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mixed import Mixed
+from jaxhar.data.multiview import generate as synthetic
 from jaxhar.data.multiview import h36m, mpii
 from jaxhar.data.multiview.settings import MPIIGroups, MultiView
 from jaxhar.data.records.reader import as_read
@@ -266,3 +267,11 @@ def test_both_sets_mix_without_loss(small, tmp_path, capsys):
     assert batch["frames"].shape == (3, 4, 32, 32, 3) and batch["together"].tolist() == [True, True, False]
     assert {"camera", "world", "affine", "hidden"} <= batch.keys() and batch["action"][2] == -1
     assert "left out" not in capsys.readouterr().err
+
+
+def test_both_sets_are_generated_once(tmp_path, monkeypatch):
+    synth = Synth(1, 0, 1, 1, frames=(2, 2), size=(64, 64), two_tone=True)
+    views, persons = (kind(synth=synth, cache=str(tmp_path)) for kind in (MultiView, MPIIGroups))
+    root, _ = views._root(tmp_path)
+    monkeypatch.setattr(synthetic, "_film", lambda *_: pytest.fail("generated again"))
+    assert persons._root(tmp_path) == (root, True)

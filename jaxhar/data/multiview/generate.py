@@ -9,6 +9,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -129,8 +130,7 @@ def shots(
     synth: Synth, take: Take, view: int, camera: Camera, performance: Performance, person: film.Performer
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The photos (h, w, 3) of one camera, and which of the 17 joints are hidden in them."""
-    scene = np.random.default_rng([synth.seed, view, 45])
-    background, light = scenery.background(*synth.size, scene, synth.clutter), scene.uniform(0.75, 1.1)
+    background, light = _scene((synth.seed, view, 45), tuple(synth.size), synth.clutter)
     rng = np.random.default_rng([synth.seed, take.performer, take.action, take.episode, view, 46])
     pixels = camera.project(1000 * performance.joints)[..., :2]
     front = _front(synth.size, pixels, rng) if rng.uniform() < _OCCLUDED else None
@@ -150,6 +150,13 @@ def shots(
             hidden = portrait.covered(front[1], place)
         noise = rng.normal(0, 3 * synth.clutter, image.shape)
         yield np.clip(image + noise, 0, 255).astype(np.uint8), hidden
+
+
+@lru_cache(maxsize=8)
+def _scene(seed: tuple[int, ...], size: tuple[int, int], clutter: float) -> tuple[np.ndarray, float]:
+    """What a camera sees of the room, (h, w, 3) uint8, and its light: the same in all performances."""
+    rng = np.random.default_rng(seed)
+    return scenery.background(*size, rng, clutter), rng.uniform(0.75, 1.1)
 
 
 def _front(size: tuple[int, int], pixels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -123,6 +123,7 @@ class MPIIGroups(_Groups):
 
     title: ClassVar[str] = "MPII in groups of four"
     home: ClassVar[str] = "MPII-groups"
+    generated_as: ClassVar[str] = MultiView.home
     layout: ClassVar[Skeleton] = MPII_JOINTS
 
     def open(self, root: Path) -> Folder:
