@@ -130,7 +130,7 @@ def shots(
     synth: Synth, take: Take, view: int, camera: Camera, performance: Performance, person: film.Performer
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The photos (h, w, 3) of one camera, and which of the 17 joints are hidden in them."""
-    background, light = _scene((synth.seed, view, 45), tuple(synth.size), synth.clutter)
+    background, light = _scene((synth.seed, view, 45), (synth.size[0], synth.size[1]), synth.clutter)
     rng = np.random.default_rng([synth.seed, take.performer, take.action, take.episode, view, 46])
     pixels = camera.project(1000 * performance.joints)[..., :2]
     front = _front(synth.size, pixels, rng) if rng.uniform() < _OCCLUDED else None
