@@ -80,7 +80,7 @@ def random_colour(rng: np.random.Generator) -> Colour:
     return _hsv(rng.integers(180), rng.integers(30, 240), rng.integers(50, 250))
 
 
-def _hsv(hue: int, saturation: int, value: int) -> Colour:
+def _hsv(hue: np.integer, saturation: np.integer, value: np.integer) -> Colour:
     """A colour from OpenCV's units: hue 0 to 179, the others 0 to 255."""
     b, g, r = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return b, g, r
