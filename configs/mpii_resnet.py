@@ -79,7 +79,7 @@ def paper(depth: int, side: int) -> Experiment:
 
 
 def demo() -> Experiment:
-    mild = replace(centre_crop.SIMPLE_BASELINES, hflip=(False,), scale=0.1, rotation=15.0)
+    mild = replace(centre_crop.SIMPLE_BASELINES, scale=0.1, rotation=15.0)
     return Experiment(
         name="mpii_resnet-demo",
         model=replace(
@@ -87,7 +87,7 @@ def demo() -> Experiment:
         ),
         data=replace(
             DATA,
-            synth=Synth(9800, 160, 4900, 160, size=(200, 150), clutter=0.0, two_tone=True),
+            synth=Synth(9800, 160, 4900, 160, size=(200, 150), clutter=0.0),
             image_size=128,
             augment=mild,
             augment_stills=mild,
@@ -95,5 +95,5 @@ def demo() -> Experiment:
         losses=Maps(sigma=2.0, weight=1.0),
         optimizer=QUICK,
         train=Train(steps=2800, checkpoint_every=200),
-        evals={"mpii": Eval(scorers=(Pose((PCKh(0.5),)), PCKhRows(), Samples()), batch=24)},
+        evals={"mpii": Eval(views=("single", "flip"), scorers=(Pose((PCKh(0.5),)), PCKhRows(), Samples()), batch=24)},
     )

@@ -98,21 +98,21 @@ def paper(name: str) -> Experiment:
 
 
 def demo() -> Experiment:
-    synth = Synth(1000, 20, 1000, 20, frames=(2, 2), size=(200, 200), clutter=0.0, two_tone=True)
+    synth = Synth(1000, 20, 1000, 20, frames=(2, 2), size=(200, 200), clutter=0.0)
     return Experiment(
         name="multiview-demo",
-        model=replace(zoo.config("multiview-h36m"), depth=18, image_size=128, width=20, deconv_filters=(64, 64, 64)),
+        model=replace(zoo.config("multiview-h36m"), depth=18, image_size=128, width=24, deconv_filters=(64, 64, 64)),
         data=Mixed(
             {
                 "h36m": MultiView(synth=synth, thin=(1, 1), image_size=128),
                 "mpii": MPIIGroups(synth=synth, image_size=128),
             },
             "h36m",
-            clips={"h36m": 4, "mpii": 1},
+            clips={"h36m": 6, "mpii": 1},
         ),
         losses=Maps(sigma=2.0),
         # a cell of a fused map sums 1024 weights, each of which moves by the learning rate in a step
         optimizer=replace(QUICK, table=((r"fusion\..*", 0.02), (".*", 1.0))),
-        train=Train(steps=1000, checkpoint_every=100),
-        evals={"h36m": Eval(scorers=(Detection((4.0,)), Space(), Space("ransac"), Samples()), batch=4)},
+        train=Train(steps=1800, checkpoint_every=200),
+        evals={"h36m": Eval(scorers=(Detection((4.0,)), Space(), Samples()), batch=4)},
     )
