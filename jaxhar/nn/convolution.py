@@ -64,15 +64,16 @@ def _backward(strides: Size, pads: Size | None, saved: tuple[Array, Array], g: A
     # The gradient of the kernel needs both in another order. Without the barrier XLA would compute the layers before
     # anew for it, element by element in that order.
     (x, kernel), g = lax.optimization_barrier((saved, g))
-    if not _worth_it(x.shape, kernel.shape, strides):
-        return jax.vjp(lambda x, kernel: _plain(x, kernel, strides, pads), x, kernel)[1](g)
+    written = _worth_it(x.shape, kernel.shape, strides)
     same = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, "SAME")
     edges = same if pads is None else [(pad, pad) for pad in pads]
-    if strides[0] > 1:
-        x_gradient = _input_gradient(x.shape, kernel, g, strides[0], edges)
+    if written and strides[0] > 1:
+        of_x = _input_gradient(x.shape, kernel, g, strides[0], edges)
     else:
-        (x_gradient,) = jax.vjp(lambda x: _plain(x, kernel, strides, pads), x)[1](g)
-    return x_gradient, _kernel_gradient(x, kernel.shape, g, strides[0], edges)
+        (of_x,) = jax.linear_transpose(lambda x: _plain(x, kernel, strides, pads), x)(g)
+    if written:
+        return of_x, _kernel_gradient(x, kernel.shape, g, strides[0], edges)
+    return of_x, *jax.linear_transpose(lambda kernel: _plain(x, kernel, strides, pads), kernel)(g)
 
 
 _with_gradients.defvjp(lambda x, kernel, strides, pads: (_plain(x, kernel, strides, pads), (x, kernel)), _backward)

@@ -390,8 +390,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, whole, capsys):
 
 
 def test_a_full_disk_is_a_problem_and_the_checkpoint_before_it_stays_good(tmp_path, whole):
-    def broken(model):
-        raise RuntimeError("at step 5")
+    def broken(model, step):
+        raise RuntimeError(f"at step {step}")
 
     with pytest.raises(RuntimeError, match="at step 5"):
         run(tmp_path, evaluate=broken)

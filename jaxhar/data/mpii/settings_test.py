@@ -161,7 +161,7 @@ def generated(tmp_path_factory):
 
 
 def test_a_prepared_set_gives_the_persons_of_the_folder(generated):
-    root = next((generated.folder.parent).glob("synthetic-*"))
+    root = next(p for p in generated.folder.parent.glob("synthetic-*") if p.is_dir())
     persons = {(p.split, mpii_folder.name_of(p)): p for p in mpii.read(root) if p.separate}
     for split in ("train", "valid"):
         names = generated.sequence_names(split)
@@ -239,7 +239,7 @@ def test_truth_scores_a_hundred_percent(generated):
 
 
 def test_a_corrupt_photo_in_a_set(generated, tmp_path):
-    root = next((generated.folder.parent).glob("synthetic-*"))
+    root = next(p for p in generated.folder.parent.glob("synthetic-*") if p.is_dir())
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     number = generated.sequence_names("train")[3].split(".")[0]

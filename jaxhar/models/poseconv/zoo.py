@@ -106,7 +106,7 @@ RGBPOSE = Family(
     name="rgbpose-conv3d",
     config=RGBPoseConfig,
     build=RGBPose,
-    entries={"rgbpose-conv3d-ntu60": Entry(RGBPoseConfig(), COCO, classes.NTU, size=(36_213_848, 62_321_154_048))},
+    entries={"rgbpose-conv3d-ntu60": Entry(RGBPoseConfig(), COCO, classes.NTU, size=(36_213_848, 58_005_215_232))},
     tiny=RGBPoseConfig.TINY,
     table=lambda config: (
         Rule(r"(pose_path\.layer\d_lateral)\.kernel", _conv, Kind.DECONV),
