@@ -24,8 +24,8 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: Fraction, width: int, height: int):
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        # with several threads of lookahead, x264 writes other bytes for the same frames now and then
-        options = {"preset": "veryfast", "crf": "20", "x264-params": "lookahead-threads=1"}
+        # with several threads, x264 writes other bytes for the same frames now and then
+        options = {"preset": "veryfast", "crf": "20", "threads": "1"}
         self._stream = self._container.add_stream("libx264", rate=fps, options=options)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
