@@ -31,16 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which classes, or how many; for the layouts penn and folder (default: all 15)",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--two-tone", action="store_true", help="everybody wears blue on the left and red on the right side"
-    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar data synth` with the arguments of `add_arguments`."""
     (train, test), (trainers, testers) = args.sequences, args.performers
-    synth = Synth(
-        train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed, two_tone=args.two_tone
-    )
+    synth = Synth(train, test, trainers, testers, tuple(args.frames), tuple(args.size), seed=args.seed)
     sets.generate(args.layout, args.out, synth, args.classes)
     print(f"{sum(args.sequences)} sequences in the layout of {sets.LAYOUTS[args.layout][0]}: {args.out}")

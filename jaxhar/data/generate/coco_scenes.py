@@ -35,7 +35,7 @@ def take(synth: Synth, number: int, split: str) -> tuple[crowd.Shot, tuple[int, 
     size = synth.size[::-1] if rng.uniform() < 1 / 3 else synth.size
     persons = int(rng.integers(PERSONS[0], PERSONS[1] + 1))
     known = rng.permutation(count)[:persons]
-    chosen = [film.performer(synth.seed, first + int(known[k % len(known)]), synth.two_tone) for k in range(persons)]
+    chosen = [film.performer(synth.seed, first + int(known[k % len(known)])) for k in range(persons)]
     scene = crowd.random_scene(size, persons, _FRAMES, lambda k: chosen[k], rng, synth.clutter)
     if rng.uniform() < _EMPTY:
         scene = crowd.empty(scene)

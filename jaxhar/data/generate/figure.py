@@ -1,11 +1,11 @@
 """Draws a person with clothes and props by OpenCV. Colours are BGR, coordinates are pixels.
 
-Shapes are drawn thick and antialiased, from far to near. Left and right limbs look alike, as in reality, unless the
-clothes are two-toned: only the face, the print on the chest and the direction of the feet show which side is which.
+Shapes are drawn thick and antialiased, from far to near. Left and right limbs look alike, as in reality; only the face,
+the print on the chest and the direction of the feet show which side is which.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import cv2
@@ -18,9 +18,6 @@ _SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 Colour = tuple[float, float, float]
 
 _SKINS = ((180, 205, 240), (140, 180, 225), (110, 150, 200), (70, 105, 155), (45, 70, 110))
-#: Clothes of one side that have one colour, and the hues of each side: blue and red, which no skin or hair has.
-_KINDS = {"jacket": ("sleeve", "forearm"), "trousers": ("thigh", "shank"), "shoes": ("shoe",)}
-_SIDES = {"l": (106, 124), "r": (172, 184)}
 _HAIRS = ((20, 20, 25), (30, 50, 80), (60, 110, 160), (120, 190, 220), (160, 160, 165))
 
 #: Limbs as (from, to, radius at each end in metres, garment).
@@ -36,10 +33,7 @@ _LIMBS = (
 
 @dataclass(frozen=True)
 class Clothes:
-    """Colours of a performer's clothes, skin and hair, by part; `print_kind` is the pattern on the chest.
-
-    A part of one side, such as "l_sleeve", comes before that of both, "sleeve".
-    """
+    """Colours of a performer's clothes, skin and hair, by part; `print_kind` is the pattern on the chest."""
 
     colours: dict[str, Colour]
     print_kind: str
@@ -65,24 +59,10 @@ class Clothes:
             print_colour=accent,
         )
 
-    def two_toned(self, rng: np.random.Generator) -> "Clothes":
-        """With long sleeves, trousers and shoes that are blue on the left and red on the right, in random shades."""
-        colours = dict(self.colours)
-        for side, hues in _SIDES.items():
-            shade = {
-                kind: _hsv(rng.integers(*hues) % 180, rng.integers(170, 256), rng.integers(110, 256)) for kind in _KINDS
-            }
-            colours |= {f"{side}_{part}": shade[kind] for kind, parts in _KINDS.items() for part in parts}
-        return replace(self, colours=colours)
-
 
 def random_colour(rng: np.random.Generator) -> Colour:
-    return _hsv(rng.integers(180), rng.integers(30, 240), rng.integers(50, 250))
-
-
-def _hsv(hue: np.integer, saturation: np.integer, value: np.integer) -> Colour:
-    """A colour from OpenCV's units: hue 0 to 179, the others 0 to 255."""
-    b, g, r = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    hsv = np.array([[[rng.integers(180), rng.integers(30, 240), rng.integers(50, 250)]]], np.uint8)
+    b, g, r = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return b, g, r
 
 
@@ -163,7 +143,7 @@ def draw_figure(
             i, j = _J[f"{side}_{a}"], _J[f"{side}_{b}"]
             middle = 0.5 * (depth[i] + depth[j])
             # the farther limb is a little darker; there is no other shading
-            colour = tone(dress.get(f"{side}_{part}", dress[part]), 1.0 - 0.25 * min(1.0, middle - nearest))
+            colour = tone(dress[part], 1.0 - 0.25 * min(1.0, middle - nearest))
             thick = body.girth * view.scale
             items.append((middle, partial(_limb, pixels[i], pixels[j], ra * thick, rb * thick, colour)))
     items.append(_torso(view, body, clothes, dress, light))

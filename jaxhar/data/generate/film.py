@@ -43,8 +43,6 @@ class Synth:
       size: (width, height) in pixels.
       clutter: 0 to 1, the amount of shapes behind the person, things in front, and noise.
       seed: of all random numbers.
-      two_tone: dress all people in blue on the left and red on the right (`Clothes.two_toned`), so that the sides can
-        be told without seeing which way a person faces. Mirrored pictures show the wrong colours: train without flips.
     """
 
     train_sequences: int
@@ -55,7 +53,6 @@ class Synth:
     size: tuple[int, int] = (320, 240)
     clutter: float = 1.0
     seed: int = 0
-    two_tone: bool = False
 
     def check(self) -> None:
         """Raise `Problem` for wrong numbers."""
@@ -109,11 +106,10 @@ class Performer:
     left_handed: bool
 
 
-def performer(seed: int, identity: int, two_tone: bool = False) -> Performer:
-    """The person with this number, the same in all videos of a seed; `two_tone` as in `Synth` changes the clothes."""
+def performer(seed: int, identity: int) -> Performer:
+    """The person with this number, the same in all videos of a seed."""
     rng = np.random.default_rng([seed, identity, 1])
-    body, clothes, left_handed = Body.random(rng), Clothes.random(rng), bool(rng.uniform() < 0.12)
-    return Performer(body, clothes.two_toned(rng) if two_tone else clothes, left_handed)
+    return Performer(Body.random(rng), Clothes.random(rng), bool(rng.uniform() < 0.12))
 
 
 def stage(action: str, person: Performer, frames: int, rng: np.random.Generator) -> tuple[Performance, str]:
@@ -222,7 +218,7 @@ def shoot(synth: Synth, sequence: PlannedVideo) -> tuple[Footage, str]:
     """Film a planned video; returns it with the name of its viewpoint."""
     rng = np.random.default_rng([synth.seed, sequence.number])
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
-    person = performer(synth.seed, sequence.performer, synth.two_tone)
+    person = performer(synth.seed, sequence.performer)
     performance, viewpoint = stage(sequence.action, person, count, rng)
     return film(sequence.action, person, performance, synth.size, rng, synth.clutter), viewpoint
 
@@ -281,8 +277,7 @@ def output_folder(out: Path, synth: Synth, layout: str | None = None) -> Iterato
       Problem: `out` holds something else or cannot be written to, or the settings are wrong.
     """
     synth.check()
-    fields = {name: value for name, value in asdict(synth).items() if name != "two_tone" or value}  # as in old folders
-    settings = json.loads(json.dumps({"version": VERSION, **({"layout": layout} if layout else {}), **fields}))
+    settings = json.loads(json.dumps({"version": VERSION, **({"layout": layout} if layout else {}), **asdict(synth)}))
     try:
         finished = _begin(out, settings)
         yield finished

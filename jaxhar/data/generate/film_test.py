@@ -12,7 +12,7 @@ from scipy.io import loadmat
 from jaxhar.core import classes as actions
 from jaxhar.core import skeleton
 from jaxhar.data.generate import film as synthetic
-from jaxhar.data.generate.body import SKELETON, bend, mirror, perform, turn
+from jaxhar.data.generate.body import SKELETON, bend, mirror, perform
 from jaxhar.data.generate.figure import Clothes
 from jaxhar.data.generate.film import Synth, plan
 from jaxhar.data.generate.motions import MOTIONS
@@ -147,7 +147,6 @@ def test_impossible_settings_are_problems(tmp_path, wrong):
 def test_marker_lists_the_settings(small):
     settings = json.loads((small / "synthetic.json").read_text())
     assert settings["seed"] == 3 and settings["size"] == [96, 80] and settings["version"] == synthetic.VERSION
-    assert "two_tone" not in settings  # as in folders from before there was this setting
 
 
 def test_there_is_a_motion_for_every_action():
@@ -217,23 +216,3 @@ def test_people_differ_in_build_and_clothes():
     assert len({p.body for p in people}) == 8
     assert len({p.clothes.colours["shirt"] for p in people}) == 8
     assert synthetic.performer(0, 1) == people[1]
-
-
-def test_two_toned_people_are_blue_on_the_left_and_red_on_the_right(small, tmp_path):
-    plain, person = (synthetic.performer(0, 3, two_tone) for two_tone in (False, True))
-    assert (plain.body, plain.left_handed) == (person.body, person.left_handed) and plain.clothes != person.clothes
-    rng = np.random.default_rng(0)
-    performance = turn(perform(MOTIONS["jumping_jacks"], person.body, 6, rng), 180)
-    footage = synthetic.film("jumping_jacks", person, performance, (320, 240), rng, clutter=0.0)
-    for image, joints in zip(footage.frames, footage.joints, strict=True):
-        for side, sign in (("l", 1), ("r", -1)):
-            for ends in (("shoulder", "elbow"), ("hip", "knee"), ("knee", "ankle")):
-                x, y = np.mean([joints[SKELETON.index(f"{side}_{end}")] for end in ends], axis=0).round().astype(int)
-                blue, _, red = image[y, x].astype(int)
-                assert sign * (blue - red) > 50
-    synth = replace(SMALL, two_tone=True, train_sequences=1, test_sequences=0)
-    write_penn(tmp_path / "penn", synth, progress=False)
-    assert json.loads((tmp_path / "penn" / "synthetic.json").read_text())["two_tone"]
-    assert (tmp_path / "penn" / "frames/0001/000001.jpg").read_bytes() != (
-        small / "frames/0001/000001.jpg"
-    ).read_bytes()

@@ -80,7 +80,7 @@ def play(synth: Synth, take: Take) -> list[Performance]:
 
 
 def _one(synth: Synth, subject: int, action: str, frames: int, facing: float, rng: np.random.Generator) -> Performance:
-    person = performer(synth.seed, subject, synth.two_tone)
+    person = performer(synth.seed, subject)
     performance = perform(MOTIONS[action], person.body, frames, rng)
     performance = turn(mirror(performance) if person.left_handed else performance, 180 + facing)
     middle = performance.joints[..., :2].mean((0, 1))

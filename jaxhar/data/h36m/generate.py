@@ -98,7 +98,7 @@ def all_joints(joints: np.ndarray) -> np.ndarray:
 def shoot(synth: Synth, take: H36MTake) -> list[Shot]:
     """A performance seen by all four cameras; photos are drawn during iteration."""
     rng = np.random.default_rng([synth.seed, take.subject, take.action, take.episode, 36])
-    person = synthetic.performer(synth.seed, take.performer, synth.two_tone)
+    person = synthetic.performer(synth.seed, take.performer)
     every = h36m_folder.TRAIN_EVERY if take.subject in h36m_folder.TRAIN_SUBJECTS else h36m_folder.TEST_EVERY
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
     performance, _ = synthetic.stage(actions.PENN[take.action], person, count, rng)
@@ -118,7 +118,7 @@ def _paint(synth: Synth, take: H36MTake, view: int, camera: Camera, performance:
     background = scenery.background(*synth.size, room, synth.clutter)
     light = room.uniform(0.75, 1.1)
     grain = np.random.default_rng([synth.seed, take.subject, take.action, take.episode, view, 38])
-    person = synthetic.performer(synth.seed, take.performer, synth.two_tone)
+    person = synthetic.performer(synth.seed, take.performer)
 
     def project(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         uvd = camera.project(1000 * np.asarray(points))

@@ -25,7 +25,7 @@ def take(synth: Synth, number: int, split: str) -> tuple[np.ndarray, np.ndarray,
     rng = np.random.default_rng([synth.seed, number, 0 if split == "train" else 1, 50])
     training = split == "train"
     first, performers = (0, synth.train_performers) if training else (synth.train_performers, synth.test_performers)
-    person = synthetic.performer(synth.seed, first + int(rng.integers(performers)), synth.two_tone)
+    person = synthetic.performer(synth.seed, first + int(rng.integers(performers)))
     act = str(rng.choice(actions.PENN))
     performance, _ = synthetic.stage(act, person, _FRAMES, rng)
     moment = int(rng.integers(_FRAMES))

@@ -80,7 +80,7 @@ def take(synth: Synth, number: int, split: str) -> Photo:
     people, performances, acts = [], [], []
     for place in range(count):
         act = str(rng.choice(actions.PENN))
-        person = synthetic.performer(synth.seed, first + int(rng.integers(performers)), synth.two_tone)
+        person = synthetic.performer(synth.seed, first + int(rng.integers(performers)))
         performance, _ = synthetic.stage(act, person, _FRAMES, rng)
         gap = rng.uniform(2.0, 2.6) if apart else rng.uniform(0.6, 1.0)
         shift = np.array([gap * place, rng.uniform(-0.5, 0.5), 0.0])

@@ -270,7 +270,7 @@ def test_both_sets_mix_without_loss(small, tmp_path, capsys):
 
 
 def test_both_sets_are_generated_once(tmp_path, monkeypatch):
-    synth = Synth(1, 0, 1, 1, frames=(2, 2), size=(64, 64), two_tone=True)
+    synth = Synth(1, 0, 1, 1, frames=(2, 2), size=(64, 64))
     views, persons = (kind(synth=synth, cache=str(tmp_path)) for kind in (MultiView, MPIIGroups))
     root, _ = views._root(tmp_path)
     monkeypatch.setattr(synthetic, "_film", lambda *_: pytest.fail("generated again"))

@@ -118,7 +118,7 @@ def _film(images: Path, synth: Synth, take: Take, cameras: list[Camera], video: 
 def performed(synth: Synth, take: Take) -> tuple[Performance, film.Performer]:
     """The motion of a performance near the middle of the room, in metres, and who performs it."""
     rng = np.random.default_rng([synth.seed, take.performer, take.action, take.episode, 44])
-    person = film.performer(synth.seed, take.performer, synth.two_tone)
+    person = film.performer(synth.seed, take.performer)
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
     performance, _ = film.stage(actions.PENN[take.action], person, count, rng)
     performance = turn(performance, rng.uniform(0, 360))
@@ -205,7 +205,7 @@ def _persons(images: Path, synth: Synth, split: str, count: int) -> Iterator[dic
     performers = synth.train_performers if split == "train" else synth.test_performers
     for number in range(count):
         rng = np.random.default_rng([synth.seed, first, number, 47])
-        person = film.performer(synth.seed, first + int(rng.integers(performers)), synth.two_tone)
+        person = film.performer(synth.seed, first + int(rng.integers(performers)))
         photo = portrait.take(synth.size, person, synth.clutter, 0.3, rng)
         name = f"{number:06d}_{split}.jpg"
         (images / name).write_bytes(encode(photo.image, film.QUALITY))

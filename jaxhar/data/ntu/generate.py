@@ -127,7 +127,7 @@ def _cast(synth: Synth, take: NTUTake) -> list[_Actor]:
     """The people in front of the cameras in the order of tracking: the performer, sometimes a bystander."""
     rng = np.random.default_rng([synth.seed, take.setup, take.subject, take.replication, take.action, 60])
     count = int(rng.integers(synth.frames[0], synth.frames[1] + 1))
-    person = synthetic.performer(synth.seed, take.performer, synth.two_tone)
+    person = synthetic.performer(synth.seed, take.performer)
     performance = perform(MOTIONS[actions.PENN[take.action - 1]], person.body, count, rng)
     if person.left_handed:
         performance = mirror(performance)
@@ -137,7 +137,7 @@ def _cast(synth: Synth, take: NTUTake) -> list[_Actor]:
     performance = _moved(performance, np.append(rng.uniform(-0.2, 0.2, 2) - middle, 0.0))
     cast = [_Actor(person, performance, BODY_ID + 1)]
     if rng.uniform() < 1 / 3:
-        other = synthetic.performer(synth.seed, 1000 + take.setup, synth.two_tone)
+        other = synthetic.performer(synth.seed, 1000 + take.setup)
         still = perform(MOTIONS["jumping_jacks"], other.body, 12, rng)
         still = Performance(still.joints[:1].repeat(count, 0), still.face[:1].repeat(count, 0))
         still = _moved(turn(still, 180), np.array([rng.choice([-1.0, 1.0]) * 0.9, 0.8, 0.0]))

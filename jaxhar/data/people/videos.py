@@ -31,7 +31,7 @@ def scene(synth: Synth, planned: PlannedVideo, names: Sequence[str] = classes.PE
     cast = ((planned.performer, planned.action, -1), (next_one, str(rng.choice(others)), 1))
     actors = []
     for who, (number, action, side) in enumerate(cast, 1):
-        person = film.performer(synth.seed, number, synth.two_tone)
+        person = film.performer(synth.seed, number)
         one = crowd.actor(who, person, action, frames, 180 + rng.uniform(-35, 35), rng)
         middle = one.performance.joints[..., :2].mean((0, 1))
         place = np.array([side * _APART, _FAR, 0]) - np.append(middle, 0)
