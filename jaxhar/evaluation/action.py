@@ -1,12 +1,11 @@
 """The scorer of action recognition, and its figures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.stats import binomtest
 
 from jaxhar.core.batch import Array, Batch, Preds
 from jaxhar.evaluation.class_metrics import top_k
@@ -137,11 +136,9 @@ class ActionFigure:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of the last head's accuracy (Wilson score), if predictions are independent."""
-        count = float(self.state.count[-1])
-        share, z2 = float(self.state.total[-1]) / count, float(ndtri(0.975)) ** 2
-        middle = share + z2 / (2 * count)
-        half = math.sqrt(z2 * (share * (1 - share) + z2 / (4 * count)) / count)
-        return max(0.0, (middle - half) / (1 + z2 / count)), min(1.0, (middle + half) / (1 + z2 / count))
+        found = binomtest(int(self.state.total[-1]), int(self.state.count[-1]))
+        low, high = found.proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
 
     @property
     def balanced(self) -> float:
