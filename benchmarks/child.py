@@ -61,24 +61,11 @@ def memory(kind: str, name: str, frames: str, contender: str) -> dict[str, float
     return {"megabytes": peak()}
 
 
-def training(name: str, size: str, clips: str, frames: str, kind: str) -> dict[str, list[float]]:
-    """Milliseconds of a training step of every contender, in alternating order."""
-    from jaxhar.host import process
-
-    process.keep_freed_memory()  # must be called before threads start
-
-    from benchmarks import networks
-    from benchmarks.common import take_turns
-
-    builders = networks.training_runs(name, networks.SIZES[size](name), int(clips), int(frames), kind == "bfloat16")
-    return take_turns({who: build() for who, build in builders.items()}).values
-
-
 def steps(module: str, *args: str) -> dict[str, list[float]]:
     """Milliseconds of the contenders of `steps` of a module of benchmarks, in alternating order."""
     from jaxhar.host import process
 
-    process.keep_freed_memory()
+    process.keep_freed_memory()  # must be called before threads start
 
     from benchmarks.common import take_turns
 
@@ -99,7 +86,6 @@ def reading(width: str, height: str) -> dict[str, list[float]]:
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "compiling": compiling,
     "memory": memory,
-    "training": training,
     "steps": steps,
     "reading": reading,
 }

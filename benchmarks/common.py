@@ -68,3 +68,8 @@ def in_new_process(job: str, *args: Any, **environment: str) -> dict[str, Any]:
     words = [sys.executable, "-m", "benchmarks.child", job, *map(str, args)]
     done = subprocess.run(words, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def steps_apart(module: str, *args: object) -> Measured:
+    """The contenders of `steps(*args)` of a module of benchmarks, in a new process with the memory of launch.py."""
+    return Measured("ms", in_new_process("steps", module, *args))

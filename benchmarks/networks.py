@@ -20,7 +20,7 @@ from torch import nn
 
 import torch_ref
 import torch_ref.losses
-from benchmarks.common import Contenders, Measured, Row, in_new_process
+from benchmarks.common import Contenders, Row, steps_apart
 from jaxhar import export, infer, port, zoo
 from jaxhar.core.network import clip_length
 from jaxhar.training.losses.maps import Maps
@@ -151,10 +151,9 @@ def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callabl
     """A function that trains on the next batch by RMSprop at each call; returns the loss without waiting for it."""
     parts, optimizer = Net(model), optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False)
     config = model.config  # type: ignore[attr-defined]
-    losses: Any = Maps() if "maps" in config.predicts else Multitask(**WEIGHTS)
-    if "patches" in config.predicts:
-        losses = Reconstruction().of(config)
-    step = make_step(parts, losses, optimizer)
+    losses: dict[str, Any] = {"maps": Maps(), "patches": Reconstruction()}
+    chosen = next((losses[key] for key in losses if key in config.predicts), Multitask(**WEIGHTS))
+    step = make_step(parts, chosen.of(config) if "patches" in config.predicts else chosen, optimizer)
     state = TrainState(parts.params, parts.stats, optimizer.init(parts.params), jnp.int32(0))
     held = [jax.device_put(jax.tree.map(jnp.copy, state))]
     turn = itertools.cycle([jax.device_put({"clips": batch}) for batch in batches])
@@ -167,36 +166,46 @@ def our_step(model: nnx.Module, batches: list[dict[str, np.ndarray]]) -> Callabl
     return run
 
 
+def torch_step(
+    net: nn.Module, loss: Callable[[Callable], torch.Tensor], compiled: bool, mixed: bool
+) -> Callable[[], torch.Tensor]:
+    """A function that trains a PyTorch network by RMSprop at each call; `loss` is given the network to call."""
+    rule = torch.optim.RMSprop(net.train().parameters(), RATE, foreach=True)
+    call: Any = torch.compile(net) if compiled else net
+    device = next(net.parameters()).device.type
+
+    def run() -> torch.Tensor:
+        rule.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            value = loss(call)
+        value.backward()
+        rule.step()
+        return value.detach()
+
+    return run
+
+
 def their_step(
     name: str, model: nnx.Module, batches: list[dict[str, np.ndarray]], compiled: bool, mixed: bool
 ) -> Callable[[], torch.Tensor]:
-    """The same function for the PyTorch twin, on the GPU if there is one."""
+    """The function of `our_step` for the PyTorch twin, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = channels_last(twin(name, model).to(device)).train()
-    rule = torch.optim.RMSprop(net.parameters(), RATE, foreach=True)
-    call: Any = torch.compile(net) if compiled else net
     ready = []
     for batch in batches:
         tensors = {key: torch.from_numpy(value).to(device) for key, value in batch.items()}
         ready.append({**tensors, "frames": channels_inner(tensors["frames"].permute(0, 1, 4, 2, 3))})
     turn = itertools.cycle(ready)
 
-    def losses(preds: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if "maps" in preds:
-            return {"maps": torch_ref.losses.maps(preds, tensors)}
-        return torch_ref.losses.multitask(preds, tensors, WEIGHTS)
-
-    def run() -> torch.Tensor:
+    def loss(call: Callable) -> torch.Tensor:
         tensors = next(turn)
-        rule.zero_grad()
-        with torch.autocast(device, torch.bfloat16, enabled=mixed):
-            terms = losses(call(tensors["frames"]), tensors)
-        loss = torch.stack([term.mean() for term in terms.values()]).sum()
-        loss.backward()
-        rule.step()
-        return loss.detach()
+        preds = call(tensors["frames"])
+        if "maps" in preds:
+            terms = {"maps": torch_ref.losses.maps(preds, tensors)}
+        else:
+            terms = torch_ref.losses.multitask(preds, tensors, WEIGHTS)
+        return torch.stack([term.mean() for term in terms.values()]).sum()
 
-    return run
+    return torch_step(channels_last(twin(name, model).to(device)), loss, compiled, mixed)
 
 
 def training_runs(
@@ -217,16 +226,15 @@ def training_runs(
     }
 
 
-def training(name: str, size: str, clips: int, frames: int, kind: str = "float32") -> Measured:
-    """A training step by RMSprop: loss, gradients, new weights and statistics.
-
-    It runs in a new process whose memory allocation is configured as in launch.py.
-    """
-    return Measured("ms", in_new_process("training", name, size, clips, frames, kind))
+def steps(name: str, size: str, clips: str, frames: str, kind: str = "float32") -> Contenders:
+    """A training step by RMSprop: loss, gradients, new weights and statistics."""
+    runs = training_runs(name, SIZES[size](name), int(clips), int(frames), kind == "bfloat16")
+    return {who: build() for who, build in runs.items()}
 
 
 def rows() -> dict[str, Row]:
     found: dict[str, Row] = {}
+    step = partial(steps_apart, "networks")
     for name in NAMES:
         for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
             length = clip_length(zoo.config(name))
@@ -235,11 +243,11 @@ def rows() -> dict[str, Row]:
                 found[f"{name}, inference, {kind_of_input}, {kind}"] = partial(inference, name, dtype)
             found[f"{name}, inference, 16-frame clip, {kind}"] = partial(inference, name, dtype, 16)
     for name, clips, frames in (("reception-mpii", 16, 1), ("reception-penn", 2, 8), ("spnet-penn", 2, 8)):
-        found[f"{name}, tiny, training step, {clips}x{frames} frames"] = partial(training, name, "tiny", clips, frames)
+        found[f"{name}, tiny, training step, {clips}x{frames} frames"] = partial(step, name, "tiny", clips, frames)
     name = "reception-mpii"
-    found[f"{name}, one block, training step, 4x1 frames"] = partial(training, name, "one block", 4, 1)
+    found[f"{name}, one block, training step, 4x1 frames"] = partial(step, name, "one block", 4, 1)
     for name, clips, frames in (("reception-mpii", 4, 1), ("reception-penn", 1, 16), ("spnet-penn", 1, 8)):
-        found[f"{name}, full, training step, {clips}x{frames} frames"] = partial(training, name, "full", clips, frames)
+        found[f"{name}, full, training step, {clips}x{frames} frames"] = partial(step, name, "full", clips, frames)
     for name in MAPS:
         together = zoo.config(name).inputs(1)["frames"].shape[1]
         one = "one image" if together == 1 else f"{together} views"
@@ -249,5 +257,5 @@ def rows() -> dict[str, Row]:
                 found[f"{name}, inference, 16 images, {kind}"] = partial(inference, name, dtype, 16)
             clips = 4 // together
             row = f"{name}, full, training step, {clips}x{together} frames, {kind}"
-            found[row] = partial(training, name, "full", clips, together, kind)
+            found[row] = partial(step, name, "full", clips, together, kind)
     return found

@@ -1,6 +1,5 @@
 """Speed of networks on skeletons, compared with PyTorch, ONNX Runtime and OpenVINO on equal weights."""
 
-import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +15,8 @@ import torch
 import torch._inductor.config
 import torch.nn.functional as F
 
-from benchmarks.common import Contenders, Measured, Row, in_new_process
-from benchmarks.networks import RATE, our_step, twin
+from benchmarks.common import Contenders, Row, steps_apart
+from benchmarks.networks import our_step, torch_step, twin
 from jaxhar import export, infer, zoo
 from jaxhar.core import volume
 from jaxhar.models.skeleton.network import SkeletonTransformerConfig
@@ -118,36 +117,22 @@ def steps(row: str, kind: str) -> Contenders:
     labels = (np.arange(size) % config.classes[0]).astype(np.int32)
     step = our_step(model, [{**inputs, "action": labels}])
 
-    def theirs(change: Callable, compiled: bool) -> Callable[[], object]:
-        net = change(twin(name, model)).train()
-        rule = torch.optim.RMSprop(net.parameters(), RATE, foreach=True)
-        call: Any = torch.compile(net) if compiled else net
-        turn = itertools.cycle([tensors(inputs)])
-        target = torch.from_numpy(labels).long()
+    given, target = tensors(inputs), torch.from_numpy(labels).long()
 
-        def run() -> object:
-            rule.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                loss = F.cross_entropy(call(**next(turn))["action"][0].float(), target)
-            loss.backward()
-            rule.step()
-            return loss.detach()
+    def loss(call: Callable) -> torch.Tensor:
+        return F.cross_entropy(call(**given)["action"][0].float(), target)
 
-        return run
+    def theirs(net: torch.nn.Module, compiled: bool) -> Callable[[], object]:
+        return torch_step(net, loss, compiled, mixed)
 
     found: Contenders = {
         "ours": lambda: jax.block_until_ready(step()),
-        "torch eager": theirs(lambda net: net, False),
-        "torch.compile": theirs(lambda net: net, True),
+        "torch eager": theirs(twin(name, model), False),
+        "torch.compile": theirs(twin(name, model), True),
     }
     if name == SLOWONLY:
-        found["torch eager, channels last"] = theirs(last, False)
+        found["torch eager, channels last"] = theirs(last(twin(name, model)), False)
     return found
-
-
-def training(row: str, kind: str) -> Measured:
-    """The same in a new process whose memory allocation is configured as in launch.py."""
-    return Measured("ms", in_new_process("steps", "skeletons", row, kind))
 
 
 def encoding() -> Contenders:
@@ -170,6 +155,6 @@ def rows() -> dict[str, Row]:
     for row, (_, _, size, batch) in NETWORKS.items():
         for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
             found[f"{row}, inference, batch {size}, {kind}"] = partial(inference, row, dtype)
-            found[f"{row}, training step, batch {batch}, {kind}"] = partial(training, row, kind)
+            found[f"{row}, training step, batch {batch}, {kind}"] = partial(steps_apart, "skeletons", row, kind)
     found["slowonly 17x48x56x56, encoding of the volumes, batch 4"] = encoding
     return found

@@ -15,8 +15,8 @@ import torch._inductor.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.common import Contenders, Measured, Row, in_new_process
-from benchmarks.networks import RATE, openvino, our_step, pictures, twin
+from benchmarks.common import Contenders, Row, steps_apart
+from benchmarks.networks import openvino, our_step, pictures, torch_step, twin
 from jaxhar import export, infer, zoo
 
 PRETRAINING, CLASSIFIER = "mae-st-vit-b", "mae-st-vit-b-k400"
@@ -76,24 +76,16 @@ def steps(name: str, kind: str) -> Contenders:
     labels = np.zeros(len(ours), np.int32)
     step = our_step(model, [{"frames": ours} if name == PRETRAINING else {"frames": ours, "action": labels}])
 
+    target = torch.from_numpy(labels).long()
+
     def twin_step(compiled: bool) -> Callable[[], object]:
-        net = twin(name, model).train()
-        rule = torch.optim.RMSprop(net.parameters(), RATE, foreach=True)
-        call: Any = torch.compile(net) if compiled else net
+        net: Any = twin(name, model)
 
-        def run() -> object:
-            rule.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                preds = call(theirs)
-            if name == PRETRAINING:
-                loss = net.loss(preds, theirs)  # type: ignore[operator]
-            else:
-                loss = F.cross_entropy(preds["action"][0].float(), torch.from_numpy(labels).long())
-            loss.backward()
-            rule.step()
-            return loss.detach()
+        def loss(call: Callable) -> torch.Tensor:
+            preds = call(theirs)
+            return net.loss(preds, theirs) if name == PRETRAINING else F.cross_entropy(preds["action"][0], target)
 
-        return run
+        return torch_step(net, loss, compiled, mixed)
 
     eager = twin_step(False)
     return {
@@ -104,15 +96,10 @@ def steps(name: str, kind: str) -> Contenders:
     }
 
 
-def training(name: str, kind: str) -> Measured:
-    """The same in a new process whose memory allocation is configured as in launch.py."""
-    return Measured("ms", in_new_process("steps", "vit", name, kind))
-
-
 def rows() -> dict[str, Row]:
     found: dict[str, Row] = {}
     for kind, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16)):
-        found[f"{PRETRAINING}, training step, 2 clips, {kind}"] = partial(training, PRETRAINING, kind)
+        found[f"{PRETRAINING}, training step, 2 clips, {kind}"] = partial(steps_apart, "vit", PRETRAINING, kind)
         found[f"{CLASSIFIER}, inference, one clip, {kind}"] = partial(forward, dtype)
-        found[f"{CLASSIFIER}, training step, one clip, {kind}"] = partial(training, CLASSIFIER, kind)
+        found[f"{CLASSIFIER}, training step, one clip, {kind}"] = partial(steps_apart, "vit", CLASSIFIER, kind)
     return found

@@ -72,6 +72,7 @@ def attend(
     """
     batch, tokens = query.shape[:2]
     together = forms().attention_scores
+    # Several devices share the clips, which the portions would take one after another.
     if together and drop is None and tokens >= FEWEST and jax.device_count() == 1:
         return in_portions(query, key, value, padding, together)
     scale = query.shape[-1] ** -0.5
