@@ -70,6 +70,18 @@ class Performance:
     face: np.ndarray
 
 
+#: From the neck to the top of the head, in distances from the neck to the head's middle.
+_TOP = 2.2
+
+
+def with_head_top(joints: np.ndarray) -> np.ndarray:
+    """Joints (..., 21, 3) whose "head" is the top of the head, which MPII, LIP and Human3.6M label, not its middle."""
+    neck, head = joints[..., _J["neck"], :], joints[..., _J["head"], :]
+    found = joints.copy()
+    found[..., _J["head"], :] = neck + _TOP * (head - neck)
+    return found
+
+
 def perform(motion: Motion, body: Body, frames: int, rng: np.random.Generator) -> Performance:
     """A performance of `frames` frames, with random timing, amplitude and tremor; yaw is about 0."""
     pose = _sample(_vary(motion, rng), _phases(motion, frames, rng))

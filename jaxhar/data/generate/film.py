@@ -26,8 +26,8 @@ from jaxhar.data.generate.handstands import HANDSTANDS
 from jaxhar.data.generate.motions import MOTIONS
 from jaxhar.host.errors import Problem
 
-#: Increased whenever the pictures of the same `Synth` change.
-VERSION = 2
+#: Increased whenever the pictures or labels of the same `Synth` change.
+VERSION = 3
 QUALITY = 90  # of JPEG files
 _MARKER, _UNFINISHED, PARTIAL = "synthetic.json", "synthetic.unfinished.json", ".partial"
 

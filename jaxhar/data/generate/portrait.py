@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxhar.core import classes as actions
 from jaxhar.data.generate import film, scenery
-from jaxhar.data.generate.body import Performance
+from jaxhar.data.generate.body import Performance, with_head_top
 from jaxhar.data.generate.figure import FigureView, draw_figure
 
 _FRAMES = 12  # length of the performance of which a photo is one frame
@@ -20,7 +20,7 @@ class Portrait:
 
     Attributes:
       image: (h, w, 3) BGR uint8.
-      joints: (21, 2) pixels of `body.SKELETON`.
+      joints: (21, 2) pixels of `body.SKELETON`; "head" is the top of the head.
       inside: (21,) bool, whether a joint lies in the photo. hidden: (21,) bool, whether something lies in front of it.
       height: of the person in pixels, standing upright.
     """
@@ -61,7 +61,7 @@ def take(
     )
     things = scenery.props(action, view, style, 0) if rng.uniform() < 0.5 else []
     draw_figure(image, view, person.body, person.clothes, things, light)
-    joints, depth = camera.project(performance.joints[0], 0)
+    joints, depth = camera.project(with_head_top(performance.joints[0]), 0)
     hidden = np.zeros(len(joints), bool)
     if rng.uniform() < occluded:
         front, mask = scenery.occluder(width, height, rng)

@@ -20,7 +20,7 @@ from jaxhar.data.formats import matfile
 from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate import scenery
-from jaxhar.data.generate.body import SKELETON, Performance, turn
+from jaxhar.data.generate.body import SKELETON, Performance, turn, with_head_top
 from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.generate.room import cameras
@@ -80,7 +80,7 @@ def plan(synth: Synth) -> list[H36MTake]:
 
 def all_joints(joints: np.ndarray) -> np.ndarray:
     """Human3.6M's 32 joints (..., 32, 3) in mm from a performance's (..., 21, 3) in metres."""
-    mm = 1000 * np.asarray(joints, float)
+    mm = 1000 * with_head_top(np.asarray(joints, float))
 
     def of(name: str) -> np.ndarray:
         return mm[..., _J[name], :]

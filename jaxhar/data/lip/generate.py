@@ -11,7 +11,7 @@ from jaxhar.core import skeleton
 from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate import scenery
-from jaxhar.data.generate.body import SKELETON, Performance
+from jaxhar.data.generate.body import SKELETON, Performance, with_head_top
 from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Synth
 
@@ -34,7 +34,7 @@ def take(synth: Synth, number: int, split: str) -> tuple[np.ndarray, np.ndarray,
     image = scenery.background(*synth.size, rng, synth.clutter)
     view = FigureView.of(one.joints[0], one.face[0], partial(camera.project, frame=0), camera.focal[0], camera.eye)
     draw_figure(image, view, person.body, person.clothes, [], rng.uniform(0.7, 1.15))
-    joints = camera.project(one.joints[0], 0)[0][_JOINTS]
+    joints = camera.project(with_head_top(one.joints[0]), 0)[0][_JOINTS]
     low, high = joints.min(0), joints.max(0)
     margin = rng.uniform(0.05, 0.25, (2, 2)) * (high - low).max()
     x1, y1 = np.maximum(low - margin[0], 0).astype(int)

@@ -7,6 +7,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from jaxhar.core.skeleton import MPII, PA16
+from jaxhar.data.generate.figure import draw_figure
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mpii import folder as mpii_folder
 from jaxhar.data.mpii import generate as synthetic_mpii
@@ -272,3 +273,31 @@ def test_persons_that_no_protocol_uses_are_counted(folder, tmp_path):
     assert opened.counts["persons without position, scale or joints, not used"] == 1
     assert opened.counts["persons close to others, not used"] == len(everyone) - 1 - len(kept)
     assert len(alone) - 1 <= opened.counts["persons close to others, not used"] <= len(alone)
+
+
+def test_the_head_label_is_the_top_of_the_drawn_head_and_pixels_count_from_1(monkeypatch):
+    drawn = []
+
+    def draw(image, *args):
+        before = image.copy()
+        draw_figure(image, *args)
+        drawn.append((before != image).any(-1))
+
+    monkeypatch.setattr(synthetic_mpii, "draw_figure", draw)
+    above, beside = [], []
+    for number in range(1, 60):
+        drawn.clear()
+        photo = synthetic_mpii.take(Synth(60, 1, 60, 1, size=(200, 150), clutter=0.0), number, "train")
+        if len(drawn) > 1:
+            continue
+        joints = dict(zip(MPII.joints, photo.people[0].joints - 1, strict=True))
+        length = float(np.linalg.norm(joints["head"] - joints["neck"]))
+        along = (joints["head"] - joints["neck"]) / length
+        rows, columns = np.nonzero(drawn[0])
+        offsets = np.stack([columns, rows], -1) - joints["neck"]
+        up, across = offsets @ along, offsets @ [-along[1], along[0]]
+        above.append(up[np.abs(across) < 1].max() - length)
+        beside.append(across[(up > length / 2) & (up < length)].mean())
+    assert len(above) > 20
+    assert 0 < np.median(above) < 2.5  # pixels, of which the rim is one
+    assert abs(np.median(beside)) < 0.4

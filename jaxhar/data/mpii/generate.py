@@ -21,7 +21,7 @@ from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.formats.matfile import cells, mat_bytes, structs
 from jaxhar.data.generate import film as synthetic
 from jaxhar.data.generate import scenery
-from jaxhar.data.generate.body import SKELETON, Performance
+from jaxhar.data.generate.body import SKELETON, Performance, with_head_top
 from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Synth
 
@@ -37,8 +37,9 @@ class Figure:
     """One person of a photo, in MPII's 16 joints.
 
     Attributes:
-      joints: (16, 2) pixels. labelled: (16,) bool, inside the photo. visible: (16,) bool.
-      head: (4,) box x1, y1, x2, y2. objpos: (2,) position in pixels. scale: height over 200 pixels.
+      joints: (16, 2) pixels, which count from 1 here and below, as in the real files.
+      labelled: (16,) bool, inside the photo. visible: (16,) bool.
+      head: (4,) box x1, y1, x2, y2. objpos: (2,) position. scale: height over 200 pixels.
       separate: whether the person stands apart from others.
     """
 
@@ -126,7 +127,7 @@ def _figure(
     size: tuple[int, int],
     separate: bool,
 ) -> Figure:
-    pixels, depth = camera.project(performance.joints[0], 0)
+    pixels, depth = camera.project(with_head_top(performance.joints[0]), 0)
     joints = pixels[_MPII]
     inside = ((joints >= 0) & (joints <= np.array(size) - 1)).all(-1)
     # In MPII, neck and head top follow from the annotated head box: 0.8 diagonals apart, around its middle.
@@ -136,7 +137,7 @@ def _figure(
     scale = float(tall / 200)
     objpos = 0.5 * (joints.min(0) + joints.max(0)) - [0.0, 15.0 * scale]
     head = np.concatenate([middle - half, middle + half])
-    return Figure(joints, inside, inside, head, objpos, scale, separate)
+    return Figure(joints + 1, inside, inside, head + 1, objpos + 1, scale, separate)
 
 
 def write(out: Path, synth: Synth, progress: bool = True) -> None:

@@ -21,7 +21,7 @@ from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import H36M17, MPII, mapping
 from jaxhar.data.formats.jpeg import encode
 from jaxhar.data.generate import film, portrait, room, scenery
-from jaxhar.data.generate.body import SKELETON, Performance, turn
+from jaxhar.data.generate.body import SKELETON, Performance, turn, with_head_top
 from jaxhar.data.generate.figure import FigureView, draw_figure
 from jaxhar.data.generate.film import Synth
 
@@ -111,7 +111,7 @@ def _film(images: Path, synth: Synth, take: Take, cameras: list[Camera], video: 
         for number, (photo, hidden) in enumerate(photos):
             path = f"{name}/{name}_{number + 1:06d}.jpg"
             (images / path).write_bytes(encode(photo, film.QUALITY))
-            joints = 1000 * performance.joints[number, TO_H36M]
+            joints = 1000 * with_head_top(performance.joints[number])[TO_H36M]
             yield _entry(take, view, camera, joints, hidden, path, number + 1) | {"video_id": video + view}
 
 
@@ -140,7 +140,8 @@ def shots(
         return uvd[..., :2], uvd[..., 2] / 1000
 
     eye = camera.t / 1000
-    for joints, face, place in zip(performance.joints, performance.face, pixels[:, TO_H36M], strict=True):
+    places = camera.project(1000 * with_head_top(performance.joints))[:, TO_H36M, :2]
+    for joints, face, place in zip(performance.joints, performance.face, places, strict=True):
         image = background.copy()
         figure = FigureView.of(joints, face, project, camera.f.mean(), eye)
         draw_figure(image, figure, person.body, person.clothes, [], light)

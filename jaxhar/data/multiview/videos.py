@@ -16,6 +16,7 @@ from jaxhar.core.skeleton import H36M17
 from jaxhar.data.formats import calibration
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.generate import film, room
+from jaxhar.data.generate.body import with_head_top
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.multiview.generate import ROOM, TO_H36M, performed, plan, shots
 
@@ -51,6 +52,6 @@ def write(out: Path, synth: Synth, progress: bool = True) -> None:
                 with VideoWriter(folder / f"{name}.mp4", Fraction(FPS), *synth.size) as writer:
                     for time, (photo, _) in enumerate(shots(synth, take, view, camera, performance, person)):
                         writer.write(photo, time / FPS)
-            joints = (1000 * performance.joints[:, TO_H36M]).round(2).tolist()
+            joints = (1000 * with_head_top(performance.joints)[:, TO_H36M]).round(2).tolist()
             truth = {"unit": "mm", "fps": FPS, "joints": list(H36M17.joints), "frames": joints}
             (folder / "truth.json").write_text(json.dumps(truth))
