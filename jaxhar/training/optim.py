@@ -24,14 +24,27 @@ keras_rmsprop = functools.partial(optax.rmsprop, decay=0.9, eps=1e-7, eps_in_sqr
 nesterov = functools.partial(optax.sgd, momentum=0.9, nesterov=True)
 
 
-def _matrices(params: optax.Params) -> optax.Params:
-    """Kernels (1, 1, in, out) as matrices from inputs to outputs; None for every other leaf."""
-    matrix = contrib.MuonDimensionNumbers(reduction_axis=2, output_axis=3)
-    return jax.tree.map(lambda leaf: matrix if leaf.shape[:-2] == (1, 1) else None, params)
+def _matrices(params: optax.Params, windows: bool) -> optax.Params:
+    """Kernels (..., in, out) as matrices from all their inputs to their outputs; None for every other leaf.
+
+    Args:
+      windows: whether kernels wider than 1x1 count. One with a single input, of each channel alone, never does.
+    """
+
+    def matrix(leaf: jax.Array) -> contrib.MuonDimensionNumbers | None:
+        *window, inputs = leaf.shape[:-1] or (1,)
+        if len(window) < 2 or (inputs == 1 or not windows) and max(window) > 1:
+            return None
+        return contrib.MuonDimensionNumbers(reduction_axis=tuple(range(leaf.ndim - 1)), output_axis=leaf.ndim - 1)
+
+    return jax.tree.map(matrix, params)
 
 
+_muon = functools.partial(contrib.muon, consistent_rms=0.2)
 #: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of the size of Adam's; Nadam for other parameters.
-muon = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices)
+muon = functools.partial(_muon, muon_weight_dimension_numbers=functools.partial(_matrices, windows=False))
+#: The same for convolutions of any window; benchmarks/README.md compares it with Adam.
+muon_full = functools.partial(_muon, muon_weight_dimension_numbers=functools.partial(_matrices, windows=True))
 
 
 def _wide(params: optax.Params) -> optax.Params:
@@ -224,6 +237,8 @@ QUICK = Optimizer(
     schedule_options={"warmup_steps": 20},
     clip_norm=10.0,
 )
+#: The same for networks of wide kernels, such as ResNets.
+QUICK_FULL = dataclasses.replace(QUICK, rule=muon_full)
 
 
 def _name(function: Callable) -> str:
