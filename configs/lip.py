@@ -27,7 +27,7 @@ from jaxhar.evaluation.pose import Pose
 from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.maps import Maps
-from jaxhar.training.optim import QUICK, Optimizer
+from jaxhar.training.optim import QUICK_FULL, Optimizer
 
 EPOCH = 30_462 // 32  # steps: rows of the training split, in batches of 32
 METRICS = (PCKh(0.5), PCKh(0.2))
@@ -65,7 +65,7 @@ def demo() -> Experiment:
         model=model,
         data=LIP(synth=Synth(9800, 160, 4900, 160, size=(200, 150), clutter=0.0), image_size=128, stills_per_batch=32),
         losses=Maps(sigma=2.0),
-        optimizer=QUICK,
-        train=Train(steps=2800, checkpoint_every=200),
+        optimizer=QUICK_FULL,
+        train=Train(steps=900, checkpoint_every=200),
         evals={"lip": Eval(scorers=(Pose(METRICS), Samples()), batch=32)},
     )

@@ -30,7 +30,7 @@ from jaxhar.evaluation.results import Published
 from jaxhar.evaluation.samples import Samples
 from jaxhar.training.experiment import Experiment, Train, pick
 from jaxhar.training.losses.maps import Maps
-from jaxhar.training.optim import QUICK, Optimizer
+from jaxhar.training.optim import QUICK_FULL, Optimizer
 
 EPOCH = 22_246 // 32  # steps: persons of the training split, in batches of 32
 #: Depth, side of the photos -> published PCKh@0.5 in percent.
@@ -93,7 +93,7 @@ def demo() -> Experiment:
             augment_stills=mild,
         ),
         losses=Maps(sigma=2.0, weight=1.0),
-        optimizer=QUICK,
-        train=Train(steps=2800, checkpoint_every=200),
+        optimizer=QUICK_FULL,
+        train=Train(steps=900, checkpoint_every=200),
         evals={"mpii": Eval(views=("single", "flip"), scorers=(Pose((PCKh(0.5),)), PCKhRows(), Samples()), batch=24)},
     )
