@@ -238,7 +238,7 @@ QUICK = Optimizer(
     clip_norm=10.0,
 )
 #: The same for networks of wide kernels, such as ResNets.
-QUICK_FULL = dataclasses.replace(QUICK, rule=muon_full)
+QUICK_FULL = dataclasses.replace(QUICK, rule=muon_full, learning_rate=0.025)
 
 
 def _name(function: Callable) -> str:
