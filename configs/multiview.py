@@ -20,6 +20,7 @@ from functools import partial
 import optax
 
 from jaxhar import zoo
+from jaxhar.core.gaussian import Decoding
 from jaxhar.core.skeleton import H36M17
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.mixed import Mixed
@@ -29,9 +30,9 @@ from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.results import Published
 from jaxhar.evaluation.samples import Samples
 from jaxhar.evaluation.space import Space
-from jaxhar.training.experiment import Experiment, Train, pick
+from jaxhar.training.experiment import Experiment, Stage, Train, pick
 from jaxhar.training.losses.maps import Maps
-from jaxhar.training.optim import QUICK, Optimizer
+from jaxhar.training.optim import QUICK_FULL, Optimizer
 
 #: Groups of an epoch: every fifth of 389,938 of Human3.6M's five training subjects, and 5,561 of MPII.
 GROUPS = 77_988 + 5_561
@@ -98,10 +99,22 @@ def paper(name: str) -> Experiment:
 
 
 def demo() -> Experiment:
-    synth = Synth(1000, 20, 1000, 20, frames=(2, 2), size=(200, 200), clutter=0.0)
+    synth = Synth(1000, 20, 1000, 20, frames=(2, 2), size=(300, 300), clutter=0.0)
+    model = replace(
+        zoo.config("multiview-h36m"),
+        depth=18,
+        image_size=128,
+        width=24,
+        deconv_filters=(64, 64, 64),
+        decoding=Decoding.DARK,
+    )
+    # The matrices are random at first; trained with the network from the start, they would drown what it learns.
+    matrices = replace(QUICK_FULL, rule=optax.adam, learning_rate=3e-3, table=((r"fusion\..*", 1.0), (".*", 0.0)))
+    # A cell of a fused map sums 1024 weights, each of which moves by the learning rate in a step.
+    together = replace(QUICK_FULL, learning_rate=0.012, table=((r"fusion\..*", 0.2), (".*", 1.0)))
     return Experiment(
         name="multiview-demo",
-        model=replace(zoo.config("multiview-h36m"), depth=18, image_size=128, width=24, deconv_filters=(64, 64, 64)),
+        model=model,
         data=Mixed(
             {
                 "h36m": MultiView(synth=synth, thin=(1, 1), image_size=128),
@@ -111,8 +124,12 @@ def demo() -> Experiment:
             clips={"h36m": 6, "mpii": 1},
         ),
         losses=Maps(sigma=2.0),
-        # a cell of a fused map sums 1024 weights, each of which moves by the learning rate in a step
-        optimizer=replace(QUICK, table=((r"fusion\..*", 0.02), (".*", 1.0))),
-        train=Train(steps=1800, checkpoint_every=200),
+        optimizer=QUICK_FULL,
+        train=Train(steps=None, checkpoint_every=200),
+        stages={
+            "views": Stage(700, model=replace(model, fusion=False)),
+            "fusion": Stage(200, matrices, data={"clips": {"h36m": 6, "mpii": 0}}),
+            "all": Stage(450, together),
+        },
         evals={"h36m": Eval(scorers=(Detection((4.0,)), Space(), Samples()), batch=4)},
     )

@@ -1,6 +1,6 @@
 """A person detector: a small network for boxes, trained on generated scenes of up to six persons.
 
-    python launch.py --config=configs/people.py          20,000 steps; for the weights in the package see docs/people.md
+    python launch.py --config=configs/people.py          17,000 steps: the weights in the package, see docs/people.md
     python launch.py --config=configs/people.py:demo     a short run on fewer and smaller scenes
     python launch.py --config=configs/people.py --config.data.synth=None --config.data.root=DIR
 
@@ -14,17 +14,16 @@ import optax
 
 from jaxhar import zoo
 from jaxhar.data.generate.film import Synth
-from jaxhar.data.people.settings import People
+from jaxhar.data.people.settings import AUGMENT, People
 from jaxhar.evaluation.boxes_ap import BoxesAP
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.host.errors import Usage
-from jaxhar.training.experiment import Experiment, Train
+from jaxhar.training.experiment import Experiment, Stage, Train
 from jaxhar.training.losses.centres import Centres
-from jaxhar.training.optim import Optimizer
+from jaxhar.training.optim import Optimizer, muon_full
 
-#: Side of the pictures in training. Windows of different size are fitted into it, so that the network can read larger
-#: pictures in prediction.
-SIDE = 256
+#: Side of the pictures in evaluation and prediction. The training is at smaller sides, on windows of the pictures.
+SIDE = 384
 
 
 def get_config(which: str = "") -> Experiment:
@@ -39,18 +38,22 @@ def full() -> Experiment:
         name="people",
         model=replace(zoo.config("people"), image_size=SIDE),
         data=People(
-            synth=Synth(3000, 300, 1500, 150, size=(320, 240)), image_size=SIDE, stills_per_batch=8, prefetch=2
+            synth=Synth(12_000, 300, 6000, 150, size=(320, 240)), image_size=SIDE, stills_per_batch=8, prefetch=2
         ),
         losses=Centres(),
         optimizer=Optimizer(
-            optax.adamw,
-            {"weight_decay": 0.02},
-            learning_rate=2e-3,
+            muon_full,
+            {"weight_decay": 0.002},
+            learning_rate=0.02,
             schedule=optax.warmup_cosine_decay_schedule,
             schedule_options={"warmup_steps": 100},
             clip_norm=20.0,
         ),
-        train=Train(steps=20_000, checkpoint_every=500, log_every=50),
+        stages={
+            "small": Stage(13_000, data={"image_size": 192}),
+            "large": Stage(4000, data={"image_size": 256, "augment_stills": replace(AUGMENT, zoom=(0.5, 1.05))}),
+        },
+        train=Train(steps=None, checkpoint_every=500, log_every=50),
         evals={"people": Eval(scorers=(BoxesAP(),))},
     )
 
@@ -62,6 +65,7 @@ def demo() -> Experiment:
         name="people-demo",
         model=replace(experiment.model, image_size=128),
         data=People(synth=Synth(500, 60, 250, 60, size=(200, 150)), image_size=128, stills_per_batch=8, prefetch=2),
+        stages={},
         train=replace(experiment.train, steps=600),
         banner="EMBEDDED DEMO: a detector of persons learns from a few generated scenes.\n",
     )

@@ -25,13 +25,16 @@ STREAMS = {"model.pose_stream_width": 16, "model.visual_stream_width": 16}
 PYRAMIDS = {"model.growth": 8, "model.num_levels": 2, "model.kernel_size": 1}
 FEATURES = {"model.num_pose_features": 16, "model.num_visual_features": 16}
 PLAIN = {"train.steps": 2}
-MAPS = {"model.width": 4, "model.deconv_filters": (4, 4, 4)} | PLAIN
+NARROW_MAPS = {"width": 4, "deconv_filters": (4, 4, 4)}
+MAPS = {f"model.{key}": value for key, value in NARROW_MAPS.items()} | PLAIN
 SMALL = {
     "mpii": NARROW | PLAIN | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",), "train.calibrate": True},
     "h36m": NARROW | PLAIN | {"data.stills": {"h36m": 1, "mpii": 1}, "evals.h36m.views": ("single",)},
     "lip": MAPS | {"data.stills_per_batch": 2},
     "mpii_resnet": MAPS | {"data.stills_per_batch": 2, "evals.mpii.views": ("single",)},
-    "multiview": MAPS | {"data.clips": {"h36m": 1, "mpii": 1}},
+    "multiview": {f"{place}model.{key}": value for place in ("", "stages.views.") for key, value in NARROW_MAPS.items()}
+    | {"data.clips": {"h36m": 1, "mpii": 1}, "stages.fusion.data.clips.h36m": 1}
+    | {f"stages.{stage}.steps": 2 for stage in ("views", "fusion", "all")},
     "poseconv3d": {"train.steps": 2, "model.base": 4, "model.blocks": (1, 1, 1), "data.clips_per_batch": 2},
     "ntu_skeleton": {"train.steps": 2, "model.width": 8, "model.depth": 1, "data.clips_per_batch": 2},
     "ntu": NARROW

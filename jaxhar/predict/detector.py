@@ -1,10 +1,12 @@
 """Detectors of persons: boxes in a picture, by the network that comes with the package, without a download."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from jaxhar.core.batch import to_image
 from jaxhar.core.boxes import overlap
@@ -42,13 +44,15 @@ class Detector(Protocol):
 class Own:
     """The small network of the package. It is trained on generated scenes alone: see docs/people.md for real photos."""
 
-    def __init__(self, least: float = 0.3, side: int = 384, same: float = 0.75, weights: Path = WEIGHTS):
+    def __init__(
+        self, least: float = 0.25, sides: tuple[int, int] = (448, 256), same: float = 0.75, weights: Path = WEIGHTS
+    ):
         """Loads the weights.
 
         Args:
           least: boxes with a lower score are left out.
-          side: of the square in pixels, a multiple of 32, into which pictures are fitted. A larger one finds smaller
-            persons and takes more time.
+          sides: of the squares in pixels, into which a picture and its mirror image are fitted; multiples of 32. A
+            larger one finds smaller persons and takes more time.
           same: of two boxes with a larger intersection over union, the one with the lower score is left out.
           weights: another model of the family "people", as `jaxhar.weights.checkpoint.load_model` reads it.
 
@@ -62,25 +66,56 @@ class Own:
             raise Problem(
                 f"{weights} is no person detector, but a network of the settings {type(meta.config).__name__}"
             )
-        try:
-            config = dataclasses.replace(meta.config, image_size=side)
-        except ValueError as error:
-            raise Usage(f"the side of a detector cannot be {side}: {error}") from error
-        model.config = config  # type: ignore[attr-defined]
-        self._model, self._side, self._least, self._same = model, side, least, same
+        self._models = []
+        for side in sides:
+            one = copy.copy(model)
+            try:
+                one.config = dataclasses.replace(meta.config, image_size=side)  # type: ignore[attr-defined]
+            except ValueError as error:
+                raise Usage(f"the side of a detector cannot be {side}: {error}") from error
+            self._models.append((side, one))
+        self._least, self._same = least, same
 
     def boxes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Detector`."""
-        crop, affine = crop_person(frame, size=self._side)
-        preds = infer(self._model, crop[None])
-        scores = preds["scores"][-1, 0, 0].astype(np.float64)
-        found = scores >= max(self._least, 1e-9)  # places without a box have a score of 0
-        scores = scores[found]
-        corners = to_image(affine[None], preds["boxes"][-1, 0, 0][found].reshape(1, -1, 2)).reshape(-1, 4)
+        """See `Detector`. The picture and its mirror image are read, and what they show is `merged`."""
+        views = []
+        for mirrored, (side, model) in enumerate(self._models):
+            crop, affine = crop_person(frame, size=side)
+            preds = infer(model, (crop[:, ::-1] if mirrored else crop)[None])
+            corners, scores = preds["boxes"][-1, 0, 0].astype(np.float64), preds["scores"][-1, 0, 0].astype(np.float64)
+            if mirrored:
+                corners = np.array([1, 0, 1, 0]) - corners[:, [2, 1, 0, 3]] * [1, -1, 1, -1]
+            boxes = to_image(affine[None], corners.reshape(1, -1, 2)).reshape(-1, 4)
+            kept = (scores > 0) & distinct(boxes, self._same)  # places without a box have a score of 0
+            views.append((boxes[kept], scores[kept]))
+        picture, mirror = views
+        boxes, scores = merged(picture, mirror)
         height, width = frame.shape[:2]
-        boxes = np.clip(corners, 0, [width, height, width, height])
-        kept = distinct(boxes, self._same) & ((boxes[:, 2:] - boxes[:, :2]).min(1, initial=np.inf) >= 1)
+        boxes = np.clip(boxes, 0, [width, height, width, height])
+        kept = (scores >= self._least) & distinct(boxes, self._same) & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
         return boxes[kept], scores[kept]
+
+
+Found = tuple[np.ndarray, np.ndarray]  # boxes (N, 4) and scores (N,)
+
+
+def merged(one: Found, other: Found, same: float = 0.6) -> Found:
+    """The boxes of two views of a picture as one list, the highest score first.
+
+    Two boxes with an intersection over union above `same` become their mean, weighted by the scores (Solovyev et al.,
+    "Weighted boxes fusion", 2021). A score is half the sum of both views': a box of one view alone counts half.
+    """
+    gains = np.where(overlap(one[0], other[0]) > same, one[1][:, None] * other[1], 0)
+    left, right = linear_sum_assignment(gains, maximize=True)
+    pairs = gains[left, right] > 0
+    left, right = left[pairs], right[pairs]
+    first, second = one[1][left, None], other[1][right, None]
+    both = (first * one[0][left] + second * other[0][right]) / (first + second)
+    alone = [np.delete(one[0], left, 0), np.delete(other[0], right, 0)]
+    boxes = np.concatenate([both, *alone])
+    scores = np.concatenate([(first + second)[:, 0], np.delete(one[1], left), np.delete(other[1], right)]) / 2
+    order = np.argsort(-scores, kind="stable")
+    return boxes[order], scores[order]
 
 
 def distinct(boxes: np.ndarray, same: float) -> np.ndarray:

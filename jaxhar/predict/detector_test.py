@@ -10,7 +10,7 @@ from jaxhar.data.generate import crowd, film
 from jaxhar.data.generate.crowd_test import scene
 from jaxhar.evaluation.boxes_ap import average_precision, match
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.predict.detector import WEIGHTS, Own, distinct
+from jaxhar.predict.detector import WEIGHTS, Own, distinct, merged
 from jaxhar.weights.checkpoint import save_model
 
 
@@ -70,7 +70,7 @@ def test_two_boxes_of_one_person_are_one():
 
 def test_wrong_use_is_told(tmp_path):
     with pytest.raises(Usage, match="a multiple of 32|multiples of 32"):
-        Own(side=100)
+        Own(sides=(448, 100))
     with pytest.raises(Usage, match="between 0 and 1"):
         Own(least=1.5)
     with pytest.raises(Problem, match="no model at"):
@@ -81,3 +81,14 @@ def test_wrong_use_is_told(tmp_path):
         Own(weights=tmp_path / "pose.safetensors")
     with pytest.raises(ValueError, match="must be"):
         Own().boxes(np.zeros((20, 20, 3), np.float32))
+
+
+def test_boxes_of_a_picture_and_its_mirror_image_are_merged():
+    one = np.array([[0, 0, 10, 20], [50, 0, 60, 20]], float), np.array([0.9, 0.4])
+    other = np.array([[1, 0, 11, 20], [80, 0, 90, 20]], float), np.array([0.6, 0.5])
+    boxes, scores = merged(one, other)
+    np.testing.assert_allclose(scores, [0.75, 0.25, 0.2])
+    np.testing.assert_allclose(boxes, [[0.4, 0, 10.4, 20], [80, 0, 90, 20], [50, 0, 60, 20]])
+    nothing = np.zeros((0, 4)), np.zeros(0)
+    assert merged(nothing, nothing)[0].shape == (0, 4)
+    np.testing.assert_array_equal(merged(one, nothing)[1], [0.45, 0.2])
