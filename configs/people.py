@@ -22,7 +22,7 @@ from jaxhar.training.experiment import Experiment, Stage, Train
 from jaxhar.training.losses.centres import Centres
 from jaxhar.training.optim import Optimizer, muon_full
 
-#: Side of the pictures in evaluation and prediction. The training is at smaller sides, on windows of the pictures.
+#: Side of the pictures in the evaluation. The training is at smaller sides, on windows of the pictures.
 SIDE = 384
 
 

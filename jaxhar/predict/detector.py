@@ -57,7 +57,7 @@ class Own:
           weights: another model of the family "people", as `jaxhar.weights.checkpoint.load_model` reads it.
 
         Raises:
-          Problem: the weights are missing, damaged or of another family. Usage: a wrong `least`, `same` or `side`.
+          Problem: the weights are missing, damaged or of another family. Usage: a wrong `least`, `same` or `sides`.
         """
         if not (0 <= least <= 1 and 0 < same <= 1):
             raise Usage(f"least and same must be between 0 and 1, not {least} and {same}")
