@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxhar.host.errors import Problem
-from jaxhar.training.optim import Optimizer, keras_rmsprop, lars, muon, nesterov
+from jaxhar.training.optim import Optimizer, keras_rmsprop, lars, muon, muon_full, nesterov
 
 PARAMS = {
     "pose.stem.kernel": jnp.array([1.0, -2.0]),
@@ -195,3 +195,15 @@ def test_the_momentum_of_lars_is_that_of_the_gradients_at_a_rate_that_moves():
             true[name] = true[name] - 10 * (1 - step / 4) * moment[name]
     for name, expected in true.items():
         np.testing.assert_allclose(params[name], expected, rtol=1e-5)
+
+
+def test_muon_full_takes_whole_kernels_as_matrices_but_not_those_of_single_channels():
+    rng = np.random.default_rng(0)
+    params = {name: jnp.zeros(shape) for name, shape in {"wide": (3, 3, 4, 8), "apart": (3, 3, 1, 8)}.items()}
+    grads = {name: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for name, leaf in params.items()}
+    for rule, matrix in ((muon_full, True), (muon, False)):
+        updates, _ = rule(learning_rate=1.0).update(grads, rule(learning_rate=1.0).init(params), params)
+        values = np.linalg.svd(np.asarray(updates["wide"]).reshape(36, 8), compute_uv=False)
+        assert (values.max() / values.min() < 2) == matrix  # of the gradient: 2.6
+        sizes = np.abs(updates["apart"])
+        np.testing.assert_allclose(sizes, sizes.max(), rtol=1e-3)  # signs, as Nadam's first step
