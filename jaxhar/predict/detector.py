@@ -59,6 +59,8 @@ class Own:
         Raises:
           Problem: the weights are missing, damaged or of another family. Usage: a wrong `least`, `same` or `sides`.
         """
+        if len(sides) != 2:
+            raise Usage(f"sides are two numbers, for a picture and for its mirror image, not {sides}")
         if not (0 <= least <= 1 and 0 < same <= 1):
             raise Usage(f"least and same must be between 0 and 1, not {least} and {same}")
         model, meta = load_model(weights)
@@ -96,10 +98,10 @@ class Own:
         return boxes[kept], scores[kept]
 
 
-Found = tuple[np.ndarray, np.ndarray]  # boxes (N, 4) and scores (N,)
+Scored = tuple[np.ndarray, np.ndarray]  # boxes (N, 4) and scores (N,)
 
 
-def merged(one: Found, other: Found, same: float = 0.6) -> Found:
+def merged(one: Scored, other: Scored, same: float = 0.6) -> Scored:
     """The boxes of two views of a picture as one list, the highest score first.
 
     Two boxes with an intersection over union above `same` become their mean, weighted by the scores (Solovyev et al.,

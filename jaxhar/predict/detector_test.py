@@ -71,6 +71,8 @@ def test_two_boxes_of_one_person_are_one():
 def test_wrong_use_is_told(tmp_path):
     with pytest.raises(Usage, match="a multiple of 32|multiples of 32"):
         Own(sides=(448, 100))
+    with pytest.raises(Usage, match=r"two numbers, .*, not \(384,\)"):
+        Own(sides=(384,))
     with pytest.raises(Usage, match="between 0 and 1"):
         Own(least=1.5)
     with pytest.raises(Problem, match="no model at"):

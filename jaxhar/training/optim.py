@@ -24,37 +24,26 @@ keras_rmsprop = functools.partial(optax.rmsprop, decay=0.9, eps=1e-7, eps_in_sqr
 nesterov = functools.partial(optax.sgd, momentum=0.9, nesterov=True)
 
 
-def _is_matrix(leaf: jax.Array) -> bool:
-    return leaf.shape[:-2] == (1, 1)
+def _matrices(params: optax.Params) -> optax.Params:
+    """Kernels (1, 1, in, out) as matrices from inputs to outputs; None for every other leaf."""
+    matrix = contrib.MuonDimensionNumbers(reduction_axis=2, output_axis=3)
+    return jax.tree.map(lambda leaf: matrix if leaf.shape[:-2] == (1, 1) else None, params)
 
 
-def _is_kernel(leaf: jax.Array) -> bool:
-    """Whether it has a window, and more than one input: not a convolution of each channel alone."""
-    return leaf.ndim > 3 and leaf.shape[-2] > 1
-
-
-def _from_inputs(params: optax.Params, chosen: Callable[[jax.Array], bool]) -> optax.Params:
-    """Chosen kernels (..., in, out) as matrices from all their inputs to their outputs; None for every other leaf."""
+def _kernels(params: optax.Params) -> optax.Params:
+    """Kernels (..., in, out) as matrices from all inputs to outputs; None for those of one input and others."""
 
     def matrix(leaf: jax.Array) -> contrib.MuonDimensionNumbers | None:
-        if not chosen(leaf):
+        if leaf.ndim < 4 or leaf.shape[-2] == 1:
             return None
         return contrib.MuonDimensionNumbers(reduction_axis=tuple(range(leaf.ndim - 1)), output_axis=leaf.ndim - 1)
 
     return jax.tree.map(matrix, params)
 
 
-def _matrices(params: optax.Params) -> optax.Params:
-    return _from_inputs(params, _is_matrix)
-
-
-def _kernels(params: optax.Params) -> optax.Params:
-    return _from_inputs(params, lambda leaf: _is_matrix(leaf) or _is_kernel(leaf))
-
-
 #: Muon (Jordan et al., 2024) for 1x1 convolutions, with updates of the size of Adam's; Nadam for other parameters.
 muon = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices)
-#: The same for convolutions of any window; benchmarks/README.md compares it with Adam.
+#: The same for convolutions of any window; benchmarks/README.md compares both, and AdamW.
 muon_full = functools.partial(contrib.muon, consistent_rms=0.2, muon_weight_dimension_numbers=_kernels)
 
 
