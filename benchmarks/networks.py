@@ -1,11 +1,11 @@
 """Speed of inference and training steps of full networks, compared with PyTorch and ONNX Runtime on equal weights."""
 
-import importlib.util
 import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -108,23 +108,23 @@ def inference_runs(name: str, dtype: Any, frames: int | None) -> dict[str, Calla
         )
     if not mixed:
         builders["ONNX Runtime"] = onnx
-    if importlib.util.find_spec("openvino"):
-        builders["OpenVINO"] = lambda: openvino(model, clip if clips else clip[0], mixed)
+    if find_spec("openvino"):
+        builders["OpenVINO"] = lambda: openvino(model, {"frames": clip if clips else clip[0]}, mixed)
     return builders
 
 
-def openvino(model: nnx.Module, frames: np.ndarray, mixed: bool) -> Callable[[], object]:
+def openvino(model: nnx.Module, inputs: dict[str, np.ndarray], mixed: bool) -> Callable[[], object]:
     """The network's ONNX file in OpenVINO, on all cores, in float32 or bfloat16."""
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
         export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
         read = openvino.Core().read_model(Path(folder) / "net.onnx")
-        read.reshape({"frames": frames.shape})
+        read.reshape({key: value.shape for key, value in inputs.items()})
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if mixed else "f32"}
         compiled = openvino.compile_model(read, "CPU", hints)
     request = compiled.create_infer_request()
-    return lambda: request.infer([frames], share_inputs=True)
+    return lambda: request.infer(inputs, share_inputs=True)
 
 
 def inference(name: str, dtype: Any, frames: int | None = None) -> Contenders:

@@ -16,7 +16,7 @@ import torch._inductor.config
 import torch.nn.functional as F
 
 from benchmarks.common import Contenders, Row, steps_apart
-from benchmarks.networks import our_step, torch_step, twin
+from benchmarks.networks import openvino, our_step, torch_step, twin
 from jaxhar import export, infer, zoo
 from jaxhar.core import volume
 from jaxhar.models.skeleton.network import SkeletonTransformerConfig
@@ -87,25 +87,13 @@ def inference(row: str, dtype: Any) -> Contenders:
     }
     if hasattr(net, "volume"):
         found["torch eager, channels last"] = partial(run, last(twin(name, model)))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "net.onnx"
-        exported = export.to_onnx(*export.fold(model), file)
-        if not mixed:
-            found["ONNX Runtime"] = lambda: exported(inputs)
-        if find_spec("openvino"):
-            found["OpenVINO"] = openvino(file, inputs, mixed)
+    if not mixed:
+        with tempfile.TemporaryDirectory() as folder:
+            onnx = export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
+        found["ONNX Runtime"] = lambda: onnx(inputs)
+    if find_spec("openvino"):
+        found["OpenVINO"] = openvino(model, inputs, mixed)
     return found
-
-
-def openvino(file: Path, inputs: Inputs, mixed: bool) -> Callable[[], object]:
-    """An ONNX file in OpenVINO, on all cores."""
-    import openvino
-
-    read = openvino.Core().read_model(file)
-    read.reshape({key: value.shape for key, value in inputs.items()})
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if mixed else "f32"}
-    request = openvino.Core().compile_model(read, "CPU", hints).create_infer_request()
-    return lambda: request.infer(inputs, share_inputs=True)
 
 
 def steps(row: str, kind: str) -> Contenders:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def forward(dtype: Any) -> Contenders:
         "torch eager, fused attention": eager,
         "torch eager, all scores": lambda: all_scores(eager),
         "torch.compile, frozen": partial(run, torch.compile(twin(CLASSIFIER, model))),
-        "OpenVINO": openvino(model, ours, mixed),
     }
+    if find_spec("openvino"):
+        found["OpenVINO"] = openvino(model, {"frames": ours}, mixed)
     if not mixed:
         with tempfile.TemporaryDirectory() as folder:
             onnx = export.to_onnx(*export.fold(model), Path(folder) / "net.onnx")
