@@ -10,7 +10,7 @@ resnet18` fetches them; --config.init_from=None starts from random ones. Publish
 have not run this experiment to its end.
 
 The demo: a narrow ResNet-18 on generated pictures in LIP's layout, 128 x 128. It has no sigmoid and targets of sigma 2:
-with the original's, it would take longer than a demo to leave empty maps.
+with the original's settings its maps would still be empty at the end of the demo.
 """
 
 from dataclasses import replace

@@ -119,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predict this data set, of those of jaxhar data check, with SOURCE as its root; writes only coco.json (or "
         "--pictures)",
     )
-    parser.add_argument("--split", help="with --data: the split to predict (default: the test split)")
+    parser.add_argument("--split", help="with --data: the split to predict (default: the one that evaluations use)")
     parser.add_argument(
         "--view",
         "--protocol",

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-licence", action="store_true", help="accept the licence of the file, where that must be said"
     )
-    parser.add_argument("--out", type=Path, help="the checkpoint folder (default: the name of the network)")
+    parser.add_argument("--out", type=Path, help="the model folder to write (default: the name of the network)")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
