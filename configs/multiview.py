@@ -127,9 +127,9 @@ def demo() -> Experiment:
         optimizer=QUICK_FULL,
         train=Train(steps=None, checkpoint_every=200),
         stages={
-            "views": Stage(700, model=replace(model, fusion=False)),
+            "views": Stage(900, model=replace(model, fusion=False)),
             "fusion": Stage(200, matrices, data={"clips": {"h36m": 6, "mpii": 0}}),
-            "all": Stage(450, together),
+            "all": Stage(850, together),
         },
         evals={"h36m": Eval(scorers=(Detection((4.0,)), Space(), Samples()), batch=4)},
     )

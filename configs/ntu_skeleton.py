@@ -5,9 +5,9 @@
     python launch.py --config=configs/ntu_skeleton.py:demo
 
 plain, pose and hybrid are repaired settings, with positions that are learned, sinusoids, or both: width 128, six
-blocks, two bodies, in coordinates relative to the body, AdamW for 65 epochs; we expect 80 % cross-subject or more, but have not run
-them. reference is the original to the letter: width 16, four blocks, three bodies in the order of the file, SGD for 200
-epochs; it reaches 50 to 60 % by the comments of its authors.
+blocks, two bodies, in coordinates relative to the body, AdamW for 65 epochs; we expect 80 % cross-subject or more, but
+have not run them. reference is the original to the letter: width 16, four blocks, three bodies in the order of the
+file, SGD for 200 epochs; it reaches 50 to 60 % by the comments of its authors.
 
 The demo: a narrow network on 6 frames of generated persons, 12 actions of one and 3 of two, whom it has not seen in
 training.

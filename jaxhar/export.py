@@ -140,7 +140,6 @@ def to_onnx(model: nnx.Module, offsets: list[str], out: Path, metadata: Mapping[
 
     The metadata of the file are `metadata` and which release of ONNX Runtime it needs: opset, ir_version, onnxruntime.
     """
-
     try:
         import onnx
         import onnxruntime
@@ -195,7 +194,6 @@ def run(weights: Path, out: Path, form: str) -> dict[str, float]:
     Raises:
       Problem: the weights cannot be read, packages are missing, or the file cannot be written.
     """
-
     model, meta = checkpoint.load_model(weights)
     folded, offsets = fold(model)
     if form == "onnx":

@@ -12,7 +12,7 @@ from jaxhar.core.prepared import Prepared
 from jaxhar.evaluation import calibration, evaluate, familiar, fusion
 from jaxhar.evaluation import comparison as comparing
 from jaxhar.evaluation.results import Results
-from jaxhar.host import cluster, compile_cache, process
+from jaxhar.host import cluster, compile_cache, files, process
 from jaxhar.host.errors import Usage
 from jaxhar.training import loop, stages
 from jaxhar.training.experiment import Comparison, Experiment
@@ -71,7 +71,7 @@ def run(experiment: Experiment, workdir: Path, mode: str, data: Path | None = No
         results = evaluate.run(model, prepared, plan, classes=classes, progress=cluster.first(), step=step)
         if not cluster.first():
             continue
-        out.mkdir(exist_ok=True)
+        files.make_folder(out)
         results.save(out / "results.json")
         page = report.write(out, results, title)
         print(f"report: {page}" + ("" if number else f"\npictures: {out / 'pictures'}"))

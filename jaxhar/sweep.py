@@ -178,10 +178,7 @@ def work(found: Sequence[Run], out: Path, part: tuple[int, int] = (1, 1), debug:
 
 def _run(one: Run, out: Path) -> None:
     folder = out / one.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.cannot_write(folder, error) from error
+    files.make_folder(folder)
     run.run(one.experiment, folder, "train", out)  # the data is shared
     if cluster.first():
         files.write(folder / DONE, json.dumps(_note(one), indent=1).encode())

@@ -483,7 +483,7 @@ def test_a_classifier_from_a_pretrained_file(case):
     flat = {path: np.zeros(shape, np.float32) for path, shape in port.shapes(pretrained).items()}
     table, wanted = zoo.family(config).transfer, port.shapes(config)
     if changes:
-        with pytest.raises(Problem, match="does not fit the network"):
+        with pytest.raises(Problem, match="the network does not fit"):
             transfer.apply(table, flat, wanted)
         return
     taken, fresh, _ = transfer.apply(table, flat, wanted)

@@ -218,7 +218,7 @@ def values_of(batch: Batch, pixels: Pixels | None) -> Finding:
     shown = next((values[key] for key in ("frames", "points", "features") if key in values), None)
     found = "no frames, points or features" if shown is None else " x ".join(map(str, shown.shape))
     if "frames" in values and pixels is not None:
-        low, high = _range(pixels)
+        low, high = pixels.bounds()
         normalised = np.asarray(pixels(batch))
         if normalised.min() < low - 1e-5 or normalised.max() > high + 1e-5:
             words.append(f"frames outside of [{low:.3g}, {high:.3g}]")
@@ -228,12 +228,6 @@ def values_of(batch: Batch, pixels: Pixels | None) -> Finding:
         words += [f"{outside} supervised coordinates outside of the crop"] if outside else []
         found += f", {valid[..., 0].mean():.0%} of the joints labelled"
     return Finding("batch", "; ".join(words) or found, not words)
-
-
-def _range(pixels: Pixels) -> tuple[float, float]:
-    """Smallest and largest value of normalised frames."""
-    extremes = pixels(Batch(frames=np.array([0, 255], np.uint8)[:, None, None, None, None].repeat(3, -1)))
-    return float(extremes.min()), float(extremes.max())
 
 
 def uninformative(value: jax.Array) -> jax.Array:
@@ -342,7 +336,6 @@ def first_and_last(cases: list, most: int) -> list:
 
 def sheet(path: Path, cases: list[Case], prepared: Prepared, most: int = 12) -> None:
     """Draw a sheet: frames with the crop's outline and joints, each beside its crop; training examples first."""
-
     tiles = []
     for case in first_and_last(cases, most):
         assert prepared.skeleton is not None  # of cases with a pose

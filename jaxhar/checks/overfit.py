@@ -133,10 +133,7 @@ def run(
     if steps < 1 or every < 1 or (samples is not None and samples < 1):
         raise Usage(f"samples, steps and every must be at least 1, not {samples}, {steps} and {every}")
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Problem(f"the folder {out} for the picture cannot be made ({error.strerror})") from error
+        files.make_folder(out)
     if photos is not None:
         chosen = from_photos(Path(photos), samples, experiment.model)
     else:
@@ -290,7 +287,6 @@ def score(preds: Preds, samples: FixedSamples, losses: Losses, steps: int = 0, s
 
 def _pairs(batch: Batch, preds: Preds) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
     """Yields each example with its predictions, without the batch axis."""
-
     for b in range(batch_size(batch)):
         example = {key: np.asarray(value)[b] for key, value in batch.items()}
         yield example, jax.tree.map(lambda value, b=b: value[:, b], {**preds})

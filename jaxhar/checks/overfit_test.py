@@ -279,7 +279,7 @@ def test_nothing_that_says_what_is_learned_is_a_problem(tmp_path):
         overfit.score(preds, samples, silent)
 
 
-def test_what_cannot_be_done_is_said(tmp_path):
+def test_what_cannot_be_done_is_said(tmp_path, capsys):
     photos = draw_photos(tmp_path / "photos", 2)
     with pytest.raises(Usage, match="3 samples are asked for, but .* annotates 2 persons"):
         overfit.run(experiment(), photos=photos, samples=3)
@@ -287,7 +287,10 @@ def test_what_cannot_be_done_is_said(tmp_path):
         overfit.run(experiment(), samples=4, workdir=tmp_path)
     with pytest.raises(Usage, match="must be at least 1"):
         overfit.run(experiment(), photos=photos, samples=0)
-    with pytest.raises(Problem, match="annotations.json for the picture cannot be made"):
+    words = ["overfit", "configs/spnet_penn.py:demo", "--samples", "0"]
+    assert cli.main([*words, "--set", "stages.all.optimizer.learning_rate=0.1"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err, "a stage may be given an optimizer, as by launch.py"
+    with pytest.raises(Problem, match="cannot write .*annotations.json: "):
         overfit.run(experiment(), photos=photos, out=photos / "annotations.json")
     with pytest.raises(Problem, match="the network has 13 joints, but the samples have 16"):
         overfit.run(experiment(dataclasses.replace(TINY, num_joints=13)), photos=photos)

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxhar.checks.doctor import examine
-from jaxhar.host.errors import Problem, Usage
-from jaxhar.host.settings import override, setting
+from jaxhar.host import files
+from jaxhar.host.errors import Usage
+from jaxhar.host.settings import setting
 from jaxhar.training.experiment import load
 
 
@@ -29,14 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar doctor`; the exit code is 1 if anything is wrong."""
-
     if args.examples < 2:
         raise Usage(f"--examples is {args.examples}; it must be at least 2")
-    experiment = override(load(args.config), dict(setting(text) for text in args.set))
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"the folder {args.out} for the pictures cannot be made ({error.strerror})") from error
+    experiment = load(args.config, dict(setting(text) for text in args.set))
+    files.make_folder(args.out)
     workdir = args.workdir or Path("runs") / experiment.name
     findings = examine(experiment, workdir, args.examples, experiment.train.seed, args.out)
     table = Table("", "check", "found", "", title=f"doctor: {experiment.name}", title_justify="left")

@@ -8,6 +8,7 @@ from jaxhar.data.formats import score_pickle
 from jaxhar.evaluation import fusion
 from jaxhar.evaluation.fusion import Scores
 from jaxhar.evaluation.results import Results
+from jaxhar.host import files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.viz import report
 
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
     if args.out is None:
         report.show(results)
         return
-    args.out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(args.out)
     results.save(args.out / "results.json")
     print(f"report: {report.write(args.out, results, ' + '.join(names))}")
 

@@ -69,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar finetune` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
-
     compiled.enable()
     of_skeletons_alone = args.folder.suffix.lower() in (".pkl", ".pickle")
     default_steps = of_skeletons.STEPS if of_skeletons_alone else Settings().joint_steps

@@ -59,7 +59,7 @@ def test_port_says_what_is_wrong(keras_file, tmp_path, capsys):
         ("missing.h5",): (1, "there is no such file"),
         (keras_file,): (2, "does not say which network"),
         (keras_file, "--model", "reception-coco"): (2, "reception-mpii, reception-h36m, reception-penn"),
-        (keras_file, "--model", "reception-mpii"): (1, "do not fit the network"),
+        (keras_file, "--model", "reception-mpii"): (1, "the network does not fit"),
         (keras_file, "--model", "reception-penn", "--set", "blocks=2"): (2, "num_blocks"),
         (tmp_path / "notes.txt", "--model", "reception-penn"): (1, "is not a weight file"),
         (tmp_path / "evil.pth", "--model", "reception-penn"): (1, "cannot be read as a PyTorch state dict"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxhar.checks.overfit import CONFIG, run, shown
 from jaxhar.host import compile_cache as compiled
-from jaxhar.host.settings import override, setting
+from jaxhar.host.settings import setting
 from jaxhar.training.experiment import load
 
 
@@ -33,9 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar overfit` with the arguments of `add_arguments`; the exit code is 0 for PASS and 1 for FAIL."""
-
     compiled.enable()
-    experiment = override(load(args.config), dict(setting(text) for text in args.set))
+    experiment = load(args.config, dict(setting(text) for text in args.set))
     result = run(
         experiment,
         photos=args.photos,

@@ -15,7 +15,6 @@ from jaxhar.predict.progress import Bars, Progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar predict`."""
-
     parser.add_argument(
         "source",
         type=Path,
@@ -163,7 +162,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar predict`; the exit code is 1 if a video is damaged or cut off, without --skip-broken."""
-
     compile_cache.enable()
     _check(args)
     if args.data is None:

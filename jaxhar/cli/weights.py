@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar weights` with the arguments of `add_arguments`; errors are raised as Problem or Usage."""
-
     if args.name in torchvision.FILES:
         path = torchvision.fetch(args.name, args.given, not args.no_progress)
         print(f"{path}: checked; an experiment starts from it with init_from={torchvision.PREFIX}{args.name}")

@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run `jaxhar zoo` with the arguments of `add_arguments`; Usage if there is no such network."""
-
     terminal = Console(highlight=False)
     # On a narrower console rich would cut names and numbers; a pipe or a file has no width.
     console = terminal if terminal.width >= WIDTH else Console(highlight=False, width=WIDTH)
@@ -52,7 +51,6 @@ def main(args: argparse.Namespace) -> None:
 
 def _tables(entries: dict[str, Entry]):
     """Two tables: the networks, and the files of those that have one."""
-
     networks = Table("network", "joints", "actions", "frames", "parameters", "mult-adds", "published")
     files = Table("network", "published file", "md5")
     for name, entry in entries.items():
@@ -68,7 +66,6 @@ def _tables(entries: dict[str, Entry]):
 
 def _page(name: str, entry: Entry):
     """Everything about one network."""
-
     weights, cost = entry.size or counted(entry.config)
     page = Table("", name)
     joints, actions, length = predicts(entry)

@@ -174,7 +174,7 @@ class PreparedMixed:
         return _MixedStream(streams, tuple(self.parts), kept)
 
 
-class _MixedStream:
+class _MixedStream(pipeline.Joined):
     """Reads the streams of several sets together and concatenates their batches.
 
     Attributes:
@@ -182,13 +182,11 @@ class _MixedStream:
     """
 
     def __init__(self, streams: Mapping[str, TrainStream], sets: tuple[str, ...], kept: Mapping[tuple[str, str], bool]):
-        self._streams, self._sets, self._kept = streams, sets, kept
-
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
-        return self
+        super().__init__(streams)
+        self._sets, self._kept = sets, kept
 
     def __next__(self) -> dict[str, Batch]:
-        drawn = {name: next(stream) for name, stream in self._streams.items()}
+        drawn = super().__next__()
         kinds = dict.fromkeys(kind for batches in drawn.values() for kind in batches)
         return {
             kind: self._joined({n: batches[kind] for n, batches in drawn.items() if kind in batches}, kind)
@@ -204,22 +202,3 @@ class _MixedStream:
         joined = join(marked, tuple(batches))
         kept = np.concatenate([np.full(len(batch["mask"]), self._kept[name, kind]) for name, batch in batches.items()])
         return joined if kept.all() else {key: np.asarray(value)[kept] for key, value in joined.items()}  # type: ignore[return-value]
-
-    def get_state(self) -> dict:
-        """States of the streams by the names of the sets."""
-        return {name: stream.get_state() for name, stream in self._streams.items()}
-
-    def set_state(self, state: dict) -> None:
-        """Restore every stream; Problem if the state is of other sets."""
-        if set(state) != set(self._streams):
-            raise Problem(
-                f"the saved data position is of {', '.join(sorted(state))}, but the batches now come from "
-                f"{', '.join(sorted(self._streams))}; resume with the same settings or start in a new workdir"
-            )
-        for name, stream in self._streams.items():
-            stream.set_state(state[name])
-
-    def close(self) -> None:
-        """Stop the reading threads of all streams."""
-        for stream in self._streams.values():
-            stream.close()

@@ -219,15 +219,15 @@ TrainBatches = BatchStream | Alternating
 
 
 class Joined:
-    """Reads several streams together: yields dicts of batches, and saves all states."""
+    """Reads several streams together: yields what each gives by its name, and saves all states."""
 
-    def __init__(self, streams: Mapping[str, TrainBatches]):
+    def __init__(self, streams: Mapping[str, Any]):
         self._streams = streams
 
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
-    def __next__(self) -> dict[str, Batch]:
+    def __next__(self) -> dict[str, Any]:
         return {name: next(stream) for name, stream in self._streams.items()}
 
     def get_state(self) -> dict:
@@ -238,8 +238,8 @@ class Joined:
         """Restore every stream; Problem if the state is of other streams."""
         if set(state) != set(self._streams):
             raise Problem(
-                f"the saved data position is of the streams {', '.join(sorted(state))}, "
-                f"but the configuration has {', '.join(sorted(self._streams))}"
+                f"the saved data position is of {', '.join(sorted(state))}, but the batches now come from "
+                f"{', '.join(sorted(self._streams))}; resume with the same settings or start in a new workdir"
             )
         for name, stream in self._streams.items():
             stream.set_state(state[name])

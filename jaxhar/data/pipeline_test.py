@@ -93,7 +93,7 @@ def test_joint_state_restores_order_and_random_draws(position):
         for name in ("a", "b"):
             np.testing.assert_array_equal(again[name]["sequence"], batches[name]["sequence"])
             np.testing.assert_array_equal(again[name]["frames"], batches[name]["frames"])
-    with pytest.raises(Problem, match="streams a, b"):
+    with pytest.raises(Problem, match="is of a, b, but the batches now come from"):
         pipeline.Joined({}).set_state(state)
     first.close()
     second.close()

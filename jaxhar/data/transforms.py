@@ -389,5 +389,5 @@ def multi_clips(num_frames: int, subsampling: int, clip: int) -> list[list[int]]
     clips, start = [], 0
     while start + clip * subsampling <= num_frames:
         clips.append([start + subsampling * t for t in range(clip)])
-        start += clip // 2 + (subsampling - 1)
+        start += max(1, clip // 2 + (subsampling - 1))
     return clips or [clip_frames(num_frames, subsampling, clip)]

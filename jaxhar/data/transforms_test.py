@@ -233,6 +233,7 @@ def test_multi_clip_literals():
     assert [c[0] for c in clips] == [0, 9] and clips[1] == list(range(9, 52, 6))
     assert transforms.multi_clips(31, 2, 16) == [transforms.clip_frames(31, 2, 16)]
     assert [c[0] for c in transforms.multi_clips(50, 2, 16)] == [0, 9, 18]
+    assert transforms.multi_clips(3, 1, 1) == [[0], [1], [2]]
 
 
 def test_random_clips_reach_every_start():

@@ -1,5 +1,7 @@
 """Class scores of several networks for the same samples, and their weighted sum."""
 
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,9 +52,9 @@ class Scores:
 def read(path: Path) -> Scores:
     """The scores_VIEW.npz of an evaluation; Problem if it is something else."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             classes, names, labels, scores = (content[key] for key in ("classes", "names", "labels", "scores"))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise Problem(f"{path} holds no class scores of an evaluation ({error}); evaluate again") from error
     found = Scores(tuple(classes.tolist()), tuple(names.tolist()), labels, scores)
     fits = scores.ndim == 2 and len(scores) == len(labels) and len(names) in (0, len(labels))

@@ -126,6 +126,8 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
     a, b = write(tmp_path / "joint", made(0)), write(tmp_path / "limb", made(1), "single")
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.npz").write_bytes(b"no archive")
+    whole = (a / "scores_multi.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     for name, content in {
         "list": [1, 2],
         "dict": {"a": 1},
@@ -138,6 +140,7 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
         (a, "--view", "flip"): "has no scores of the view 'flip'; it has multi",
         (a, a): "names a run twice",
         (a, tmp_path / "gone"): "there is no run or score file",
+        (a, tmp_path / "cut.npz"): "cut.npz holds no class scores of an evaluation",
         (a, tmp_path / "bad.npz"): "holds no class scores of an evaluation",
         (a, tmp_path / "list.pkl"): "sample 0 of .*list.pkl has no pred_score",
         (a, tmp_path / "dict.pkl"): "holds no list of scores",

@@ -305,10 +305,6 @@ class AUCh(AUC):
     grouped = True
 
 
-#: What the papers report on MPII.
-MPII_METRICS = (PCKh(0.5), PCKh(0.2), AUCh(0.5), AUCh(0.2))
-
-
 @dataclass(frozen=True)
 class PixelError:
     """Mean distance between predicted and true joints in image pixels (MPJPE in the image plane)."""

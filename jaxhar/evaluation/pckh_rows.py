@@ -12,8 +12,6 @@ from jaxhar.evaluation.pose import joints_of, poses
 from jaxhar.evaluation.scorer import Context, Example, Predicted, float64
 from jaxhar.evaluation.sections import Section, Table, number
 
-#: Reference length over the diagonal of the head box.
-HEAD_SHARE = 0.6
 #: "Mean@0.1" of the papers is the rate at this threshold: an index in the original's table of thresholds is off by one.
 STRICT = 0.11
 _PAIRS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -48,11 +46,6 @@ def rows(
     pairs = {name.title(): float((found[at[f"l_{name}"]] + found[at[f"r_{name}"]]) / 2) for name in _PAIRS}
     means = {"Mean": float(found @ share), "Mean@0.1": float(strict @ share)}
     return {"Head": float(found[at["head"]])} | pairs | means
-
-
-def head_size(boxes: np.ndarray) -> np.ndarray:
-    """(N,) reference lengths of head boxes (N, 2, 2), two corners each."""
-    return HEAD_SHARE * np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=-1)
 
 
 @dataclass(frozen=True)

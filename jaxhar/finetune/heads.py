@@ -21,8 +21,6 @@ from jaxhar.training.optim import Optimizer
 from jaxhar.training.step import Losses, TrainState, make_step
 from jaxhar.weights.net import Net
 
-Array = jax.Array
-
 
 @dataclasses.dataclass(frozen=True)
 class HeadsConfig:

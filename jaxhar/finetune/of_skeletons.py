@@ -66,10 +66,7 @@ def run(file: Path, out: Path, settings: Settings, progress: bool = True) -> Res
         eval_size=SIZE,
         skip_broken=settings.skip_broken,
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.cannot_write(out, error) from error
+    files.make_folder(out)
     with process.lock(out):
         clips = Clips.all(data.prepare(out))
         check_settings(out, {**given, "weights": "none", "data": clips.folder.name})

@@ -117,7 +117,6 @@ def experiment(folder: Path, weights: Path, settings: Settings = Settings()) -> 
     Raises:
       Problem: the folder has no classes, or `weights` is not a model that jaxhar saved.
     """
-
     _, meta = checkpoint.load_model(weights)
     trunk_name(meta.config)  # or Problem
     classes = own_folder.folder(folder).actions
@@ -187,12 +186,8 @@ def run(folder: Path, weights: Path, out: Path, settings: Settings = Settings(),
     Raises:
       Problem: the folder, the weights or `out` cannot be used; a class comes from one person or source video alone.
     """
-
     base = experiment(folder, weights, settings)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"cannot make the folder {out} ({error.strerror}); give another --out") from error
+    files.make_folder(out)
     process.keep_freed_memory()
     with process.lock(out):
         return _Run(base, weights, out, settings, progress).execute()
@@ -208,7 +203,6 @@ class _Run:
     """
 
     def __init__(self, base: "Experiment", weights: Path, out: Path, settings: Settings, progress: bool):
-
         self.base, self.out, self.settings, self.progress = base, out, settings, progress
         self.begun = time.monotonic()
         model, self.meta = checkpoint.load_model(weights)
@@ -254,7 +248,6 @@ class _Run:
 
     def execute(self) -> "Results":
         """Trains and tests all folds, trains the final model, writes the report."""
-
         settings, base, out = self.settings, self.base, self.out
         trunk = Trunk(self.start, self.clips.config.frames)
         if settings.boxes:
@@ -296,7 +289,6 @@ class _Run:
 
     def _unfrozen_experiment(self) -> "Experiment":
         """The second training, of more than the heads."""
-
         patterns, steps, first = self.settings.unfreeze, self.settings.unfreeze_steps, self.base.optimizer
         optimizer = dataclasses.replace(
             first,
@@ -309,7 +301,6 @@ class _Run:
 
     def _trained(self, heads: nnx.Module, clips: Clips, workdir: Path) -> nnx.Module:
         """The network with these heads; with `unfreeze`, trained further on the training split of `clips`."""
-
         model = from_flat(to_flat(self.start) | HeadTrainer.weights(heads), self.base.model)
         if self.settings.unfreeze is None:
             return model
@@ -322,7 +313,6 @@ class _Run:
         self, k: int, test: tuple[int, ...], features: Features, trainer: HeadTrainer, joints: Methods
     ) -> tuple[ActionFigure, ...]:
         """Figures on one fold's test clips; read from the disk if the fold is finished."""
-
         folder = self.out / "folds" / str(k)
         if (folder / "answers.json").is_file():
             found = folds.load(folder / "answers.json")
@@ -361,7 +351,6 @@ class _Run:
 
     def _combine(self, figures: Sequence[ActionFigure], features: Features, trunk: Trunk) -> "Results":
         """One result from all folds, with pictures of some clips, mistakes first."""
-
         classes = self.clips.actions
         shown = sorted(figures[-1].predictions, key=lambda p: p.true == p.predicted)[:12]
         pictures = tuple(self._picture(self.names.index(p.sequence), p, features, trunk) for p in shown)
@@ -374,7 +363,6 @@ class _Run:
         return Results("cross-validation", {"single": len(self.labels)}, (*sections, frames))
 
     def _picture(self, number: int, prediction: Prediction, features: Features, trunk: Trunk) -> Picture:
-
         clips = dataclasses.replace(self.clips, test=(number,))
         frames = np.asarray(next(clips.eval_stream("test", "single", 1))["frames"])[0]
         middle, classes = len(frames) // 2, clips.actions

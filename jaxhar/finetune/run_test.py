@@ -138,7 +138,7 @@ def test_heads_of_other_classes_start_what_they_can(world, tmp_path):
     taken = "pose_stream.conv_a.conv.kernel"
     np.testing.assert_array_equal(net.params[taken], port.to_flat(model)[taken])
     lacking = {name: array for name, array in port.to_flat(model).items() if name != "pose.stem.conv1.conv.kernel"}
-    with pytest.raises(Problem, match="five does not fit the network: missing: pose.stem.conv1.conv.kernel"):
+    with pytest.raises(Problem, match="the network does not fit five: missing: pose.stem.conv1.conv.kernel"):
         net.load(lacking, "five", transfer)
 
 

@@ -82,6 +82,14 @@ def write(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; Problem if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> Problem:
     """The Problem for a failed write, with advice."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -238,7 +238,6 @@ def _as(annotation: Any, text: str) -> object:
 
 
 def _optax(name: str, key: str) -> object:
-
     found = getattr(optax, name, None) if not name.startswith("_") else None
     if callable(found):
         return found

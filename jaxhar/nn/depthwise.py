@@ -27,18 +27,19 @@ def depthwise(x: Array, kernel: Array) -> Array:
     Returns:
       (N, H, W, C), in the type of `x`.
     """
-    return depthwise_sums(x, kernel)
+    return depthwise_sums(x, kernel, forms().depthwise_channels)
 
 
 def _pad(x: Array, kh: int, kw: int) -> Array:
     return jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
 
 
-@jax.jit  # traced once for each shape, not once for each layer: tracing k*k products takes long
-def depthwise_sums(x: Array, kernel: Array) -> Array:
+# Traced once for each shape, not once for each layer: tracing k*k products takes long.
+@partial(jax.jit, static_argnums=2)
+def depthwise_sums(x: Array, kernel: Array, limit: int | None) -> Array:
+    """`depthwise` by fused loops over at most `limit` channels; None: all."""
     kh, kw, channels, _ = kernel.shape
     n, height, width, _ = x.shape
-    limit = forms().depthwise_channels
     # The barriers stop XLA from fusing parts of the sum with other operations and storing every shifted copy.
     padded = lax.optimization_barrier(_pad(x, kh, kw))
 
@@ -100,13 +101,14 @@ def depthwise_kernel_gradient(x: Array, g: Array, kh: int, kw: int) -> Array:
 
 
 def _fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise_sums(x, kernel), (x, kernel)
+    return depthwise_sums(x, kernel, forms().depthwise_channels), (x, kernel)
 
 
 def _bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
-    return depthwise_sums(g, kernel[::-1, ::-1]), depthwise_kernel_gradient(x, g, kh, kw).astype(kernel.dtype)
+    of_x = depthwise_sums(g, kernel[::-1, ::-1], forms().depthwise_channels)
+    return of_x, depthwise_kernel_gradient(x, g, kh, kw).astype(kernel.dtype)
 
 
 depthwise.defvjp(_fwd, _bwd)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxhar.nn import platform
 from jaxhar.nn.depthwise import depthwise
 
 
@@ -51,6 +52,13 @@ def test_value_and_gradients(shape):
 
     for ours, oracle in zip(*both(x, kernel, g), strict=True):
         np.testing.assert_allclose(ours, oracle, rtol=0, atol=2e-6 * float(jnp.abs(oracle).max()))
+
+
+def test_the_form_is_that_of_the_call_whatever_was_traced_before():
+    x, _, kernel = arrays(1, 4, 4, 300, (3, 3))
+    with platform.planned():
+        whole = str(jax.make_jaxpr(lambda x: depthwise(x, kernel))(x))
+    assert "concatenate" in str(jax.make_jaxpr(lambda x: depthwise(x, kernel))(x)) and "concatenate" not in whole
 
 
 def test_vmap_over_time_shares_the_kernel():

@@ -17,7 +17,7 @@ class Forms:
     """Choices that affect the speed of a network, and its results only by rounding.
 
     Attributes:
-      frames_per_step: number of frames that pass through the trunk at once in evaluation; None: all.
+      frame_by_frame: in evaluation, frames pass through the trunk one after the other, instead of all at once.
       depthwise_channels: number of channels of a depthwise convolution in one fused loop; None: all.
       images_apart: largest batch for which large full convolutions use the image-by-image gradients
         of `nn.convolution`; 0: never.
@@ -29,7 +29,7 @@ class Forms:
       barrier_options: further options of XLA for programs whose barriers must last.
     """
 
-    frames_per_step: int | None
+    frame_by_frame: bool
     depthwise_channels: int | None
     images_apart: int
     only_products: bool
@@ -39,7 +39,7 @@ class Forms:
     barrier_options: dict[str, object] = field(default_factory=dict)
 
 
-# frames_per_step: one frame's 32x32x576 tensor (2.4 MB) fits the cache, sixteen do not.
+# frame_by_frame: one frame's 32x32x576 tensor (2.4 MB) fits the cache, sixteen do not.
 # depthwise_channels: up to 192 channels, a 5x5 kernel and its input window (38 KB) fit the 48 KB first-level cache.
 # With 288 inference takes 2 to 8 % longer; with 144 the same time, but compiling takes 10 to 60 % longer.
 # images_apart: with the gradients of `nn.convolution` a training step (reception-mpii, one block) takes 0.94 of its
@@ -51,7 +51,7 @@ class Forms:
 # as fast in YNNPACK. Vectors of 512 bits speed up the depthwise sums. XLA:CPU drops barriers before it fuses operations
 # and, of `jax.checkpoint`, before it looks for equal ones, unless it is told not to.
 _CPU = Forms(
-    frames_per_step=1,
+    frame_by_frame=True,
     depthwise_channels=192,
     images_apart=8,
     only_products=True,
@@ -66,7 +66,7 @@ _CPU = Forms(
     barrier_options={"xla_disable_hlo_passes": "cse_barrier_expander"},
 )
 _ACCELERATOR = Forms(
-    frames_per_step=None, depthwise_channels=None, images_apart=0, only_products=False, attention_scores=0
+    frame_by_frame=False, depthwise_channels=None, images_apart=0, only_products=False, attention_scores=0
 )
 
 

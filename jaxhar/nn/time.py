@@ -68,9 +68,8 @@ def _all_frames(args: Sequence[jax.Array], axes: Sequence[int], function: _Funct
     clips = jnp.moveaxis(frames, axis, 1)  # (B, T, H, W, C)
     batch, time = clips.shape[:2]
     images = clips.reshape(batch * time, *clips.shape[2:])
-    portion = forms().frames_per_step if function.independent else None
-    symbolic = not isinstance(batch, int)  # in jax.export
-    if portion is None or (not symbolic and batch * time <= portion):
+    alone = isinstance(batch, int) and batch * time == 1  # no int in jax.export
+    if alone or not (forms().frame_by_frame and function.independent):
         leaves = function(images)
     else:
         leaves = jax.lax.map(lambda image: [y[0] for y in function(image[None])], images)

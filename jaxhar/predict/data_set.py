@@ -87,7 +87,7 @@ def run(
     views = {name: one for name, one in settings.views().items() if one.kind != "clips"}
     if view not in views:
         raise Usage(f"--view {view}: to predict poses of {settings.title} the view must be {' or '.join(views)}")
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     prepared = settings.prepare(out)
     if drawn is not None:
         return pictures.write(model, prepared, split, views[view], out, drawn, skeleton)

@@ -31,7 +31,7 @@ from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.detector import Detector
 from jaxhar.predict.joints import Joints, lacking, mapped, stacked
 from jaxhar.predict.many_videos import Told
-from jaxhar.predict.options import Options
+from jaxhar.predict.options import STRIDE, Options
 from jaxhar.predict.outputs import NetworkInfo
 from jaxhar.predict.predictor import needs_pose
 from jaxhar.predict.search import Box, Infer
@@ -49,14 +49,13 @@ class How:
 
     Attributes:
       infer, meta: a pose network, and information about it.
-      batch, stride, detector, keep: as of `jaxhar.predict.predictor.predict_source`.
+      batch, detector, keep: as of `jaxhar.predict.predictor.Task` and its options.
       most: number of persons of a video that are written, the ones who are there for longest.
     """
 
     infer: Infer
     meta: NetworkInfo
     batch: int = 16
-    stride: int = 2
     detector: Detector | BoxFile | None = None
     keep: int | None = None
     most: int = 10
@@ -83,7 +82,7 @@ def joints_of(video: Video, how: How, bbox: Box | None = None) -> tuple[Joints, 
     Raises:
       Problem: the video is damaged, or has no picture.
     """
-    options = Options(bbox=bbox, batch=how.batch, stride=how.stride)
+    options = Options(bbox=bbox, batch=how.batch, stride=STRIDE)
     detector = how.detector if bbox is None else None
     task = Task(video, video.path, how.infer, how.meta, options, detector=detector, keep=how.keep)
     shape, frames = (0, 0), []

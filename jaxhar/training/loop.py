@@ -63,10 +63,7 @@ def run(
     """
     train = experiment.train
     workdir = Path(workdir)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"cannot make the working directory {workdir}: {error.strerror}") from error
+    files.make_folder(workdir)
     lock = process.lock(workdir) if cluster.first() else None
     loop = None
     try:

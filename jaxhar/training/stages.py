@@ -134,7 +134,7 @@ def _weights(net: Net, params: Flat, stats: Flat) -> dict[str, np.ndarray]:
 
 
 def _source(part: Part) -> str:
-    return f"the network before stage {part.name!r}"
+    return f"the weights of the network before stage {part.name!r}"
 
 
 def settings(experiment: Experiment) -> dict[str, str]:

@@ -111,6 +111,8 @@ def make_step(
         value, terms, grad = jax.tree.map(lambda a: a.mean(0), found)
         return (value, (stats, terms)), grad
 
+    held = {name for name in net.weights({}, net.stats) if frozen(name)}  # without states of random generators
+
     def step(state: TrainState, batches: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
         stats, loss = state.stats, jnp.float32(0)
         metrics: dict[str, jax.Array] = {}
@@ -124,7 +126,7 @@ def make_step(
             (value, (stats, terms)), grad = part(trained, fixed, stats, batch)
             loss, grads = loss + value, jax.tree.map(jnp.add, grads, grad)
             metrics |= {f"{stream}/{term}": v for term, v in terms.items()}
-        stats = {name: state.stats[name] if frozen(name) else array for name, array in stats.items()}
+        stats = {name: state.stats[name] if name in held else array for name, array in stats.items()}
         everything = grads | jax.tree.map(jnp.zeros_like, fixed)
         updates, opt = optimizer.update(everything, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)

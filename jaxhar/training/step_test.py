@@ -42,8 +42,8 @@ def test_the_step_updates_statistics_once_per_stream_and_masks_padding():
     assert int(new.step) == 1
 
 
-def test_frozen_modules_keep_their_statistics(tmp_path):
-    table = ((r"(conv|norm)\..*", 0.0), (".*", 1.0))
+def test_frozen_modules_keep_their_statistics_and_draw_anew(tmp_path):
+    table = ((r"(conv|norm|dropout)\..*", 0.0), (".*", 1.0))
     optimizer = Optimizer(optax.adam, learning_rate=1e-2, table=table)
     before = Net(Tiny())
     after = Net(run(tmp_path, experiment(2, optimizer=optimizer)))

@@ -63,6 +63,6 @@ def test_a_run_of_two_networks_is_resumed_bit_for_bit(tmp_path):
 
 
 def test_a_network_that_does_not_fit_is_told_before_the_first_step(tmp_path):
-    with pytest.raises(Problem, match="the network before stage 'after' does not fit the network: wrong shape"):
+    with pytest.raises(Problem, match="does not fit the weights of the network before stage 'after': wrong shape"):
         run(tmp_path, two(num_joints=2), model=Tiny(LastConfig()))
     assert not (tmp_path / "metrics.jsonl").exists()

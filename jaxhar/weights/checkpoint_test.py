@@ -166,7 +166,7 @@ def test_weights_of_other_settings_are_refused(tmp_path, model):
     kept = Store(tmp_path / "run")
     kept.save(Saved(1, flat, {}, {}), description)
     kept.close()
-    with pytest.raises(Problem, match="do not fit the network"):
+    with pytest.raises(Problem, match="the network does not fit"):
         checkpoint.load_model(tmp_path / "run")
 
 

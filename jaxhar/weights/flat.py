@@ -15,7 +15,7 @@ from flax import nnx
 from jaxhar import zoo
 from jaxhar.host.errors import Problem
 from jaxhar.weights import transfer
-from jaxhar.weights.transfer import check_finite, compare
+from jaxhar.weights.transfer import check_finite, compare, misfit
 
 Flat = dict[str, np.ndarray]
 
@@ -125,12 +125,6 @@ def by_module(names: Sequence[str], every: Iterable[str]) -> list[str]:
 def _modules_above(names: Iterable[str]) -> list[str]:
     """The modules that contain each weight, from the outermost inwards."""
     return [".".join(parts[:i]) for parts in (name.split(".") for name in names) for i in range(1, len(parts))]
-
-
-def misfit(source: str, complaints: list[str]) -> str:
-    """Error message that lists why weights do not fit a network."""
-    shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
-    return f"{source} do not fit the network: {shown}. Is it the file of another network, or of other settings?"
 
 
 def config_to_json(config) -> str:

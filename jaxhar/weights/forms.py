@@ -56,7 +56,6 @@ def load(
       Problem: the file cannot be read or does not match the network.
       Usage: the network must be named, or settings are given for a file that contains them.
     """
-
     name = None if name == "auto" else name
     kind = file_kind(source)
     described = f"the weights in {source}"
@@ -140,7 +139,6 @@ def _infer(source: Path, kind: str) -> tuple[NetworkConfig, Entry]:
     Raises:
       Usage: they cannot be inferred.
     """
-
     problem = Usage(f"{source} does not say which network it is of: add --model, one of {', '.join(zoo.names())}")
     if kind != "keras":
         raise problem
@@ -165,7 +163,6 @@ def save(loaded: Loaded, out: Path) -> None:
     Raises:
       Problem: it cannot be written.
     """
-
     if out.suffix not in (".h5", ".hdf5", ".pth", ".pt"):
         meta = loaded.meta
         checkpoint.save_model(
@@ -233,5 +230,4 @@ def _is_ours(path: Path) -> bool:
 
 def count(loaded: Loaded) -> int:
     """Number of parameters and running statistics of the network."""
-
     return sum(array.size for array in to_flat(loaded.model).values())

@@ -30,7 +30,6 @@ def find(name: str, entry: Entry, local: Path | None, progress: bool = True, acc
       Problem: the download fails, or the file is not the published one.
       Usage: no file was published, it must be downloaded by hand, or its licence is not accepted.
     """
-
     if not entry.release:
         raise Usage(f"no weights were published for {name}; `jaxhar port` converts a file of your own")
     licence = entry.licence or "not known; see where the file comes from"
@@ -89,7 +88,6 @@ def load(path: Path, name: str, entry: Entry) -> Loaded:
 
     This is needed because files on the file-sharing site were replaced by files of networks with other settings.
     """
-
     try:
         return convert.load(path, name)
     except Problem:

@@ -14,7 +14,8 @@ from jaxhar import zoo
 from jaxhar.core.family import LAYERS, Kind, Rule
 from jaxhar.host.errors import Problem
 from jaxhar.host.files import replacing
-from jaxhar.weights.flat import Flat, misfit, shapes
+from jaxhar.weights.flat import Flat, shapes
+from jaxhar.weights.transfer import misfit
 
 #: Axes of kinds whose last two axes come first in PyTorch, in reverse order.
 _KERNELS = {Kind.CONV: "(..., in, out)", Kind.DECONV: "(..., out, in)", Kind.LINEAR: "(in, out)"}

@@ -33,7 +33,6 @@ def fetch(name: str, given: Path | None = None, progress: bool = True) -> Path:
     if given is not None:
         path = cache_folder() / FILES[name]
         _check(given, _checksum(FILES[name]))
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             shutil.copyfile(given, part)
         return path

@@ -80,7 +80,7 @@ def apply(
         {path: shape for path, shape in wanted.items() if path not in fresh},
     )
     if complaints:
-        raise Problem(f"{source} does not fit the network: {'; '.join(complaints[:5])} ({len(complaints)} in all)")
+        raise Problem(misfit(source, complaints))
     check_finite(taken, source)
     return taken, fresh, unused
 
@@ -128,9 +128,14 @@ def check_finite(arrays: Mapping[str, A], source: str) -> None:
             finite = np.isfinite(np.asarray(array, np.float32)).all()
         if not finite:
             raise Problem(
-                f"{source} are not finite: {name} holds NaN or infinity; the file is damaged, or the training that "
-                "wrote it diverged"
+                f"{name} of {source} holds NaN or infinity; the file is damaged, or the training that wrote it diverged"
             )
+
+
+def misfit(source: str, complaints: list[str]) -> str:
+    """Error message that lists why weights do not fit a network."""
+    shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
+    return f"the network does not fit {source}: {shown}. Is it the file of another network, or of other settings?"
 
 
 def compare(found: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:

@@ -21,6 +21,7 @@ from jaxhar.core.batch import to_image
 from jaxhar.core.camera import Camera
 from jaxhar.core.skeleton import H36M17
 from jaxhar.data import centre_crop
+from jaxhar.data.mpii import mat
 from jaxhar.data.multiview.settings import MPIIGroups, MultiView
 from jaxhar.data.records.reader import as_read
 from jaxhar.data.records.record import Folder
@@ -120,7 +121,9 @@ def detection_rate(pred: np.ndarray, gt: np.ndarray, threshold: float) -> np.nda
 
 def pckh(pred: np.ndarray, gt: np.ndarray, visible: np.ndarray, headbox: np.ndarray) -> dict[str, float]:
     """The paper's rows; predictions count from 0, the truth from 1."""
-    return pckh_rows.rows(np.asarray(pred) + 1, gt, np.asarray(visible, bool), pckh_rows.head_size(headbox))
+    return pckh_rows.rows(
+        np.asarray(pred) + 1, gt, np.asarray(visible, bool), mat.head_size(headbox[:, 0], headbox[:, 1])
+    )
 
 
 def crop_matrix(center: np.ndarray, scale: np.ndarray | float, rotation: float, size: tuple[int, int]) -> np.ndarray:

@@ -211,6 +211,7 @@ def views(
     joints = pose_views.chosen(points, score, annotation["img_shape"], np.asarray(frame_inds))
     if mode == "train":
         left, top, right, bottom = crop or (0, 0, 0, 0)
+        joints = pose_views.short_side(pose_views.compact(joints))
         joints = pose_views.for_training(joints, (left, top, right, bottom), (56, 56), bool(flip), COCO.flip)
     else:
         joints = pose_views.for_evaluation(joints, (64, 64), uniform.Style(style))

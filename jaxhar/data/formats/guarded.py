@@ -133,7 +133,6 @@ def call(function: Callable[..., Result], *arguments: object, where: object, lim
 
 def serve() -> None:
     """Answer the calls of the process that started this one, until that ends."""
-
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     helper.outlive_signals()

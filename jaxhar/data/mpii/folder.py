@@ -25,7 +25,7 @@ from jaxhar.data.formats import matfile
 from jaxhar.data.formats.jpeg import read_frames
 from jaxhar.data.listing import shown
 from jaxhar.data.mpii import mat as mpii_mat
-from jaxhar.data.mpii.mat import HEAD_SHARE, Person, Photos, to_person
+from jaxhar.data.mpii.mat import HEAD_SHARE, Person, Photos, head_size, to_person
 from jaxhar.data.records.record import FAR, SMALL, Field, Folder, Record, Skipped, joint_fields
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
@@ -292,7 +292,7 @@ def _head_boxes(path: Path) -> np.ndarray:
     boxes = np.asarray(matfile.load(path, "mpii-heads")["headboxes_src"], np.float64)
     if boxes.ndim != 3 or boxes.shape[:2] != (2, 2):
         raise Problem(f"'headboxes_src' of {path} has shape {boxes.shape}, expected (2, 2, persons)")
-    return HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    return head_size(boxes[0].T, boxes[1].T)
 
 
 def _person(entry: object, index: int, path: Path, split: str, photos: Photos, head: float | None) -> Person:

@@ -186,12 +186,13 @@ def _official(
     if not name:
         raise Problem(f"{where} has no file name in image.name")
     corners = [matfile.number(rect, key) for key in ("x1", "y1", "x2", "y2")]
-    head = 0.0 if None in corners else _head_size(np.array(corners, np.float64))
+    head = 0.0 if None in corners else float(head_size(*np.array(corners, np.float64).reshape(2, 2)))
     return to_person(where, photos, name, index, joints, shown, np.array([x, y]), scale, head, split, separate, place)
 
 
-def _head_size(box: np.ndarray) -> float:
-    return HEAD_SHARE * float(np.hypot(box[2] - box[0], box[3] - box[1]))
+def head_size(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(...) reference lengths of PCKh, from two corners (..., 2) of head boxes."""
+    return HEAD_SHARE * np.linalg.norm(second - first, axis=-1)
 
 
 def deephar(path: Path, photos: Photos, attempt: Attempt) -> None:
@@ -223,5 +224,5 @@ def _of_deephar(people: list, number: int, where: str, photos: Photos, name: str
     assert joints is not None and center is not None and scale is not None
     joints = joints.T
     shown = np.isfinite(joints).all(-1) & (joints > SENTINEL).all(-1) & ~(joints == -1).all(-1)
-    size = 0.0 if head is None else _head_size(head)
+    size = 0.0 if head is None else float(head_size(*head.reshape(2, 2)))
     return to_person(where, photos, name, index, joints, shown, center, scale, size, split)

@@ -29,7 +29,6 @@ from jaxhar.host.errors import Problem
 
 VIEWS = 4
 SPLITS = ("train", "validation")
-_KEY = ("subject", "action", "subaction", "image_id")
 _INCOMPLETE, _TWICE = "groups without all four cameras, not used", "photos listed twice, the later is used"
 _EXPECTED = "expected annot/h36m_train.pkl or annot/h36m_validation.pkl of H36M-Toolbox, with images/ or images.zip"
 

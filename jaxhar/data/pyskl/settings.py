@@ -142,8 +142,7 @@ class Pyskl(DataSet):
         if draw.box is not None:
             joints = views.short_side(views.compact(joints))
             box = views.random_box(joints.shape, np.random.default_rng(draw.box))
-            joints = views.resized(views.cropped(joints, box), *_pair(self.image_size))
-            joints = views.mirrored(joints, self.joints.flip) if draw.flip else joints
+            joints = views.for_training(joints, box, _pair(self.image_size), draw.flip, self.joints.flip)
         else:
             joints = views.for_evaluation(joints, _pair(self.eval_size), self.style)
         joints = replace(joints, points=joints.points[:, : len(frames)], score=joints.score[:, : len(frames)])

@@ -112,8 +112,8 @@ def random_box(shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, i
 def for_training(
     joints: Joints, box: tuple[int, int, int, int], size: tuple[int, int], flip: bool, partners: np.ndarray
 ) -> Joints:
-    """Compacted, scaled to a short side of 64, cropped to `box`, scaled to `size`, perhaps mirrored."""
-    found = resized(cropped(short_side(compact(joints)), box), *size)
+    """Cropped to `box`, scaled to `size`, perhaps mirrored; `joints` are compacted and have a short side of 64."""
+    found = resized(cropped(joints, box), *size)
     return mirrored(found, partners) if flip else found
 
 

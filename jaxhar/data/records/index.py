@@ -24,7 +24,6 @@ _HEAD = 4096
 
 def checksum(path: Path) -> str:
     """Size of a file, CRC-32 of its beginning, and CRC-32 of all of it, as "SIZE-HEAD-ALL"."""
-    total, check = 0, 0
     with open(path, "rb") as file:
         head = check = zlib.crc32(first := file.read(_HEAD))
         total = len(first)
