@@ -21,6 +21,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from jaxhar.core.network import NetworkConfig
 from jaxhar.core.prepared import Prepared, TrainStream
 from jaxhar.host import cluster, files, process
 from jaxhar.host.errors import Problem
@@ -94,25 +95,7 @@ def run(
             state = dataclasses.replace(state, opt=part.optimizer(net).init(net.params))
             state = unpack(saved, state)
         elif experiment.init_from is not None:
-            arrays, source = start.load(experiment.init_from, network)
-            table = experiment.init_table or transfer.of_family(network)
-            fresh = net.load(arrays, experiment.init_from, table)
-            learned.actions = not fresh and source.get("trained", {"actions": True})["actions"]
-            if not fresh and data.skeleton is not None:
-                unseen = source.get("trained", {}).get("unseen_joints", [])
-                learned.joints = [name not in unseen for name in data.skeleton.joints]
-            if fresh:
-                fresh = by_module(fresh, net.params | net.stats)
-                if evaluate is not None and not experiment.steps:
-                    raise Problem(
-                        f"{experiment.init_from} has no weights of {', '.join(fresh)}, and nothing is trained: random "
-                        "values would be tested; start from a network that was trained for this"
-                    )
-                print(
-                    f"{experiment.init_from} fills part of the network; initial values are kept in {', '.join(fresh)}"
-                )
-            elif evaluate is not None and not experiment.steps:
-                checkpoint.check_same_classes(source.get("actions", []), data.actions, experiment.init_from)
+            learned = _begin(net, network, experiment, data, tested=evaluate is not None and not experiment.steps)
             state = dataclasses.replace(state, params=net.params, stats=net.stats)
         # A copy, because the training step reuses the memory of its input state.
         state = devices.copies(state, mesh)
@@ -130,6 +113,35 @@ def run(
         if lock is not None:
             lock.close()
     return _evaluation_view(nets[-1] if loop is not None else net, state)
+
+
+def _begin(net: Net, config: NetworkConfig, experiment: Experiment, data: Prepared, tested: bool) -> Learned:
+    """Gives a network the weights of `init_from`; returns what they have learned.
+
+    Args:
+      tested: whether the network is evaluated as it is, without training.
+
+    Raises:
+      Problem: the weights do not fit, or a network to be tested gets weights for a part of it only.
+    """
+    assert experiment.init_from is not None
+    arrays, source = start.load(experiment.init_from, config)
+    fresh = net.load(arrays, experiment.init_from, experiment.init_table or transfer.of_family(config))
+    learned = Learned(actions=not fresh and source.get("trained", {"actions": True})["actions"])
+    if not fresh and data.skeleton is not None:
+        unseen = source.get("trained", {}).get("unseen_joints", [])
+        learned.joints = [name not in unseen for name in data.skeleton.joints]
+    if fresh:
+        names = ", ".join(by_module(fresh, net.params | net.stats))
+        if tested:
+            raise Problem(
+                f"{experiment.init_from} has no weights of {names}, and nothing is trained: random values would be "
+                "tested; start from a network that was trained for this"
+            )
+        print(f"{experiment.init_from} fills part of the network; initial values are kept in {names}")
+    elif tested:
+        checkpoint.check_same_classes(source.get("actions", []), data.actions, experiment.init_from)
+    return learned
 
 
 @dataclasses.dataclass
