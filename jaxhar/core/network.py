@@ -100,6 +100,22 @@ class Scheduled(Protocol):
         """Whether it reads `step` of a batch, in evaluation too; without it, it is as at the end of the training."""
 
 
+def check_numbers(config: object, *sizes: str, **ranges: tuple[float, float]) -> None:
+    """ValueError that names a setting that makes no sense, with its value: the first thing to check in settings.
+
+    Args:
+      sizes: names of numbers that must be 1 or more, of tuples of such, or of None for a default.
+      ranges: name -> smallest and largest value of a number; NaN is none.
+    """
+    for name in sizes:
+        value = vars(config)[name]
+        if not all(one is None or one >= 1 for one in (value if isinstance(value, tuple | list) else (value,))):
+            raise ValueError(f"{name} must be 1 or more, not {value}")
+    for name, (low, high) in ranges.items():
+        if not low <= vars(config)[name] <= high:
+            raise ValueError(f"{name} must be a number from {low} to {high}, not {vars(config)[name]}")
+
+
 def inputs_of(config: NetworkConfig, batch: Batch) -> Batch:
     """What a network reads of a batch: with several views also whether they belong together, and perhaps the step."""
     wanted = {*config.reads, *(("together",) if isinstance(config, Viewing) else ())}

@@ -1,7 +1,5 @@
 """Class scores of several networks for the same samples, and their weighted sum."""
 
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -54,13 +52,23 @@ def read(path: Path) -> Scores:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             classes, names, labels, scores = (content[key] for key in ("classes", "names", "labels", "scores"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # damaged archives raise many types
         raise Problem(f"{path} holds no class scores of an evaluation ({error}); evaluate again") from error
-    found = Scores(tuple(classes.tolist()), tuple(names.tolist()), labels, scores)
-    fits = scores.ndim == 2 and len(scores) == len(labels) and len(names) in (0, len(labels))
-    if not fits or len(classes) not in (0, scores.shape[1]):
-        raise Problem(f"{path} holds scores of shape {scores.shape} for {len(labels)} labels; evaluate again")
-    return found
+    samples, count = scores.shape if scores.ndim == 2 else (0, 0)
+    if not samples * count or scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():
+        wrong = f"scores of shape {scores.shape}, which are not finite numbers of samples by classes"
+    elif labels.shape != (samples,) or labels.dtype.kind not in "iu" or not ((0 <= labels) & (labels < count)).all():
+        wrong = f"labels that are not one whole number from 0 to {count - 1} for each of {samples} samples"
+    elif not _texts(classes, count) or not _texts(names, samples):
+        wrong = f"names that are not one text for each of {count} classes and {samples} samples"
+    else:
+        return Scores(tuple(classes.tolist()), tuple(names.tolist()), labels, scores.astype(np.float64))
+    raise Problem(f"{path} holds {wrong}; evaluate again")
+
+
+def _texts(names: np.ndarray, count: int) -> bool:
+    """Whether these are `count` names, or none."""
+    return names.ndim == 1 and names.dtype.kind == "U" and len(names) in (0, count)
 
 
 def fuse(parts: Sequence[Scores], weights: Sequence[float], names: Sequence[str]) -> Scores:

@@ -1,5 +1,6 @@
 """Fused class scores against plain NumPy, and runs that do not fit each other."""
 
+import itertools
 import pickle
 import re
 from dataclasses import replace
@@ -94,6 +95,43 @@ def test_an_evaluation_keeps_the_scores_of_its_videos(tmp_path, reduce):
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("scores", np.full((4, 3), np.nan), "scores of shape .4, 3., which are not finite"),
+        ("scores", np.full((4, 3), np.inf), ".*not finite"),
+        ("scores", np.full((4, 3), "1"), ".*not finite"),
+        ("scores", np.full((4, 3), 1j), ".*not finite"),
+        ("scores", np.array(2.0), "scores of shape .., which"),
+        ("scores", np.zeros((4, 0)), "scores of shape .4, 0., which"),
+        ("labels", np.array([0, 1, 2, 7]), "labels that are not one whole number from 0 to 2 for each of 4 samples"),
+        ("labels", np.array([0, 1, -1, 0]), "labels that"),
+        ("labels", np.array([0, 1, 2.5, 0]), "labels that"),
+        ("labels", np.array(list("abca")), "labels that"),
+        ("labels", np.array(3), "labels that"),
+        ("labels", np.zeros((4, 2), int), "labels that"),
+        ("names", np.full((4, 2), "a"), "names that are not one text for each of 3 classes and 4 samples"),
+        ("names", np.array(4), "names that"),
+        ("classes", np.array("abc"), "names that"),
+        ("classes", np.arange(3), "names that"),
+    ],
+)
+def test_arrays_that_are_no_scores_are_refused(tmp_path, key, value, sentence):
+    arrays = {"classes": np.array(list("abc")), "names": np.array(list("wxyz")), "labels": np.array([0, 1, 2, 0])}
+    arrays["scores"] = np.ones((4, 3), np.float16)
+    np.savez(tmp_path / "scores.npz", **arrays)
+    assert fusion.read(tmp_path / "scores.npz").scores.dtype == np.float64
+    np.savez(tmp_path / "scores.npz", **arrays | {key: value})
+    with pytest.raises(Problem, match=f"scores.npz holds {sentence}.*; evaluate again"):
+        fusion.read(tmp_path / "scores.npz")
+
+
+def test_one_array_is_no_score_file(tmp_path):
+    np.save(tmp_path / "scores.npy", np.ones(3))
+    with pytest.raises(Problem, match="holds no class scores"):
+        fusion.read((tmp_path / "scores.npy").rename(tmp_path / "scores.npz"))
+
+
 def run(*words) -> int:
     return cli.main(["evaluate", *map(str, words)])
 
@@ -132,6 +170,8 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
         "list": [1, 2],
         "dict": {"a": 1},
         "label": [{"gt_label": 7, "pred_score": np.ones(3) / 3}],
+        **{f"label{n}": [{"gt_label": one, "pred_score": np.ones(3)}] for n, one in enumerate(("a", {"a": 1}, 1.7))},
+        **{f"score{n}": [{"gt_label": 0, "pred_score": one}] for n, one in enumerate(("a", ["1"], [[1], [2, 3]]))},
     }.items():
         (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(content))
     wrong = {
@@ -145,6 +185,10 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
         (a, tmp_path / "list.pkl"): "sample 0 of .*list.pkl has no pred_score",
         (a, tmp_path / "dict.pkl"): "holds no list of scores",
         (a, tmp_path / "label.pkl"): "sample 0 of .*label.pkl has no pred_score",
+        **{
+            (a, tmp_path / f"{key}{n}.pkl"): f"sample 0 of .*{key}{n}.pkl has no pred_score"
+            for key, n in itertools.product(("label", "score"), range(3))
+        },
         (a, "--weights", 1, 2): "--weights must be 1 numbers",
     }
     for words, sentence in wrong.items():

@@ -28,7 +28,7 @@ def read_json(path: Path, what: str) -> Any:
     """The content of a JSON file; Problem if it cannot be read or is not JSON."""
     try:
         return json.loads(read(path, what))  # in UTF-8 or UTF-16, with or without a mark at the beginning
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second: brackets in brackets without end
         raise Problem(f"the {what} {path} is not JSON ({error}); restore it") from error
 
 

@@ -1,8 +1,7 @@
 """Boxes of persons from a file: MOT text, COCO's detections, dmae_st's pickles, or a poses.json."""
 
-import csv
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from jaxhar.data.formats.video import Frame
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 from jaxhar.predict import poses
+from jaxhar.predict.poses import FARTHEST
 
 #: COCO's category of persons.
 PERSON = 1
@@ -57,8 +57,10 @@ class BoxFile:
         self._frames: int | None = None  # of the video whose boxes are in pixels of a video with another size
         self._at: dict[int | str, list[_Line]] = defaultdict(list)
         for line in self._read():
-            if not np.isfinite(line.box).all() or line.box[0] >= line.box[2] or line.box[1] >= line.box[3]:
-                raise Problem(f"{path}: {line.place}: the box has no area, or is not made of numbers")
+            if not is_box(line.box):
+                raise Problem(
+                    f"{path}: {line.place}: the box has no area, or is not made of numbers up to {FARTHEST:.0f}"
+                )
             if not 0 <= line.score <= 1:
                 raise Problem(f"{path}: {line.place}: the score {line.score:g} does not lie between 0 and 1")
             self._at[line.frame].append(line)
@@ -86,9 +88,17 @@ class BoxFile:
           Problem: a box lies outside of the picture.
         """
         lines = self._lines(frame)
-        boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
         if frame.image is not None:
             size = frame.image.shape[1::-1]
+        return self._boxes(lines, size), np.array([line.score for line in lines], float)
+
+    def check_inside(self, size: tuple[int, int]) -> None:
+        """Problem if a box of any frame lies outside of pictures of this (width, height)."""
+        for lines in self._at.values():
+            self._boxes(lines, size)
+
+    def _boxes(self, lines: Sequence[_Line], size: tuple[int, int] | None) -> np.ndarray:
+        boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
         if size is not None:
             width, height = size
             if self._frames is not None:
@@ -97,7 +107,7 @@ class BoxFile:
             for line, (x1, y1, x2, y2) in zip(lines, boxes, strict=True):
                 if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
                     raise Problem(f"{self.path}: {line.place}: the box lies outside of the picture, {width}x{height}")
-        return boxes, np.array([line.score for line in lines], float)
+        return boxes
 
     @property
     def most(self) -> int:
@@ -146,7 +156,7 @@ class BoxFile:
                 yield from _ours(path)
             elif isinstance(content, dict) and "annotations" in content:
                 names = {
-                    image["id"]: image.get("file_name", number)
+                    image["id"]: _frame(image.get("file_name", number))
                     for number, image in enumerate(content.get("images", []))
                 }
                 video = all(isinstance(name, str) and name.startswith("frame_") for name in names.values())
@@ -158,8 +168,25 @@ class BoxFile:
                 raise Problem(
                     f"{path}: this is no file of boxes: give MOT text, COCO's detections, a pickle or a poses.json"
                 )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise Problem(f"{path} is no file of boxes: {error!r} is missing or wrong") from error
+
+
+def is_box(box: Sequence[float]) -> bool:
+    """Whether x1, y1, x2, y2 are a box with an area, nowhere beyond `FARTHEST`."""
+    return len(box) == 4 and bool((np.abs(box) <= FARTHEST).all()) and box[0] < box[2] and box[1] < box[3]
+
+
+def _whole(value: object) -> int:
+    """A whole number; ValueError for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
+        raise ValueError(f"{value!r:.40} is no whole number")
+    return int(value)
+
+
+def _frame(value: object) -> int | str:
+    """The number of a frame, or the name of a picture; ValueError for all else."""
+    return value if isinstance(value, str) else _whole(value)
 
 
 def _pickled(content: list[np.ndarray] | dict[str, np.ndarray]) -> Iterator[_Line]:
@@ -170,44 +197,53 @@ def _pickled(content: list[np.ndarray] | dict[str, np.ndarray]) -> Iterator[_Lin
 
 
 def _mot(path: Path) -> Iterator[_Line]:
-    text = files.read(path, "file of boxes").decode("utf-8", errors="replace")
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
-        if not "".join(row).strip():
+    text = files.read(path, "file of boxes").decode("utf-8-sig", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip(", \t"):
             continue
         try:
-            frame, who, x, y, width, height, *rest = map(float, row)
-            if frame != int(frame) or who != int(who):
-                raise ValueError
-        except (ValueError, OverflowError) as error:
-            line = ",".join(row)[:60]
-            raise Problem(f"{path}: line {number} is not frame,id,x,y,width,height,score: {line!r}") from error
-        score = rest[0] if rest and rest[0] >= 0 else 1.0
-        yield _Line(f"line {number}", int(frame) - 1, (x, y, x + width, y + height), score, max(int(who), -1))
+            frame, who, x, y, width, height, *rest = map(float, line.split(","))
+            where, known = _whole(frame) - 1, max(_whole(who), -1)
+        except ValueError as error:
+            raise Problem(f"{path}: line {number} is not frame,id,x,y,width,height,score: {line[:60]!r}") from error
+        score = rest[0] if rest and rest[0] != -1 else 1.0  # as the id, -1 is not known
+        yield _Line(f"line {number}", where, (x, y, x + width, y + height), score, known)
 
 
 def _coco(path: Path, annotations: list, places: dict) -> Iterator[_Line]:
+    others: Counter[str] = Counter()
     for number, one in enumerate(annotations):
-        if one.get("category_id", PERSON) != PERSON:
-            continue
         try:
+            category = one.get("category_id", PERSON)
+            if category != PERSON:
+                others[str(category)[:40]] += 1
+                continue
             x, y, width, height = map(float, one["bbox"])
             where, score = one["image_id"], float(one.get("score", 1.0))
-            where = places[where] if places else where if isinstance(where, str) else int(where)
-        except (KeyError, TypeError, ValueError) as error:
+            where, who = places[where] if places else _frame(where), _whole(one.get("track_id", -1))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise Problem(
-                f"{path} is no file of boxes: entry {number} needs bbox (x, y, width, height), image_id and score"
+                f"{path} is no file of boxes: entry {number} needs bbox (x, y, width, height), image_id (a whole "
+                "number or a name), score, and as track_id, if any, a whole number"
             ) from error
-        yield _Line(f"entry {number}", where, (x, y, x + width, y + height), score, _id(one))
-
-
-def _id(one: dict) -> int:
-    return int(one.get("track_id", -1))
+        yield _Line(f"entry {number}", where, (x, y, x + width, y + height), score, who)
+    if others and others.total() == len(annotations):
+        left = ", ".join(f"{count} of category {name}" for name, count in others.most_common(3))
+        raise Problem(
+            f"{path} has no box of a person ({left} were left out; persons have category_id {PERSON}); correct it"
+        )
 
 
 def _ours(path: Path) -> Iterator[_Line]:
     content = poses.read(path)
-    for frame in content["frames"]:
-        for person in frame["persons"]:
-            x1, y1, x2, y2 = map(float, person["box"])
-            where = frame.get("file", frame["index"])
-            yield _Line(f"frame {frame['index']}", where, (x1, y1, x2, y2), 1.0, int(person["id"]))
+    for number, frame in enumerate(content["frames"]):
+        try:
+            where = _frame(frame.get("file", frame["index"]))
+            for person in frame["persons"]:
+                x1, y1, x2, y2 = map(poses.real, person["box"])
+                yield _Line(f"frame {frame['index']}", where, (x1, y1, x2, y2), 1.0, _whole(person["id"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Problem(
+                f"{path} is no file of boxes: entry {number} of its frames needs a whole number as index, and for each "
+                "person box (x1, y1, x2, y2) and a whole number as id"
+            ) from error

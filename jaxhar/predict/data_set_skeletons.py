@@ -193,21 +193,30 @@ class _Parts:
     """Annotations of single videos, in a folder beside the finished file or in that file.
 
     Raises:
-      Problem: they were made with other weights or options.
+      Problem: they were made with other weights or options, the finished file is damaged, or a folder.
     """
 
     def __init__(self, out: Path, made_by: str):
         self.folder, self.made_by = out.with_name(f"{out.name}.parts"), made_by
         self._finished: dict[str, dict[str, Any]] = {}
         remedy = "give the same weights and options, another --out, or remove it"
+        if out.is_dir():
+            raise Problem(f"{out} is a folder; give --out a file, as {out / 'skeletons.pkl'}")
         if out.is_file():
             content = safe_pickle.load(out)
             if not isinstance(content, dict) or content.get("made_by") != made_by:
                 raise Problem(f"{out} was not made by these weights and options; {remedy}")
-            sources = content["sources"]
-            self._finished = dict(zip(sources, content["annotations"], strict=True))
+            sources, samples = content.get("sources"), content.get("annotations")
+            if not (
+                isinstance(sources, list)
+                and isinstance(samples, list)
+                and len(sources) == len(samples)
+                and all(isinstance(one, dict) for one in samples)
+            ):
+                raise Problem(f"{out} does not name the video of each of its samples; remove it, or give another --out")
+            self._finished = dict(zip(map(str, sources), samples, strict=True))
         mark = self.folder / "made_by"
-        if mark.is_file() and files.read(mark, "mark").decode() != made_by:
+        if mark.is_file() and files.read(mark, "mark").decode("utf-8", "replace") != made_by:
             raise Problem(f"{self.folder} was not made by these weights and options; {remedy}")
         files.write(mark, made_by.encode())
 

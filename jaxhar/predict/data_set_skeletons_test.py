@@ -85,6 +85,13 @@ def test_a_folder_becomes_a_pickle_that_the_data_set_reads(folder, tmp_path):
     assert kept.told.kept == 3 and kept.told.made == 0 and kept.samples == 3
     with pytest.raises(Problem, match="set.pkl was not made by these weights and options"):
         data_set_skeletons.write(folder, out, again, "other", (1, 1), progress=False)
+    for damage in ({"sources": content["sources"][:1]}, {"sources": None}, {"annotations": [3] * 3}):
+        out.write_bytes(pickle.dumps(content | damage))
+        with pytest.raises(Problem, match="set.pkl does not name the video of each of its samples; remove it"):
+            data_set_skeletons.write(folder, out, again, "w", (1, 1), progress=False)
+    with pytest.raises(Problem, match="is a folder; give --out a file, as .*skeletons.pkl"):
+        data_set_skeletons.write(folder, tmp_path, again, "w", (1, 1), progress=False)
+    assert not tmp_path.with_name(f"{tmp_path.name}.parts").exists() and not again.infer.calls
 
 
 def test_parts_of_the_work_give_the_same_file(folder, tmp_path):

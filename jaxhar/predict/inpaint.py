@@ -31,6 +31,7 @@ from jaxhar.host.files import atomic
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.clip_reader import Clips, Reader, Sampling
 from jaxhar.predict.folder import opened
+from jaxhar.predict.options import check_box
 from jaxhar.predict.outputs import image_names
 from jaxhar.predict.picture_actions import STRIDE, picture_share
 from jaxhar.predict.predictor import located
@@ -131,6 +132,9 @@ def run(source: Path, weights: Path | str, out: Path, settings: Settings, progre
     begun = clock.perf_counter()
     if settings.batch < 1 or settings.stride is not None and settings.stride < 1:
         raise Usage("--batch and --stride must be 1 or more")
+    if settings.seed < 0:
+        raise Usage(f"--seed must be 0 or more, not {settings.seed}")
+    check_box(settings.bbox)
     opening, told = opened(source, skip_broken=False)
     compile_cache.enable()
     model, meta = load(weights, settings.changes)

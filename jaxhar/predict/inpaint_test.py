@@ -130,6 +130,12 @@ def test_what_does_not_fit_is_said_in_one_sentence(weights, source, boxes, tmp_p
         (source, "--boxes", tmp_path / "short.txt"): (1, "there is no frame 999"),
         (source, "--bbox", "70,0,90,20"): (2, "lies outside of the video"),
         (source, "--stride", "0"): (2, "--stride must be 1 or more"),
+        (source, "--seed", "-1"): (2, "--seed must be 0 or more, not -1"),
+        **{
+            (source, f"--bbox={box}"): (2, f"--bbox {box} is not a box: give x1,y1,x2,y2")
+            for box in ("nan,0,9,9", "0,0,inf,9", "5,5,5,9", "50,5,5,9", "0,0,1e+300,9", "0,0,9,1e+08")
+        },
+        (source, "--bbox", "0,0,0.5,1"): (2, "lies within one pixel"),
     }
     for words, (code, sentence) in wrong.items():
         more = () if "--weights" in words else ("--weights", weights)

@@ -21,6 +21,8 @@ _GREY = 114
 _PERSON = 0
 #: Boxes with lower scores are left out. Of boxes that overlap more, one is kept, as in YOLOX.
 _LEAST, _OVERLAP = 0.1, 0.45
+#: Least and largest side of the input. Scores may lie beyond 0 and 1 by the rounding.
+_SIDES, _ROUNDING = (32, 4096), 1e-3
 
 
 class OnnxDetector:
@@ -52,11 +54,15 @@ class OnnxDetector:
             len(shape) != 4
             or not single
             or shape[1] != 3
+            or any(isinstance(side, int) and not _SIDES[0] <= side <= _SIDES[1] for side in shape[2:])
             or inputs[0].type != "tensor(float)"
             or len(outputs) not in (1, 2)
         ):
             told = ", ".join(f"{one.name} {one.type} {one.shape}" for one in [*inputs, *outputs])
-            raise Problem(f"{path} is no YOLOX or RTMDet: expected are pictures (1, 3, H, W) of floats; it has {told}")
+            raise Problem(
+                f"{path} is no YOLOX or RTMDet: expected are pictures (1, 3, H, W) of floats, with sides "
+                f"from {_SIDES[0]} to {_SIDES[1]}; it has {told}"
+            )
         self._input = inputs[0].name
         self._size = tuple(side if isinstance(side, int) else 640 for side in shape[2:])
         named = [one for one in KINDS if one in path.name.lower()]
@@ -86,7 +92,7 @@ class OnnxDetector:
         height, width = image.shape[:2]
         boxes = np.clip(boxes.astype(float) / scale, 0, [width, height, width, height])
         keep = (boxes[:, 2:] > boxes[:, :2]).all(-1)
-        return boxes[keep], scores[keep].astype(float)
+        return boxes[keep], scores[keep].astype(float).clip(0, 1)
 
     def _run(self, values: np.ndarray) -> list[np.ndarray]:
         picture = values.transpose(2, 0, 1)[None].astype(np.float32)
@@ -95,14 +101,19 @@ class OnnxDetector:
         except Exception as error:  # as above
             told = str(error).splitlines()[0]
             raise Problem(f"{self.path} cannot be run on a picture {picture.shape}: {told}") from error
-        if self._suppressed:
+        good = all(isinstance(array, np.ndarray) and array.dtype.kind in "fiu" for array in found)
+        if good and self._suppressed:
             found = sorted(found, key=lambda array: -array.ndim)
-            good = found[0].ndim == 3 and found[0].shape[-1] == 5 and found[1].ndim == 2
-        else:
+            good = found[0].shape[::2] == (1, 5) and found[1].shape == found[0].shape[:2]
+        elif good:
             cells = sum((self._size[0] // stride) * (self._size[1] // stride) for stride in (8, 16, 32))
-            good = found[0].ndim == 3 and found[0].shape[1] == cells and found[0].shape[2] > 5
+            good = found[0].ndim == 3 and found[0].shape[:2] == (1, cells) and found[0].shape[2] > 5
         if not good:
-            raise Problem(f"{self.path} is no YOLOX or RTMDet: its outputs are {[array.shape for array in found]}")
+            given = [f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__ for a in found]
+            raise Problem(f"{self.path} is no YOLOX or RTMDet: its outputs are {', '.join(given)}")
+        scores = found[0][..., 4:]
+        if not np.isfinite(found[0]).all() or not (np.abs(scores - 0.5) <= 0.5 + _ROUNDING).all():
+            raise Problem(f"{self.path} gives boxes that are not finite, or scores outside of 0 to 1; export it again")
         return found
 
     def _gives_pixels(self) -> bool:
@@ -131,7 +142,7 @@ def decode(found: np.ndarray, size: tuple[int, ...], pixels: bool) -> tuple[np.n
     if not pixels:
         grids = [np.mgrid[: size[0] // s, : size[1] // s][::-1].reshape(2, -1).T for s in (8, 16, 32)]
         stride = np.concatenate([np.full((len(g), 1), s) for g, s in zip(grids, (8, 16, 32), strict=True)])
-        middle, sides = (middle + np.concatenate(grids)) * stride, np.exp(sides) * stride
+        middle, sides = (middle + np.concatenate(grids)) * stride, np.exp(np.minimum(sides, 20)) * stride
     return np.concatenate([middle - sides / 2, middle + sides / 2], 1), found[:, 4] * found[:, 5 + _PERSON]
 
 

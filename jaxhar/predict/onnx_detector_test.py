@@ -129,7 +129,7 @@ def test_what_is_no_detector_is_told(tmp_path):
         OnnxDetector(tmp_path / "a.onnx")
     with pytest.raises(Problem, match=r"is no YOLOX or RTMDet: expected are pictures \(1, 3, H, W\)"):
         OnnxDetector(save(tmp_path / "b.onnx", {"output": raw(BOXES, SCORES)}, shape=(1, 1, SIDE, SIDE)))
-    with pytest.raises(Problem, match=r"its outputs are \[\(1, 5, 3\)\]"):
+    with pytest.raises(Problem, match=r"its outputs are float32 \(1, 5, 3\)"):
         OnnxDetector(save(tmp_path / "c.onnx", {"output": np.zeros((1, 5, 3), np.float32)}))
     with pytest.raises(Problem, match=r"is no YOLOX or RTMDet: expected are pictures \(1, 3, H, W\)"):
         OnnxDetector(save(tmp_path / "b.onnx", {"output": raw(BOXES, SCORES)}, shape=(4, 3, SIDE, SIDE)))
@@ -140,3 +140,60 @@ def test_what_is_no_detector_is_told(tmp_path):
         OnnxDetector(save(tmp_path / "d.onnx", dets))
     boxes, scores = OnnxDetector(tmp_path / "d.onnx", "rtmdet").boxes(np.zeros((64, 64, 3), np.uint8))
     assert boxes.shape == (0, 4) and scores.shape == (0,)
+
+
+@pytest.mark.parametrize("side", [7, 31, 4097, 10**6])
+def test_inputs_of_absurd_sizes_are_told(tmp_path, side):
+    with pytest.raises(Problem, match="with sides from 32 to 4096; it has images"):
+        OnnxDetector(save(tmp_path / "yolox.onnx", {"output": raw([], [])}, shape=(1, 3, side, 64)))
+
+
+DETS, LABELS = np.array([[[1, 1, 30, 50, 0.9]]], np.float32), np.zeros((1, 1), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"dets": DETS.repeat(2, 1), "labels": LABELS}, r"outputs are float32 \(1, 2, 5\), int64 \(1, 1\)"),
+        ({"dets": DETS, "labels": LABELS.repeat(2, 0)}, "is no YOLOX or RTMDet: its outputs are"),
+        ({"dets": DETS[:0], "labels": LABELS[:0]}, "is no YOLOX or RTMDet: its outputs are"),
+        ({"dets": DETS, "labels": LABELS == 0}, "is no YOLOX or RTMDet: its outputs are"),
+        ({"dets": DETS * np.nan, "labels": LABELS}, "gives boxes that are not finite, or scores outside of 0 to 1"),
+        ({"dets": DETS + np.float32(0.2), "labels": LABELS}, "scores outside of 0 to 1"),
+        ({"output": raw(BOXES, SCORES).repeat(2, 0)}, "is no YOLOX or RTMDet: its outputs are"),
+        ({"output": raw(BOXES, SCORES) + np.float32(np.inf)}, "gives boxes that are not finite"),
+        ({"output": raw(BOXES, SCORES).astype(bool)}, "is no YOLOX or RTMDet: its outputs are bool"),
+    ],
+)
+def test_outputs_that_are_no_boxes_are_told(tmp_path, outputs, message):
+    with pytest.raises(Problem, match=message):
+        OnnxDetector(save(tmp_path / "net.onnx", outputs), "yolox").boxes(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_sequences_and_text_are_told(tmp_path):
+    nodes = {
+        "list": helper.make_node("SequenceConstruct", ["images"], ["output"]),
+        "object": helper.make_node(
+            "Constant",
+            [],
+            ["output"],
+            value=helper.make_tensor("v", TensorProto.STRING, [1, CELLS, 6], [b"a"] * 6 * CELLS),
+        ),
+    }
+    told = {
+        "list": helper.make_tensor_sequence_value_info("output", TensorProto.FLOAT, None),
+        "object": helper.make_tensor_value_info("output", TensorProto.STRING, [1, CELLS, 6]),
+    }
+    for kind, node in nodes.items():
+        images = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, SIDE, SIDE))
+        graph = helper.make_graph([node], "detector", [images], [told[kind]])
+        onnx.save(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "yolox.onnx"
+        )
+        with pytest.raises(Problem, match=f"is no YOLOX or RTMDet: its outputs are {kind}"):
+            OnnxDetector(tmp_path / "yolox.onnx")
+
+
+def test_scores_are_rounded_into_their_range(tmp_path):
+    path = save(tmp_path / "rtmdet.onnx", {"dets": DETS + np.float32([0, 0, 0, 0, 0.1001]), "labels": LABELS})
+    assert OnnxDetector(path).boxes(np.zeros((64, 64, 3), np.uint8))[1].tolist() == [1]

@@ -9,13 +9,25 @@ import numpy as np
 
 from jaxhar.host.errors import Usage
 from jaxhar.predict import persons
-from jaxhar.predict.box_files import BoxFile
+from jaxhar.predict.box_files import BoxFile, is_box
 from jaxhar.predict.detector import Detector
+from jaxhar.predict.poses import FARTHEST
 from jaxhar.predict.search import Box, words
 from jaxhar.predict.smoothing import Smoothing
 
 #: Default step between the frames of a clip of a pose network: that of the published Penn Action figures.
 STRIDE = 2
+
+
+def check_box(box: Box | None) -> None:
+    """Usage if a given box is none, or lies within a pixel."""
+    if box is not None and not is_box(box):
+        raise Usage(
+            f"--bbox {words(box)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2, up to "
+            f"{FARTHEST:.0f}"
+        )
+    if box is not None and min(box) >= 0 and max(box) <= 1:
+        raise Usage(f"--bbox {words(box)} lies within one pixel: give pixels, not fractions of the picture")
 
 
 @dataclass(frozen=True)
@@ -54,13 +66,9 @@ class Options:
     attention: bool = False
 
     def __post_init__(self) -> None:
-        box = self.bbox
         if self.batch < 1 or self.stride is not None and self.stride < 1:
             raise Usage("--batch and --stride must be 1 or more")
-        if box is not None and not (len(box) == 4 and np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
-            raise Usage(f"--bbox {words(box)} is not a box: give x1,y1,x2,y2 in pixels with x1 < x2 and y1 < y2")
-        if box is not None and min(box) >= 0 and max(box) <= 1:
-            raise Usage(f"--bbox {words(box)} lies within one pixel: give pixels, not fractions of the picture")
+        check_box(self.bbox)
         if self.every is not None and not (np.isfinite(self.every) and self.every > 0):
             raise Usage(f"--every must be a number of seconds above 0, not {self.every}")
         if self.clip_views is not None and (self.every is not None or self.attention):

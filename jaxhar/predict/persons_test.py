@@ -132,6 +132,14 @@ def test_a_video_with_nobody(tmp_path):
     summary, poses, _ = go(source, tmp_path / "out", 4, detector=FindsFigures())
     assert summary.empty == 5 and not poses["tracks"] and all(not frame["persons"] for frame in poses["frames"])
     assert summary.action is None and Video(tmp_path / "out" / "overlay.mp4").total == 5
+    assert next(summary.doubts()).startswith("nobody was found: the detector found nobody, so")
+    for lines, why in (("", "has no boxes"), ("3,-1,50,30,76,96,1\n", "has too few boxes to follow anyone")):
+        (tmp_path / "det.txt").write_text(lines)
+        summary, _, _ = go(source, tmp_path / "out", detector=BoxFile(tmp_path / "det.txt"))
+        assert next(summary.doubts()).startswith(f"nobody was found: {tmp_path / 'det.txt'} {why}, so")
+    (tmp_path / "det.txt").write_text("3,7,50,30,76,96,1\n")
+    summary, _, _ = go(source, tmp_path / "out", detector=BoxFile(tmp_path / "det.txt"))
+    assert next(summary.doubts()).startswith("nobody was found: there is no box, or fewer than 4 joints")
 
 
 def test_a_person_of_one_frame(tmp_path):

@@ -16,6 +16,8 @@ from jaxhar.predict.boxes import seen
 VERSION = 2
 #: Identity of the person, if one is followed.
 PERSON = 1
+#: Pixels that no box or joint is farther away from the origin.
+FARTHEST = 1e7
 
 
 def made_by(sha256: str | None, settings: dict[str, object], trained: dict[str, Any] | None) -> dict[str, object]:
@@ -77,6 +79,15 @@ def number(value: float, digits: int = 2) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
 
 
+def real(value: object, what: str = "it") -> float:
+    """A number of JSON, NaN for null; ValueError for all else, also for NaN, and for numbers beyond `FARTHEST`."""
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FARTHEST:
+        raise ValueError(f"{value!r:.40} is no number up to {FARTHEST:.0f}, as {what} has to be")
+    return float(value)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The content of a poses.json of version 2; files of version 1 are converted.
 
@@ -93,7 +104,7 @@ def read(path: Path) -> dict[str, Any]:
         raise Problem(f"{path} has version {version} of the form; this program reads {VERSION}: install a newer one")
     try:
         return _from_version_1(content)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise Problem(f"{path} is not a poses.json of `jaxhar predict`: {error!r} is missing or wrong") from error
 
 
@@ -104,9 +115,9 @@ def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
     frames = []
     for old in content["frames"]:
         joints = [old["joints"][name] for name in names]
-        pose = np.array([[joint[axis] for axis in "xyz" if axis in joint] for joint in joints], float)
-        confidence = np.array([joint["confidence"] for joint in joints], float)
-        one = person(PERSON, np.array(old["bbox"], float), pose, confidence, layout, old.get("action"))
+        pose = np.array([[real(joint[axis]) for axis in "xyz" if axis in joint] for joint in joints])
+        confidence = np.array([real(joint["confidence"]) for joint in joints])
+        one = person(PERSON, np.array([real(v) for v in old["bbox"]]), pose, confidence, layout, old.get("action"))
         kept = {key: value for key, value in old.items() if key not in ("bbox", "joints", "action")}
         frames.append({**kept, "persons": [one]})
     rest = {key: value for key, value in content.items() if key not in ("frames", "action")}

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import jsonschema
@@ -63,6 +64,9 @@ def test_files_of_version_1_are_read(tmp_path):
         ({"annotations": []}, "is not a poses.json of `jaxhar predict`: it has no frames"),
         ({"frames": [{}]}, "is not a poses.json of `jaxhar predict`: KeyError"),
         ([1], "is not a poses.json"),
+        ({**VERSION_1, "action": [1]}, "is not a poses.json of `jaxhar predict`: AttributeError"),
+        ({**VERSION_1, "frames": [{**VERSION_1["frames"][0], "bbox": [0, 1, 8, math.nan]}]}, "nan is no number"),
+        ({**VERSION_1, "frames": [{**VERSION_1["frames"][0], "bbox": [0, 1, 8, "a"]}]}, "'a' is no number"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, sentence):

@@ -1,5 +1,6 @@
 """Finds the joints of persons in space from several synchronised videos with calibrated cameras."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from jaxhar.predict import across_views, moments, pictorial, poses, predictor, s
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import BOX_CONFIDENCE
 from jaxhar.predict.folder import take_images
-from jaxhar.predict.smoothing import butterworth
+from jaxhar.predict.smoothing import butterworth, check_rate
 from jaxhar.predict.views import Views
 from jaxhar.weights import checkpoint
 
@@ -53,13 +54,15 @@ class Settings:
 
     def check(self, network: bool) -> None:
         """Usage for a wrong setting; `network`: whether there is one."""
-        if self.method not in METHODS or not self.threshold > 0 or not self.match_distance > 0:
+        if self.method not in METHODS or not all(0 < v < math.inf for v in (self.threshold, self.match_distance)):
             allowed = " or ".join(METHODS)
             raise Usage(f"--method must be {allowed}, --threshold and --match-distance above 0 pixels")
         if self.method == "structures" and not network:
             raise Usage("--method structures reads the heat maps of a network; give videos and --weights")
-        if any(value is not None and not value > 0 for value in (self.smooth, self.rate)):
+        if any(value is not None and not 0 < value < math.inf for value in (self.smooth, self.rate)):
             raise Usage("--smooth and --rate must be above 0 Hz")
+        if not 0 <= self.min_confidence <= 1:
+            raise Usage(f"--min-confidence must be from 0 to 1, not {self.min_confidence:g}")
 
     def weight(self, seen: Views) -> np.ndarray:
         """(V, F, P, J) how much each view counts: its confidence, or 0."""
@@ -144,20 +147,24 @@ def run(
     if batch < 1:
         raise Usage("--batch must be 1 or more")
     settings.check(weights is not None)
+    views.check_names(sources or given)
     named = [views.name_of(path) for path in sources or given]
     rig, how = calibration.match(calibration.read(cameras, unit), named)
-    opened = [_open(path) for path in sources]
-    _check_sources(opened, sources, rig, settings.until_shortest)
+    opened, box_files = [_open(path) for path in sources], [BoxFile(path) for path in boxes]
+    _check_sources(opened, sources, rig, settings.until_shortest, box_files)
     notes, network = [*rig.notes, how], None
     if weights is not None:
         network, said = _load(weights, rig, settings, batch, progress)
-        _check_one(max((BoxFile(path).most for path in boxes), default=1), network, settings)
+        _check_one(max((file.most for file in box_files), default=1), network, settings)
+        rates = [float(source.fps) for source in opened if isinstance(source, Video)]
+        _check_smooth(settings.smooth, next(iter(rates), settings.rate), sources[0])
         given, more = _predict(sources, named, out, network, boxes)
         notes += [*said, *more]
     read = views.read(given, settings.until_shortest)
     groups, said = across_views.match(rig.cameras, read, settings.min_confidence, settings.match_distance)
     seen = replace(views.join(read, groups, settings.rate), names=tuple(named))
     _check_one(len(seen.persons), network, settings)
+    _check_smooth(settings.smooth, seen.rate, seen.files[0])
     notes += [*said, *views.apart(read)]
     if seen.rate is None:
         notes.append("no file says the frame rate, and one frame a second is written; --rate says it")
@@ -165,9 +172,7 @@ def run(
         seen = fused(seen, opened, network)
     result, said = _locate(seen, rig, settings, opened, network)
     notes += said
-    if settings.smooth is not None:
-        if seen.rate is None:
-            raise Usage(f"{seen.files[0]} does not say the frame rate, which --smooth needs; give --rate")
+    if settings.smooth is not None and seen.rate is not None:
         result = replace(result, points=butterworth(result.points, seen.rate, settings.smooth))
     made_by = poses.made_by(
         None if network is None else checkpoint.sha256(network.model),
@@ -197,15 +202,34 @@ def _open(path: Path) -> Video | Images:
     return source
 
 
-def _check_sources(opened: Sequence[Video | Images], paths: Sequence[Path], rig: Rig, until_shortest: bool) -> None:
-    """Problem if the sources do not fit to the cameras or to each other: before the long prediction."""
+def _check_sources(
+    opened: Sequence[Video | Images],
+    paths: Sequence[Path],
+    rig: Rig,
+    until_shortest: bool,
+    boxes: Sequence[BoxFile],
+) -> None:
+    """Problem if the sources do not fit to the cameras, to each other or to the boxes: before the long prediction."""
     rates = [source.fps if isinstance(source, Video) else None for source in opened]
     for n, source in enumerate(opened):
-        _same_size(source, paths[n], rig.names[n], rig.sizes[n])
+        size = _same_size(source, paths[n], rig.names[n], rig.sizes[n])
+        if boxes:
+            boxes[n].check_inside(size)
+        if boxes and source.total is not None:
+            boxes[n].check(source.total, {one.name for one in source.paths} if isinstance(source, Images) else set())
         views.check_alike((paths[0], paths[n]), (opened[0].total, source.total), (rates[0], rates[n]), until_shortest)
 
 
-def _same_size(source: Video | Images, path: Path, name: str, size: tuple[int, int] | None) -> None:
+def _check_smooth(cutoff: float | None, rate: float | None, path: Path) -> None:
+    """Usage if the cut-off does not fit to the frame rate of a source."""
+    if cutoff is not None:
+        if rate is None:
+            raise Usage(f"{path} does not say the frame rate, which --smooth needs; give --rate")
+        check_rate(rate, cutoff)
+
+
+def _same_size(source: Video | Images, path: Path, name: str, size: tuple[int, int] | None) -> tuple[int, int]:
+    """The (width, height) of a source; Problem if it is not that of its camera."""
     frame = next(iter(source.frames()))
     assert frame.image is not None
     height, width = frame.image.shape[:2]
@@ -214,6 +238,7 @@ def _same_size(source: Video | Images, path: Path, name: str, size: tuple[int, i
             f"{path} has {width}x{height} pixels, but its camera {name} was calibrated at {size[0]}x{size[1]}; "
             "give the videos in the order of the cameras, or in their calibrated size"
         )
+    return width, height
 
 
 def _load(weights: Path, rig: Rig, settings: Settings, batch: int, progress: bool) -> tuple[Network, list[str]]:

@@ -186,6 +186,17 @@ def test_a_network_predicts_every_view(scene, tmp_path, monkeypatch):
     assert found.found.all() and asked == [None, None, None, *boxes]
     (tmp_path / "two.txt").write_text("1,1,10,10,40,60,1\n1,2,60,10,40,60,1\n")
     again["boxes"] = [*boxes[:2], tmp_path / "two.txt"]
+    other = {"boxes": "1,1,10,10,40,60,1\n99,1,10,10,40,60,1\n", "side": "3,1,300,10,40,60,1\n"}
+    for name, sentence in (("boxes", "line 2: there is no frame 98"), ("side", "lies outside of the picture, 160x120")):
+        (tmp_path / f"{name}.txt").write_text(other[name])
+        with pytest.raises(Problem, match=sentence):
+            reconstruct.run(
+                videos, [folder / "cams.json"], tmp_path, **{**again, "boxes": [*boxes[:2], tmp_path / f"{name}.txt"]}
+            )
+    with pytest.raises(Usage, match="--smooth 12.5 must be below half of the 25 frames"):
+        reconstruct.run(videos, [folder / "cams.json"], tmp_path, reconstruct.Settings(smooth=12.5), **again)
+    with pytest.raises(Problem, match="left.mp4 is given for two views"):
+        reconstruct.run([*videos[:2], videos[0]], [folder / "cams.json"], tmp_path, **again)
     method = reconstruct.Settings("structures")
     with pytest.raises(Usage, match="--method structures is for one person, and --boxes has 2: give the boxes of one"):
         reconstruct.run(videos, [folder / "cams.json"], tmp_path / "two", method, **again)
@@ -215,7 +226,8 @@ def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
         (((), [left, middle, fast]), 1, "have 25 and 50 frames per second"),
         (((), [left, middle]), 0, ""),
         (((), [left]), 1, "at least two are needed"),
-        (((), [left, middle, right, short]), 1, "4 views (left, middle, right, right)"),
+        (((), [left, middle, right, short]), 1, "two views have one name (left, middle, right, right); rename a file"),
+        (((), [left, middle, left]), 1, "left.json is given for two views; give another file for each"),
         (((), [*given, tmp_path / "two.json"]), 1, "4 views (left, middle, right, two) and 3 cameras"),
         (((), [left, middle, tmp_path / "two.json"]), 1, "has several persons of one id in frame 2"),
         (((), [left, middle, tmp_path / "other.json"]), 1, "different joints"),
@@ -224,7 +236,11 @@ def test_every_wrong_input_is_one_sentence(scene, tmp_path, capsys):
         (((*videos[:2],), given), 2, "2 videos and 3 files of --poses"),
         (((*videos[:2], tmp_path / "photo.mp4"), given), 1, "photo.mp4"),
         ((("--smooth", 12.5), given), 2, "below half of the 25 frames"),
-        ((("--smooth", 0), given), 2, "above 0 Hz"),
+        ((("--smooth", "1e-9"), given), 2, "must be at least 0.0025 Hz"),
+        *(((("--smooth", value), given), 2, "above 0 Hz") for value in (0, "inf", "nan")),
+        *(((("--rate", value), given), 2, "above 0 Hz") for value in ("inf", "nan")),
+        *(((("--min-confidence", value), given), 2, "must be from 0 to 1") for value in ("nan", "inf", 2, "-0.5")),
+        *(((("--threshold", value), given), 2, "--threshold and") for value in ("nan", "inf")),
         ((("--threshold", 0), given), 2, "--threshold and --match-distance above 0"),
         ((("--weights", tmp_path), given), 2, "either --weights"),
         (

@@ -14,6 +14,8 @@ from jaxhar.predict.frame_result import FrameResult
 #: The usual cut-offs in Hz: that of walking and sports (Winter, Biomechanics); that of a joint at rest.
 CUTOFFS = {"butterworth": 6.0, "one-euro": 1.0}
 _ORDER = 4  # of the Butterworth filter: of order 2, forwards and backwards
+#: Lowest cut-off over the frame rate: a lower one needs more frames than there are, then more digits.
+_LOWEST = 1e-4
 #: Of the One-Euro filter: rise of the cut-off in Hz per speed in box sides a second, and the cut-off of that speed. On
 #: generated motion at 25 Hz with noise of 1 % of a side this rise gave the smallest error of 1, 2, 4, 8, 16 and 32.
 _RISE, _SPEED_CUTOFF = 16.0, 1.0
@@ -47,7 +49,7 @@ class Smoothing:
         if fps is None:
             raise Usage("--smooth is for videos, not for pictures")
         if self.name == "butterworth":
-            _check_rate(fps, self.cutoff)
+            check_rate(fps, self.cutoff)
 
     def __call__(
         self, results: Generator[list[FrameResult], None, None], times: Sequence[float], fps: float
@@ -131,11 +133,11 @@ def butterworth(points: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
     Each joint is filtered between its gaps; pieces of nine frames or fewer stay as they are.
 
     Raises:
-      Usage: the cut-off is not below half of the frame rate.
+      Usage: see `check_rate`.
     """
     from scipy.signal import butter, filtfilt  # not needed without a filter, and slow to import
 
-    _check_rate(rate, cutoff)
+    check_rate(rate, cutoff)
     b, a = butter(_ORDER // 2, cutoff / (rate / 2))
     out = points.copy()
     for joint in np.ndindex(points.shape[1:-1]):
@@ -146,6 +148,9 @@ def butterworth(points: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
     return out
 
 
-def _check_rate(rate: float, cutoff: float) -> None:
+def check_rate(rate: float, cutoff: float) -> None:
+    """Usage if a Butterworth filter cannot have this cut-off in Hz at this frame rate."""
+    if cutoff < rate * _LOWEST:
+        raise Usage(f"--smooth {cutoff:g} must be at least {rate * _LOWEST:g} Hz at {rate:g} frames per second")
     if cutoff >= rate / 2:
         raise Usage(f"--smooth {cutoff:g} must be below half of the {rate:g} frames per second")

@@ -94,6 +94,11 @@ def test_butterworth_filters_between_gaps():
     np.testing.assert_allclose(butterworth(truth, 50.0, 4.0)[10:-10, :, 1], truth[10:-10, :, 1], atol=1)
 
 
+def test_the_lowest_cut_off_keeps_what_rests():
+    still = np.full((100, 1, 2), 80.0)
+    np.testing.assert_allclose(butterworth(still, RATE, RATE * smoothing._LOWEST), still, rtol=1e-6)
+
+
 def test_what_was_smoothed_says_so(tmp_path, monkeypatch):
     dots = dots_network(monkeypatch)
     source = write_video(tmp_path / "a.mp4", 20)
@@ -119,6 +124,8 @@ def test_wrong_filters_are_told(tmp_path, monkeypatch):
     dots = dots_network(monkeypatch)
     with pytest.raises(Usage, match="--smooth 10 must be below half of the 20 frames per second"):
         dots.predict(write_video(tmp_path / "a.mp4", 3), smooth="butterworth:10")
+    with pytest.raises(Usage, match="--smooth 1e-09 must be at least 0.002 Hz at 20 frames per second"):
+        dots.predict(tmp_path / "a.mp4", smooth="butterworth:1e-9")
     Image.fromarray(draw((90, 120))).save(tmp_path / "a.png")
     with pytest.raises(Usage, match="--smooth is for videos"):
         dots.predict(tmp_path / "a.png", smooth="one-euro")

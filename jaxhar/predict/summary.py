@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxhar.data.formats.source import Images
+from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import BOX_JOINTS
 from jaxhar.predict.frame_result import named
 from jaxhar.predict.outputs import Outputs
+from jaxhar.predict.persons import Stretch
 from jaxhar.predict.progress import Progress
 from jaxhar.predict.task import Task
+
+_FEW = f"fewer than {BOX_JOINTS} joints are confident there"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Summary:
       found: number of persons; of several pictures, the most in one of them; None if nobody was looked for.
       still: file of the overlay with a picture that stands for the source, and its time in seconds.
       warnings: sentences on what of this source is missing or doubtful.
+      why: what is the reason for frames without a person.
     """
 
     frames: int
@@ -50,12 +55,13 @@ class Summary:
     found: int | None = 0
     still: tuple[Path, float] | None = None
     warnings: tuple[str, ...] = ()
+    why: str = _FEW
 
     def doubts(self) -> Iterator[str]:
         """Sentences on frames without a person, and on those that look unlike the training."""
         if self.empty:
             where = "nobody was found" if self.empty == self.frames else f"nobody in {self.empty} of the frames"
-            yield (f"{where}: fewer than {BOX_JOINTS} joints are confident there, so no joints and no action are given")
+            yield f"{where}: {self.why}, so no joints and no action are given"
         if self.unfamiliar:
             yield (
                 f"{self.unfamiliar} of {self.frames} frames look unlike what the network was trained on; they are "
@@ -100,4 +106,15 @@ def write(
         found=None if task.pictures is not None else outputs.tally.found(isinstance(source, Images)),
         still=(overlay, times[middle]),
         notes=task.told(times),
+        why=_why(task, stretches, len(times)),
     )
+
+
+def _why(task: Task, stretches: Sequence[Stretch], frames: int) -> str:
+    """The reason for frames without a person: a person has no box there, or too few joints in it."""
+    boxed = {frame for one in stretches for frame in range(one.first, one.first + len(one.boxes))}
+    if boxed:
+        return _FEW if len(boxed) == frames else f"there is no box, or {_FEW}"
+    if not isinstance(task.detector, BoxFile):
+        return "the detector found nobody"
+    return f"{task.detector.path} has " + ("too few boxes to follow anyone" if task.detector.most else "no boxes")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,8 +98,7 @@ def read(paths: Sequence[Path], until_shortest: bool = False) -> list[View]:
     Raises:
       Problem: a file is wrong, or the views differ in joints, length or frame rate.
     """
-    if len(paths) < 2:
-        raise Problem(f"{len(paths)} view is given; at least two are needed to find points in space")
+    check_names(paths)
     views = [_one(path) for path in paths]
     first = views[0]
     for view in views[1:]:
@@ -106,11 +106,20 @@ def read(paths: Sequence[Path], until_shortest: bool = False) -> list[View]:
         if view.skeleton.joints != first.skeleton.joints:
             raise Problem(f"{files[0]} and {files[1]} have different joints; predict all views with one network")
         check_alike(files, (first.times.size, view.times.size), (first.rate, view.rate), until_shortest)
-    names = [view.name for view in views]
-    if len({*names}) < len(names):
-        raise Problem(f"two views have one name ({', '.join(names)}); rename a file")
     count = min(view.times.size for view in views)
     return [view.first(count) for view in views]
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Problem if there are fewer than two views, one file is given twice, or two views have one name."""
+    if len(paths) < 2:
+        raise Problem(f"{len(paths)} view is given; at least two are needed to find points in space")
+    for n, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:n]]:
+            raise Problem(f"{path} is given for two views; give another file for each")
+    names = [name_of(path) for path in paths]
+    if len({*names}) < len(names):
+        raise Problem(f"two views have one name ({', '.join(names)}); rename a file")
 
 
 def check_alike(
@@ -198,17 +207,23 @@ def _one(path: Path) -> View:
                 )
             for person in frame["persons"]:
                 m = ids.index(person["id"])
-                pixels[n, m] = np.array([joint[:2] for joint in person["joints"]], np.float64)
-                scores = np.array(person["confidence"], np.float64)
-                confidence[n, m] = np.where(np.isnan(scores), 1.0, scores)
-                boxes[n, m] = np.array(person.get("box", [np.nan] * 4), np.float64)
+                try:
+                    pixels[n, m], confidence[n, m], boxes[n, m] = _person(person, len(joints))
+                except ValueError as error:
+                    raise Problem(
+                        f"{path}: person {person['id']} of frame {n}: {error}; mend it, or predict the view again"
+                    ) from error
         rate = content.get("fps")
-        rate = None if rate is None else float(rate)
         times = np.arange(len(frames), dtype=np.float64)
         if rate is not None:
-            times = np.array([frame["time"] for frame in frames], np.float64)
+            rate = poses.real(rate, "fps")
+            times = np.array([poses.real(frame["time"], f"time of frame {n}") for n, frame in enumerate(frames)])
+            if not rate > 0 or np.isnan(times).any():
+                raise ValueError(f"fps {rate:g} is not above 0, or the time of a frame is null")
         sizes = {(frame.get("width"), frame.get("height")) for frame in frames}
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except ValueError as error:
+        raise Problem(f"{path} is not a poses.json of `jaxhar predict`: {error}; predict its view again") from error
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise Problem(f"{path} is not a poses.json of `jaxhar predict`: {error!r} is missing or wrong") from error
     if not len(frames) or not joints:
         raise Problem(f"{path} has no frames or no joints; predict its view again")
@@ -216,3 +231,24 @@ def _one(path: Path) -> View:
         raise Problem(f"the pictures of {path} have different sizes; one camera's pictures must have one size")
     skeleton = Skeleton(str(layout.get("name", "own")), joints)
     return View(name_of(path), path, skeleton, limbs, tuple(ids), pixels, confidence, boxes, times, rate)
+
+
+def _person(person: dict[str, Any], joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels (J, 2), confidence (J,) and box (4,) of a person in a frame; ValueError if they are wrong."""
+    if type(person["id"]) not in (int, str):
+        raise ValueError("its id is neither a whole number nor a name")
+    scores = _numbers(person["confidence"], "confidence", (joints,))
+    if not (np.isnan(scores) | (scores >= 0) & (scores <= 1)).all():
+        raise ValueError("confidence does not lie between 0 and 1")
+    box = _numbers(person.get("box", [None] * 4), "box", (4,))
+    return _numbers(person["joints"], "joints", (joints, 2)), np.where(np.isnan(scores), 1.0, scores), box
+
+
+def _numbers(values: object, what: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers, NaN for null; of joints x and y. ValueError for another shape, or what `poses.real` refuses."""
+    found = np.array(values, object)
+    if len(shape) == found.ndim == 2:
+        found = found[:, :2]
+    if found.shape != shape:
+        raise ValueError(f"{what} has the shape {found.shape}, not {shape}")
+    return np.vectorize(poses.real, otypes=[float])(found, what)

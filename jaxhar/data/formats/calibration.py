@@ -30,6 +30,12 @@ from jaxhar.host.errors import Problem
 UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 #: Largest distance between two cameras up to which a file without a unit is taken to be in metres.
 _METRES = 100.0
+#: Distance of two cameras, as a share of the largest one in the rig, up to which they count as standing at one place.
+_SAME_PLACE = 1e-3
+#: Largest number of a calibration, in its own units.
+_LARGEST = 1e12
+#: Smallest focal length in pixels; below it is one in shares of the picture.
+_SHORTEST = 10.0
 _HALF = 0.5
 #: Our name -> names in files.
 _KEYS = {
@@ -39,7 +45,7 @@ _KEYS = {
     "translation": ("translation", "t", "T", "tvec"),
     "size": ("size", "resolution", "image_size"),
 }
-_FORM = "jaxhar cameras"
+_FORM, _VERSION = "jaxhar cameras", 1
 
 
 @dataclass(frozen=True)
@@ -67,22 +73,22 @@ def read(paths: Sequence[Path], unit: str | None = None) -> Rig:
     Raises:
       Problem: a file cannot be read, or a camera in it is missing something or impossible.
     """
-    found: list[tuple[Path, str, dict]] = []
+    found: list[tuple[str, dict, str]] = []
     told: set[str] = set()
     for path in paths:
         entries, stated = _entries(path)
         if not entries:
             raise Problem(f"the calibration {path} holds no camera; it needs matrix, rotation and translation of each")
         told |= {stated} if stated else set()
-        found += [(path, name, entry) for name, entry in entries]
+        found += [(name, entry, f"camera {name!r} of the calibration {path}") for name, entry in entries]
     if len(told) > 1 or told - {*UNITS}:
         raise Problem(f"the calibration {paths[0]} has the unit {', '.join(sorted(told))}; mm, cm or m is needed")
-    cameras = [_camera(entry, f"camera {name!r} of the calibration {path}") for path, name, entry in found]
-    names = tuple(name for _, name, _ in found)
+    cameras = [_camera(entry, what) for _, entry, what in found]
+    names = tuple(name for name, _, _ in found)
     if len({*names}) < len(names):
         raise Problem(f"the calibration {paths[0]} has two cameras of one name: {', '.join(names)}; rename one")
     notes = []
-    bare = [name for _, name, entry in found if _value(entry, "distortion") is None]
+    bare = [name for name, entry, _ in found if _value(entry, "distortion") is None]
     if bare:
         notes.append(f"no lens distortion is given for {', '.join(bare)}; none is assumed")
     unit = unit or next(iter(told), None)
@@ -93,7 +99,7 @@ def read(paths: Sequence[Path], unit: str | None = None) -> Rig:
             f"lengths are taken to be in {unit}, as cameras are up to {apart:.4g} apart; --unit says otherwise"
         )
     scaled = tuple(Camera(c.R, c.t * UNITS[unit], c.f, c.c, c.k, c.p, c.w) for c in cameras)
-    return Rig(names, scaled, tuple(_size(entry) for _, _, entry in found), tuple(notes))
+    return Rig(names, scaled, tuple(_size(entry, what) for _, entry, what in found), tuple(notes))
 
 
 def write(path: Path, rig: Rig) -> None:
@@ -117,7 +123,7 @@ def write(path: Path, rig: Rig) -> None:
                 "translation": (-camera.R @ camera.t).tolist(),
             }
         )
-    content = {"format": _FORM, "version": 1, "unit": "mm", "cameras": cameras}
+    content = {"format": _FORM, "version": _VERSION, "unit": "mm", "cameras": cameras}
     files.write(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -131,7 +137,7 @@ def match(rig: Rig, views: Sequence[str]) -> tuple[Rig, str]:
       views: name of each view, as that of its file without the ending.
 
     Raises:
-      Problem: neither.
+      Problem: neither, or two of the cameras stand at one place.
     """
     plain = [re.sub(r"[\W_]", "", name.lower()) for name in rig.names]
     found = []
@@ -155,7 +161,20 @@ def match(rig: Rig, views: Sequence[str]) -> tuple[Rig, str]:
         tuple(rig.sizes[n] for n in found),
         rig.notes,
     )
+    _check_apart(chosen)
     return chosen, how
+
+
+def _check_apart(rig: Rig) -> None:
+    centres = [camera.t for camera in rig.cameras]
+    apart = {pair: np.linalg.norm(centres[pair[0]] - centres[pair[1]]) for pair in combinations(range(len(centres)), 2)}
+    rounding = 1e-9 * np.abs(centres).max()
+    for (first, second), distance in apart.items():
+        if distance <= max(_SAME_PLACE * max(apart.values()), rounding):
+            raise Problem(
+                f"cameras {rig.names[first]} and {rig.names[second]} stand at the same place; no depth can be found "
+                "from them; correct the calibration"
+            )
 
 
 def _entries(path: Path) -> tuple[list[tuple[str, dict]], str | None]:
@@ -164,15 +183,18 @@ def _entries(path: Path) -> tuple[list[tuple[str, dict]], str | None]:
     if kind == ".toml":
         try:
             content = tomllib.loads(files.read(path, "calibration").decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Problem(f"the calibration {path} is not TOML ({error}); restore it") from error
         tables = [(name, value) for name, value in content.items() if isinstance(value, dict) and name != "metadata"]
         meta = content.get("metadata")
         return [(str(v.get("name", n)), v) for n, v in tables], _unit(meta if isinstance(meta, dict) else {})
     if kind == ".json":
         content = files.read_json(path, "calibration")
-        panoptic = isinstance(content, dict) and bool({"calibration", "calibDataSource"} & content.keys())
-        cameras = content.get("cameras", content.get("calibration")) if isinstance(content, dict) else None
+        content = content if isinstance(content, dict) else {}
+        if content.get("format") == _FORM and (version := content.get("version", _VERSION)) != _VERSION:
+            raise Problem(f"the calibration {path} has version {version}, but {_VERSION} is read; update jaxhar")
+        panoptic = bool({"calibration", "calibDataSource"} & content.keys())
+        cameras = content.get("cameras", content.get("calibration"))
         if not isinstance(cameras, list) or not all(isinstance(one, dict) for one in cameras):
             raise Problem(f"the calibration {path} has no list of cameras; docs/reconstruct.md shows the form")
         named = [(str(one.get("name", n)), one) for n, one in enumerate(cameras)]
@@ -210,10 +232,11 @@ def _numbers(entry: dict, key: str, what: str, sizes: tuple[int, ...]) -> np.nda
         raise Problem(f"{what} has no {key}; add it")
     try:
         numbers = np.array(value, np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.array([np.nan])
-    if numbers.size not in sizes or not np.isfinite(numbers).all():
-        raise Problem(f"the {key} of {what} is not {' or '.join(str(n) for n in sizes)} finite numbers; correct it")
+    if numbers.size not in sizes or not (np.abs(numbers) <= _LARGEST).all():
+        wanted = " or ".join(str(n) for n in sizes)
+        raise Problem(f"the {key} of {what} is not {wanted} finite numbers up to {_LARGEST:g}; correct it")
     return numbers
 
 
@@ -225,6 +248,8 @@ def _camera(entry: dict, what: str) -> Camera:
     rest = np.array([matrix[0, 1] / max(1.0, abs(matrix[0, 0])), matrix[1, 0], *(matrix[2] - [0, 0, 1])])
     if min(matrix[0, 0], matrix[1, 1]) <= 0 or np.abs(rest).max() > 1e-6:
         raise Problem(f"the matrix of {what} is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0; correct it")
+    if min(matrix[0, 0], matrix[1, 1]) < _SHORTEST:
+        raise Problem(f"the matrix of {what} has fx or fy below {_SHORTEST:g} pixels; give it in pixels of the picture")
     bent = np.zeros(5)
     if _value(entry, "distortion") is not None:
         given = _numbers(entry, "distortion", what, (0, 1, 2, 4, 5, 8, 12, 14))
@@ -232,6 +257,8 @@ def _camera(entry: dict, what: str) -> Camera:
             raise Problem(f"{what} has more than five distortion coefficients; calibrate with k1, k2, p1, p2, k3 only")
         bent[: min(5, given.size)] = given[:5]
     turn = _numbers(entry, "rotation", what, (3, 9))
+    if turn.size == 3 and np.linalg.norm(turn) > 2 * np.pi + 1e-3:
+        raise Problem(f"the rotation of {what} is longer than 2 pi; give it in radians, not degrees")
     rotation = cv2.Rodrigues(turn)[0] if turn.size == 3 else turn.reshape(3, 3)
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
         raise Problem(f"the rotation of {what} is no rotation: its rows are not orthonormal, or mirror; correct it")
@@ -242,9 +269,10 @@ def _camera(entry: dict, what: str) -> Camera:
     return Camera(rotation, centre, focal, middle, bent[[0, 1, 4]], bent[2:4], OPENCV)
 
 
-def _size(entry: dict) -> tuple[int, int] | None:
-    try:
-        width, height = np.array(_value(entry, "size"), np.float64).ravel()
-        return int(width), int(height)
-    except (TypeError, ValueError):
+def _size(entry: dict, what: str) -> tuple[int, int] | None:
+    if _value(entry, "size") is None:
         return None
+    width, height = _numbers(entry, "size", what, (2,))
+    if min(width, height) < 1 or width % 1 or height % 1:
+        raise Problem(f"the size of {what} is not two whole numbers above 0, width and height; correct it")
+    return int(width), int(height)

@@ -1,6 +1,7 @@
 """Every form of calibration gives the same cameras, and every wrong one a sentence."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -97,6 +98,18 @@ def test_cameras_are_matched_by_name_or_order():
     assert calibration.match(RIG, ["cam_b"])[0].names == ("cam_b",)
 
 
+def test_cameras_at_one_place_are_refused():
+    """Unless they are not chosen; a pair that is close is a rig of its own."""
+    places = {"left": 0.0, "left2": 0.2, "right": 900.0, "left3": 0.0}
+    at = tuple(replace(camera(0), t=[4000.0 + x, 0, 0]) for x in places.values())
+    rig = Rig(tuple(places), at, (None,) * 4)
+    for views in (["left", "right"], ["left", "left2"], ["left2"]):
+        assert calibration.match(rig, views)[0].names == tuple(views)
+    for views, pair in ((["left", "right", "left2"], "left and left2"), (["left3", "left"], "left3 and left")):
+        with pytest.raises(Problem, match=f"cameras {pair} stand at the same place; no depth"):
+            calibration.match(rig, views)
+
+
 def test_a_missing_distortion_is_said(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("\n".join(line for line in toml(0).splitlines() if "distortions" not in line))
@@ -118,8 +131,22 @@ WRONG = {
         toml(0) + toml(1).replace("cam_b", "cam_a"): "two cameras of one name",
         toml(0) + '[metadata]\nunit = "inch"\n': "has the unit inch",
         toml(0).replace("rotation = [", "rotation = [1, 0, 0, 0, 1, 0, 0, 0, -1]\nx = ["): "is no rotation",
+        toml(0).replace("rotation = [", "rotation = [90, 0, 0]\nx = ["): "longer than 2 pi; give it in radians",
+        toml(0).replace("rotation = [", "rotation = [1e300, 0, 0]\nx = ["): "is not 3 or 9 finite numbers",
+        toml(0).replace("translation = [", f"translation = [{10**400}, 0, 0]\nx = ["): "is not 3 finite numbers",
+        toml(0).replace("1500.0", "1.2").replace("1490.0", "1.2"): "has fx or fy below 10 pixels",
+        "a = " + "[" * 100_000: "is not TOML",
+        **{
+            toml(0).replace("[1280.0, 720.0]", size): "the size of camera 'cam_a' of the calibration .* is not "
+            for size in ("[inf, 720]", "[nan, 720]", "[-5, 720]", "[0, 0]", "[1.5, 720]", "[9, 9, 9]", "'160x120'")
+        },
     },
-    "c.json": {"[": "is not JSON", "[]": "no list of cameras", '{"cameras": [3]}': "no list of cameras"},
+    "c.json": {
+        "[": "is not JSON",
+        "[]": "no list of cameras",
+        '{"cameras": [3]}': "no list of cameras",
+        '{"format": "jaxhar cameras", "version": 9, "cameras": []}': "has version 9, but 1 is read; update jaxhar",
+    },
     "c.yml": {"hello": "is not a file of OpenCV", "%YAML:1.0\n---\nK: 3\n": "has no matrix"},
     "c.txt": {"": "ends in .txt"},
 }

@@ -24,14 +24,22 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     labels: list[int] = []
     for number, one in enumerate(content):
         known = isinstance(one, dict) and {"pred_score", "gt_label"} <= one.keys()
-        score = np.asarray(one["pred_score"], np.float64) if known else np.zeros(0)
-        label = np.asarray(one["gt_label"]).ravel() if known else np.zeros(0)
-        if score.ndim != 1 or not len(score) or len(label) != 1 or not 0 <= label[0] < len(score):
+        score, label = (_array(one[key]) if known else np.zeros(0) for key in ("pred_score", "gt_label"))
+        numbers = score.dtype.kind in "fiu" and label.dtype.kind in "iu" and score.ndim == label.size == 1
+        if not numbers or not 0 <= label.item() < len(score):
             raise Problem(f"sample {number} of {path} has no pred_score (classes) with one gt_label among the classes")
         if not np.isfinite(score).all():
             raise Problem(f"sample {number} of {path} has scores that are not finite")
         if scores and len(score) != len(scores[0]):
             raise Problem(f"sample {number} of {path} has {len(score)} classes, the first one {len(scores[0])}")
-        scores.append(score)
-        labels.append(int(label[0]))
+        scores.append(score.astype(np.float64))
+        labels.append(int(label.item()))
     return np.stack(scores), np.array(labels)
+
+
+def _array(value: object) -> np.ndarray:
+    """A value as an array, empty if it is none."""
+    try:
+        return np.asarray(value)
+    except ValueError:  # of lists that are not of one length
+        return np.zeros(0)

@@ -28,6 +28,8 @@ _FORM = "expected a list of annotations, or a dict of them and of splits, as pys
 MOST_PERSONS = 10
 #: Height and width of the picture for poses that have none, in pixels.
 _SIDE = 1000
+#: Largest height and width of a picture, the largest number as float16.
+_LARGEST = 65_504
 #: Scores are the peaks of heat maps, which are a little above 1 now and then.
 _HIGHEST = 1.25
 
@@ -66,6 +68,12 @@ def read_all(path: Path) -> tuple[list[Annotation], dict[str, list[str]]]:
     for number, one in enumerate(content):
         if not isinstance(one, dict) or not ("frame_dir" in one or "filename" in one):
             raise Problem(f"annotation {number} of {path} is {_described(one)} without frame_dir; {_FORM}")
+        name = one.get(key := identifier(content))
+        if not isinstance(name, str | int | np.integer):
+            raise Problem(f"annotation {number} of {path} has {key} {shown(name)}; expected a name in every one")
+    for name, names in splits.items():
+        if not isinstance(names, list | tuple | set) and np.ndim(names) != 1:
+            raise Problem(f"the split {shown(name)} of {path} is {_described(names)}; expected a list of names")
     return content, {str(name): [str(one) for one in names] for name, names in splits.items()}
 
 
@@ -78,8 +86,13 @@ def _of_poses(poses: object, labels: object, path: Path) -> list[Annotation]:
             raise Problem(f"sample {number} of {path} has no pose of numbers, or no name of a class")
         if pose.ndim != 3 or pose.shape[2] != 2:
             raise Problem(f"sample {number} of {path} has a pose of shape {pose.shape}; expected (frames, joints, 2)")
+        if np.isinf(pose).any() or np.isnan(pose).all((0, 1)).any():
+            raise Problem(f"sample {number} of {path} has a pose at infinity, or at NaN alone; repair it, or remove it")
     low = np.min([np.nanmin(pose, (0, 1)) for pose in poses], 0)
-    side = float(np.max([np.nanmax(pose - low) for pose in poses]))
+    with np.errstate(over="ignore"):
+        side = float(np.max([np.nanmax(pose - low) for pose in poses]))
+    if not 1e-30 < side < np.inf:
+        raise Problem(f"all poses of {path} lie in one point, or too far from each other: their size is {side:g}")
     names = sorted(set(labels))
     return [
         {
@@ -105,6 +118,23 @@ def _described(content: object) -> str:
     return f"a {type(content).__name__}"
 
 
+def shown(value: object) -> str:
+    """A value in a message: one short line."""
+    try:
+        return " ".join(repr(value.tolist() if isinstance(value, np.ndarray) else value).split())[:60]
+    except ValueError:
+        return "a number of too many digits"
+
+
+def numbers(value: object) -> np.ndarray | None:
+    """A field as an array of numbers; None if it is something else, or ragged."""
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        return None
+    return found if found.dtype.kind in "biuf" else None
+
+
 def checked(one: Annotation, path: Path, classes: int | None = None) -> Annotation:
     """An annotation with a score, after a check.
 
@@ -123,18 +153,20 @@ def checked(one: Annotation, path: Path, classes: int | None = None) -> Annotati
         or points.ndim != 4
         or points.shape[-1] not in (2, 3)
     ):
-        shape = f"is of shape {points.shape}" if isinstance(points, np.ndarray) else "is missing"
+        shape = "is missing" if points is None else f"is {_described(points)}"
+        shape = f"is of shape {points.shape}" if isinstance(points, np.ndarray) else shape
         raise Problem(f"the keypoint of {where} {shape}; expected numbers (persons, frames, joints, 2 or 3)")
     persons, frames, joints, dims = points.shape
-    if one.get("total_frames", frames) != frames:
-        raise Problem(f"{where} says {one['total_frames']} frames, but its keypoint has {frames}")
+    if not np.array_equal(one.get("total_frames", frames), frames):
+        raise Problem(f"{where} says {shown(one['total_frames'])} frames, but its keypoint has {frames}")
     label = one.get("label")
     if not isinstance(label, int | np.integer) or label < 0 or (classes is not None and label >= classes):
         limit = "" if classes is None else f"; there are {classes} classes, 0 to {classes - 1}"
-        raise Problem(f"the label of {where} is {label!r}{limit}")
-    score = one.get("keypoint_score", np.ones((persons, frames, joints), np.float32))
-    if np.shape(score) != (persons, frames, joints):
-        raise Problem(f"the scores of {where} are of shape {np.shape(score)}, its keypoint of {points.shape}")
+        raise Problem(f"the label of {where} is {shown(label)}{limit}")
+    score = numbers(one.get("keypoint_score", np.ones((persons, frames, joints), np.float32)))
+    if score is None or score.shape != (persons, frames, joints):
+        found = "no numbers" if score is None else f"of shape {score.shape}"
+        raise Problem(f"the scores of {where} are {found}; its keypoint is of shape {points.shape}")
     known = np.where(np.isfinite(score), score, 0)
     if known.size and (known.min() < 0 or known.max() > _HIGHEST):
         raise Problem(f"{where} has scores from {known.min():.3g} to {known.max():.3g}; they must be in [0, 1]")
@@ -142,15 +174,18 @@ def checked(one: Annotation, path: Path, classes: int | None = None) -> Annotati
     if not seen.any():
         raise Problem(f"{where} has no valid joint in its {frames} frames")
     if dims == 2:
-        height, width = (int(side) for side in one.get("img_shape", (0, 0)))
-        if height < 1 or width < 1:
-            raise Problem(f"{where} has no img_shape (height, width)")
+        size = numbers(one.get("img_shape"))
+        if size is None or size.shape != (2,) or not ((size >= 1) & (size <= _LARGEST)).all():
+            told = shown(one.get("img_shape"))
+            raise Problem(f"{where} has no img_shape (height, width) from 1 to {_LARGEST:,}, but {told}")
+        height, width = (int(side) for side in size)
         inside = (points[seen] >= 0).all(-1) & (points[seen] <= (width, height)).all(-1)
         if not inside.any():
             raise Problem(f"every joint of {where} lies outside of its image of {width}x{height} pixels")
     return {**one, "frame_dir": name, "keypoint_score": known}
 
 
+@np.errstate(over="ignore")  # what is too large for float16 is infinite
 def unpack(
     keypoint: np.ndarray,
     frame_inds: np.ndarray,

@@ -47,6 +47,13 @@ class Evil:
         ([{"keypoint": 1}], "annotation 0 of .* without frame_dir"),
         ([Evil()], "it contains (posix|nt).system"),
         ([np.array([object()])], "is not read: it contains"),
+        ([sample(), {"filename": "b"}], "annotation 1 of .* has frame_dir None; expected a name in every one"),
+        ([sample(["a"])], r"annotation 0 of .* has frame_dir \['a'\]"),
+        ({"split": {"train": 5}, "annotations": [sample()]}, "the split 'train' of .* is a int; expected a list of"),
+        ({"split": {"train": "a"}, "annotations": [sample()]}, "the split 'train' of .* is a str; expected a list of"),
+        ({"pose": [np.ones((5, 15, 2))] * 2, "label": ["a", "b"]}, "all poses of .* lie in one point, or too far"),
+        ({"pose": [np.full((5, 15, 2), np.nan)], "label": ["a"]}, "sample 0 of .* has a pose at infinity, or at NaN"),
+        ({"pose": [np.array([[[1, np.inf]]])], "label": ["a"]}, "sample 0 of .* has a pose at infinity, or at NaN"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, message):
@@ -64,7 +71,15 @@ WRONG = [
     ({"keypoint": np.zeros((4, 17, 2))}, "is of shape [(]4, 17, 2[)]; expected"),
     ({"keypoint_score": np.full((1, 4, 17), 30.0)}, "scores from 30 to 30"),
     ({"keypoint_score": np.ones((1, 3, 17))}, "scores of .* are of shape"),
-    ({"img_shape": (0, 0)}, "has no img_shape"),
+    *(
+        ({"img_shape": size}, "has no img_shape .height, width. from 1 to 65,504, but ")
+        for size in ((0, 0), 5, "ab", (1, 2, 3), (np.nan, 1), (np.inf, 1), None, (10**9, 10**9), [[1], [1, 2]])
+    ),
+    ({"label": 10**5000}, "is a number of too many digits; there are 3 classes"),
+    ({"total_frames": np.array([4, 4])}, r"says \[4, 4\] frames"),
+    ({"keypoint_score": np.full((1, 4, 17), "a")}, "the scores of .* are no numbers"),
+    ({"keypoint_score": [[1], [1, 2]]}, "the scores of .* are no numbers"),
+    ({"keypoint": [[1], [1, 2]]}, "the keypoint of .* is a list; expected"),
     ({"keypoint": np.ones((1, 4, 25, 2)), "keypoint_score": np.ones((1, 4, 25))}, "has 25 joints"),
 ]
 
@@ -95,14 +110,16 @@ def test_splits_that_name_absent_samples(tmp_path):
 
 def test_records_and_examples_hold_what_the_file_says(tmp_path):
     one = sample(keypoint=np.repeat(sample()["keypoint"], 2, 0), keypoint_score=np.ones((2, 4, 17), np.float16))
-    one["keypoint"][0, 0, 3] = np.nan
+    one["keypoint"] = one["keypoint"].astype(np.float32)
+    one["keypoint"][0, 0, 3:6, 0] = np.nan, np.inf, 1e6  # the last is infinite as float16
     splits = {"xsub_train": [one["frame_dir"]], "xview_val": [one["frame_dir"]]}
     path = written(tmp_path, {"split": splits, "annotations": [one]})
     (tmp_path / "classes.txt").write_text("rest\nwave\n")
     folder = Pyskl().open(path)
     record, _ = folder.load(folder.scan(False)[0][0], False)
     assert folder.actions == ("rest", "wave") and record.split == "xsub_train,xview_val"
-    assert record.fields["skeletons"].shape == (4, 2, 17, 2) and not record.fields["skeletons"][0, 0, 3].any()
+    assert record.fields["skeletons"].shape == (4, 2, 17, 2) and not record.fields["skeletons"][0, 0, 3:6].any()
+    assert not record.fields["score"][0, 0, 3:6].any() and record.fields["score"].sum() == 2 * 4 * 17 - 3
     entry = {"name": record.name, "split": record.split}
     assert Pyskl().split_of(entry) == "train" and Pyskl(division="xview").split_of(entry) == "test"
     data = Pyskl(clip_frames=4, clips=2)

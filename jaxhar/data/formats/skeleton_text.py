@@ -16,6 +16,8 @@ from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
 _JOINTS = len(NTU)
+#: Digits of 64 bits; longer words are damage, and Python refuses to read very long ones.
+_MOST_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def read_bodies(path: Path) -> tuple[int, list[TrackedBody]]:
         return words
 
     def integer(word: str, what: str, most: int | None = None) -> int:
-        if not word.isdecimal() or (most is not None and int(word) > most):
-            raise wrong(f"has {word!r}; expected {what}")
+        if not word.isdecimal() or len(word) > _MOST_DIGITS or (most is not None and int(word) > most):
+            raise wrong(f"has {word[:40]!r}; expected {what}")
         return int(word)
 
     tracks: dict[int, tuple[list[int], list[np.ndarray], list[int]]] = {}

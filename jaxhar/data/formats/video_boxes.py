@@ -25,7 +25,8 @@ def read(path: Path, length: int, size: tuple[int, int]) -> tuple[list[np.ndarra
       length, size: number of frames of the video, and (width, height).
 
     Raises:
-      Problem: the file is of neither form, of another number of frames, or has a box outside of the pictures.
+      Problem: the file is of neither form or of another number of frames, or a box is outside of the pictures, has a
+        negative size, or a score outside of [0, 1].
     """
     boxes, (width, height) = _detections(path, length, size) if path.suffix == ".json" else _pickled(path, size)
     if len(boxes) != length:
@@ -39,6 +40,12 @@ def read(path: Path, length: int, size: tuple[int, int]) -> tuple[list[np.ndarra
         if out.any():
             raise Problem(
                 f"{path}: box {int(out.argmax())} of frame {number} lies outside of the picture, {width}x{height}"
+            )
+        wrong = (x2 < x1) | (y2 < y1) | ~((one[:, 4:] >= 0) & (one[:, 4:] <= 1)).all(-1)
+        if wrong.any():
+            raise Problem(
+                f"{path}: box {int(wrong.argmax())} of frame {number} is {one[wrong][0].tolist()}; expected x1 <= x2, "
+                "y1 <= y2 and a score from 0 to 1"
             )
     return boxes, (height, width)
 

@@ -1,6 +1,7 @@
 """Reads a folder of Kinetics for packing: lists, videos in place, and the boxes of persons beside them."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,30 @@ def folder(root: str | Path, boxes: str = "", limit: float = 60.0, thorough: boo
         load=partial(_load, place, limit, thorough),
         fields={"times": Field((None,), np.float64), "fps": Field((1,), np.float64)},
         actions=found.classes,
+        doubts=tuple(_doubts(found)),
     )
+
+
+def _doubts(found: Lists) -> Iterator[str]:
+    """On videos that are for training and in another split, and on those with several labels."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    labels: dict[tuple, set[str]] = defaultdict(set)
+    for video in found.videos:
+        path = os.path.abspath(video.path)
+        splits[path].add(video.split)
+        labels[path, video.start, video.end] |= {video.label} - {""}
+    for names, words in (
+        (
+            sorted(path for path, of in splits.items() if len(of) > 1 and "train" in of),
+            "are in train and in another split, so that the figures are too good; list each in one of them",
+        ),
+        (
+            sorted({path for (path, *_), of in labels.items() if len(of) > 1}),
+            "are listed with several labels each; leave one",
+        ),
+    ):
+        if names:
+            yield f"{len(names)} videos, as {names[0]}, {words}"
 
 
 def boxes_of(place: Path, video: Listed) -> Path:

@@ -24,19 +24,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from jaxhar.data.formats import class_names
 from jaxhar.data.listing import is_hidden
 from jaxhar.data.records.record import Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
 SPLITS = ("train", "val", "test")
-NAMES = "classes.txt"
 _PLACES = ("lists", "annotations", "")
 _ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 _PATH = ("path", "file", "video", "filename")
 _BLANKS = re.compile(r"(?P<path>.+?)(?: (?P<start>[\d.]+) (?P<end>[\d.]+))? (?P<label>\S+)$")
-#: Labels that are numbers are smaller.
-_MOST_CLASSES = 100_000
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 #: How to get the data.
 HINT = (
     "docs/data.md describes it, `jaxhar data synth --layout kinetics` makes a small one, and experiments :demo make "
@@ -79,22 +78,23 @@ class Lists:
         """Names of the classes: sorted once for all splits; those of classes.txt if labels are numbers.
 
         Raises:
-          Problem: classes.txt has too few names, or a number is too large for one of a class.
+          Problem: classes.txt has too few names, or a label is a number, but not of a class.
         """
         labels = {video.label for video in self.videos} - {""}
-        if not all(label.isdecimal() for label in labels):
+        numbers = any(map(str.isdecimal, labels)) and all(map(_NUMBER.fullmatch, labels))
+        if labels and not numbers:
             return tuple(sorted(labels))
-        longest = max(labels, key=len, default="")
-        if len(longest) > len(str(_MOST_CLASSES)) or max(map(int, labels), default=0) >= _MOST_CLASSES:
+        digits = len(str(class_names.MOST))
+        fit = {one for one in labels if one.isdecimal() and len(one) <= digits and int(one) < class_names.MOST}
+        if wrong := min(labels - fit, default=""):
             raise Problem(
-                f"labels that are numbers must be those of classes, below {_MOST_CLASSES:,}, unlike {longest[:20]} in "
-                f"{', '.join(map(str, self.tables.values()))}"
+                f"labels that are numbers must be those of classes, from 0 and below {class_names.MOST:,}, unlike "
+                f"{wrong[:20]} in {', '.join(map(str, self.tables.values()))}; correct it"
             )
         count = max(map(int, labels), default=-1) + 1
-        for path in {table.with_name(NAMES): None for table in self.tables.values()}:
+        for path in {table.with_name(class_names.FILE): None for table in self.tables.values()}:
             if path.is_file():
-                text = files.read(path, "list of classes").decode("utf-8", "replace")
-                names = tuple(line.strip() for line in text.splitlines() if line.strip())
+                names = class_names.read(path)
                 if len(names) < count:
                     raise Problem(f"{path} has {len(names)} names, but the lists have the label {count - 1}")
                 return names

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from jaxhar.data.kinetics import lists
-from jaxhar.data.kinetics.folder import boxes_of
+from jaxhar.data.kinetics.folder import boxes_of, folder
 from jaxhar.host.errors import Problem
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
@@ -96,8 +96,33 @@ def test_what_is_no_list(tmp_path):
     table(tmp_path, "train.csv", f"{'long' * 200}.mp4 0\na\0b.mp4 0\na.mp4 {'9' * 5000}\n")
     found = lists.read(tmp_path)
     assert len(found.missing) == 2 and len(found.videos) == 1
-    with pytest.raises(Problem, match="must be those of classes, below 100,000, unlike 9{20} in .*train.csv"):
+    with pytest.raises(
+        Problem, match="must be those of classes, from 0 and below 100,000, unlike 9{20} in .*train.csv"
+    ):
         _ = found.classes
+
+
+@pytest.mark.parametrize("label", ["-1", "1.5", "1e3", "100000"])
+def test_numbers_that_are_no_classes(tmp_path, label):
+    files(tmp_path, "a.mp4")
+    table(tmp_path, "train.csv", f"path,label\na.mp4,0\na.mp4,{label}\n")
+    with pytest.raises(Problem, match=f"must be those of classes, from 0 and below 100,000, unlike {label} in .*train"):
+        _ = lists.read(tmp_path).classes
+    table(tmp_path, "train.csv", f"path,label\na.mp4,run\na.mp4,{label}\n")
+    assert lists.read(tmp_path).classes == (label, "run")
+
+
+def test_videos_in_two_splits_or_with_two_labels_are_doubts(tmp_path):
+    files(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    table(tmp_path, "train.csv", "path,label,start,end\na.mp4,run,,\nb.mp4,run,0,2\nb.mp4,sit,2,4\n")
+    table(tmp_path, "val.csv", "path,label\nc.mp4,run\n")
+    table(tmp_path, "test.csv", "path,label\nc.mp4,\n")
+    assert not folder(tmp_path).doubts
+    with open(tmp_path / "train.csv", "a") as file:
+        file.write("a.mp4,sit,,\n./c.mp4,run,,\n")
+    leak, labels = folder(tmp_path).doubts
+    assert f"1 videos, as {tmp_path / 'c.mp4'}, are in train and in another split" in leak
+    assert f"1 videos, as {tmp_path / 'a.mp4'}, are listed with several labels" in labels
 
 
 def test_boxes_lie_as_the_videos_or_by_class(tmp_path):

@@ -226,6 +226,12 @@ def test_boxes_that_do_not_fit(tmp_path, capsys):
     cases = {
         "has boxes of 29 frames, the video has 30": pickle.dumps(whole[1:]),
         "box 0 of frame 0 lies outside of the picture": pickle.dumps([whole[0] + 2000, *whole[1:]]),
+        "box 0 of frame 0 is .*; expected x1 <= x2, y1 <= y2 and a score": pickle.dumps(
+            [whole[0][:, [2, 1, 0, 3, 4]], *whole[1:]]
+        ),
+        "box 0 of frame 1 is .* 9.0.; expected": pickle.dumps(
+            [whole[0], np.array([[1, 1, 50, 60, 9]], np.float32), *whole[2:]]
+        ),
         "names": pickle.dumps({"a.jpg": whole[0]}),
         "a.pkl": pickle.dumps([Wicked()]),
     }

@@ -67,6 +67,8 @@ def edited(index: int, text: str):
         (edited(4, JOINT.replace("3.785547", "far")), "line 5, has a value that is not a number"),
         (edited(1, "7"), "line 2, has '7'; expected a number of bodies"),
         (edited(0, "1"), "line 30, follows the last of its 1 frames"),
+        (edited(0, "9" * 5000), f"line 1, has '{'9' * 40}'; expected a number of frames"),
+        (edited(2, BODY.replace("72057594037931101", "9" * 5000)), "line 3, has '9+'; expected the id of a body"),
         (edited(0, "many"), "line 1, has 'many'; expected a number of frames"),
         (lambda lines: ["1", "2", *lines[2:29], *lines[2:29]], "line 56, is the end of a second body with the id 7"),
     ],

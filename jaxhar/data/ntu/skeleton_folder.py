@@ -13,10 +13,10 @@ import numpy as np
 
 from jaxhar.core import classes
 from jaxhar.data.body_axes import body_axes
+from jaxhar.data.formats import class_names
 from jaxhar.data.ntu import bodies
 from jaxhar.data.ntu.folder import PUBLISHED, look, number
 from jaxhar.data.records.record import Field, Folder, Record, Skipped
-from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
 
@@ -81,17 +81,14 @@ def folder(root: str | Path, num_actions: int, how: Preparation) -> Folder:
         load=partial(_load, how),
         fields={"skeletons": Field((None, how.persons, 25, 3), np.float32)},
         actions=names,
-        published={} if (root / "classes.txt").is_file() else PUBLISHED.get(num_actions, {}),
+        published={} if (root / class_names.FILE).is_file() else PUBLISHED.get(num_actions, {}),
         counts=counts,
     )
 
 
 def _class_names(root: Path, num_actions: int) -> tuple[str, ...]:
-    listed = root / "classes.txt"
-    if not listed.is_file():
-        return classes.NTU120[:num_actions]
-    lines = files.read(listed, "list of classes").decode("utf-8", "replace").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    listed = root / class_names.FILE
+    return class_names.read(listed) if listed.is_file() else classes.NTU120[:num_actions]
 
 
 def _fingerprint(root: Path, num_actions: int, how: Preparation) -> Iterator[str]:

@@ -26,8 +26,8 @@ def is_apart(one: Mapping[str, Any]) -> bool:
 
 def persons(one: Mapping[str, Any], least: float) -> int:
     """M of an annotation, without reading its joints; 0 if its fields are damaged, which `joined` tells."""
-    frames, scores = np.asarray(one.get("frame_inds", ())), np.asarray(one.get("box_score", ()))
-    if frames.ndim != 1 or frames.shape != scores.shape or frames.dtype.kind not in "iu":
+    frames, scores = (skeleton_pickle.numbers(one.get(key, ())) for key in ("frame_inds", "box_score"))
+    if frames is None or scores is None or frames.ndim != 1 or frames.shape != scores.shape:
         return 0
     count = np.unique(frames[scores >= least], return_counts=True)[1].max(initial=0)
     return min(int(count), skeleton_pickle.MOST_PERSONS)
@@ -42,7 +42,7 @@ def joined(one: Mapping[str, Any], table: Path, least: float) -> dict[str, Any]:
     Raises:
       Problem: there is no such file, it lacks the clip, or its persons do not fit the table.
     """
-    name = str(one["frame_dir"])
+    name = str(one.get("frame_dir", one.get("filename")))
     path = _place(str(one.get("raw_file", f"{name}.pkl")), name, table)
     content = _read(path)
     found = content if isinstance(content, dict) and "keypoint" in content else None
@@ -51,7 +51,9 @@ def joined(one: Mapping[str, Any], table: Path, least: float) -> dict[str, Any]:
     points = found.get("keypoint") if isinstance(found, dict) else None
     if not isinstance(points, np.ndarray) or points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind != "f":
         raise Problem(f"{path} has no keypoint (persons, joints, 3) of sample {name} of {table}")
-    frames, scores = np.asarray(one["frame_inds"]), np.asarray(one.get("box_score", ()))
+    frames, scores = (skeleton_pickle.numbers(one.get(key, ())) for key in ("frame_inds", "box_score"))
+    if frames is None or scores is None:
+        raise Problem(f"sample {name} of {table} has frame_inds or box_score that are no numbers")
     if not frames.shape == scores.shape == (len(points),) or frames.dtype.kind not in "iu" or frames.min(initial=0) < 0:
         raise Problem(
             f"sample {name} of {table} has frame_inds {frames.shape} and box_score {scores.shape}, but {path} has "

@@ -5,7 +5,7 @@ line; without it, the classes are those that the file names, those of NTU RGB+D 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,11 @@ import numpy as np
 
 from jaxhar.core import classes
 from jaxhar.core.skeleton import COCO, JHMDB, Skeleton
-from jaxhar.data.formats import skeleton_pickle
+from jaxhar.data.formats import class_names, skeleton_pickle
 from jaxhar.data.pyskl import clip_files, sample_videos
 from jaxhar.data.records.record import Field, Folder, Record, Skipped
-from jaxhar.host import files
 from jaxhar.host.errors import Problem
 
-_NAMES = "classes.txt"
 _NTU_NAME = re.compile(r"S\d{3}C(\d{3})P(\d{3})R\d{3}A\d{3}")
 
 
@@ -41,7 +39,8 @@ def find(root: str | Path) -> Path:
 def skeleton(root: str | Path) -> Skeleton:
     """The joints of a pickle by the number of those of its first sample; Problem for an unknown number."""
     path = find(root)
-    shape = np.shape(skeleton_pickle.read_all(path)[0][0].get("keypoint", ()))
+    points = skeleton_pickle.read_all(path)[0][0].get("keypoint")
+    shape: tuple[int, ...] = points.shape if isinstance(points, np.ndarray) else ()
     found = next((one for one in (COCO, JHMDB) if len(shape) == 4 and shape[2] == len(one)), None)
     if found is None:
         raise Problem(
@@ -52,16 +51,23 @@ def skeleton(root: str | Path) -> Skeleton:
 
 
 def _class_names(path: Path, annotations: Sequence[dict[str, Any]], count: int | None) -> tuple[str, ...]:
-    """The names of `count` classes; None for as many as the labels tell."""
-    beside = path.with_name(_NAMES)
+    """The names of `count` classes; None for as many as the labels tell. Problem for a label that tells too many."""
+    beside = path.with_name(class_names.FILE)
     if beside.is_file():
-        text = files.read(beside, "list of classes").decode("utf-8", "replace")
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    named = {one["label"]: one["class"] for one in annotations if "class" in one}
+        return class_names.read(beside)
+    labelled = [one for one in annotations if isinstance(one.get("label"), int | np.integer)]
+    named = {one["label"]: str(one["class"]) for one in labelled if "class" in one}
     if named and {*named} == {*range(len(named))}:
         return tuple(named[label] for label in range(len(named)))
-    labels = [one["label"] for one in annotations if isinstance(one.get("label"), int | np.integer)]
-    count = count or max(labels, default=0) + 1
+    if not count:
+        last = max(labelled, key=lambda one: one["label"], default={"label": 0})
+        count = last["label"] + 1
+        if count > class_names.MOST:
+            raise Problem(
+                f"the label of sample {last[skeleton_pickle.identifier(annotations)]} of {path} is "
+                f"{skeleton_pickle.shown(last['label'])}; correct it, since labels must be those of classes, below "
+                f"{class_names.MOST:,}"
+            )
     known = {60: classes.NTU, 120: classes.NTU120}
     return known.get(count, tuple(f"class {i}" for i in range(count)))
 
@@ -116,7 +122,19 @@ def folder(
         },
         actions=actions,
         counts={f"split {split}": len(members) for split, members in splits.items()},
+        doubts=tuple(_doubts(path, splits)),
     )
+
+
+def _doubts(path: Path, splits: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """On samples that are in both sides of a division."""
+    for split, members in splits.items():
+        for other in (split.replace("train", "val"), split.replace("train", "test")):
+            if split != other and (both := {*members} & {*splits.get(other, ())}):
+                yield (
+                    f"{len(both)} samples of {path}, as {min(both)}, are in both {split} and {other}, so that the "
+                    "figures are too good; move each to one side"
+                )
 
 
 def size(root: str | Path, split: str) -> tuple[int, int]:
@@ -132,17 +150,19 @@ def _persons(one: dict[str, Any], least_box: float) -> int:
     """M of an annotation, at least 1."""
     if clip_files.is_apart(one):
         return max(1, clip_files.persons(one, least_box))
-    return max(1, len(one["keypoint"])) if np.ndim(one.get("keypoint", 0)) else 1
+    points = one.get("keypoint")
+    return len(points) if isinstance(points, np.ndarray) and points.size and points.ndim else 1
 
 
 def _fingerprint(path: Path, num_actions: int | None, least_box: float, videos: Path | None = None) -> Iterator[str]:
-    for one in (path, path.with_name(_NAMES)):
+    for one in (path, path.with_name(class_names.FILE)):
         if one.is_file():
             stat = one.stat()
             yield f"{one} {stat.st_size} {stat.st_mtime_ns}"
     yield f"{num_actions} {least_box}" + ("" if videos is None else f" {videos.resolve()}")
 
 
+@np.errstate(over="ignore")  # what is too large for float16 is infinite
 def _load(
     path: Path,
     of_sample: dict[str, list[str]],
@@ -176,9 +196,10 @@ def _load(
         "score": np.zeros((length, persons, joints), np.float16),
         "shape": np.array(one["img_shape"], np.int32),
     }
+    points = points.astype(np.float16)
     finite = np.isfinite(points).all(-1)
     fields["skeletons"][:, : len(points)] = np.where(finite[..., None], points, 0).swapaxes(0, 1)
-    fields["score"][:, : len(points)] = np.where(np.isfinite(score), score, 0).swapaxes(0, 1)
+    fields["score"][:, : len(points)] = np.where(finite, score, 0).swapaxes(0, 1)
     match = _NTU_NAME.fullmatch(name)
     view, subject = map(int, match.groups()) if match else (-1, -1)
     split = ",".join(of_sample.get(name, []))

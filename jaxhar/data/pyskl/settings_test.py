@@ -111,6 +111,22 @@ def test_a_wrong_file_is_a_sentence(tmp_path):
     assert not Path("ran").exists()
 
 
+def test_a_label_that_tells_too_many_classes_is_named(tmp_path):
+    for label, words in ((10**9, "1000000000"), (10**5000, "a number of too many digits")):
+        path = write(tmp_path / "set.pkl", sample("a"), sample("b", label))
+        with pytest.raises(Problem, match=f"the label of sample b of .*set.pkl is {words}; .* below 100,000"):
+            folder.folder(path, None)
+    assert len(folder.folder(path, 2).actions) == 2  # the sample is refused, or left out
+
+
+def test_samples_in_both_sides_of_a_division_are_doubts(tmp_path):
+    split = {"xsub_train": ["a", "b"], "xsub_val": ["b", "c"], "xview_train": ["c"], "train1": ["a"], "test1": ["a"]}
+    path = write(tmp_path / "set.pkl", sample("a"), sample("b"), sample("c"), split=split)
+    first, second = folder.folder(path, None).doubts
+    assert "1 samples of" in first and "as b, are in both xsub_train and xsub_val" in first
+    assert "as a, are in both train1 and test1" in second
+
+
 def kinetics(tmp_path: Path, **changes) -> Path:
     """A table of one clip, with the golden case's persons in a file beside it."""
     golden = np.load(GOLDEN / "pose_k400_unpack.npz")
@@ -145,6 +161,7 @@ def test_damage_in_the_form_of_kinetics_is_a_sentence(tmp_path):
             "frame_inds": np.arange(3),
             "box_score": np.ones(3),
         },
+        "frame_inds or box_score that are no numbers": {"frame_inds": [[1], [1, 2]]},
         "has no person with a box of score 0.5 or more": {"box_score": np.zeros(15)},
         "part_0.pkl has no keypoint .* of sample other": {"frame_dir": "other"},
     }

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.gaussian import Decoding, joints
+from jaxhar.core.network import check_numbers
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.maps import MapsConfig, MapsNet
 from jaxhar.nn.time import per_frame
@@ -37,6 +38,7 @@ class BaselineConfig(MapsConfig):
     decoding: Decoding = Decoding.ARGMAX
 
     def __post_init__(self) -> None:
+        check_numbers(self, "num_joints", "width", "modules", "units", "deconv_filters")
         super().__post_init__()
         object.__setattr__(self, "pixels", Pixels(self.pixels))
         object.__setattr__(self, "decoding", Decoding(self.decoding))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhar.core import masks
+from jaxhar.core.network import check_numbers
 from jaxhar.core.patches import Patching
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.vit import Grid, Positions
@@ -87,6 +88,7 @@ class ViTConfig:
     pixels: Pixels = Pixels.KINETICS
 
     def __post_init__(self) -> None:
+        check_numbers(self, "image_size", "num_frames", "patch", "t_patch", "width", "depth", "heads")
         object.__setattr__(self, "positions", Positions(self.positions))
         object.__setattr__(self, "pixels", Pixels(self.pixels))
         for name, whole, part in (("image_size", self.image_size, "patch"), ("num_frames", self.num_frames, "t_patch")):
@@ -169,6 +171,9 @@ class MaeConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        numbers = {"mask_ratio": (0, 1), "mask_ratio_end": (0, 1)}
+        numbers |= dict.fromkeys(("temperature", "temperature_end"), (-1000, 1000))
+        check_numbers(self, "decoder_width", "decoder_depth", "decoder_heads", **numbers)
         object.__setattr__(self, "masking", Masking(self.masking))
         object.__setattr__(self, "mask_schedule", MaskSchedule(self.mask_schedule))
         _divisible("decoder_width", self.decoder_width, self.decoder_heads, self.positions)
@@ -312,6 +317,7 @@ class VideoClassifierConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_numbers(self, "num_actions", dropout=(0, 1), path_dropout=(0, 1))
         object.__setattr__(self, "pool", Pool(self.pool))
         if self.pool is Pool.CLASS and not self.cls_token:
             raise ValueError("pool is class, which needs a class token: set cls_token, or pool to mean")

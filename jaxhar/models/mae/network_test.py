@@ -177,6 +177,19 @@ def test_a_drawn_share_follows_the_seed_and_the_step():
         (TINY, {"mask_ratio": 0.0}, "mask_ratio 0.0 keeps all of the 8"),
         (TINY, {"mask_schedule": "random", "mask_ratio_end": 0.95}, "mask_ratio_end 0.95 keeps none of the 8 tokens"),
         (TINY, {"mask_schedule": "cosine", "mask_ratio_end": 0.5}, "mask_schedule is cosine, which needs mask_steps"),
+        *(
+            (TINY, {name: value}, f"{name} must be 1 or more, not {value}")
+            for value in (0, -16)
+            for name in ("image_size", "num_frames", "patch", "t_patch", "width", "depth", "heads")
+            + ("decoder_width", "decoder_depth", "decoder_heads")
+        ),
+        *(
+            (TINY, {name: value}, f"{name} must be a number from .* not {value}")
+            for value in (float("inf"), float("nan"))
+            for name in ("mask_ratio", "mask_ratio_end", "temperature", "temperature_end")
+        ),
+        (ImageClassifierConfig(), {"num_actions": 0}, "num_actions must be 1 or more, not 0"),
+        (ImageClassifierConfig(), {"path_dropout": float("nan")}, "path_dropout must be a number from 0 to 1, not nan"),
         (TINY, {"pred_frames": 3}, "pred_frames must be"),
         (TINY, {"masking": "directed_v1", "temperature": 0}, "temperature must not be 0"),
         (TINY, {"masking": "directed_v1", "temperature_end": -1, "temperature_steps": 9}, "must not pass 0"),

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxhar.core.batch import Batch, Preds
 from jaxhar.core.gaussian import Decoding, joints
+from jaxhar.core.network import check_numbers
 from jaxhar.core.pixels import Pixels
 from jaxhar.nn.layers import drawn
 from jaxhar.nn.maps import MapsConfig, MapsNet
@@ -45,6 +46,7 @@ class MultiViewConfig(MapsConfig):
     decoding: Decoding = Decoding.ARGMAX
 
     def __post_init__(self) -> None:
+        check_numbers(self, "num_joints", "width", "modules", "units", "deconv_filters")
         super().__post_init__()
         object.__setattr__(self, "decoding", Decoding(self.decoding))
         if self.views < 2:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxhar.models.baseline.network import BaselineConfig
 from jaxhar.models.multiview import network as module
 from jaxhar.models.multiview.network import MultiView, MultiViewConfig, fuse, sources
 from jaxhar.nn.symmetric import Conv, batch_norm
@@ -30,6 +31,13 @@ def network(monkeypatch):
 @pytest.fixture(scope="module")
 def frames():
     return np.random.default_rng(0).uniform(-1, 1, (2, 4, 64, 64, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [MultiViewConfig, BaselineConfig])
+@pytest.mark.parametrize("change", [{"num_joints": 0}, {"width": 0}, {"deconv_filters": (8, 0, 8)}, {"units": -1}])
+def test_sizes_below_one_are_refused(kind, change):
+    with pytest.raises(ValueError, match=f"{[*change][0]} must be 1 or more, not"):
+        kind(**change)
 
 
 def test_a_fused_map_is_the_own_one_and_the_mean_of_the_others():

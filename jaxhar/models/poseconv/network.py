@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxhar.core import volume
 from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.network import check_numbers
 from jaxhar.models.poseconv.backbones import C3DLight, SlowOnly, X3DShallow
 from jaxhar.nn.linear import Linear, normal
 
@@ -84,6 +85,8 @@ class PoseConvConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        sizes = ("base", "num_actions", "num_joints", "num_persons", "num_frames", "size", "eval_size")
+        check_numbers(self, *sizes, sigma=(0.01, 1000), epsilon=(0, 1), dropout=(0, 1))
         object.__setattr__(self, "backbone", Backbone(self.backbone))
         ends = [joint for pair in (*self.limbs, *self.sides) for joint in pair]
         if ends and not 0 <= min(ends) <= max(ends) < self.num_joints:

@@ -11,6 +11,7 @@ from jaxhar import infer, port, zoo
 from jaxhar.core.volume import COCO_LIMBS
 from jaxhar.host.errors import Problem
 from jaxhar.models.poseconv.network import PoseConvConfig
+from jaxhar.models.poseconv.rgbpose import RGBPoseConfig
 from parity_tests import cases
 
 TINY = PoseConvConfig(base=4, blocks=(1, 1, 1), size=(12, 8), eval_size=(8, 12), limbs=COCO_LIMBS, num_actions=3)
@@ -43,6 +44,18 @@ def test_settings_that_make_no_sense_are_named():
         replace(TINY, num_joints=13)
     with pytest.raises(ValueError, match="blocks must be three numbers"):
         replace(TINY, blocks=(1, 1))
+    for name in ("base", "num_actions", "num_persons", "num_frames", "size", "eval_size"):
+        with pytest.raises(ValueError, match=f"{name} must be 1 or more, not 0"):
+            replace(TINY, **{name: 0})
+    with pytest.raises(ValueError, match="size must be 1 or more, not .8, 0."):
+        replace(TINY, size=(8, 0))
+    for config in (TINY, RGBPoseConfig()):
+        for name in ("sigma", "epsilon", "dropout"):
+            with pytest.raises(ValueError, match=f"{name} must be a number from .* not nan"):
+                replace(config, **{name: float("nan")})
+    for change in ({"rgb_base": 0}, {"pose_blocks": (1, 0, 1)}, {"num_persons": 0}, {"image_size": -32}):
+        with pytest.raises(ValueError, match="must be 1 or more, not"):
+            replace(RGBPoseConfig(), **change)
 
 
 def test_other_joints_are_refused_with_a_sentence():

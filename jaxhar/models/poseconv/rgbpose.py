@@ -15,6 +15,7 @@ from jax import lax
 
 from jaxhar.core import volume
 from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.network import check_numbers
 from jaxhar.core.pixels import Pixels
 from jaxhar.models.poseconv.backbones import stage
 from jaxhar.nn.conv3d import Conv3d, ConvNorm3d
@@ -71,6 +72,9 @@ class RGBPoseConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        layers = ("rgb_base", "pose_base", "rgb_blocks", "pose_blocks", "num_actions")
+        sizes = ("num_joints", "num_persons", "num_frames", "image_size")
+        check_numbers(self, *layers, *sizes, sigma=(0.01, 1000), epsilon=(0, 1), dropout=(0, 1))
         if self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, not {self.image_size}")
 

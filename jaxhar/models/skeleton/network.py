@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from jaxhar.core.batch import Batch, Preds
+from jaxhar.core.network import check_numbers
 from jaxhar.models.skeleton.positions import table
 from jaxhar.nn.layers import drawn
 from jaxhar.nn.linear import Linear
@@ -72,6 +73,9 @@ class SkeletonTransformerConfig:
     path_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        sizes = ("num_frames", "num_persons", "num_joints", "width", "depth", "heads", "num_actions")
+        shares = dict.fromkeys(("dropout", "attention_dropout", "path_dropout"), (0, 1))
+        check_numbers(self, *sizes, mlp_ratio=(0.25, 1000), **shares)
         object.__setattr__(self, "act", Activation(self.act))
         object.__setattr__(self, "positions", Positions(self.positions))
         object.__setattr__(self, "block", Form(self.block))

@@ -2,11 +2,24 @@
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from jaxhar import inference, zoo
 from jaxhar.core.network import Showing
 from jaxhar.models.skeleton.network import SkeletonTransformerConfig
+
+
+@pytest.mark.parametrize("name", ["num_frames", "num_persons", "num_joints", "width", "depth", "heads", "num_actions"])
+def test_sizes_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be 1 or more, not 0"):
+        SkeletonTransformerConfig(**{name: 0})
+
+
+@pytest.mark.parametrize("name", ["mlp_ratio", "dropout", "attention_dropout", "path_dropout"])
+def test_numbers_that_are_not_finite_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be a number from .* not nan"):
+        SkeletonTransformerConfig(**{name: float("nan")})
 
 
 def test_attention_is_that_of_the_class_token_in_the_last_block():
