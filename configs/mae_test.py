@@ -104,6 +104,6 @@ def test_a_mistake_in_the_last_stage_is_told_before_the_first_step(tmp_path, mis
 
 
 def test_a_later_network_that_does_not_fit_is_told_before_the_first_step(tmp_path):
-    with pytest.raises(Problem, match="the network before stage 'probe' does not fit"):
+    with pytest.raises(Problem, match="does not fit the weights of the network before stage 'probe'"):
         run.run(small(**{"model.width": 32}), tmp_path, "train")
     assert not (tmp_path / "metrics.jsonl").exists()

@@ -171,9 +171,9 @@ class MaeConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = {"mask_ratio": (0, 1), "mask_ratio_end": (0, 1)}
-        numbers |= dict.fromkeys(("temperature", "temperature_end"), (-1000, 1000))
-        check_numbers(self, "decoder_width", "decoder_depth", "decoder_heads", **numbers)
+        finite = (-1e12, 1e12)
+        check_numbers(self, "decoder_width", "decoder_depth", "decoder_heads", mask_ratio=(0, 1), mask_ratio_end=(0, 1))
+        check_numbers(self, temperature=finite, temperature_end=finite)
         object.__setattr__(self, "masking", Masking(self.masking))
         object.__setattr__(self, "mask_schedule", MaskSchedule(self.mask_schedule))
         _divisible("decoder_width", self.decoder_width, self.decoder_heads, self.positions)
