@@ -12,6 +12,7 @@ from jaxhar import infer, inference, zoo
 from jaxhar.core.pixels import Pixels
 from jaxhar.inference import prepare
 from jaxhar.nn.layers import Conv, SeparableNorm
+from jaxhar.nn.linear import Linear
 
 
 def test_other_shapes_are_refused():
@@ -56,6 +57,7 @@ class Net(nnx.Module):
     def __init__(self, dtype):
         self.first = SeparableNorm(3, 4, 3, dtype=dtype, rngs=nnx.Rngs(0))
         self.rest = nnx.List([Conv(4, 2, dtype=dtype, rngs=nnx.Rngs(1))])
+        self.last = Linear(2, 2, dtype=dtype, rngs=nnx.Rngs(2))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -64,7 +66,7 @@ def test_only_the_kernels_of_products_change_their_type(dtype):
     _, state = prepare(net)
     types = {".".join(map(str, path)): variable[...].dtype for path, variable in nnx.to_flat_state(state)}
     assert {name for name, found in types.items() if found == jnp.bfloat16} == (
-        {"first.conv.pointwise.kernel", "rest.0.kernel"} if dtype == jnp.bfloat16 else set()
+        {"first.conv.pointwise.kernel", "rest.0.kernel", "last.kernel"} if dtype == jnp.bfloat16 else set()
     )
     assert all(leaf.dtype == jnp.float32 for leaf in (net.rest[0].kernel[...], net.first.conv.pointwise.kernel[...]))
     assert not net.first.norm.use_running_average

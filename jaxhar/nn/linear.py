@@ -47,6 +47,11 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
         self.dtype = dtype
 
+    def arrange(self) -> None:
+        """Converts the kernel to the arithmetic type."""
+        if self.kernel.dtype != self.dtype:
+            self.kernel = nnx.Param(self.kernel[...].astype(self.dtype))
+
     def __call__(self, x: Array) -> Array:
         dtype = result_dtype(self.dtype)
         y = product(x.astype(self.dtype), self.kernel[...].astype(self.dtype), dtype)
