@@ -171,3 +171,12 @@ def load(path: Path) -> object:
     except Exception as error:  # damaged pickles raise many types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Problem(f"the file {path} is not a complete pickle ({reason}); restore it") from error
+
+
+def numbers(value: object) -> np.ndarray | None:
+    """A value of a pickle as an array of numbers; None if it is something else, or ragged."""
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        return None
+    return found if found.dtype.kind in "biuf" else None

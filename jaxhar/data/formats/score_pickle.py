@@ -23,10 +23,16 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     scores: list[np.ndarray] = []
     labels: list[int] = []
     for number, one in enumerate(content):
-        known = isinstance(one, dict) and {"pred_score", "gt_label"} <= one.keys()
-        score, label = (_array(one[key]) if known else np.zeros(0) for key in ("pred_score", "gt_label"))
-        numbers = score.dtype.kind in "fiu" and label.dtype.kind in "iu" and score.ndim == label.size == 1
-        if not numbers or not 0 <= label.item() < len(score):
+        fields = one if isinstance(one, dict) else {}
+        score, label = (safe_pickle.numbers(fields.get(key)) for key in ("pred_score", "gt_label"))
+        if (
+            score is None
+            or score.ndim != 1
+            or label is None
+            or label.size != 1
+            or label.dtype.kind not in "iu"
+            or not 0 <= label.item() < len(score)
+        ):
             raise Problem(f"sample {number} of {path} has no pred_score (classes) with one gt_label among the classes")
         if not np.isfinite(score).all():
             raise Problem(f"sample {number} of {path} has scores that are not finite")
@@ -35,11 +41,3 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         scores.append(score.astype(np.float64))
         labels.append(int(label.item()))
     return np.stack(scores), np.array(labels)
-
-
-def _array(value: object) -> np.ndarray:
-    """A value as an array, empty if it is none."""
-    try:
-        return np.asarray(value)
-    except ValueError:  # of lists that are not of one length
-        return np.zeros(0)

@@ -126,15 +126,6 @@ def shown(value: object) -> str:
         return "a number of too many digits"
 
 
-def numbers(value: object) -> np.ndarray | None:
-    """A field as an array of numbers; None if it is something else, or ragged."""
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        return None
-    return found if found.dtype.kind in "biuf" else None
-
-
 def checked(one: Annotation, path: Path, classes: int | None = None) -> Annotation:
     """An annotation with a score, after a check.
 
@@ -163,7 +154,7 @@ def checked(one: Annotation, path: Path, classes: int | None = None) -> Annotati
     if not isinstance(label, int | np.integer) or label < 0 or (classes is not None and label >= classes):
         limit = "" if classes is None else f"; there are {classes} classes, 0 to {classes - 1}"
         raise Problem(f"the label of {where} is {shown(label)}{limit}")
-    score = numbers(one.get("keypoint_score", np.ones((persons, frames, joints), np.float32)))
+    score = safe_pickle.numbers(one.get("keypoint_score", np.ones((persons, frames, joints), np.float32)))
     if score is None or score.shape != (persons, frames, joints):
         found = "no numbers" if score is None else f"of shape {score.shape}"
         raise Problem(f"the scores of {where} are {found}; its keypoint is of shape {points.shape}")
@@ -174,7 +165,7 @@ def checked(one: Annotation, path: Path, classes: int | None = None) -> Annotati
     if not seen.any():
         raise Problem(f"{where} has no valid joint in its {frames} frames")
     if dims == 2:
-        size = numbers(one.get("img_shape"))
+        size = safe_pickle.numbers(one.get("img_shape"))
         if size is None or size.shape != (2,) or not ((size >= 1) & (size <= _LARGEST)).all():
             told = shown(one.get("img_shape"))
             raise Problem(f"{where} has no img_shape (height, width) from 1 to {_LARGEST:,}, but {told}")

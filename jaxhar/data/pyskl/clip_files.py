@@ -26,7 +26,7 @@ def is_apart(one: Mapping[str, Any]) -> bool:
 
 def persons(one: Mapping[str, Any], least: float) -> int:
     """M of an annotation, without reading its joints; 0 if its fields are damaged, which `joined` tells."""
-    frames, scores = (skeleton_pickle.numbers(one.get(key, ())) for key in ("frame_inds", "box_score"))
+    frames, scores = (safe_pickle.numbers(one.get(key, ())) for key in ("frame_inds", "box_score"))
     if frames is None or scores is None or frames.ndim != 1 or frames.shape != scores.shape:
         return 0
     count = np.unique(frames[scores >= least], return_counts=True)[1].max(initial=0)
@@ -51,7 +51,7 @@ def joined(one: Mapping[str, Any], table: Path, least: float) -> dict[str, Any]:
     points = found.get("keypoint") if isinstance(found, dict) else None
     if not isinstance(points, np.ndarray) or points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind != "f":
         raise Problem(f"{path} has no keypoint (persons, joints, 3) of sample {name} of {table}")
-    frames, scores = (skeleton_pickle.numbers(one.get(key, ())) for key in ("frame_inds", "box_score"))
+    frames, scores = (safe_pickle.numbers(one.get(key, ())) for key in ("frame_inds", "box_score"))
     if frames is None or scores is None:
         raise Problem(f"sample {name} of {table} has frame_inds or box_score that are no numbers")
     if not frames.shape == scores.shape == (len(points),) or frames.dtype.kind not in "iu" or frames.min(initial=0) < 0:
