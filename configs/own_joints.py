@@ -22,7 +22,7 @@ from jaxhar import zoo
 from jaxhar.core.network import frame_size
 from jaxhar.core.skeleton import COCO
 from jaxhar.data import transforms
-from jaxhar.data.coco.settings import Coco
+from jaxhar.data.coco.settings import Coco, Surroundings
 from jaxhar.data.generate.film import Synth
 from jaxhar.evaluation.evaluate import Eval
 from jaxhar.evaluation.metrics import PCK
@@ -38,6 +38,8 @@ from jaxhar.training.optim import QUICK, Optimizer
 from jaxhar.weights import checkpoint
 
 WEIGHTS = "reception-mpii"
+#: What the demo's training sees around a person's box, sometimes all: it is to find joints without a box, too.
+AROUND = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, None)
 EVALS = {"own": Eval(views=("single", "flip"), scorers=(Pose((PCK(0.2),)), OKSAP(), Samples()))}
 
 
@@ -91,7 +93,9 @@ def demo() -> Experiment:
     model = replace(
         zoo.config("reception-mpii"), image_size=64, num_joints=len(COCO), num_blocks=2, width=192, stem_width=12
     )
-    augment = replace(transforms.NONE, scales=(0.8, 0.9, 1.0), fixed_scale=0.9, hflip=(False, True))
+    augment = Surroundings(
+        scales=(0.8, 0.9, 1.0), fixed_scale=0.9, hflip=(False, True), around=AROUND, fixed_around=0.03
+    )
     return Experiment(
         name="joints-demo",
         model=model,

@@ -130,6 +130,8 @@ def about(meta: checkpoint.Meta) -> dict[str, str]:
         found |= {"height": str(height), "width": str(width), "frames": str(meta.config.inputs(1)["frames"].shape[1])}
         found["pixels"] = f"{meta.config.pixels}: RGB float32 from {low:.4g} to {high:.4g}"
         found["crop"] = CROP
+        if meta.around is not None:
+            found["crop"] += f"; black from {meta.around:g} of the longer side of the person's box around that box on"
     else:
         found["inputs"] = json.dumps({key: one.shape[1:] for key, one in meta.config.inputs(1).items()})
     return found

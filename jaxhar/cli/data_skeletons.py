@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `jaxhar data skeletons`."""
     parser.add_argument("videos", type=Path, help="a folder CLASS/*.mp4, or a CSV file with the columns file and label")
     parser.add_argument(
-        "--weights", type=Path, required=True, help="of a pose network: a model folder, a run or a .safetensors file"
+        "--weights",
+        type=Path,
+        required=True,
+        help="of a pose network: a model folder, a run, a .safetensors file, or a name of the zoo",
     )
     parser.add_argument("--out", type=Path, required=True, help="the pickle to write, for the data set pyskl")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """Makes an example from frames of a record: pictures cropped to a box, joints in units of the crop, labels."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ def cropped_example(
     *,
     box: transforms.Box,
     size: int | tuple[int, int],
+    person: transforms.Box | None = None,
     norm: np.ndarray | None = None,
     layout: Skeleton | None = None,
     skeleton: Skeleton | None = None,
@@ -28,6 +30,7 @@ def cropped_example(
     Args:
       frames: T indices into the record. draw: augmentation of all frames.
       box: in pixels of the frames, see `transforms.plan_crop`. size: side of the crop, or (height, width).
+      person: the person's own box, around which `draw.around` counts; None where it is not known.
       norm: (T,) reference length in pixels, 0 if unknown; None without joints.
       layout: joints of the record.
       skeleton, dims: joints and coordinates of the example; those that the record lacks are not valid. `skeleton` is
@@ -40,6 +43,8 @@ def cropped_example(
     """
     image_size = (int(record["size"][0]), int(record["size"][1]))
     crop = transforms.plan_crop(box, image_size, size, draw)
+    if person is not None:
+        crop = replace(crop, window=transforms.seen_window(person, draw.around, image_size))
     length, reduction = len(frames), crop.reduction if pictures.reducible(record) else 1
     cropped = np.empty((length, *crop.size, 3), np.uint8)
     transforms.crop_images(pictures.frames(record, frames, reduction), crop, cropped, draw.occluder, reduction)

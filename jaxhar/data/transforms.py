@@ -5,6 +5,7 @@ about its centre, resized to a square and perhaps mirrored. For points, this is 
 units (0 is the crop's left or top edge, 1 its right or bottom edge).
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,9 @@ class Draw:
     flip: bool = False
     power: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of R, G, B in [0, 1]
     subsampling: int = 1  # frames between two frames of a clip
-    occluder: tuple[float, float, int, int] | None = (
-        None  # centre x, y in crop units; width, height in pixels of the crop
-    )
+    #: Centre x, y in crop units; width, height in pixels of the crop.
+    occluder: tuple[float, float, int, int] | None = None
+    around: float | None = None  # what is seen around the person's box, as a share of its longer side; None: all
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ class Crop:
       size: (height, width) of the finished crop.
       flip: whether the finished crop is mirrored.
       affine: (3, 3) image pixels -> crop units, mirroring included.
+      window: what `seen_window` gives, the part of the image that is seen; the rest is black. None: all of it.
     """
 
     cut: np.ndarray
@@ -194,6 +196,7 @@ class Crop:
     size: tuple[int, int]
     flip: bool
     affine: np.ndarray
+    window: Box | None = None
 
     @property
     def reduction(self) -> int:
@@ -233,6 +236,19 @@ def plan_crop(box: Box, image_size: tuple[int, int], size: int | tuple[int, int]
     return Crop(cut, (x2 - x1, y2 - y1), bool(draw.angle), size, draw.flip, affine)
 
 
+def seen_window(box: Box, around: float | None, image_size: tuple[int, int]) -> Box | None:
+    """The part of an image of `image_size` (width, height) that is seen around a person's box, see `Draw.around`.
+
+    Returns:
+      (4,) whole pixels, at least one of the image; None for all of it.
+    """
+    if around is None:
+        return None
+    far, size = around * (box[2:] - box[:2]).max(), np.array(image_size)
+    low = np.clip(np.round(box[:2] - far), 0, size - 1)
+    return np.concatenate([low, np.clip(np.round(box[2:] + far), low + 1, size)])
+
+
 def crop_image(image: np.ndarray, crop: Crop, reduction: int = 1) -> np.ndarray:
     """Crop one image to (height, width, 3), see `crop_images`."""
     out = np.empty((1, *crop.size, 3), np.uint8)
@@ -249,17 +265,23 @@ def crop_images(
 ) -> None:
     """Crop T RGB images (H, W, 3) into `out` (T, height, width, 3), all uint8.
 
-    Pixels outside of an image, and under an `occluder` (see `Draw`), are black. Images are read from an iterator one by
-    one, so that a decoded image is still in the processor's cache when it is cropped.
+    Pixels outside of an image and of the crop's window, and under an `occluder` (see `Draw`), are black. Images are
+    read from an iterator one by one, so that a decoded image is still in the processor's cache when it is cropped.
 
     A crop without rotation, as in every evaluation, is resized with PIL's antialiased bilinear filter, as in deephar;
     for enlarging, OpenCV is used, which differs by at most one grey level and takes a seventh of the time. A rotated
     crop is rotated and resized by one bilinear map, in a fifth of the time of separate steps; on photos it differs from
     these by 0.6 to 1.5 grey levels on average. Its images may be smaller by `reduction`, see `Crop.reduction`.
     """
+    part: tuple[slice, ...] = ()
+    if crop.window is not None:
+        x1, y1 = np.floor(crop.window[:2] / reduction).astype(int).tolist()
+        x2, y2 = np.ceil(crop.window[2:] / reduction).astype(int).tolist()
+        part = slice(y1, y2), slice(x1, x2)
+        crop = dataclasses.replace(crop, cut=crop.cut @ geometry.translation(x1 * reduction, y1 * reduction))
     cut = _turned(crop, reduction) if crop.turned or max(crop.cut_size) > _LARGEST else _straight(crop)
     for image, target in zip(images, out, strict=True):
-        found = cut(image)
+        found = cut(image[part])
         if crop.flip:
             cv2.flip(found, 1, dst=target)
         else:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import cv2
@@ -67,6 +68,35 @@ def test_images_are_cropped_one_by_one_as_an_iterator_gives_them():
         out = np.empty((2, 64, 64, 3), np.uint8)
         transforms.crop_images(iter(images), crop, out)
         np.testing.assert_array_equal(out, [transforms.crop_image(image, crop) for image in images])
+
+
+@pytest.mark.parametrize("draw", [Draw(), Draw(flip=True), Draw(angle=20), Draw(angle=-35, flip=True)])
+@pytest.mark.parametrize("person", [(70, 60, 110, 200), (-30, 20, 90, 400), (400, 50, 420, 90)])
+def test_around_a_person_the_image_is_black(draw, person):
+    image, box = smooth_image(320, 240), np.array([40.0, 10, 260, 230])
+    window = transforms.seen_window(np.array(person, float), 0.1, (320, 240))
+    assert window is not None and (window[2:] > window[:2]).all()
+    far = 0.1 * max(person[2] - person[0], person[3] - person[1])
+    inside = np.clip([person[0] - far, person[1] - far, person[2] + far, person[3] + far], 0, [319, 239, 320, 240])
+    np.testing.assert_allclose(window, inside, atol=1)
+    x1, y1, x2, y2 = window.astype(int)
+    black = np.zeros_like(image)
+    black[y1:y2, x1:x2] = image[y1:y2, x1:x2]
+    crop = transforms.plan_crop(box, (320, 240), 96, draw)
+    found = transforms.crop_image(image, dataclasses.replace(crop, window=window))
+    np.testing.assert_allclose(found.astype(int), transforms.crop_image(black, crop), atol=1)
+    assert transforms.seen_window(np.array(person, float), None, (320, 240)) is None
+
+
+def test_a_reduced_image_is_black_around_the_same_person():
+    image, draw = smooth_image(1279, 721), Draw(angle=20)
+    crop = transforms.plan_crop(np.array([100.0, -150, 1100, 850]), (1279, 721), 224, draw)
+    crop = dataclasses.replace(crop, window=np.array([401.0, 203, 777, 655]))
+    data = jpeg.encode(image[..., ::-1], 100)
+    whole = transforms.crop_image(jpeg.decode(data, "a"), crop)
+    reduced = transforms.crop_image(jpeg.decode(data, "a", crop.reduction), crop, crop.reduction)
+    assert crop.reduction == 4 and np.abs(whole.astype(int) - reduced).mean() < 1.5
+    assert 0.1 < (whole.max(-1) == 0).mean() < 0.9
 
 
 @pytest.mark.parametrize("angle", [-30.0, -5.0, 15.0, 40.0])

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,12 +64,17 @@ class Job:
 
 
 def batches(
-    source: Video | Images, windows: list[Window], count: int, batch: int, size: tuple[int, int]
+    source: Video | Images,
+    windows: list[Window],
+    count: int,
+    batch: int,
+    size: tuple[int, int],
+    around: float | None = None,
 ) -> Iterator[Job]:
     """Crop every clip by the union of its boxes. A frame is cropped for all its clips when it is read, and not kept.
 
     Args:
-      count: number of frames.
+      count: number of frames. around: what is seen around a person's own box, see `transforms.Draw`.
     """
     waiting: list[tuple[int, transforms.Crop, np.ndarray]] = []
     coming = 0
@@ -85,7 +90,9 @@ def batches(
         for number, plan, crops in waiting:
             here = np.flatnonzero(windows[number].frames == frame.index)
             if len(here):
-                crops[here] = transforms.crop_image(frame.image, plan)
+                own = windows[number].stretch.outline(frame.index)
+                seen = None if own is None else transforms.seen_window(own, around, (width, height))
+                crops[here] = transforms.crop_image(frame.image, replace(plan, window=seen))
         done = [entry for entry in waiting if windows[entry[0]].frames[-1] <= frame.index]
         while len(done) >= batch or (done and frame.index == count - 1):
             job, done = done[:batch], done[batch:]

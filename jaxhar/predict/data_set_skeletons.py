@@ -7,15 +7,14 @@ file of its own in OUT.parts/; a later call goes on from there, and takes from a
 import hashlib
 import pickle
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxhar.core.skeleton import COCO
+from jaxhar.core.skeleton import COCO, Skeleton
 from jaxhar.data.formats import safe_pickle
 from jaxhar.data.formats.source import open_file
 from jaxhar.data.formats.video import Video
@@ -25,18 +24,13 @@ from jaxhar.data.own.sources import Item, divided
 from jaxhar.data.records.record import Skipped
 from jaxhar.host import files
 from jaxhar.host.errors import Problem
-from jaxhar.inference import infer as run_model
-from jaxhar.predict import many_videos, persons
-from jaxhar.predict.box_files import BoxFile
-from jaxhar.predict.detector import Detector
+from jaxhar.predict import many_videos
 from jaxhar.predict.joints import Joints, lacking, mapped, stacked
 from jaxhar.predict.many_videos import Told
-from jaxhar.predict.options import STRIDE, Options
-from jaxhar.predict.outputs import NetworkInfo
-from jaxhar.predict.predictor import needs_pose
-from jaxhar.predict.search import Box, Infer
+from jaxhar.predict.options import Options
+from jaxhar.predict.predictor import load, needs_pose
+from jaxhar.predict.search import Box
 from jaxhar.predict.task import Task
-from jaxhar.weights import checkpoint
 
 CLASSES = "classes.txt"
 #: Names of the sides of a division in pyskl's files.
@@ -48,16 +42,12 @@ class How:
     """How the joints of a video are found.
 
     Attributes:
-      infer, meta: a pose network, and information about it.
-      batch, detector, keep: as of `jaxhar.predict.predictor.Task` and its options.
-      most: number of persons of a video that are written, the ones who are there for longest.
+      task: a video, and the box of the person if it is known -> its prediction.
+      skeleton: the joints. most: number of persons of a video that are written, the ones who are there for longest.
     """
 
-    infer: Infer
-    meta: NetworkInfo
-    batch: int = 16
-    detector: Detector | BoxFile | None = None
-    keep: int | None = None
+    task: Callable[[Video, Box | None], Task]
+    skeleton: Skeleton
     most: int = 10
 
 
@@ -82,15 +72,12 @@ def joints_of(video: Video, how: How, bbox: Box | None = None) -> tuple[Joints, 
     Raises:
       Problem: the video is damaged, or has no picture.
     """
-    options = Options(bbox=bbox, batch=how.batch, stride=STRIDE)
-    detector = how.detector if bbox is None else None
-    task = Task(video, video.path, how.infer, how.meta, options, detector=detector, keep=how.keep)
+    task = how.task(video, bbox)
     shape, frames = (0, 0), []
     for found in task.frames(*task.search()):
         shape = found.image.shape[0], found.image.shape[1]
         frames.append(found.results)
-    assert how.meta.skeleton is not None
-    return stacked(frames, len(how.meta.skeleton)), shape
+    return stacked(frames, len(how.skeleton)), shape
 
 
 def annotation(name: str, label: int, joints: Joints, shape: tuple[int, int]) -> dict[str, Any]:
@@ -121,20 +108,27 @@ def run(
 
     Args:
       root: a folder CLASS/*.mp4, or a CSV file, see `jaxhar.data.own.listing`.
-      weights: of a pose network, see `jaxhar.weights.checkpoint.load_model`.
+      weights: of a pose network, see `jaxhar.predict.predictor.load`.
       detector, several: who is looked for, see `persons.chosen`.
       part: see `many_videos.share`; a part writes no file, the last call without one does.
 
     Returns:
       what was done, and the joints of COCO that the network lacks, which have score 0.
     """
-    finder, keep = persons.chosen(None, detector, several)
-    model, meta = checkpoint.load_model(weights)
-    needs_pose(meta.config, weights)
-    missing = lacking(meta.joints("writing skeletons"), COCO)
-    how = How(partial(run_model, model), meta, batch, detector=finder, keep=keep)
-    made_by = f"{checkpoint.sha256(model)} {detector} {several}"
-    return write(root, out, how, made_by, part, progress), missing
+    options = Options(batch=batch, detector=detector, persons=several)
+    _ = options.finder  # says what is wrong with it, before the network is loaded
+    network = load(weights)
+    needs_pose(network.meta.config, weights)
+    skeleton = network.meta.joints("writing skeletons")
+    missing = lacking(skeleton, COCO)
+
+    def task(video: Video, box: Box | None) -> Task:
+        how = options if box is None else Options(bbox=box, batch=batch)
+        return replace(network.task(video.path, video, how), familiar=None)
+
+    # `2`: crops as tight as in the training, confidences by its temperature
+    made_by = f"{network.sha256} {detector} {several} 2"
+    return write(root, out, How(task, skeleton), made_by, part, progress), missing
 
 
 def write(root: Path, out: Path, how: How, made_by: str, part: tuple[int, int], progress: bool = True) -> Summary:
@@ -156,8 +150,7 @@ def write(root: Path, out: Path, how: How, made_by: str, part: tuple[int, int], 
         joints, shape = joints_of(video, how, box)
         if not joints.ids:
             raise Problem(f"{item.path}: nobody was found in it")
-        assert how.meta.skeleton is not None
-        joints = mapped(joints.largest(how.most), how.meta.skeleton, COCO)
+        joints = mapped(joints.largest(how.most), how.skeleton, COCO)
         parts.add(item, annotation(name_of(home, item), labels.index(item.label), joints, shape))
 
     told = many_videos.work_off(videos, part, parts.has, work, progress)

@@ -9,15 +9,18 @@ import pytest
 
 from jaxhar import zoo
 from jaxhar.cli import main as cli
+from jaxhar.core.calibration import Calibration
 from jaxhar.core.skeleton import COCO, MPII, PA16, PENN, Skeleton
 from jaxhar.data.pyskl.settings import Pyskl
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.reception.network import ReceptionConfig
-from jaxhar.predict import data_set_skeletons, many_videos
+from jaxhar.predict import data_set_skeletons, many_videos, persons, predictor
 from jaxhar.predict.data_set_skeletons import How
 from jaxhar.predict.joints import Joints, lacking, mapped
+from jaxhar.predict.options import Options
 from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film
 from jaxhar.predict.predictor_test import OFFSETS, FindsDots
+from jaxhar.predict.task import Task
 from jaxhar.weights import checkpoint
 
 
@@ -34,9 +37,13 @@ class FindsCoco:
         return {"pose": found["pose"][..., order, :], "visible": found["visible"][..., order]}
 
 
-def how(**settings) -> How:
-    config = ReceptionConfig(image_size=96, num_joints=17)
-    return How(FindsCoco(), SimpleNamespace(skeleton=COCO, actions=(), config=config), **settings)
+def how(find: FindsCoco | None = None, **settings) -> How:
+    meta = SimpleNamespace(skeleton=COCO, actions=(), config=ReceptionConfig(image_size=96, num_joints=17))
+
+    def task(video, bbox):
+        return Task(video, video.path, find or FindsCoco(), meta, Options(bbox=bbox), **settings)
+
+    return How(task, COCO)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +87,8 @@ def test_a_folder_becomes_a_pickle_that_the_data_set_reads(folder, tmp_path):
     batch = next(iter(prepared.eval_stream(split="test", view="single", batch=1)))
     assert batch["points"].shape == (1, 4, 2, 17, 2) and (batch["score"][:, :, 0] > 0).all()
 
-    again = how(detector=FindsFigures())
+    unused = FindsCoco()
+    again = how(unused, detector=FindsFigures())
     kept = data_set_skeletons.write(folder, out, again, "w", (1, 1), progress=False)
     assert kept.told.kept == 3 and kept.told.made == 0 and kept.samples == 3
     with pytest.raises(Problem, match="set.pkl was not made by these weights and options"):
@@ -91,7 +99,7 @@ def test_a_folder_becomes_a_pickle_that_the_data_set_reads(folder, tmp_path):
             data_set_skeletons.write(folder, out, again, "w", (1, 1), progress=False)
     with pytest.raises(Problem, match="is a folder; give --out a file, as .*skeletons.pkl"):
         data_set_skeletons.write(folder, tmp_path, again, "w", (1, 1), progress=False)
-    assert not tmp_path.with_name(f"{tmp_path.name}.parts").exists() and not again.infer.calls
+    assert not tmp_path.with_name(f"{tmp_path.name}.parts").exists() and not unused.calls
 
 
 def test_parts_of_the_work_give_the_same_file(folder, tmp_path):
@@ -132,6 +140,29 @@ def test_a_share_of_the_work_is_checked():
     done: list[int] = []
     parts = [many_videos.work_off(range(7), (k, 3), lambda i: i == 4, done.append, False) for k in (1, 2, 3)]
     assert sorted(done) == [0, 1, 2, 3, 5, 6] and [told.kept for told in parts] == [0, 1, 0]
+
+
+def test_the_joints_are_those_of_a_prediction(folder, tmp_path, monkeypatch):
+    """In crops as tight as those of the training, and with confidences by the temperature of the weights."""
+    monkeypatch.setattr(persons, "_own", FindsFigures)
+    model = zoo.create(zoo.tiny("reception-mpii"))
+    trained = {
+        "actions": False,
+        "unseen_joints": [],
+        "data": {"data.augment.fixed_scale": "0.7", "data.augment.fixed_around": "0.05"},
+    }
+    checkpoint.save_model(tmp_path / "pose", model, PA16, (), trained=trained, calibration=Calibration(joints=3.0))
+    out = tmp_path / "set.pkl"
+    data_set_skeletons.run(folder, tmp_path / "pose", out, detector="own", several="all", progress=False)
+    written = {one["frame_dir"]: one for one in pickle.loads(out.read_bytes())["annotations"]}
+    net = predictor.load(tmp_path / "pose")
+    assert "jump/carl.mp4" in written
+    for name, one in written.items():
+        for track in net.predict(folder / name, detector="own").persons:
+            joints, score = PA16.index("l_wrist"), one["keypoint_score"][..., COCO.index("l_wrist")].astype(float)
+            near = np.abs(one["keypoint"][:, :, COCO.index("l_wrist")] - track.joints[:, joints, :2]).max((1, 2))
+            assert near.min() < 0.2, "half precision"
+            np.testing.assert_allclose(score[near.argmin()], track.confidence[:, joints], atol=2e-3)
 
 
 def test_the_command(folder, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -81,6 +81,19 @@ def _own() -> Own:
 
 
 @dataclass(frozen=True)
+class Crops:
+    """How pictures of persons with known boxes are cut for a network.
+
+    Attributes:
+      margin: side of the square that the network reads, over the longer side of the person's box.
+      around: what is seen around that box, see `transforms.Draw`.
+    """
+
+    margin: float = MARGIN
+    around: float | None = None
+
+
+@dataclass(frozen=True)
 class Stretch:
     """A person in consecutive frames.
 
@@ -127,14 +140,14 @@ def find(
     size: tuple[int, int],
     keep: int | None,
     bar: _Bar,
-    margin: float = MARGIN,
+    crops: Crops = Crops(),
 ) -> tuple[list[float], list[Stretch]]:
     """The times of all frames in seconds, and the persons, by their first frame.
 
     Args:
       infer, shape, size: the pose network, (B, T) of one run of it, and (height, width) of its input.
       keep: number of persons, the largest ones over time (in still pictures, of each picture); None keeps all.
-      margin: side of the square that the network reads, over the longer side of a person's box.
+      crops: how the network sees persons with boxes.
 
     Raises:
       Problem: boxes of a file do not fit the source.
@@ -143,9 +156,9 @@ def find(
     every = max(1, round(fps / BOXES_PER_SECOND)) if fps else 1
     if isinstance(detector, BoxFile) and detector.identified:
         every = 1
-        times, found, picture = _of_file(source, detector, margin, bar)
+        times, found, picture = _of_file(source, detector, crops.margin, bar)
     else:
-        times, found, picture = _detected(source, detector, infer, shape, size, every, margin, bar)
+        times, found, picture = _detected(source, detector, infer, shape, size, every, crops, bar)
     if isinstance(detector, BoxFile):
         detector.check(len(times), {path.name for path in source.paths} if isinstance(source, Images) else set())
     stretches = [
@@ -195,7 +208,7 @@ def _detected(
     shape: tuple[int, int],
     size: tuple[int, int],
     every: int,
-    margin: float,
+    how: Crops,
     bar: _Bar,
 ) -> tuple[list[float], _Found, tuple[int, int] | None]:
     """Detections and the joints in each; from both, tracks. In still pictures they are numbered from the best score.
@@ -218,7 +231,7 @@ def _detected(
             sure = confidence[done : done + len(picture.crops)]
             done += len(picture.crops)
             for n, square in enumerate(picture.squares):
-                box = _of_joints(points[n], sure[n], square, margin)
+                box = _of_joints(points[n], sure[n], square, how.margin)
                 points[n, :, :2] = square[:2] + points[n, :, :2] * (square[2:] - square[:2])
                 boxes[picture.index, n] = np.concatenate([box, picture.boxes[n]])
                 if isinstance(source, Images):
@@ -233,7 +246,7 @@ def _detected(
             if frame.image is None:
                 continue
             seen, scores = detector.at(frame) if isinstance(detector, BoxFile) else detector.boxes(frame.image)
-            waiting.append(_cropped(frame, seen, scores, size, margin))
+            waiting.append(_cropped(frame, seen, scores, size, how))
             shown = waiting[-1].size
             if sum(len(picture.crops) for picture in waiting) >= shape[0] * shape[1]:
                 settle()
@@ -246,13 +259,18 @@ def _detected(
     return times, found, shown
 
 
-def _cropped(frame: Frame, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], margin: float) -> _Picture:
+def _cropped(frame: Frame, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], how: Crops) -> _Picture:
     assert frame.image is not None
     order = np.argsort(-scores, kind="stable")
     shape = frame.image.shape[1], frame.image.shape[0]
-    squares = [transforms.fit_aspect(_square(box, margin), size) for box in boxes[order]]
-    crops = [transforms.crop_image(frame.image, transforms.plan_crop(square, shape, size)) for square in squares]
-    return _Picture(frame.index, frame.time, shape, boxes[order], scores[order], squares, crops)
+    boxes = boxes[order]
+    squares = [transforms.fit_aspect(_square(box, how.margin), size) for box in boxes]
+    crops = []
+    for box, square in zip(boxes, squares, strict=True):
+        window = transforms.seen_window(box, how.around, shape)
+        plan = replace(transforms.plan_crop(square, shape, size), window=window)
+        crops.append(transforms.crop_image(frame.image, plan))
+    return _Picture(frame.index, frame.time, shape, boxes, scores[order], squares, crops)
 
 
 def _joints(infer: Infer, crops: list[np.ndarray], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

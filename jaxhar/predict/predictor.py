@@ -86,7 +86,7 @@ class LoadedNetwork:
         """
         how, path = Options(**options), Path(source)
         opening = opened(path, how.skip_broken)
-        task = self._task(path, opening[0], how)
+        task = self.task(path, opening[0], how)
         frames = []
         times, stretches = task.search(progress)
         for found in task.frames(times, stretches, progress):
@@ -109,7 +109,7 @@ class LoadedNetwork:
         The whole source is read before the first frame, to find the persons.
         """
         how, path = Options(**options), Path(source)
-        task = self._task(path, opened(path, how.skip_broken)[0], how)
+        task = self.task(path, opened(path, how.skip_broken)[0], how)
         yield from task.frames(*task.search(progress), progress)
 
     def write(
@@ -136,7 +136,7 @@ class LoadedNetwork:
         if self._sees_pictures:
             picture_actions.check_forms(forms, self.path)
         opening = opened(source, options.skip_broken)
-        task = self._task(source, opening[0], options, maps)
+        task = self.task(source, opening[0], options, maps)
         summary = write(task, out, forms=forms, made_by=self._made_by(options), progress=progress)
         notes = (*self._notes(source, *opening), *summary.notes)
         told = [note for note in notes if note not in (*self.notes, *opening[1][:1])]
@@ -156,7 +156,12 @@ class LoadedNetwork:
         """Whether it names actions by whole pictures, without joints."""
         return self.meta.config.pose_shape is None
 
-    def _task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
+    def task(self, path: Path, source: Video | Images, options: Options, maps: str | None = None) -> Task:
+        """The prediction of an open source, read from `path`; `maps` as of `write`.
+
+        Raises:
+          Usage: options that do not go with the network or the source. Problem: boxes that cannot be read.
+        """
         if self._sees_pictures:
             return self._pictures_task(path, source, options, maps)
         picture_actions.refuse(options, self.path)
@@ -178,10 +183,10 @@ class LoadedNetwork:
             run = partial(without_action, run)
         familiar = None if self.meta.familiar is None else partial(_recognise, self.model, self.meta.familiar)
         skeletons = self.skeletons if self.actions else None
-        margin = self.meta.margin or persons.MARGIN * self.meta.crop_scale
+        crops = persons.Crops(self.meta.margin or persons.MARGIN * self.meta.crop_scale, self.meta.around)
         return Task(
             source, path, run, network, options, joints, detector, keep, familiar, skeletons, self.meta.frame_rate,
-            margin=margin,
+            crops=crops,
         )  # fmt: skip
 
     def _pictures_task(self, path: Path, source: Video | Images, options: Options, maps: str | None) -> Task:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from jaxhar.host.errors import Problem, Usage
 from jaxhar.predict import predictor
 from jaxhar.predict.detector import GENERATED
 from jaxhar.predict.options import Options
-from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film
+from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film, line, mot
 from jaxhar.predict.predictor_test import ACTIONS, DOTS, OFFSETS, FindsDots, draw, meta, path_of, write_video
 from jaxhar.weights import checkpoint
 
@@ -221,6 +222,26 @@ def test_crops_of_several_persons_are_as_tight_as_in_the_training(dots, tmp_path
     result = net.predict(tmp_path / "a.mp4", boxes=tmp_path / "boxes.txt")
     for seen in result.frames:
         assert np.ptp(seen.results[0].box.reshape(2, 2), axis=0) == pytest.approx(150 * margin, abs=1.5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_network_that_has_learned_to_look_at_the_box_alone_sees_nobody_beside_it(dots, tmp_path, known):
+    """Two figures side by side: each lies within the other's square, but not within its box."""
+    ways = line((100, 80), (2, 0), 12), line((185, 80), (2, 0), 12)
+    film(tmp_path / "a.mp4", *ways)
+    table = mot(tmp_path / "boxes.txt", *ways)
+    if not known:
+        table.write_text(re.sub(r"^(\d+),\d+", r"\1,-1", table.read_text(), flags=re.MULTILINE))
+    found = {}
+    for around in ("None", "0.05"):
+        told = {"actions": True, "unseen_classes": [], "data": {"data.augment.fixed_around": around}}
+        net = dataclasses.replace(dots, meta=dataclasses.replace(dots.meta, trained=told))
+        found[around] = net.predict(tmp_path / "a.mp4", boxes=table)
+    for frame in range(12):
+        seen = sorted(found["0.05"].frames[frame].there, key=lambda one: one.box[0])
+        for one, way in zip(seen, ways, strict=True):
+            np.testing.assert_allclose(one.pose, OFFSETS + way[frame], atol=1.5)
+    assert np.abs(found["None"].frames[5].there[0].pose - OFFSETS - ways[0][5]).max() > 20, "the others confuse it"
 
 
 def test_clips_are_as_fast_as_in_the_training(dots, tmp_path):

@@ -27,7 +27,7 @@ from jaxhar.predict.detector import GENERATED, Detector, Own
 from jaxhar.predict.frame_result import FrameResult, of_scene
 from jaxhar.predict.options import STRIDE, Options
 from jaxhar.predict.outputs import NetworkInfo
-from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Stretch
+from jaxhar.predict.persons import BOX_SMOOTHING, BOXES_PER_SECOND, Crops, Stretch
 from jaxhar.predict.picture_actions import PictureActions
 from jaxhar.predict.progress import Progress, counted
 from jaxhar.predict.search import Infer, find_boxes, search_frames
@@ -91,7 +91,7 @@ class Task:
       familiar: says which crops look like those of the training; None if that is not known.
       skeletons: names the actions by the joints of the whole video, in place of the pose network.
       rate: frames per second of the training; None if that is not known.
-      margin: of several persons' crops, see `persons.find`.
+      crops: how the network sees persons with boxes.
       pictures: names the actions by whole pictures; then nobody is looked for.
     """
 
@@ -107,7 +107,7 @@ class Task:
     skeletons: SkeletonActions | None = None
     rate: float | None = None
     pictures: PictureActions | None = None
-    margin: float = persons.MARGIN
+    crops: Crops = Crops()
 
     @property
     def fps(self) -> float | None:
@@ -186,7 +186,7 @@ class Task:
             times, stretches = self._one_person(infer, shape, size, progress)
         else:
             bar = partial(counted, progress=progress, what="finding the persons", total=self.source.total)
-            times, stretches = persons.find(self.source, self.detector, infer, shape, size, self.keep, bar, self.margin)
+            times, stretches = persons.find(self.source, self.detector, infer, shape, size, self.keep, bar, self.crops)
         if not times:
             raise Problem(f"{self.name}: it has no picture that can be read")
         return times, stretches
@@ -204,7 +204,7 @@ class Task:
             return
         (infer, (batch, length)), size = self._run(), frame_size(self.network.config)
         windows = clip_results.windows(stretches, length, self.stride, times, self.step(times))
-        batches = read_ahead(clip_results.batches(self.source, windows, len(times), batch, size), 2)
+        batches = read_ahead(clip_results.batches(self.source, windows, len(times), batch, size, self.crops.around), 2)
         found = clip_results.results(batches, infer, windows, len(times), self.familiar, bool(self.maps))
         if self.options.filter is not None and self.fps is not None:
             found = self.options.filter(found, times, self.fps)

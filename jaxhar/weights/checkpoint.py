@@ -88,6 +88,11 @@ class Meta:
         return None if margin is None or scale is None else margin * scale
 
     @property
+    def around(self) -> float | None:
+        """What the evaluation sees around a person's box, as a share of its longer side; None for all of the crop."""
+        return self._one("fixed_around")
+
+    @property
     def crop_scale(self) -> float:
         """Factor of the boxes of the evaluation; 1 if that is not known, or differs between data sets."""
         return self._one("fixed_scale") or 1.0

@@ -1,7 +1,7 @@
 """Joints of persons in COCO's format, real, one's own or generated: settings and examples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,11 +11,31 @@ from jaxhar.core.skeleton import BODY, COCO, Skeleton, mapping
 from jaxhar.data import pipeline, presets, transforms
 from jaxhar.data.coco import folder as coco_folder
 from jaxhar.data.dataset import UNSHIFTED, DataSet
-from jaxhar.data.example import cropped_example, mirrored_crops, torso
+from jaxhar.data.example import cropped_example, torso
 from jaxhar.data.formats import coco_json
 from jaxhar.data.generate import coco_scenes
 from jaxhar.data.generate.film import Synth
 from jaxhar.data.records.record import Folder
+
+
+@dataclass(frozen=True)
+class Surroundings(transforms.Augment):
+    """Augmentation that hides what lies around a person's box, so that others beside it do not confuse the network.
+
+    Attributes:
+      around: how much is seen around the box, as a share of its longer side; the rest of the crop is black. None: all.
+      fixed_around: the same in evaluation, and in the prediction of persons with known boxes.
+    """
+
+    around: tuple[float | None, ...] = (None,)
+    fixed_around: float | None = None
+
+    def draw(self, rng: np.random.Generator) -> transforms.Draw:
+        drawn = super().draw(rng)
+        return replace(drawn, around=self.around[int(rng.integers(len(self.around)))])
+
+    def fixed(self, flip: bool = False) -> transforms.Draw:
+        return replace(super().fixed(flip), around=self.fixed_around)
 
 
 @dataclass(frozen=True)
@@ -54,7 +74,7 @@ class Coco(DataSet):
         coco_scenes.write(out, synth)
 
     def crop_views(self) -> Mapping[str, tuple[transforms.Draw, ...]]:
-        centred = mirrored_crops(((0, 0),))
+        centred = self.augment.fixed(), self.augment.fixed(flip=True)
         return {"flip": centred, UNSHIFTED: centred}
 
     def example(
@@ -75,6 +95,7 @@ class Coco(DataSet):
             skeleton=self.skeleton,
             dims=self.dims,
             size=self.image_size,
+            person=np.concatenate([low, high]),
             keep_outside=keep_outside,
         )
         example["area"] = record["area"][frames].astype(np.float32)

@@ -11,7 +11,7 @@ from jaxhar.core.skeleton import BODY, COCO, MPII
 from jaxhar.data import transforms
 from jaxhar.data.coco import folder as coco_folder
 from jaxhar.data.coco import names
-from jaxhar.data.coco.settings import Coco
+from jaxhar.data.coco.settings import Coco, Surroundings
 from jaxhar.data.formats import coco_json
 from jaxhar.data.records import record as records
 from jaxhar.host.errors import Problem
@@ -287,3 +287,16 @@ def test_crops_have_the_joints_in_any_skeleton(tmp_path):
     assert example["norm"].tolist() == pytest.approx([2 * (hip - shoulder) * 2**0.5])
     by_box = prepared.changed(reference="box").config
     assert by_box.example(record, [0], transforms.Draw())["norm"].tolist() == [44]
+    # 5 % of 44 pixels around the box 15, 5 to 55, 49 are seen in every view of the evaluation; in training, also all
+    hidden = Surroundings(around=(0.05, None), fixed_around=0.05)
+    config = prepared.changed(augment=hidden, augment_stills=hidden).config
+    views = [hidden.fixed(), hidden.fixed(flip=True), *config.crop_views()["flip"]]
+    for draw in views:
+        example = config.example(record, [0], draw)
+        y, x = np.mgrid[:96, :64] + 0.5
+        at = to_image(example["affine"], np.stack([x / 64, y / 96], -1).reshape(1, -1, 2))[0].reshape(96, 64, 2)
+        out = ((at < [12, 2]) | (at > [58, 52])).any(-1)
+        within = ((at > [14, 4]) & (at < [56, 50])).all(-1)
+        assert (example["frames"][0][out] == 0).all() and (example["frames"][0][within].max(-1) > 0).all()
+    drawn = {hidden.draw(rng).around for _ in range(20)}
+    assert drawn == {0.05, None} and len(views) == 4
