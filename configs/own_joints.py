@@ -9,8 +9,13 @@ name of a network with published weights, a model folder, a .safetensors file or
 published reception-mpii, fetched once (16 joints of MPII). The network's joints and size of pictures are those of the
 weights; joints that DIR does not label are not trained.
 
-The settings are our choice: a low rate, moderate turns and scales. The demo: a narrow network from random weights on
-generated scenes of one to six persons, 64 x 64, with COCO's joints.
+The settings are our choice: a low rate, moderate turns and scales. Where people overlap, and `jaxhar predict` gets
+their boxes, it helps to hide what lies around each box, see `jaxhar.data.coco.settings.Surroundings`:
+
+    --config.data.augment_stills.around="(0, 0.05, 0.1, None)" --config.data.augment.fixed_around=0.03
+
+The demo does so: a narrow network from random weights on generated scenes of one to six persons, 64 x 64, with COCO's
+joints.
 """
 
 from dataclasses import replace
@@ -21,7 +26,6 @@ import optax
 from jaxhar import zoo
 from jaxhar.core.network import frame_size
 from jaxhar.core.skeleton import COCO
-from jaxhar.data import transforms
 from jaxhar.data.coco.settings import Coco, Surroundings
 from jaxhar.data.generate.film import Synth
 from jaxhar.evaluation.evaluate import Eval
@@ -60,7 +64,7 @@ def own(folder: str, weights: str) -> Experiment:
     skeleton = meta.joints("training joints")
     assert meta.config.pose_shape is not None  # so says needs_pose
     turns = tuple(range(-30, 31, 5))
-    augment = replace(transforms.NONE, angles=turns, scales=(0.8, 0.9, 1.0, 1.15, 1.3), hflip=(False, True))
+    augment = Surroundings(angles=turns, scales=(0.8, 0.9, 1.0, 1.15, 1.3), hflip=(False, True))
     maps = "maps" in meta.config.predicts
     return Experiment(
         name=f"joints-{Path(folder).stem}",

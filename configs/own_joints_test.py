@@ -81,3 +81,14 @@ def test_the_demos_parts_fit(tmp_path):
 def test_mistakes(tmp_path):
     with pytest.raises(Usage, match="the folder is missing"):
         config.load(str(CONFIG))
+
+
+def test_what_lies_around_a_box_is_hidden_on_request(root):
+    where = f"{CONFIG}:{root / 'mine'},{root / 'regression'}"
+    assert config.load(where).data.augment.fixed_around is None
+    changes = {"data.augment_stills.around": "(0, 0.05, None)", "data.augment.fixed_around": "0.03"}
+    data = config.load(where, changes).data
+    assert data.augment_stills.around == (0.0, 0.05, None) and data.augment.fixed().around == 0.03
+    for text in ("(-1,)", "()", "('a',)", "0.1"):
+        with pytest.raises(Usage, match="data.augment_stills.around="):
+            config.load(where, {"data.augment_stills.around": text})

@@ -209,7 +209,10 @@ def _is_union(annotation: object) -> bool:
 
 
 def _as(annotation: Any, text: str) -> object:
-    """`text` as one type; ValueError, SyntaxError, TypeError or KeyError if it is not one."""
+    """`text` as a type; ValueError, SyntaxError, TypeError or KeyError if it is not one."""
+    if type(None) in typing.get_args(annotation):  # within a tuple
+        (other,) = set(typing.get_args(annotation)) - {type(None)}
+        return None if text == "None" else _as(other, text)
     kind = typing.get_origin(annotation) or annotation
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind[text.upper()] if text.upper() in kind.__members__ else kind(text)

@@ -210,7 +210,8 @@ def test_fitted_temperatures_are_used(dots, tmp_path):
     [
         ({}, 1.35),
         ({"augment.fixed_scale": "0.8", "augment_stills.fixed_scale": "0.8"}, 1.08),
-        ({"augment.fixed_scale": "0.8", "augment_stills.fixed_scale": "1.0"}, 1.35),
+        ({"augment.fixed_scale": "0.8", "augment_stills.fixed_scale": "1.0"}, 1.08),
+        ({"sets.a.augment.fixed_scale": "0.8", "sets.b.augment.fixed_scale": "1.0"}, 1.35),
         ({"augment.fixed_scale": "0.8", "margin": "1.25"}, 1.0),
     ],
 )

@@ -84,23 +84,23 @@ class Meta:
     def margin(self) -> float | None:
         """Side of the crops of the evaluation over the longer side of a person's box, in data with boxes (COCO's form);
         None if that is not known, or differs between data sets."""
-        margin, scale = self._one("margin"), self._one("fixed_scale")
+        margin, scale = self._one("margin"), self._one("augment.fixed_scale")
         return None if margin is None or scale is None else margin * scale
 
     @property
     def around(self) -> float | None:
         """What the evaluation sees around a person's box, as a share of its longer side; None for all of the crop."""
-        return self._one("fixed_around")
+        return self._one("augment.fixed_around")
 
     @property
     def crop_scale(self) -> float:
         """Factor of the boxes of the evaluation; 1 if that is not known, or differs between data sets."""
-        return self._one("fixed_scale") or 1.0
+        return self._one("augment.fixed_scale") or 1.0
 
     def _one(self, setting: str) -> float | None:
         """A setting of the data of the training; None if that is not known, or differs between data sets."""
         settings = (self.trained or {}).get("data", {})
-        named = {text for name, text in settings.items() if name.rpartition(".")[2] == setting and text != "None"}
+        named = {text for name, text in settings.items() if name.endswith(f".{setting}") and text != "None"}
         return float(named.pop()) if len(named) == 1 else None
 
     @property

@@ -1,5 +1,6 @@
 """Joints of persons in COCO's format, real, one's own or generated: settings and examples."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,13 @@ class Surroundings(transforms.Augment):
 
     around: tuple[float | None, ...] = (None,)
     fixed_around: float | None = None
+
+    def __post_init__(self) -> None:
+        shares = [share for share in (*self.around, self.fixed_around) if share is not None]
+        if not self.around or not all(0 <= share < math.inf for share in shares):
+            raise ValueError(
+                "around and fixed_around are shares from 0 on of a side, or None; around needs one at least"
+            )
 
     def draw(self, rng: np.random.Generator) -> transforms.Draw:
         drawn = super().draw(rng)
