@@ -15,7 +15,9 @@ from jaxhar import infer, zoo
 from jaxhar.data.formats.source import open_source
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.data.generate import film as synthetic
-from jaxhar.predict import predictor as predict
+from jaxhar.predict import summary as results
+from jaxhar.predict.options import Options
+from jaxhar.predict.task import Task
 
 FRAMES = 96
 
@@ -53,7 +55,7 @@ def predict_video(name: str) -> Measured:
             inside[0] = 0.0
             out = Path(folder) / str(n)
             opened = open_source(source)
-            summary = predict.predict_source(opened, timed, meta, out, name=source, progress=False)
+            summary = results.write(Task(opened, source, timed, meta, Options()), out)
             start = time.perf_counter()
             for frames in given:
                 infer(model, frames)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -14,8 +15,11 @@ from jaxhar.data.formats.video import Video
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.host.errors import Usage
 from jaxhar.models.reception.network import ReceptionConfig
-from jaxhar.predict import map_pictures, predictor
+from jaxhar.predict import map_pictures
 from jaxhar.predict.map_pictures import FrameMaps
+from jaxhar.predict.options import Options
+from jaxhar.predict.summary import write
+from jaxhar.predict.task import Task
 from jaxhar.weights import checkpoint
 
 THREE = Skeleton("three", ("head", "l_hand", "r_hand"))
@@ -68,15 +72,14 @@ def test_photos_have_a_picture_of_their_maps(tmp_path):
     for name, size in (("a", (80, 60)), ("b", (50, 90))):
         Image.new("RGB", size, (90, 90, 90)).save(tmp_path / f"{name}.png")
     out = tmp_path / "out"
-    summary = predictor.predict_source(
-        open_source(tmp_path), infer, META, out, name=tmp_path, maps=(0,), progress=False
-    )
+    task = Task(open_source(tmp_path), tmp_path, infer, META, Options(), maps=(0,))
+    summary = write(task, out)
     assert {"a_maps.png", "b_maps.png"} < {path.name for path in summary.files}
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "a_maps.png", "b.png", "b_maps.png", "poses.json"]
     assert colour(read_image(out / "b_maps.png")).max() > 100  # the last of the predictions
     Image.new("RGB", (80, 60)).save(tmp_path / "a_maps.jpg")
     with pytest.raises(Usage, match="a_maps.png is the overlay of another photo"):
-        predictor.predict_source(open_source(tmp_path), infer, META, out, name=tmp_path, maps=(0,), progress=False)
+        write(replace(task, source=open_source(tmp_path)), out)
 
 
 def test_a_video_has_a_video_of_its_maps(tmp_path):
@@ -84,9 +87,7 @@ def test_a_video_has_a_video_of_its_maps(tmp_path):
         for i in range(7):
             writer.write(np.full((48, 64, 3), 20 * i, np.uint8), i / 10)
     out, source = tmp_path / "out", tmp_path / "a.mp4"
-    summary = predictor.predict_source(
-        open_source(source), infer, META, out, name=source, maps=(2, 0, 1), batch=2, progress=False
-    )
+    summary = write(Task(open_source(source), source, infer, META, Options(batch=2), maps=(2, 0, 1)), out)
     assert summary.files[-1] == out / "maps.mp4"
     images = [frame.image for frame in Video(out / "maps.mp4").frames()]
     assert len(images) == 7 and images[0].shape == (2 * 196 + 4, 2 * 196 + 4, 3)

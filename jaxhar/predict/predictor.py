@@ -26,17 +26,14 @@ from jaxhar.host import compile_cache, files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
 from jaxhar.predict import map_pictures, persons, picture_actions, poses, skeleton_actions
-from jaxhar.predict.box_files import BoxFile
-from jaxhar.predict.clip_results import Recognise
-from jaxhar.predict.detector import Detector
 from jaxhar.predict.folder import opened
 from jaxhar.predict.onnx_detector import OnnxDetector
 from jaxhar.predict.options import STRIDE, Options
-from jaxhar.predict.outputs import NetworkInfo, check_formats
+from jaxhar.predict.outputs import check_formats
 from jaxhar.predict.picture_actions import PictureActions
 from jaxhar.predict.progress import Bars, Progress
 from jaxhar.predict.result import Result, Seen
-from jaxhar.predict.search import Box, Infer
+from jaxhar.predict.search import Infer
 from jaxhar.predict.skeleton_actions import WINDOW, SkeletonActions
 from jaxhar.predict.summary import Summary, write
 from jaxhar.predict.task import PredictedFrame, Task, without_action
@@ -317,30 +314,6 @@ def check(source: Path | None, options: Options, forms: Sequence[str], maps: str
         raise Usage("--maps shows what the network saw in each frame; it does not go with --smooth")
     if source is not None:
         check_formats(forms, opened(source, options.skip_broken)[0], source)
-
-
-def predict_source(
-    source: Video | Images,
-    infer: Infer,
-    meta: NetworkInfo,
-    out: Path,
-    *,
-    name: Path,
-    bbox: Box | None = None,
-    batch: int = 16,
-    stride: int | None = None,
-    forms: Sequence[str] = (),
-    maps: tuple[int, ...] = (),
-    detector: Detector | BoxFile | None = None,
-    keep: int | None = None,
-    progress: bool = True,
-    made_by: dict[str, object] | None = None,
-    familiar: Recognise | None = None,
-) -> Summary:
-    """`write` for an open source and a network as a function, see `Task`."""
-    options = Options(bbox=bbox, batch=batch, stride=stride)
-    task = Task(source, name, infer, meta, options, maps, detector, keep, familiar)
-    return write(task, out, forms=forms, made_by=made_by, progress=Bars() if progress else None)
 
 
 def _infer(model: nnx.Module, calibration: Calibration | None, frames: np.ndarray) -> dict[str, Any]:

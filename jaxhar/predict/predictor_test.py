@@ -29,6 +29,9 @@ from jaxhar.models.reception.network import ReceptionConfig
 from jaxhar.predict import data_set, data_set_boxes
 from jaxhar.predict import poses as pose_file
 from jaxhar.predict import predictor as predict
+from jaxhar.predict.options import Options
+from jaxhar.predict.summary import write
+from jaxhar.predict.task import Task
 from jaxhar.weights import checkpoint, store
 
 COLOURS = {
@@ -100,7 +103,9 @@ def write_video(path: Path, n: int, size: tuple[int, int] = (320, 240)) -> Path:
 def go(source: Path, out: Path, num_frames: int | None = None, infer=None, **settings):
     infer = infer or FindsDots(actions=num_frames is not None)
     opened = open_source(source, settings.pop("skip_broken", False))
-    summary = predict.predict_source(opened, infer, meta(num_frames), out, name=source, progress=False, **settings)
+    options = Options(**{name: settings.pop(name) for name in ("bbox", "batch", "stride") if name in settings})
+    words = {name: settings.pop(name) for name in ("forms", "made_by") if name in settings}
+    summary = write(Task(opened, source, infer, meta(num_frames), options, **settings), out, **words)
     return summary, json.loads((out / "poses.json").read_text()), infer
 
 
@@ -319,8 +324,8 @@ def test_a_network_of_wide_frames_without_confidences(tmp_path: Path):
 
     source = write_video(tmp_path / "a.mp4", 5)
     described = SimpleNamespace(skeleton=DOTS, actions=(), config=Wide())
-    options = {"name": source, "bbox": (20, 30, 220, 190), "forms": ["coco"], "progress": False}
-    predict.predict_source(open_source(source), infer, described, tmp_path / "out", **options)
+    task = Task(open_source(source), source, infer, described, Options(bbox=(20, 30, 220, 190)))
+    write(task, tmp_path / "out", forms=["coco"])
     frames = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]
     assert {score for frame in frames for score in frame["persons"][0]["confidence"]} == {None}
     for centre, frame in zip(path_of(5), frames, strict=True):

@@ -70,7 +70,12 @@ class Summary:
 
 
 def write(
-    task: Task, out: Path, *, forms: Sequence[str], made_by: dict[str, object] | None, progress: Progress | None
+    task: Task,
+    out: Path,
+    *,
+    forms: Sequence[str] = (),
+    made_by: dict[str, object] | None = None,
+    progress: Progress | None = None,
 ) -> Summary:
     """Predict a source and write its files.
 
