@@ -2,9 +2,11 @@
 
     python launch.py --config=configs/people.py          17,000 steps: the weights in the package, see docs/people.md
     python launch.py --config=configs/people.py:demo     a short run on fewer and smaller scenes
+    python launch.py --config=configs/people.py:mpii     on scenes and on MPII's photos in JAXHAR_DATA; not run by us
     python launch.py --config=configs/people.py --config.data.synth=None --config.data.root=DIR
 
-DIR has annotations in COCO's format (jaxhar/data/people/folder.py). The method is CenterNet's (Zhou et al., 2019):
+DIR has annotations in COCO's format (jaxhar/data/people/folder.py); jaxhar/data/people/mpii.py says what the boxes of
+MPII are. The method is CenterNet's (Zhou et al., 2019):
 heat map of centres with the penalty-reduced focal loss, absolute errors of offset and size, overlap of the boxes.
 """
 
@@ -14,6 +16,8 @@ import optax
 
 from jaxhar import zoo
 from jaxhar.data.generate.film import Synth
+from jaxhar.data.mixed import Mixed
+from jaxhar.data.people.mpii import PeopleOfMPII
 from jaxhar.data.people.settings import AUGMENT, People
 from jaxhar.evaluation.boxes_ap import BoxesAP
 from jaxhar.evaluation.evaluate import Eval
@@ -28,9 +32,10 @@ SIDE = 384
 
 def get_config(which: str = "") -> Experiment:
     """The experiment `which`; "" is that of the weights in the package."""
-    if which not in ("", "paper", "demo"):
-        raise Usage(f"there is no experiment :{which}; there are only :demo and :paper, the full one")
-    return demo() if which == "demo" else full()
+    experiments = {"": full, "paper": full, "demo": demo, "mpii": with_mpii}
+    if which not in experiments:
+        raise Usage(f"there is no experiment :{which}; there are only :demo, :mpii and :paper, the full one")
+    return experiments[which]()
 
 
 def full() -> Experiment:
@@ -55,6 +60,23 @@ def full() -> Experiment:
         },
         train=Train(steps=None, checkpoint_every=500, log_every=50),
         evals={"people": Eval(scorers=(BoxesAP(),))},
+    )
+
+
+def with_mpii() -> Experiment:
+    """Half of each batch are photos, half generated scenes; the evaluation is on photos, and on scenes."""
+    experiment = full()
+    scenes = experiment.data
+    assert isinstance(scenes, People)
+    return replace(
+        experiment,
+        name="people-mpii",
+        data=Mixed(
+            {"mpii": PeopleOfMPII(image_size=SIDE, prefetch=2), "scenes": scenes},
+            "mpii",
+            stills={"mpii": 4, "scenes": 4},
+        ),
+        evals={"mpii": Eval(scorers=(BoxesAP(),)), "scenes": Eval(scorers=(BoxesAP(),), part="scenes")},
     )
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from configs.recipes_test import QUICKLY
 from jaxhar import zoo
+from jaxhar.data.generate.film import Synth
+from jaxhar.data.mpii import generate as mpii_generate
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import override
 from jaxhar.training import experiment as config
@@ -46,7 +48,7 @@ def test_which_experiment():
     assert full.name == "people" and not full.banner and full.data.root is None
     assert full.model.image_size == full.data.image_size
     assert sum(array.size for array in Net(zoo.create(full.model)).params.values()) < 1_000_000
-    with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo and :paper"):
+    with pytest.raises(Usage, match="there is no experiment :papre; there are only :demo, :mpii and :paper"):
         config.load(f"{CONFIG}:papre")
 
 
@@ -58,3 +60,26 @@ def test_demo_end_to_end(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert 0 <= results["scalars"]["ap@0.5"] <= 1 and results["examples"] == {"single": 2}
+
+
+@pytest.mark.slow
+def test_photos_of_mpii_and_scenes_are_trained_together(tmp_path):
+    mpii_generate.write(tmp_path / "MPII", Synth(6, 2, 3, 2, size=(96, 72)), progress=False)
+    small = {key: value for key, value in SMALL.items() if not key.startswith("data.")}
+    changes = small | {
+        "data.sets.scenes.synth.train_sequences": "4",
+        "data.sets.scenes.synth.test_sequences": "2",
+        "data.sets.scenes.image_size": "32",
+        "data.sets.mpii.image_size": "32",
+        "stages.small.steps": "2",
+        "stages.large.steps": "2",
+        "train.steps": "None",
+    }
+    words = [f"--config={CONFIG}:mpii", *(f"--config.{key}={value}" for key, value in changes.items())]
+    command = [sys.executable, CONFIG.parents[1] / "launch.py", f"--workdir={tmp_path / 'run'}", *words]
+    environment = {**os.environ, **QUICKLY, "JAXHAR_DATA": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CONFIG.parents[1], env=environment)
+    assert done.returncode == 0, done.stderr
+    for part, count in (("", 2), ("scenes", 2)):
+        results = json.loads((tmp_path / "run" / part / "results.json").read_text())
+        assert 0 <= results["scalars"]["ap@0.5"] <= 1 and results["examples"] == {"single": count}

@@ -106,10 +106,11 @@ def test_a_family_imports_no_other_family():
 def test_a_data_set_imports_no_other_data_set():
     folder = ROOT / "jaxhar" / "data"
     shared = {"data", "records", "formats", "generate"}
+    reads = {"people": {"mpii"}}  # the boxes of MPII's persons are made of its annotations, which have three forms
     for path in sources(folder):
         if path.parent != folder:
             others = {other.parent.name for other in modules_of(path) if package(other) == "data"}
-            assert others <= shared | {path.parent.name}, path
+            assert others <= shared | {path.parent.name} | reads.get(path.parent.name, set()), path
 
 
 def test_no_import_goes_in_a_circle():

@@ -9,7 +9,6 @@ from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.host.settings import setting
 from jaxhar.predict import data_set_boxes, many_videos, persons, video_boxes
-from jaxhar.predict.detector import Own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--deephar", "--authors", action="store_true", help="by the rule of deephar's script, including its mistake")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the data")
     add("--videos", type=Path, metavar="DIR", help="in place of a data set: all videos below this folder")
-    add("--detector", metavar="own|FILE.onnx", help="with --videos: what finds the persons, as of jaxhar predict")
+    add("--detector", metavar="own|RUN|FILE.onnx", help="with --videos: what finds the persons, as of jaxhar predict")
     add(
         "--form",
         choices=list(video_boxes.FORMS),
@@ -79,7 +78,7 @@ def _of_videos(args: argparse.Namespace) -> int:
     if not 0 <= args.least <= 1 or args.sheets < 0:
         raise Usage("--least must be between 0 and 1, and --sheets 0 or more")
     part = many_videos.share(args.shard)
-    detector = Own(args.least) if args.detector in (None, "own") else persons.detector_of(args.detector)
+    detector = persons.detector_of(args.detector or "own", args.least)
     told = video_boxes.run(
         args.videos,
         args.out,

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose joints: as of jaxhar predict (default: the one person that the network finds)",
     )
     parser.add_argument(
-        "--detector", metavar="own|FILE.onnx", help="what finds the persons, as of jaxhar predict, for all or N of them"
+        "--detector",
+        metavar="own|RUN|FILE.onnx",
+        help="what finds the persons, as of jaxhar predict, for all or N of them",
     )
     parser.add_argument("--shard", metavar="K/N", help=many_videos.SHARD_HELP)
     parser.add_argument("--batch", type=int, default=16, help="frames in one run of the network (default: %(default)s)")

@@ -50,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--detector",
-        metavar="own|FILE.onnx",
+        metavar="own|RUN|FILE.onnx",
         help="what finds the persons: the small network of this package (own, the default if several are wanted), "
-        "or a YOLOX or RTMDet in an ONNX file, written as yolox:FILE or rtmdet:FILE if its name does not say",
+        "another one of configs/people.py (a run, model folder or .safetensors file), or a YOLOX or RTMDet in an ONNX "
+        "file, written as yolox:FILE or rtmdet:FILE if its name does not say",
     )
     parser.add_argument(
         "--actions",

@@ -135,10 +135,19 @@ class PreparedMixed:
         return self._evaluated.records(split)
 
     def changed(self, **fields: object) -> "PreparedMixed":
-        """The same records with other shares, or another set evaluated; Usage for an unknown setting or set."""
+        """The same records with other shares, another set evaluated, or settings of all sets, as image_size.
+
+        Raises:
+          Usage: an unknown setting or set.
+        """
         if "sets" in fields:
             raise Usage("data.sets decides which records are packed; it cannot change within a run")
-        return dataclasses.replace(self, config=changed(self.config, fields, "data"))
+        of_every_set = {one.name for one in dataclasses.fields(DataSet)}
+        shared = {name: value for name, value in fields.items() if name in of_every_set}
+        own = {name: value for name, value in fields.items() if name not in of_every_set}
+        parts = {name: part.changed(**shared) for name, part in self.parts.items()}
+        sets = {name: part.config for name, part in parts.items()}
+        return PreparedMixed(dataclasses.replace(changed(self.config, own, "data"), sets=sets), parts)
 
     def train_stream(self, seed: int, process_index: int = 0, process_count: int = 1) -> "_MixedStream":
         """Endless dicts {"stills": Batch with T = 1, "clips": Batch}; as from `PreparedSet.train_stream`."""

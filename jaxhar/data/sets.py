@@ -26,6 +26,7 @@ from jaxhar.data.penn import generate as penn_generate
 from jaxhar.data.penn import generate_deephar
 from jaxhar.data.penn.settings import Penn
 from jaxhar.data.people import videos as people_videos
+from jaxhar.data.people.mpii import PeopleOfMPII
 from jaxhar.data.people.settings import People
 from jaxhar.data.pyskl.settings import Pyskl
 from jaxhar.data.pyskl.videos import PysklVideos
@@ -52,6 +53,7 @@ SETS = {
     "mpii-groups": KnownSet(MPIIGroups()),
     "coco": KnownSet(Coco()),
     "people": KnownSet(People()),
+    "people-mpii": KnownSet(PeopleOfMPII()),
     "ntu-skeleton": KnownSet(NTUSkeleton()),
     "pyskl": KnownSet(Pyskl()),
     "kinetics": KnownSet(Kinetics(), Kinetics(thorough=True)),

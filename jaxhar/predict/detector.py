@@ -42,7 +42,11 @@ class Detector(Protocol):
 
 
 class Own:
-    """The small network of the package. It is trained on generated scenes alone: see docs/people.md for real photos."""
+    """A network of the family "people", by default that of the package, which has seen generated scenes alone.
+
+    Attributes:
+      packaged: whether it is that of the package, see docs/people.md. model: the network.
+    """
 
     def __init__(
         self, least: float = 0.25, sides: tuple[int, int] = (448, 256), same: float = 0.75, weights: Path = WEIGHTS
@@ -64,6 +68,7 @@ class Own:
         if not (0 <= least <= 1 and 0 < same <= 1):
             raise Usage(f"least and same must be between 0 and 1, not {least} and {same}")
         model, meta = load_model(weights)
+        self.packaged, self.model = weights == WEIGHTS, model
         if not isinstance(meta.config, PeopleConfig):
             raise Problem(
                 f"{weights} is no person detector, but a network of the settings {type(meta.config).__name__}"

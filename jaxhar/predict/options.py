@@ -42,7 +42,7 @@ class Options:
         networks that see whole pictures that of their training, or of mae_st.
       skip_broken: continue after a broken image of a folder. A damaged video is always read as far as it can be.
       boxes: file of the persons' boxes, see `box_files.BoxFile`.
-      detector: "own", or an ONNX file, perhaps with "yolox:" or "rtmdet:" before it.
+      detector: "own", weights of the family "people", or an ONNX file, see `persons.detector_of`.
       persons: "largest", "all" or a number, see `persons.chosen`.
       smooth: filter of the joints over time, see `smoothing.Smoothing.parse`; None for none.
       every: seconds from clip to clip of networks that see whole pictures; None: half of a clip.

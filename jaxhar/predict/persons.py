@@ -44,7 +44,7 @@ def chosen(
     """What finds the persons, and how many are kept (None: all), by the options of `jaxhar predict`.
 
     Args:
-      boxes: a file for `BoxFile`. detector: "own", or an ONNX file, perhaps with "yolox:" or "rtmdet:" before it.
+      boxes: a file for `BoxFile`. detector: see `detector_of`.
       persons: "largest", "all" or a number. None: all, if boxes or a detector are given, else the one person that the
         pose network finds by itself, for which None is returned.
 
@@ -65,10 +65,18 @@ def chosen(
     return detector_of(detector or "own"), keep
 
 
-def detector_of(text: str) -> Detector:
-    """The detector "own", or that of an ONNX file, perhaps with "yolox:" or "rtmdet:" before it."""
+def detector_of(text: str, least: float | None = None) -> Detector:
+    """What --detector names: "own", weights of the family "people", or an ONNX file.
+
+    Args:
+      text: before an ONNX file may be "yolox:" or "rtmdet:".
+      least: lowest score of boxes, of networks of the family "people"; None for that of `Own`.
+    """
     if text == "own":
-        return _own()
+        return _own() if least is None else Own(least)
+    weights = Path(text)
+    if weights.is_dir() or weights.suffix == ".safetensors":
+        return Own(weights=weights) if least is None else Own(least, weights=weights)
     kind, _, file = text.rpartition(":")
     known = kind in onnx_detector.KINDS
     return OnnxDetector(Path(file if known else text), kind if known else None)

@@ -26,6 +26,7 @@ from jaxhar.host import compile_cache, files
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.inference import appearance, infer
 from jaxhar.predict import map_pictures, persons, picture_actions, poses, skeleton_actions
+from jaxhar.predict.detector import Own
 from jaxhar.predict.folder import opened
 from jaxhar.predict.onnx_detector import OnnxDetector
 from jaxhar.predict.options import STRIDE, Options
@@ -146,6 +147,8 @@ class LoadedNetwork:
         detector, _ = options.finder
         if isinstance(detector, OnnxDetector):
             found["detector"] = f"{detector.kind} {files.digest(detector.path, 'sha256')}"
+        elif isinstance(detector, Own) and not detector.packaged:
+            found["detector"] = f"people {checkpoint.sha256(detector.model)}"
         return found if self.skeletons is None else {**found, "actions": checkpoint.sha256(self.skeletons.model)}
 
     @property

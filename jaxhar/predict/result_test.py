@@ -20,8 +20,8 @@ from jaxhar.data.formats.video import Video
 from jaxhar.data.formats.writer import VideoWriter
 from jaxhar.host import download
 from jaxhar.host.errors import Problem, Usage
-from jaxhar.predict import predictor
-from jaxhar.predict.detector import GENERATED
+from jaxhar.predict import persons, predictor
+from jaxhar.predict.detector import GENERATED, Own
 from jaxhar.predict.options import Options
 from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film, line, mot
 from jaxhar.predict.predictor_test import ACTIONS, DOTS, OFFSETS, FindsDots, draw, meta, path_of, write_video
@@ -283,3 +283,26 @@ def test_that_the_detector_of_the_package_has_seen_no_photo_is_said(dots, tmp_pa
     source = write_video(tmp_path / "a.mp4", 9)
     assert GENERATED in dots.predict(source, detector="own").notes
     assert GENERATED not in dots.predict(source).notes
+
+
+def test_other_weights_of_a_detector_are_another_detector(small, tmp_path):
+    prints = set()
+    for seed in (0, 1):
+        model = zoo.create(zoo.tiny("people"), rngs=nnx.Rngs(seed))
+        checkpoint.save_model(tmp_path / "people.safetensors", model, None, ())
+        prints.add(
+            jaxhar.load(small / "net").fingerprint(Options(detector=tmp_path / "people.safetensors"))["detector"]
+        )
+    assert len(prints) == 2
+
+
+def test_a_detector_of_ones_own_is_named_by_its_weights(dots, tmp_path):
+    checkpoint.save_model(tmp_path / "people.safetensors", zoo.create(zoo.tiny("people")), None, ())
+    for text in (str(tmp_path / "people.safetensors"), "own"):
+        found = persons.detector_of(text, 0.1)
+        assert isinstance(found, Own) and found.packaged == (text == "own")
+    source = write_video(tmp_path / "a.mp4", 5)
+    assert GENERATED not in dots.predict(source, detector=tmp_path / "people.safetensors").notes
+    checkpoint.save_model(tmp_path / "pose", zoo.create(zoo.tiny("reception-mpii")), None, ())
+    with pytest.raises(Problem, match="pose is no person detector, but a network of"):
+        dots.predict(source, detector=tmp_path / "pose")

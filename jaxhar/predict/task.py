@@ -145,7 +145,8 @@ class Task:
         """Sentences on what finds the persons, and on the speed at which the network sees the video."""
         if self.pictures is not None:
             return self.pictures.told()
-        return (*((GENERATED,) if isinstance(self.detector, Own) else ()), *self._speed(times))
+        packaged = isinstance(self.detector, Own) and self.detector.packaged
+        return (*((GENERATED,) if packaged else ()), *self._speed(times))
 
     def _speed(self, times: Sequence[float]) -> tuple[str, ...]:
         step, fps = self.step(times), self.fps

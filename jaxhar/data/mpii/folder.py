@@ -141,12 +141,13 @@ def read(root: str | Path) -> list[Person]:
 
 
 def scan(
-    form: Form, skip_broken: bool = False, counts: dict[str, int] | None = None
+    form: Form, skip_broken: bool = False, counts: dict[str, int] | None = None, everyone: bool = False
 ) -> tuple[list[Person], list[Skipped]]:
     """All persons in the order of the files, and the entries left out with `skip_broken`.
 
-    Persons without a position or a scale, and persons of the official training split without joints, are left out and
-    counted, because no protocol uses them. `counts` is filled with their number and those that `PUBLISHED` has.
+    Persons without a position or a scale, and, but with `everyone`, persons of the official training split without
+    joints, are left out and counted, because no protocol uses them. `counts` is filled with their number and those that
+    `PUBLISHED` has.
 
     Raises:
       Problem: a file cannot be read; or, without `skip_broken`, an entry (named by file and index) lacks a field, has
@@ -189,7 +190,7 @@ def scan(
         valid = None
         if "valid" in form.files:
             valid = {str(entry.get("image")) for entry in _entries(form.files["valid"]) if isinstance(entry, dict)}
-        mpii_mat.official(form.files["all"], photos, valid, attempt, counts)
+        mpii_mat.official(form.files["all"], photos, valid, attempt, counts, everyone)
     else:
         mpii_mat.deephar(form.files["all"], photos, attempt)
     return persons, skipped
@@ -217,7 +218,7 @@ def folder(root: str | Path, splits: tuple[str, ...] = SPLITS, separate: bool = 
         title="MPII",
         slug="mpii",
         root=form.images.parent,
-        fingerprint=partial(_fingerprint, form, f"{splits} {separate}"),
+        fingerprint=partial(fingerprint, form, f"{splits} {separate}"),
         scan=chosen,
         load=load,
         fields=joint_fields(len(PA16)) | {"person": Field((3,)), "norm": Field((None,))},
@@ -234,7 +235,8 @@ def _published(form: Form) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if name.removeprefix("persons, ") in known}
 
 
-def _fingerprint(form: Form, settings: str) -> Iterator[str]:
+def fingerprint(form: Form, settings: str) -> Iterator[str]:
+    """What tells that annotations, photos or settings have changed."""
     yield f"{form.name} {form.images.resolve()} {settings}"
     for split, path in form.files.items():
         stat = path.stat()

@@ -111,13 +111,21 @@ def to_person(
     return Person(path, index, points, shown[_TO_PA16], center, scale, head, split, separate, place)
 
 
-def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attempt, counts: dict[str, int]) -> None:
+def official(
+    path: Path,
+    photos: Photos,
+    valid: set[str] | None,
+    attempt: Attempt,
+    counts: dict[str, int],
+    everyone: bool = False,
+) -> None:
     """Read the official file.
 
     Args:
       valid: names of the training photos of the validation split. None takes the photos of every seventh video, so
         that photos of one video are never in both splits.
       attempt: called for every person. counts: filled with the numbers of photos.
+      everyone: keep persons of the training split without joints.
 
     Raises:
       Problem: the file or its struct RELEASE cannot be read.
@@ -152,7 +160,7 @@ def official(path: Path, photos: Photos, valid: set[str] | None, attempt: Attemp
         rects = matfile.attribute(entry, "annorect")
         for r, rect in enumerate(matfile.items(rects) if rects is not None else []):
             where = f"person {r + 1} of photo {i + 1} ({name or 'without a name'}) in {path}"
-            attempt(where, partial(_official, rect, where, photos, name, count, split, r in apart, (i, r)))
+            attempt(where, partial(_official, rect, where, photos, name, count, split, r in apart, (i, r), everyone))
             count += 1
 
 
@@ -165,6 +173,7 @@ def _official(
     split: str,
     separate: bool,
     place: tuple[int, int],
+    everyone: bool,
 ) -> Person | None:
     position = matfile.attribute(rect, "objpos")
     x, y = matfile.number(position, "x"), matfile.number(position, "y")
@@ -181,7 +190,7 @@ def _official(
         if px is None or py is None:
             raise Problem(f"{where} has an annotated joint at NaN or infinity; repair the file")
         joints[int(joint)], shown[int(joint)] = (px, py), True
-    if split != "test" and not shown.any():
+    if split != "test" and not shown.any() and not everyone:
         return None
     if not name:
         raise Problem(f"{where} has no file name in image.name")

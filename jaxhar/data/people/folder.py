@@ -6,7 +6,7 @@ Boxes are x, y, width, height in pixels. Annotations of other categories than "p
 and an annotation with "ignore" are boxes in which nothing is learned or scored.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,9 @@ from jaxhar.host.errors import Problem
 
 #: M, the largest number of persons and ignored boxes of a picture.
 MOST = 64
+_FLAGS = Field((None, MOST), np.bool_)
+#: Of a record.
+FIELDS = {"boxes": Field((None, MOST, 4)), "boxed": _FLAGS, "ignored": _FLAGS}
 _EXPECTED = "expected a folder with annotations/person_keypoints_train*.json and images/, as COCO has them"
 
 
@@ -92,9 +95,7 @@ def folder(root: str | Path) -> Folder:
                     skipped.append(Skipped(str(table), str(row)))
                 else:
                     raise row
-        counts["persons"] = int(sum((~photo.ignored).sum() for photo in photos))
-        counts["ignored boxes"] = int(sum(photo.ignored.sum() for photo in photos))
-        counts["pictures without persons"] = sum(bool(photo.ignored.all()) for photo in photos)
+        counts.update(counted(photos))
         return photos, skipped
 
     return Folder(
@@ -104,12 +105,18 @@ def folder(root: str | Path) -> Folder:
         fingerprint=partial(_fingerprint, tables),
         scan=scan,
         load=load,
-        fields={"boxes": Field((None, MOST, 4)), "boxed": _FLAGS, "ignored": _FLAGS},
+        fields=FIELDS,
         counts=counts,
     )
 
 
-_FLAGS = Field((None, MOST), np.bool_)
+def counted(photos: Sequence[Photo]) -> dict[str, int]:
+    """Numbers of persons, ignored boxes and pictures without persons."""
+    return {
+        "persons": int(sum((~photo.ignored).sum() for photo in photos)),
+        "ignored boxes": int(sum(photo.ignored.sum() for photo in photos)),
+        "pictures without persons": sum(bool(photo.ignored.all()) for photo in photos),
+    }
 
 
 def _fingerprint(tables: dict[str, Path]) -> Iterator[str]:
