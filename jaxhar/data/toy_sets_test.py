@@ -282,6 +282,10 @@ def test_settings_that_do_not_exist_are_named(skeletons, films):
         skeletons.changed(root="elsewhere")
     mixed = Mixed({"films": films.config}, "films", clips={"films": 1}).prepare(Path(films.config.cache))
     assert mixed.changed(clips={"films": 3}).config.clips == {"films": 3}
+    smaller = mixed.changed(image_size=24)
+    assert {smaller.config.sets["films"].image_size, smaller.parts["films"].config.image_size} == {24}
+    with pytest.raises(Usage, match="data.root decides which records are packed"):
+        mixed.changed(root="elsewhere")
     with pytest.raises(Usage, match="data has no 'clip'; did you mean 'clips'[?]"):
         mixed.changed(clip={"films": 3})
     with pytest.raises(Usage, match="the data has no 'film'; did you mean 'films'[?]"):
