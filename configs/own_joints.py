@@ -38,12 +38,14 @@ from jaxhar.predict.predictor import located, needs_pose
 from jaxhar.training.experiment import Experiment, Train
 from jaxhar.training.losses.maps import Maps
 from jaxhar.training.losses.multitask import Multitask
-from jaxhar.training.optim import QUICK, Optimizer
+from jaxhar.training.optim import QUICK_FULL, Optimizer
 from jaxhar.weights import checkpoint
 
 WEIGHTS = "reception-mpii"
 #: What the demo's training sees around a person's box, sometimes all: it is to find joints without a box, too.
 AROUND = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, None)
+#: Pixels by which its crops are off the middle of the box, as boxes of detectors are.
+SHIFTS = (-5.0, -2.0, 0.0, 0.0, 2.0, 5.0)
 EVALS = {"own": Eval(views=("single", "flip"), scorers=(Pose((PCK(0.2),)), OKSAP(), Samples()))}
 
 
@@ -98,7 +100,13 @@ def demo() -> Experiment:
         zoo.config("reception-mpii"), image_size=64, num_joints=len(COCO), num_blocks=2, width=192, stem_width=12
     )
     augment = Surroundings(
-        scales=(0.8, 0.9, 1.0), fixed_scale=0.9, hflip=(False, True), around=AROUND, fixed_around=0.03
+        scales=(0.8, 0.9, 1.0),
+        trans_x=SHIFTS,
+        trans_y=SHIFTS,
+        hflip=(False, True),
+        fixed_scale=0.9,
+        around=AROUND,
+        fixed_around=0.03,
     )
     return Experiment(
         name="joints-demo",
@@ -111,7 +119,7 @@ def demo() -> Experiment:
             stills_per_batch=48,
         ),
         losses=Multitask(pose=1.0, visible=0.01),
-        optimizer=QUICK,
+        optimizer=QUICK_FULL,
         train=Train(steps=1500, checkpoint_every=200),
         evals=EVALS,
         banner=(
