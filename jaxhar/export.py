@@ -131,7 +131,7 @@ def about(meta: checkpoint.Meta) -> dict[str, str]:
         found["pixels"] = f"{meta.config.pixels}: RGB float32 from {low:.4g} to {high:.4g}"
         found["crop"] = CROP
         if meta.around is not None:
-            found["crop"] += f"; black from {meta.around:g} of the longer side of the person's box around that box on"
+            found["crop"] += f"; black further from the person's box than {meta.around:g} of its longer side"
     else:
         found["inputs"] = json.dumps({key: one.shape[1:] for key, one in meta.config.inputs(1).items()})
     return found

@@ -126,7 +126,7 @@ def run(
         how = options if box is None else Options(bbox=box, batch=batch)
         return replace(network.task(video.path, video, how), familiar=None)
 
-    # `2`: crops as tight as in the training, confidences by its temperature
+    # The 2 tells them from those that earlier versions made, in looser crops.
     made_by = f"{network.sha256} {detector} {several} 2"
     return write(root, out, How(task, skeleton), made_by, part, progress), missing
 
