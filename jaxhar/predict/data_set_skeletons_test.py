@@ -37,8 +37,11 @@ class FindsCoco:
         return {"pose": found["pose"][..., order, :], "visible": found["visible"][..., order]}
 
 
+FINDS = ReceptionConfig(image_size=96, num_joints=17)
+
+
 def how(find: FindsCoco | None = None, **settings) -> How:
-    meta = SimpleNamespace(skeleton=COCO, actions=(), config=ReceptionConfig(image_size=96, num_joints=17))
+    meta = SimpleNamespace(skeleton=COCO, actions=(), config=FINDS)
 
     def task(video, bbox):
         return Task(video, video.path, find or FindsCoco(), meta, Options(bbox=bbox), **settings)

@@ -18,7 +18,7 @@ from jaxhar.data.formats.writer import write_png
 from jaxhar.host.errors import Problem, Usage
 from jaxhar.models.poseconv.network import PoseConvConfig
 from jaxhar.predict import predictor, skeleton_actions
-from jaxhar.predict.data_set_skeletons_test import how
+from jaxhar.predict.data_set_skeletons_test import FINDS, FindsCoco
 from jaxhar.predict.joints import Joints
 from jaxhar.predict.options import Options
 from jaxhar.predict.persons_test import LOWER, UPPER, FindsFigures, film, line
@@ -48,10 +48,10 @@ def network(seconds: float = 1.0) -> SkeletonActions:
 
 def go(source: Path, out: Path, monkeypatch, detector=None, familiar=None, seconds: float = 1.0):
     monkeypatch.setattr(skeleton_actions, "infer", sees)
-    finds = how()
-    meta = checkpoint.Meta(COCO, CLASSES, finds.meta.config)
+    finds = FindsCoco()
+    meta = checkpoint.Meta(COCO, CLASSES, FINDS)
     settings = {"detector": detector, "familiar": familiar, "skeletons": network(seconds)}
-    task = Task(Video(source), source, finds.infer, meta, Options(), **settings)
+    task = Task(Video(source), source, finds, meta, Options(), **settings)
     summary = predictor.write(task, out, forms=(), made_by=None, progress=None)
     return summary, json.loads((out / "poses.json").read_text())
 
@@ -101,10 +101,10 @@ def test_who_looks_unfamiliar_has_no_action(tmp_path, monkeypatch):
 
 def test_in_memory_as_in_the_files(tmp_path, monkeypatch):
     monkeypatch.setattr(skeleton_actions, "infer", sees)
-    finds = how()
-    monkeypatch.setattr(predictor, "infer", lambda model, frames: finds.infer(frames))
+    finds = FindsCoco()
+    monkeypatch.setattr(predictor, "infer", lambda model, frames: finds(frames))
     monkeypatch.setattr(checkpoint, "sha256", lambda model: "0" * 64)
-    meta = checkpoint.Meta(COCO, (), finds.meta.config)
+    meta = checkpoint.Meta(COCO, (), FINDS)
     net = predictor.LoadedNetwork(Path("pose"), nnx.Module(), meta, network())
     source = film(tmp_path / "a.mp4", UPPER)
     result = net.predict(source)
