@@ -44,8 +44,6 @@ from jaxhar.weights import checkpoint
 WEIGHTS = "reception-mpii"
 #: What the demo's training sees around a person's box, sometimes all: it is to find joints without a box, too.
 AROUND = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, None)
-#: Pixels by which its crops are off the middle of the box, as boxes of detectors are.
-SHIFTS = (-5.0, -2.0, 0.0, 0.0, 2.0, 5.0)
 EVALS = {"own": Eval(views=("single", "flip"), scorers=(Pose((PCK(0.2),)), OKSAP(), Samples()))}
 
 
@@ -100,13 +98,7 @@ def demo() -> Experiment:
         zoo.config("reception-mpii"), image_size=64, num_joints=len(COCO), num_blocks=2, width=192, stem_width=12
     )
     augment = Surroundings(
-        scales=(0.8, 0.9, 1.0),
-        trans_x=SHIFTS,
-        trans_y=SHIFTS,
-        hflip=(False, True),
-        fixed_scale=0.9,
-        around=AROUND,
-        fixed_around=0.03,
+        scales=(0.8, 0.9, 1.0), fixed_scale=0.9, hflip=(False, True), around=AROUND, fixed_around=0.03
     )
     return Experiment(
         name="joints-demo",
