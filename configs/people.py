@@ -66,13 +66,11 @@ def full() -> Experiment:
 def with_mpii() -> Experiment:
     """Half of each batch are photos, half generated scenes; the evaluation is on photos, and on scenes."""
     experiment = full()
-    scenes = experiment.data
-    assert isinstance(scenes, People)
     return replace(
         experiment,
         name="people-mpii",
         data=Mixed(
-            {"mpii": PeopleOfMPII(image_size=SIDE, prefetch=2), "scenes": scenes},
+            {"mpii": PeopleOfMPII(image_size=SIDE, prefetch=2), "scenes": experiment.data},
             "mpii",
             stills={"mpii": 4, "scenes": 4},
         ),

@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 from jaxhar.data import listing
-from jaxhar.host import compile_cache
 from jaxhar.host.errors import Usage
 from jaxhar.predict import data_set_skeletons, many_videos
 
@@ -37,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `jaxhar data skeletons`; the exit code is 1 if videos are broken or show nobody."""
-    compile_cache.enable()
     if args.batch < 1:
         raise Usage("--batch must be 1 or more")
     part = many_videos.share(args.shard)

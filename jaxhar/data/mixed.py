@@ -142,7 +142,8 @@ class PreparedMixed:
         """
         if "sets" in fields:
             raise Usage("data.sets decides which records are packed; it cannot change within a run")
-        of_every_set = {one.name for one in dataclasses.fields(DataSet)}
+        # `stills` and `clips` say how many examples are of each set
+        of_every_set = {one.name for one in dataclasses.fields(DataSet)} - {"stills_per_batch", "clips_per_batch"}
         shared = {name: value for name, value in fields.items() if name in of_every_set}
         own = {name: value for name, value in fields.items() if name not in of_every_set}
         parts = {name: part.changed(**shared) for name, part in self.parts.items()}

@@ -286,6 +286,8 @@ def test_settings_that_do_not_exist_are_named(skeletons, films):
     assert {smaller.config.sets["films"].image_size, smaller.parts["films"].config.image_size} == {24}
     with pytest.raises(Usage, match="data.root decides which records are packed"):
         mixed.changed(root="elsewhere")
+    with pytest.raises(Usage, match="data has no 'clips_per_batch'; did you mean 'clips'[?]"):
+        mixed.changed(clips_per_batch=3)
     with pytest.raises(Usage, match="data has no 'clip'; did you mean 'clips'[?]"):
         mixed.changed(clip={"films": 3})
     with pytest.raises(Usage, match="the data has no 'film'; did you mean 'films'[?]"):

@@ -127,7 +127,7 @@ def run(
         return replace(network.task(video.path, video, how), familiar=None)
 
     # The 2 tells them from those that earlier versions made, in looser crops.
-    made_by = f"{network.sha256} {detector} {several} 2"
+    made_by = f"{network.sha256} {network.fingerprint(options)['detector']} {several} 2"
     return write(root, out, How(task, skeleton), made_by, part, progress), missing
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxhar import zoo
 from jaxhar.cli import main as cli
@@ -147,7 +148,7 @@ def test_a_share_of_the_work_is_checked():
 
 def test_the_joints_are_those_of_a_prediction(folder, tmp_path, monkeypatch):
     """In crops as tight as those of the training, and with confidences by the temperature of the weights."""
-    monkeypatch.setattr(persons, "_own", FindsFigures)
+    monkeypatch.setattr(persons, "_own", lambda least: FindsFigures())
     model = zoo.create(zoo.tiny("reception-mpii"))
     trained = {
         "actions": False,
@@ -166,6 +167,18 @@ def test_the_joints_are_those_of_a_prediction(folder, tmp_path, monkeypatch):
             near = np.abs(one["keypoint"][:, :, COCO.index("l_wrist")] - track.joints[:, joints, :2]).max((1, 2))
             assert near.min() < 0.2, "half precision"
             np.testing.assert_allclose(score[near.argmin()], track.confidence[:, joints], atol=2e-3)
+
+
+def test_skeletons_by_other_weights_of_a_detector_are_not_mixed(folder, tmp_path):
+    checkpoint.save_model(tmp_path / "pose", zoo.create(zoo.tiny("reception-mpii")), PA16, ())
+    detector = tmp_path / "people.safetensors"
+    for seed in (0, 1):
+        checkpoint.save_model(detector, zoo.create(zoo.tiny("people"), rngs=nnx.Rngs(seed)), None, ())
+        words = folder, tmp_path / "pose", tmp_path / "set.pkl"
+        if seed == 0:
+            data_set_skeletons.run(*words, detector=str(detector), part=(1, 9), progress=False)
+    with pytest.raises(Problem, match="set.pkl.parts was not made by these weights and options"):
+        data_set_skeletons.run(*words, detector=str(detector), part=(1, 9), progress=False)
 
 
 def test_the_command(folder, tmp_path, capsys):

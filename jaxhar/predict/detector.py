@@ -18,6 +18,8 @@ from jaxhar.weights.checkpoint import load_model
 
 #: The weights, trained by configs/people.py; docs/people.md says how.
 WEIGHTS = Path(__file__).parents[1] / "models" / "people" / "own.safetensors"
+#: Lowest score of the boxes that `Own` gives.
+LEAST = 0.25
 #: What is said where `Own` finds the persons.
 GENERATED = (
     "the persons are found by the detector of the package, which has seen generated scenes alone: in real pictures it "
@@ -49,7 +51,7 @@ class Own:
     """
 
     def __init__(
-        self, least: float = 0.25, sides: tuple[int, int] = (448, 256), same: float = 0.75, weights: Path = WEIGHTS
+        self, least: float = LEAST, sides: tuple[int, int] = (448, 256), same: float = 0.75, weights: Path = WEIGHTS
     ):
         """Loads the weights.
 

@@ -17,7 +17,7 @@ from jaxhar.host.errors import Usage
 from jaxhar.predict import onnx_detector
 from jaxhar.predict.box_files import BoxFile
 from jaxhar.predict.boxes import person_box, smooth
-from jaxhar.predict.detector import Detector, Own
+from jaxhar.predict.detector import LEAST, Detector, Own
 from jaxhar.predict.onnx_detector import OnnxDetector
 from jaxhar.predict.search import Infer, run_network
 from jaxhar.predict.tracking import Detected, Tracker, edges_cut
@@ -65,27 +65,27 @@ def chosen(
     return detector_of(detector or "own"), keep
 
 
-def detector_of(text: str, least: float | None = None) -> Detector:
+def detector_of(text: str, least: float = LEAST) -> Detector:
     """What --detector names: "own", weights of the family "people", or an ONNX file.
 
     Args:
       text: before an ONNX file may be "yolox:" or "rtmdet:".
-      least: lowest score of boxes, of networks of the family "people"; None for that of `Own`.
+      least: lowest score of boxes, of networks of the family "people".
     """
     if text == "own":
-        return _own() if least is None else Own(least)
+        return _own(least)
     weights = Path(text)
     if weights.is_dir() or weights.suffix == ".safetensors":
-        return Own(weights=weights) if least is None else Own(least, weights=weights)
+        return Own(least, weights=weights)
     kind, _, file = text.rpartition(":")
     known = kind in onnx_detector.KINDS
     return OnnxDetector(Path(file if known else text), kind if known else None)
 
 
 @cache
-def _own() -> Own:
+def _own(least: float) -> Own:
     """The detector of the package, loaded once."""
-    return Own()
+    return Own(least)
 
 
 @dataclass(frozen=True)

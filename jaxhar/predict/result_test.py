@@ -121,7 +121,7 @@ def test_a_drawn_frame_is_that_of_the_overlay(dots, tmp_path):
 
 
 def test_several_persons(dots, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxhar.predict.persons._own", FindsFigures)
+    monkeypatch.setattr("jaxhar.predict.persons._own", lambda least: FindsFigures())
     source = film(tmp_path / "a.mp4", UPPER, [*LOWER[:20], *[None] * 20])
     result = dots.predict(source, persons="all")
     assert [person.id for person in result.persons] == [1, 2] and result.person.id == 1
